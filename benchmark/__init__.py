@@ -1,0 +1,76 @@
+"""unmask-bench: a plugin-based benchmark of adversarial defenses for image classifiers."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from benchmark.hookspecs import hookimpl
+
+if TYPE_CHECKING:
+    from benchmark.attack import Attack, Victim
+    from benchmark.dataset import ArraySplit, Dataset, PartAnnotations, Split
+    from benchmark.defense import (
+        ArtifactRequest,
+        Batch,
+        Defense,
+        FitContext,
+        Hardener,
+        Observation,
+        SharedArtifact,
+        Verdict,
+    )
+    from benchmark.errors import BenchError, InputError, MissingError, TaskError
+    from benchmark.executors import Executor
+    from benchmark.metrics import Cell, Metric, MetricValue
+    from benchmark.model import Classifier, Model
+    from benchmark.options import AttackOptions, Budget, DatasetOptions, ModelOptions, Options, TrainOptions
+    from benchmark.randomness import Rng
+    from benchmark.reporter import Reporter
+    from benchmark.results import Run, load_run
+
+_HOME = {
+    "Attack": "attack",
+    "Victim": "attack",
+    "ArraySplit": "dataset",
+    "Dataset": "dataset",
+    "PartAnnotations": "dataset",
+    "Split": "dataset",
+    "ArtifactRequest": "defense",
+    "Batch": "defense",
+    "Defense": "defense",
+    "FitContext": "defense",
+    "Hardener": "defense",
+    "Observation": "defense",
+    "SharedArtifact": "defense",
+    "Verdict": "defense",
+    "BenchError": "errors",
+    "InputError": "errors",
+    "MissingError": "errors",
+    "TaskError": "errors",
+    "Executor": "executors",
+    "Cell": "metrics",
+    "Metric": "metrics",
+    "MetricValue": "metrics",
+    "Classifier": "model",
+    "Model": "model",
+    "AttackOptions": "options",
+    "Budget": "options",
+    "DatasetOptions": "options",
+    "ModelOptions": "options",
+    "Options": "options",
+    "TrainOptions": "options",
+    "Rng": "randomness",
+    "Reporter": "reporter",
+    "Run": "results",
+    "load_run": "results",
+}
+
+__all__ = ["hookimpl", *_HOME]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: `bench --help` must not wait for torch.
+    if name in _HOME:
+        return getattr(importlib.import_module(f"benchmark.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'benchmark' has no attribute {name!r}")

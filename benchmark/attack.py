@@ -1,0 +1,82 @@
+"""Attacks: procedures that make adversarial examples, whose range and budget the host checks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from benchmark.model import Passes
+from benchmark.options import AttackOptions
+from benchmark.randomness import Rng
+
+TOLERANCE = 1e-5
+"""Slack for float32 rounding when range and budget are checked, relative to the budget and absolute on the range."""
+
+
+@dataclass(frozen=True)
+class Victim:
+    """What the attacker holds.
+
+    Attributes:
+        classifier: maps (N, C, H, W) in [0, 1] to logits (N, num_classes); eval mode, parameters frozen,
+            differentiable in its input.
+        num_classes: number of classes.
+        image_shape: (C, H, W).
+        device: where the classifier is.
+        detector_loss: maps images to (N,) suspicion that falls when the detector is evaded; None where the
+            attacker does not know the detector or it has none.
+    """
+
+    classifier: nn.Module
+    num_classes: int
+    image_shape: tuple[int, int, int]
+    device: torch.device
+    detector_loss: Callable[[Tensor], Tensor] | None = None
+
+
+class Attack(ABC):
+    """An attack. The constructor stores the options and does no work.
+
+    The author writes `craft`; the host batches, seeds, times, checks range and budget, and judges success in a
+    fresh forward pass. Examples that fail are kept too.
+    """
+
+    Options: ClassVar[type[AttackOptions]] = AttackOptions
+    needs: ClassVar[Literal["gradient", "scores", "labels"]] = "gradient"
+    """The most that the attack asks of its victim."""
+    goal: ClassVar[Literal["untargeted"]] = "untargeted"
+
+    def __init__(self, options: AttackOptions) -> None:
+        self.options: Any = options
+
+    @abstractmethod
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        """Return adversarial examples (N, C, H, W) in [0, 1] for images `x` with true labels `y` (N,).
+
+        A fixed-budget attack stays within `options.eps` in `options.norm`; a minimum-norm attack without `eps`
+        may go anywhere in [0, 1]. All randomness comes from `rng`; call a library that draws from global
+        generators inside `rng.seeded_globals()`.
+        """
+
+    def passes(self) -> Passes | None:
+        """Return images pushed forward and backward per image attacked, or None where it depends on the data."""
+        return None
+
+
+def perturbation_size(delta: Tensor, norm: str) -> Tensor:
+    """Return the size (N,) of perturbations (N, ...) in `norm`: linf, l2, l1 or l0 (pixels changed in any channel)."""
+    flat = delta.flatten(1)
+    if norm == "linf":
+        return flat.abs().amax(1)
+    if norm == "l2":
+        return flat.norm(p=2, dim=1)
+    if norm == "l1":
+        return flat.abs().sum(1)
+    if norm == "l0":
+        return (delta != 0).any(dim=1).flatten(1).sum(1).float()
+    raise ValueError(f"unknown norm {norm!r}, allowed are linf, l2, l1, l0")

@@ -1,0 +1,258 @@
+"""Defenses: hardeners, preprocessors, detectors and rectifiers under one contract."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmark.dataset import Split
+from benchmark.model import PENULTIMATE, Classifier, load_weights, save_weights
+from benchmark.options import Options, TrainOptions
+from benchmark.progress import Progress
+from benchmark.randomness import Rng
+
+Family = Literal["none", "hardener", "preprocessor", "detector", "rectifier"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a defended system says about a batch.
+
+    Attributes:
+        label: (N,) int64, the class it answers with.
+        score: (N,) float, how suspicious the input is, higher = more adversarial; None for a defense without one.
+        flagged: (N,) bool, rejected as adversarial; None lets the host flag scores above the threshold that keeps
+            the suite's false-positive rate on clean validation images.
+        details: per-image arrays (N, ...) that explain the verdict, kept for the report.
+    """
+
+    label: Tensor
+    score: Tensor | None = None
+    flagged: Tensor | None = None
+    details: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class ArtifactRequest:
+    """A shared artifact that a defense asks for: built once for all that ask with equal options and inputs.
+
+    Attributes:
+        builder: the `SharedArtifact` subclass.
+        options: its options.
+        dataset: label of the suite's data set that it learns from; None for the cell's own data set.
+        per_classifier: it depends on the cell's trained model.
+    """
+
+    builder: type[SharedArtifact]
+    options: Options
+    dataset: str | None = None
+    per_classifier: bool = False
+
+
+@dataclass(frozen=True)
+class Observation:
+    """Arrays that the host extracts once per image set and hands to every defense that asks for them.
+
+    Attributes:
+        artifact: name of the requested artifact whose `observe` is called; None for hidden states of the classifier.
+        layers: names of the hidden states, where it is the classifier.
+        fit_splits: clean splits on which `fit` wants them too.
+    """
+
+    artifact: str | None = None
+    layers: tuple[str, ...] = (PENULTIMATE,)
+    fit_splits: tuple[Literal["train", "val"], ...] = ()
+
+
+@dataclass
+class FitContext:
+    """All that `fit` may look at: training and validation data, never test data.
+
+    Attributes:
+        classifier: the trained model, frozen; None for a hardener with `needs_classifier = False`.
+        new_classifier: returns an untrained classifier of the same architecture, initialised from the generator.
+        recipe: the model's own training recipe, None where it has none.
+        train: training images.
+        val: validation images, disjoint from the training images.
+        rng: the source of all randomness.
+        device: where networks and batches go.
+        progress: tell it how far the work is.
+        checkpoint: folder that survives an interruption of this very fit.
+        false_positive_rate: share of clean images that a threshold may flag.
+        artifacts: shared artifacts by the names of `Defense.artifacts`.
+    """
+
+    classifier: Classifier | None
+    new_classifier: Callable[[Rng], Classifier]
+    recipe: TrainOptions | None
+    train: Split
+    val: Split
+    rng: Rng
+    device: torch.device
+    progress: Progress
+    checkpoint: Path
+    false_positive_rate: float
+    artifacts: Mapping[str, SharedArtifact] = field(default_factory=dict)
+    observations: Mapping[tuple[str, str], Callable[[], dict[str, np.ndarray]]] = field(default_factory=dict)
+
+    def observed(self, name: str, split: Literal["train", "val"]) -> dict[str, np.ndarray]:
+        """Return the arrays (N, ...) of the observation `name` on a clean split, in the split's order."""
+        return self.observations[name, split]()
+
+
+class Batch:
+    """Images to judge, with everything about them that has been computed already.
+
+    Attributes:
+        x: (N, C, H, W) in [0, 1], on the defense's device.
+        rng: for randomised defenses.
+    """
+
+    def __init__(
+        self,
+        x: Tensor,
+        defense: Defense,
+        rng: Rng,
+        logits: Tensor | None = None,
+        observed: Mapping[str, Mapping[str, Tensor]] | None = None,
+    ) -> None:
+        self.x = x
+        self.rng = rng
+        self._defense = defense
+        self._logits = logits
+        self._observed = dict(observed or {})
+
+    @cached_property
+    def logits(self) -> Tensor:
+        """(N, num_classes), the deployed classifier's answer: at no cost where the host has it already."""
+        return self._defense.classifier(self.x) if self._logits is None else self._logits
+
+    def observed(self, name: str) -> Mapping[str, Tensor]:
+        """Return the arrays (N, ...) of the observation `name` (see `Defense.observations`)."""
+        if name not in self._observed:
+            request = self._defense.observations()[name]
+            self._observed[name] = (
+                self._defense.classifier.features(self.x, request.layers)
+                if request.artifact is None
+                else self._defense.shared[request.artifact].observe(self.x)
+            )
+        return self._observed[name]
+
+
+class Defense(ABC):
+    """A defense. The constructor stores the options and does no work; `fit` learns; `judge` answers.
+
+    Lifecycle: the host sets `classifier`, `shared`, `class_names` and `device`, calls `fit` once and `save`. For each
+    set of images, perhaps in another process, it makes a new object, calls `load` and then `judge` per batch.
+    Learned state is kept in attributes of your own and goes to disk without pickle.
+    """
+
+    Options: ClassVar[type[Options]] = Options
+    family: ClassVar[Family]
+    needs_classifier: ClassVar[bool] = True
+    """Whether `fit` or `judge` needs the cell's trained model (a hardener that trains anew does not)."""
+    randomised: ClassVar[bool] = False
+    """Judges differently each time: the host repeats judgements and reports the mean and the worst."""
+
+    classifier: Classifier
+    """The network that an attacker of the deployed system holds: the trained model, or the hardened network."""
+    shared: Mapping[str, SharedArtifact]
+    class_names: tuple[str, ...]
+    device: torch.device
+
+    def __init__(self, options: Options) -> None:
+        self.options: Any = options
+
+    def artifacts(self) -> dict[str, ArtifactRequest]:
+        """Return the shared artifacts that this defense needs, by the name it uses for them."""
+        return {}
+
+    def observations(self) -> dict[str, Observation]:
+        """Return the observations that this defense judges by, by the name it uses for them."""
+        return {}
+
+    def fit(self, context: FitContext) -> None:  # noqa: B027 - nothing to learn is a fair answer
+        """Learn from clean training and validation images."""
+
+    def save(self, folder: Path) -> None:  # noqa: B027
+        """Write the learned state into an empty folder, without pickle."""
+
+    def load(self, folder: Path) -> None:  # noqa: B027
+        """Read what `save` wrote."""
+
+    @abstractmethod
+    def judge(self, batch: Batch) -> Verdict:
+        """Return label, score and flag of every image of the batch."""
+
+    def surrogate(self) -> nn.Module | None:
+        """Return a differentiable stand-in of the whole pipeline (images to logits) for white-box attacks, or None."""
+        return None
+
+    def detector_loss(self, x: Tensor) -> Tensor | None:
+        """Return a differentiable suspicion (N,) for adaptive attacks, or None."""
+        return None
+
+
+class Hardener(Defense):
+    """A defense that is a new network. The author writes `harden`."""
+
+    family = "hardener"
+    needs_classifier = False
+
+    @abstractmethod
+    def harden(self, context: FitContext) -> Classifier:
+        """Return the hardened classifier."""
+
+    def fit(self, context: FitContext) -> None:
+        """Train the hardened network and deploy it."""
+        self.classifier = self.harden(context).frozen()
+
+    def save(self, folder: Path) -> None:
+        """Write the weights as safetensors."""
+        save_weights(self.classifier, folder / "weights.safetensors")
+
+    def load(self, folder: Path) -> None:
+        """Read the weights into the untrained network that the host has set."""
+        load_weights(self.classifier, folder / "weights.safetensors")
+        self.classifier.frozen()
+
+    def judge(self, batch: Batch) -> Verdict:
+        """Answer with the hardened network's class."""
+        return Verdict(label=batch.logits.argmax(1))
+
+
+class SharedArtifact(ABC):
+    """Something expensive that several cells use, such as a part extractor: a task with a key of its own."""
+
+    Options: ClassVar[type[Options]] = Options
+    version: ClassVar[str] = "1"
+    """Raise it when the same options and data give another answer."""
+
+    device: torch.device
+
+    def __init__(self, options: Options) -> None:
+        self.options: Any = options
+
+    @abstractmethod
+    def build(self, context: FitContext) -> None:
+        """Make it from training and validation data."""
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write it into an empty folder, without pickle."""
+
+    @abstractmethod
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+
+    def observe(self, x: Tensor) -> dict[str, Tensor]:
+        """Return what it sees in images (N, C, H, W): named arrays (N, ...)."""
+        raise NotImplementedError(f"{type(self).__name__} observes nothing")

@@ -1,0 +1,187 @@
+"""Options of components: frozen, strict types, validated before any work starts."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic_core import PydanticCustomError, core_schema
+
+
+SPLITS = ("train", "val", "test")
+
+
+class Options(BaseModel):
+    """Base of every component's options: unknown keys are errors, nothing is coerced, nothing changes later.
+
+    Write one attribute per option with a type, a default and a docstring under it; the docstring is what
+    `bench show` prints.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+class Budget(float):
+    """A positive size in pixel units of [0, 1] that remembers how it was written (`8/255`, `0.3`)."""
+
+    text: str
+
+    def __new__(cls, value: str | float) -> Budget:
+        """Parse `value`: a number, or a fraction such as `"8/255"`.
+
+        Raises:
+            ValueError: it is neither, or not a finite number above 0.
+        """
+        text = str(value).strip()
+        try:
+            number = float(Fraction(text)) if "/" in text else float(text)
+        except (ValueError, ZeroDivisionError):
+            raise ValueError(f"{text!r} is not a number or a fraction such as 8/255") from None
+        if not math.isfinite(number) or number <= 0:
+            raise ValueError(f"{text!r} must be a finite number above 0")
+        self = super().__new__(cls, number)
+        self.text = text.replace(" ", "")
+        return self
+
+    def __str__(self) -> str:
+        return self.text
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (Budget, (self.text,))
+
+    @classmethod
+    def _validate(cls, value: Any) -> Budget:
+        if isinstance(value, bool) or not isinstance(value, int | float | str):
+            raise PydanticCustomError("budget", "write a number or a fraction such as 8/255")
+        try:
+            return cls(value)
+        except ValueError as error:
+            raise PydanticCustomError("budget", "{reason}", {"reason": str(error)}) from None
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls._validate, serialization=core_schema.plain_serializer_function_ser_schema(str)
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        number = r"[0-9]+(\.[0-9]+)?"
+        return {
+            "anyOf": [
+                {"type": "number", "exclusiveMinimum": 0},
+                {"type": "string", "pattern": rf"^{number}\s*/\s*{number}$"},
+            ],
+            "description": "size in pixel units of [0, 1], for example 8/255",
+        }
+
+
+class AttackOptions(Options):
+    """What every attack's options have: the norm it is measured in and the budget, if it has one."""
+
+    norm: str
+    """Norm of the budget: linf or l2."""
+
+    eps: Budget | None = None
+    """Largest perturbation in the norm, in pixel units of [0, 1], for example 8/255."""
+
+    @model_validator(mode="after")
+    def _budget_has_unit_sense(self) -> AttackOptions:
+        if self.norm == "linf" and self.eps is not None and self.eps > 1:
+            raise PydanticCustomError(
+                "eps_unit",
+                "eps {eps} makes no sense for linf on pixels in [0, 1]: the largest is 1. "
+                "Did you mean '{eps}/255'?",
+                {"eps": str(self.eps)},
+            )
+        return self
+
+
+class DatasetOptions(Options):
+    """What every data set's options have."""
+
+    limit: dict[str, int] | None = None
+    """At most this many images per split (`train`, `val`, `test`), drawn evenly over the classes."""
+
+    @model_validator(mode="after")
+    def _limit_names_splits(self) -> DatasetOptions:
+        for split, count in (self.limit or {}).items():
+            if split not in SPLITS:
+                raise PydanticCustomError(
+                    "limit_split", "limit: unknown split '{split}', allowed are train, val, test", {"split": split}
+                )
+            if count < 1:
+                raise PydanticCustomError(
+                    "limit_count", "limit: {split} is {count}, at least 1 is needed", {"split": split, "count": count}
+                )
+        return self
+
+
+class TrainOptions(Options):
+    """A training recipe."""
+
+    epochs: int = Field(20, ge=1)
+    """Passes over the training images."""
+
+    batch_size: int = Field(128, ge=1)
+    """Images per step."""
+
+    optimizer: Literal["sgd", "adamw"] = "sgd"
+    """sgd (with momentum) or adamw."""
+
+    lr: float = Field(0.05, gt=0)
+    """Learning rate at its highest."""
+
+    momentum: float = Field(0.9, ge=0, lt=1)
+    """Momentum of sgd."""
+
+    weight_decay: float = Field(5e-4, ge=0)
+    """L2 penalty (sgd) or decoupled decay (adamw)."""
+
+    schedule: Literal["constant", "cosine", "step", "onecycle"] = "cosine"
+    """How the learning rate moves: `cosine` falls to 0, `step` multiplies by `gamma` at each of `milestones`."""
+
+    milestones: tuple[int, ...] = ()
+    """Epochs (from 1) before which `step` lowers the learning rate."""
+
+    gamma: float = Field(0.1, gt=0, le=1)
+    """Factor of `step`."""
+
+    augment: tuple[Literal["flip", "crop"], ...] = ()
+    """`flip`: left-right with probability one half; `crop`: random crop after padding by `crop_padding`."""
+
+    crop_padding: int = Field(4, ge=1)
+    """Pixels of zero padding before a random crop."""
+
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    """Share of the target spread evenly over the classes."""
+
+    select: Literal["best", "last"] = "best"
+    """Keep the epoch with the best validation score (the earliest of equals), or the last."""
+
+
+class Normalization(Options):
+    """Per-channel standardisation inside the model: (x - mean) / std."""
+
+    mean: tuple[float, ...]
+    """Mean per channel, in [0, 1] units."""
+
+    std: tuple[float, ...]
+    """Standard deviation per channel, in [0, 1] units."""
+
+
+class ModelOptions(Options):
+    """What every model's options have."""
+
+    normalize: Literal["none", "imagenet"] | Normalization = "none"
+    """Standardisation inside the model, so that attacks and budgets stay in pixel units of [0, 1]."""
+
+    train: TrainOptions | None = TrainOptions()
+    """The training recipe; null uses the network with its initial weights as they are."""
+
+    weights: str | None = None
+    """Initial weights: a .safetensors file, a .pt/.pth file that holds tensors only, or a name that the model knows."""

@@ -1,0 +1,265 @@
+"""Find plugins, refuse duplicates, keep their provenance.
+
+pluggy's own entry-point loader skips the second of two equal names in silence and dies of the first broken
+plugin; both are wrong in a benchmark, so the loop over the entry points is here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import importlib.metadata
+import os
+import traceback
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pluggy
+
+from benchmark import hookspecs
+from benchmark.errors import InputError, PluginError, unknown_name
+from benchmark.options import Options
+
+GROUP = "bench"
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a plugin module comes from."""
+
+    module: str
+    distribution: str  # "" for a module given by --plugin
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.distribution} {self.version}" if self.distribution else f"module {self.module}"
+
+
+@dataclass(frozen=True)
+class Registration:
+    """One registered component, imported only when it is used."""
+
+    kind: str
+    name: str
+    target: str | type
+    options_target: str | type | None
+    version: str  # of the method: part of every content key
+    summary: str
+    provenance: Provenance
+
+    def load(self) -> type[Any]:
+        """Return the component's class.
+
+        Raises:
+            PluginError: its module cannot be imported or lacks the class.
+        """
+        return self._import(self.target)
+
+    def options_type(self) -> type[Options]:
+        """Return the options class, without importing the component itself where it was named apart.
+
+        Raises:
+            PluginError: as `load`.
+        """
+        if self.options_target is not None:
+            return self._import(self.options_target)
+        options: type[Options] = getattr(self.load(), "Options", Options)
+        return options
+
+    def _import(self, target: str | type) -> type[Any]:
+        if isinstance(target, type):
+            return target
+        module_name, _, attribute = target.partition(":")
+        try:
+            found: type[Any] = getattr(importlib.import_module(module_name), attribute)
+        except Exception as error:
+            raise PluginError(
+                f"{self.kind} {self.name!r} (from {self.provenance}) cannot be loaded from {target!r}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+        return found
+
+
+@dataclass(frozen=True)
+class BrokenPlugin:
+    """A plugin that failed while it was imported or registered."""
+
+    name: str
+    provenance: Provenance
+    reason: str
+    details: str = field(repr=False)
+
+
+class Registry:
+    """All components of all loaded plugins."""
+
+    def __init__(self) -> None:
+        self.manager = pluggy.PluginManager("bench")
+        self.manager.add_hookspecs(hookspecs)
+        self.broken: list[BrokenPlugin] = []
+        self.loaded: list[Provenance] = []
+        self.extra_modules: list[str] = []
+        self._components: dict[str, dict[str, Registration]] = {kind: {} for kind in hookspecs.KINDS}
+
+    def names(self, kind: str) -> list[str]:
+        """Return the names registered for `kind`, sorted."""
+        return sorted(self._components[kind])
+
+    def all(self, kind: str) -> list[Registration]:
+        """Return the registrations of `kind`, sorted by name."""
+        return [self._components[kind][name] for name in self.names(kind)]
+
+    def get(self, kind: str, name: str) -> Registration:
+        """Return the registration of `name`.
+
+        Raises:
+            PluginError: nothing of that name; plugins that failed to load are named, since one of them may
+                have been meant.
+        """
+        try:
+            return self._components[kind][name]
+        except KeyError:
+            message = unknown_name(f"{kind} plugin", name, self.names(kind))
+            for broken in self.broken:
+                message += f"\n  The plugin {broken.name!r} ({broken.provenance}) failed to load: {broken.reason}"
+            raise PluginError(message + "\n  `bench plugins` shows what is installed and from where.") from None
+
+    def create(self, kind: str, name: str, options: dict[str, Any]) -> Any:
+        """Return the component `name` with validated `options` (a JSON-like mapping)."""
+        registration = self.get(kind, name)
+        return registration.load()(validate_options(registration.options_type(), options))
+
+    def add_module(self, name: str, module: ModuleType, provenance: Provenance) -> None:
+        """Register a plugin module and all that its hooks register.
+
+        Raises:
+            PluginError: it registers a name that another plugin has; both are named.
+        """
+        registrations: list[Registration] = []
+        self.manager.register(module, name=name)
+        try:
+            for kind, hook in hookspecs.KINDS.items():
+                implementation = getattr(module, hook, None)
+                if implementation is not None:
+                    implementation(register=self._collector(kind, provenance, registrations))
+            self.manager.check_pending()
+        except BaseException:
+            self.manager.unregister(module)
+            raise
+        for new in registrations:
+            old = self._components[new.kind].get(new.name)
+            if old is not None:
+                self.manager.unregister(module)
+                raise PluginError(
+                    f"two plugins register the {new.kind} {new.name!r}: {old.provenance} ({old.provenance.module}) "
+                    f"and {new.provenance} ({new.provenance.module}). Uninstall one of them, or rename it there."
+                )
+        for new in registrations:
+            self._components[new.kind][new.name] = new
+        self.loaded.append(provenance)
+
+    @staticmethod
+    def _collector(
+        kind: str, provenance: Provenance, registrations: list[Registration]
+    ) -> Callable[..., None]:
+        def register(
+            name: str,
+            target: str | type,
+            *,
+            options: str | type | None = None,
+            version: str | None = None,
+            summary: str = "",
+        ) -> None:
+            if version is None:
+                version = provenance.version if provenance.distribution else _source_digest(target, provenance)
+            registrations.append(Registration(kind, name, target, options, version, summary, provenance))
+
+        return register
+
+
+def load_plugins(extra_modules: Iterable[str] = ()) -> Registry:
+    """Return the registry of all installed plugins and of `extra_modules` (`--plugin MODULE`).
+
+    `BENCH_PLUGINS=a,b` in the environment loads only those entry points (and `core`).
+
+    Raises:
+        PluginError: two distributions claim one name, or a module given by hand cannot be imported.
+    """
+    registry = Registry()
+    wanted = os.environ.get("BENCH_PLUGINS")
+    only = None if wanted is None else {name.strip() for name in wanted.split(",") if name.strip()} | {"core"}
+    seen: dict[str, Provenance] = {}
+    for entry_point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: (e.name != "core", e.name)):
+        distribution = entry_point.dist
+        provenance = Provenance(
+            entry_point.value,
+            distribution.name if distribution else "",
+            distribution.version if distribution else "0",
+        )
+        if only is not None and entry_point.name not in only:
+            continue
+        other = seen.get(entry_point.name)
+        if other == provenance:  # an editable install on a path that is listed twice
+            continue
+        if other is not None:
+            raise PluginError(
+                f"two distributions claim the plugin name {entry_point.name!r}: {other} ({other.module}) and "
+                f"{provenance} ({provenance.module}). Uninstall one of them."
+            )
+        seen[entry_point.name] = provenance
+        try:
+            registry.add_module(entry_point.name, entry_point.load(), provenance)
+        except PluginError:
+            raise
+        except Exception as error:
+            registry.broken.append(
+                BrokenPlugin(
+                    entry_point.name, provenance, f"{type(error).__name__}: {error}", traceback.format_exc()
+                )
+            )
+    if only is not None and (unknown := only - set(seen)):
+        raise PluginError(
+            f"BENCH_PLUGINS names plugins that are not installed: {', '.join(sorted(unknown))}. "
+            f"Installed: {', '.join(sorted(e.name for e in importlib.metadata.entry_points(group=GROUP)))}."
+        )
+    for module_name in extra_modules:
+        try:
+            module = importlib.import_module(module_name)
+        except Exception as error:
+            raise PluginError(
+                f"--plugin {module_name}: cannot be imported: {type(error).__name__}: {error}. "
+                "It must be a module on the Python path (PYTHONPATH, or the current folder)."
+            ) from error
+        registry.add_module(module_name, module, Provenance(module_name, "", "0"))
+        registry.extra_modules.append(module_name)
+    return registry
+
+
+def validate_options(options_type: type[Options], options: dict[str, Any]) -> Options:
+    """Return `options` as an instance of `options_type`.
+
+    Raises:
+        pydantic.ValidationError: an option is unknown, missing, or of the wrong type or value.
+    """
+    import json
+
+    # JSON mode, since strict Python mode would refuse the lists of YAML where a tuple is declared.
+    try:
+        text = json.dumps(options, allow_nan=False)
+    except ValueError as error:
+        raise InputError(f"options hold a number that is not finite: {error}") from None
+    return options_type.model_validate_json(text)
+
+
+def _source_digest(target: str | type, provenance: Provenance) -> str:
+    """Return a version for a component of a loose module: editing its file must not answer from the cache."""
+    module_name = target.partition(":")[0] if isinstance(target, str) else target.__module__
+    digest = hashlib.sha256()
+    for name in sorted({module_name, provenance.module}):
+        spec = importlib.util.find_spec(name)
+        if spec is not None and spec.origin is not None and Path(spec.origin).is_file():
+            digest.update(Path(spec.origin).read_bytes())
+    return digest.hexdigest()[:16]
