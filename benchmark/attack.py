@@ -54,6 +54,13 @@ class Attack(ABC):
     def __init__(self, options: AttackOptions) -> None:
         self.options: Any = options
 
+    def check(self) -> None:  # noqa: B027 - most attacks need nothing
+        """Look, while the run is planned, whether options fit what is installed.
+
+        Raises:
+            InputError: what is wrong and what is allowed.
+        """
+
     @abstractmethod
     def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
         """Return adversarial examples (N, C, H, W) in [0, 1] for images `x` with true labels `y` (N,).

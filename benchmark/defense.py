@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.dataset import Split
-from benchmark.model import PENULTIMATE, Classifier, load_weights, save_weights
+from benchmark.model import PENULTIMATE, Classifier, Passes, load_weights, save_weights
 from benchmark.options import Options, TrainOptions
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
@@ -157,10 +157,29 @@ class Defense(ABC):
 
     Options: ClassVar[type[Options]] = Options
     family: ClassVar[Family]
-    needs_classifier: ClassVar[bool] = True
-    """Whether `fit` or `judge` needs the cell's trained model (a hardener that trains anew does not)."""
     randomised: ClassVar[bool] = False
     """Judges differently each time: the host repeats judgements and reports the mean and the worst."""
+
+    @property
+    def needs_classifier(self) -> bool:
+        """Whether `fit` or `judge` needs the cell's trained model (a hardener that trains anew does not)."""
+        return True
+
+    @property
+    def gives_scores(self) -> bool:
+        """Whether verdicts carry a score; the host then judges clean validation images too, for the threshold."""
+        return self.family in ("detector", "rectifier")
+
+    def check(self) -> None:  # noqa: B027 - most defenses need nothing
+        """Look, while the run is planned, whether options fit what is installed.
+
+        Raises:
+            InputError: what is wrong and what is allowed.
+        """
+
+    def passes(self, train: int, val: int, recipe: TrainOptions | None) -> Passes | None:
+        """Return the forward and backward passes that `fit` makes on so many images, or None where it is not known."""
+        return None
 
     classifier: Classifier
     """The network that an attacker of the deployed system holds: the trained model, or the hardened network."""
@@ -205,7 +224,11 @@ class Hardener(Defense):
     """A defense that is a new network. The author writes `harden`."""
 
     family = "hardener"
-    needs_classifier = False
+
+    @property
+    def needs_classifier(self) -> bool:
+        """A hardener trains its own network from the start, unless it says otherwise."""
+        return False
 
     @abstractmethod
     def harden(self, context: FitContext) -> Classifier:

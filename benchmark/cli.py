@@ -1,0 +1,281 @@
+"""The command line. Nothing heavy is imported before a command needs it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from benchmark.errors import BenchError, InputError
+
+if TYPE_CHECKING:
+    from benchmark.plugins import Registry
+    from benchmark.suite import Suite
+
+KIND_NAMES = ("dataset", "model", "attack", "defense", "metric", "executor", "reporter")
+
+plugin_option = click.option(
+    "--plugin", "plugins", multiple=True, metavar="MODULE", help="Load a plugin module that is not installed."
+)
+suite_options = [
+    click.option("--profile", metavar="P", help="Use a profile of the suite."),
+    click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Override a value of the suite."),
+    click.option(
+        "--cache", type=click.Path(path_type=Path), metavar="DIR", help="Cache [~/.cache/unmask-bench or BENCH_CACHE]."
+    ),
+    click.option("--shard", metavar="I/N", help="Only part I of N of the grid."),
+    plugin_option,
+]
+
+
+def with_suite_options(command: Any) -> Any:
+    """Add the options that `run` and `plan` share."""
+    for option in reversed(suite_options):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="unmask-bench", prog_name="bench")
+def cli() -> None:
+    """Evaluate defenses and detectors against adversarial attacks on image classifiers."""
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.append(os.getcwd())  # so that --plugin finds a module in the current folder
+
+
+@cli.command()
+@click.argument("suite")
+@with_suite_options
+@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Run directory [runs/<suite>-<profile>].")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--executor", default="local", show_default=True, metavar="NAME", help="Who runs the tasks.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Worker processes [one per GPU or core].")
+@click.option("--fresh", is_flag=True, help="Make every artifact anew.")
+@click.option("--no-report", is_flag=True, help="Write the tables only.")
+def run(
+    suite: str,
+    profile: str | None,
+    sets: Sequence[str],
+    cache: Path | None,
+    shard: str | None,
+    plugins: Sequence[str],
+    output: Path | None,
+    device: str,
+    executor: str,
+    workers: int | None,
+    fresh: bool,
+    no_report: bool,
+) -> int:
+    """Run what is missing of SUITE (a path, or the name of a shipped suite), then write the report."""
+    registry, loaded = _load(suite, profile, sets, plugins)
+    registry.get("executor", executor)
+    part = _parse_shard(shard)
+    from benchmark.display import make_display
+    from benchmark.run import RunRequest, resolve_device, run_suite
+
+    display = make_display()
+    try:
+        request = RunRequest(
+            output=output or default_output(loaded),
+            cache=cache or default_cache(),
+            device=resolve_device(device),
+            executor=executor,
+            workers=workers,
+            part=part,
+            fresh=fresh,
+            report=not no_report,
+            command=["bench", *sys.argv[1:]],
+        )
+        return run_suite(loaded, registry, request, display)
+    finally:
+        display.close()
+
+
+@cli.command()
+@click.argument("suite")
+@with_suite_options
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+def plan(
+    suite: str,
+    profile: str | None,
+    sets: Sequence[str],
+    cache: Path | None,
+    shard: str | None,
+    plugins: Sequence[str],
+    as_json: bool,
+) -> None:
+    """Show cells, tasks, what is cached and the estimated cost of SUITE; check that all it needs is there."""
+    registry, loaded = _load(suite, profile, sets, plugins)
+    part = _parse_shard(shard)
+    from benchmark.inspection import describe_plan, plan_facts
+    from benchmark.plan import make_plan
+    from benchmark.plan import shard as take_part
+    from benchmark.store import Store
+
+    made = make_plan(loaded, registry)
+    if part is not None:
+        made = take_part(made, *part)
+    facts = plan_facts(made, Store(cache or default_cache()), registry)
+    click.echo(json.dumps(facts, indent=1) if as_json else describe_plan(facts))
+
+
+@cli.command()
+@click.argument("suites", nargs=-1, required=True, metavar="SUITE...")
+@click.option("--profile", metavar="P", help="Validate with this profile only [all profiles].")
+@click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Override a value of the suite.")
+@plugin_option
+def validate(suites: Sequence[str], profile: str | None, sets: Sequence[str], plugins: Sequence[str]) -> None:
+    """Check the schema and the names of suites, without looking at data."""
+    from benchmark.suite import load_suite
+
+    registry = _registry(plugins)
+    for name in suites:
+        loaded = load_suite(name, registry=registry, profile=profile, sets=sets)
+        checked = [profile] if profile else [None, *loaded.profiles]
+        for other in checked[1:]:
+            load_suite(name, registry=registry, profile=other, sets=sets)
+        told = ", ".join(p or "as it stands" for p in checked)
+        click.echo(f"{name}: valid ({told}); {len(loaded.grid)} grid entries")
+
+
+@cli.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="[RUN/report]")
+@click.option("--single-file", is_flag=True, help="Everything in one HTML file.")
+@plugin_option
+def report(runs: Sequence[Path], output: Path | None, single_file: bool, plugins: Sequence[str]) -> None:
+    """(Re)build the report of one run, or compare several."""
+    from benchmark.run import write_reports
+
+    if output is None and len(runs) > 1:
+        raise InputError("comparing several runs needs a place for the report: give -o DIR.")
+    for path in write_reports(_registry(plugins), runs, output or runs[0] / "report", single_file):
+        click.echo(f"report: {path}")
+
+
+@cli.command()
+@click.argument("run_directory", type=click.Path(path_type=Path), metavar="RUN")
+@click.option("--format", "form", type=click.Choice(["csv", "parquet", "json"]), default="csv", show_default=True)
+@click.option(
+    "--what",
+    type=click.Choice(["metrics", "samples", "curves", "comparisons", "costs"]),
+    default="metrics",
+    show_default=True,
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="[standard output]")
+def export(run_directory: Path, form: str, what: str, output: Path | None) -> None:
+    """Write a table of a run to standard output or a file."""
+    from benchmark.results import export as write
+    from benchmark.results import load_run
+
+    write(load_run(run_directory), what, form, output)
+
+
+@cli.command("plugins")
+@click.option("--kind", type=click.Choice(KIND_NAMES), help="Only this kind.")
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@plugin_option
+def list_plugins(kind: str | None, as_json: bool, plugins: Sequence[str]) -> None:
+    """List what is installed, and from where."""
+    from benchmark.inspection import describe_plugins, plugin_facts
+
+    facts = plugin_facts(_registry(plugins), kind)
+    click.echo(json.dumps(facts, indent=1) if as_json else describe_plugins(facts))
+
+
+@cli.command()
+@click.argument("kind", type=click.Choice(KIND_NAMES))
+@click.argument("name")
+@plugin_option
+def show(kind: str, name: str, plugins: Sequence[str]) -> None:
+    """Show one component: what it is, where it comes from, its options."""
+    from benchmark.inspection import describe_component
+
+    click.echo(describe_component(_registry(plugins).get(kind, name)))
+
+
+@cli.command()
+@plugin_option
+def schema(plugins: Sequence[str]) -> None:
+    """Print the JSON Schema of suite files, for editors."""
+    from benchmark.schema import suite_schema
+
+    click.echo(json.dumps(suite_schema(_registry(plugins)), indent=1))
+
+
+@cli.command()
+@plugin_option
+def doctor(plugins: Sequence[str]) -> None:
+    """Show versions, devices, the data sets that are found and the plugins that failed."""
+    from benchmark.inspection import describe_machine
+
+    click.echo(describe_machine(_registry(plugins), default_cache()))
+
+
+def default_cache() -> Path:
+    """Return the cache folder: BENCH_CACHE, or ~/.cache/unmask-bench."""
+    return Path(os.environ.get("BENCH_CACHE") or Path.home() / ".cache" / "unmask-bench").expanduser()
+
+
+def default_output(suite: Suite) -> Path:
+    """Return runs/<suite>-<profile>, made of the letters that every file system takes."""
+    name = suite.name if suite.profile is None else f"{suite.name}-{suite.profile}"
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in name)[:100]
+    return Path("runs") / safe
+
+
+def _registry(modules: Sequence[str]) -> Registry:
+    from benchmark.plugins import load_plugins
+
+    return load_plugins(modules)
+
+
+def _load(suite: str, profile: str | None, sets: Sequence[str], modules: Sequence[str]) -> tuple[Registry, Suite]:
+    from benchmark.suite import load_suite
+
+    registry = _registry(modules)
+    return registry, load_suite(suite, registry=registry, profile=profile, sets=sets)
+
+
+def _parse_shard(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    try:
+        index, count = (int(number) for number in text.split("/"))
+    except ValueError:
+        index = count = 0
+    if not 1 <= index <= count:
+        raise InputError(f"--shard {text!r}: write I/N with 1 <= I <= N, for example 2/8.")
+    return index, count
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit: 0 done, 1 some cells failed, 2 unusable input, 130 interrupted."""
+    try:
+        code = cli.main(args=None if arguments is None else list(arguments), prog_name="bench", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        code = 0
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except BenchError as error:
+        click.echo(f"error: {error}", err=True)
+        code = 2
+    except (KeyboardInterrupt, click.Abort):
+        click.echo("interrupted: finished work is kept; the same command goes on from here", err=True)
+        code = 130
+    except BrokenPipeError:
+        # The reader of standard output has gone (`bench export … | head`): not an error of ours.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,264 @@
+"""Runs a plan: what is missing, in an order that keeps workers busy, whatever fails on the way."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from benchmark.executors import Event, Executor, Setup
+from benchmark.plan import Plan, Task
+from benchmark.store import DamagedArtifactError, Store
+
+Status = Literal["done", "cached", "failed"]
+
+BACKWARD_COST = 2.0
+"""A backward pass counts as two forward passes when work is estimated."""
+UNKNOWN_WORK = 60.0
+"""Forward passes per image assumed of an attack whose passes depend on the data."""
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """How a task ended.
+
+    Attributes:
+        status: done in this run, cached by an earlier one, or failed.
+        reason: one sentence, where it failed (or the task it waited for).
+        meta: what it cost when it was done: seconds, images, forward, backward, peak_memory_bytes.
+    """
+
+    key: str
+    kind: str
+    label: str
+    status: Status
+    reason: str = ""
+    traceback: str = ""
+    warnings: tuple[str, ...] = ()
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+class Display(Protocol):
+    """Shows a run to the person at the keyboard."""
+
+    def begin(self, total: int, cached: int, work: float) -> None:
+        """Say how many tasks there are, how many of them are in the cache, and how much work the others are."""
+
+    def started(self, task: Task, work: float) -> None:
+        """Say that a task has started."""
+
+    def progress(self, task: Task, done: int, total: int, unit: str) -> None:
+        """Say how far a task is."""
+
+    def finished(self, record: TaskRecord) -> None:
+        """Say that a task has ended."""
+
+    def warning(self, text: str) -> None:
+        """Show a warning."""
+
+
+@dataclass
+class Outcome:
+    """What a run came to: `fatal` is the message that stopped it, `interrupted` a Ctrl-C."""
+
+    records: dict[str, TaskRecord]
+    fatal: str = ""
+    interrupted: bool = False
+
+
+def execute(
+    plan: Plan,
+    store: Store,
+    executor: Executor,
+    display: Display,
+    *,
+    device: str,
+    modules: Iterable[str] = (),
+    fresh: bool = False,
+    heard: Callable[[TaskRecord], None] = lambda record: None,
+) -> Outcome:
+    """Bring every artifact that the plan's cells read into the store.
+
+    Args:
+        plan: cells and tasks.
+        store: the cache; artifacts that it holds are verified and not made again.
+        executor: already prepared; started and stopped here.
+        display: shows progress.
+        device: `cpu` or `cuda`.
+        modules: plugin modules given by hand, for the workers.
+        fresh: make every artifact anew.
+        heard: called with the record of every task, as it ends.
+    """
+    return _Run(plan, store, executor, display, heard).go(device, list(modules), fresh)
+
+
+def estimated_work(task: Task, images: int = 0) -> float:
+    """Return the work of a task in forward passes of one image; a guess where it depends on the data."""
+    if task.work is None:
+        return UNKNOWN_WORK * max(images, 1)
+    return task.work.forward + BACKWARD_COST * task.work.backward
+
+
+class _Run:
+    def __init__(
+        self, plan: Plan, store: Store, executor: Executor, display: Display, heard: Callable[[TaskRecord], None]
+    ) -> None:
+        self.plan = plan
+        self.store = store
+        self.executor = executor
+        self.display = display
+        self.heard = heard
+        self.records: dict[str, TaskRecord] = {}
+        self.running: dict[str, Task] = {}
+        self.warnings: dict[str, list[str]] = {}
+        self.remade: set[str] = set()
+        self.order = {key: number for number, key in enumerate(plan.tasks)}
+        self.critical = self._critical_paths()
+
+    def go(self, device: str, modules: list[str], fresh: bool) -> Outcome:
+        required = self.plan.required(self.plan.cells)
+        if fresh:
+            for key in required:
+                self.store.discard(key)
+        self._verify_cached()
+        self._schedule()
+        work = sum(self._work(task) for task in self.todo.values())
+        self.display.begin(len(required), len(required) - len(self.todo), work)
+        for key, task in required.items():
+            if key not in self.todo and self.store.has(key):
+                self._record(TaskRecord(key, task.kind, task.label, "cached", meta=self.store.meta(key)))
+        if not self.todo:
+            return Outcome(self.records)
+        fatal = ""
+        try:
+            self.executor.start(Setup(str(self.store.root), modules, device, self.plan.suite.threads, self.plan.tasks))
+            while self.todo or self.running:
+                self._submit_ready()
+                for event in self.executor.wait(1.0):
+                    fatal = self._hear(event) or fatal
+                if fatal:
+                    break
+        except KeyboardInterrupt:
+            return Outcome(self.records, interrupted=True)
+        finally:
+            self.executor.stop()
+        return Outcome(self.records, fatal=fatal)
+
+    def _verify_cached(self) -> None:
+        """Read the checksums of cached artifacts that this run will use; drop the damaged ones."""
+        while True:
+            missing = self.plan.missing(self.store)
+            wanted = {key for cell in self.plan.cells for key in cell.tasks()}
+            wanted |= {need for task in missing.values() for need in task.needs}
+            damaged = False
+            for key in sorted(wanted - set(missing)):
+                try:
+                    self.store.open(key)
+                except DamagedArtifactError as error:
+                    self._drop(key, str(error))
+                    damaged = True
+            if not damaged:
+                return
+
+    def _drop(self, key: str, reason: str) -> None:
+        self.display.warning(f"{self.plan.tasks[key].label}: {reason}; it is made again")
+        self.store.discard(key)
+        self.records.pop(key, None)
+
+    def _schedule(self) -> None:
+        """Work out what is to be done and what of it can start."""
+        failed = {key for key, record in self.records.items() if record.status == "failed"}
+        missing = self.plan.missing(self.store)
+        self.todo = {key: task for key, task in missing.items() if key not in failed and key not in self.running}
+        pending = set(self.todo) | set(self.running)
+        self.blockers = {key: {need for need in task.needs if need in pending} for key, task in self.todo.items()}
+        self.dependents: dict[str, list[str]] = {}
+        for key, needs in self.blockers.items():
+            for need in needs:
+                self.dependents.setdefault(need, []).append(key)
+        self.ready = [(-self.critical[key], self.order[key], key) for key, needs in self.blockers.items() if not needs]
+        heapq.heapify(self.ready)
+
+    def _submit_ready(self) -> None:
+        while self.ready and len(self.running) < self.executor.slots:
+            key = heapq.heappop(self.ready)[2]
+            task = self.todo.pop(key, None)
+            if task is None:
+                continue
+            self.running[key] = task
+            self.display.started(task, self._work(task))
+            self.executor.submit(task)
+
+    def _hear(self, event: Event) -> str:
+        """Take note of an event; return a message that must end the run, or nothing."""
+        task, data = self.plan.tasks[event.key], event.data
+        if event.kind == "progress":
+            self.display.progress(task, data["done"], data["total"], data["unit"])
+            return ""
+        if event.kind == "warning":
+            self.warnings.setdefault(event.key, []).append(data["text"])
+            self.display.warning(f"{task.label}: {data['text']}")
+            return ""
+        self.running.pop(event.key, None)
+        warnings = tuple(self.warnings.pop(event.key, ()))
+        if event.kind == "done":
+            self._record(TaskRecord(task.key, task.kind, task.label, "done", warnings=warnings, meta=data["meta"]))
+            for dependent in self.dependents.pop(event.key, []):
+                blockers = self.blockers[dependent]
+                blockers.discard(event.key)
+                if not blockers and dependent in self.todo:
+                    heapq.heappush(self.ready, (-self.critical[dependent], self.order[dependent], dependent))
+        elif event.kind == "failed":
+            self._fail(task, data["reason"], data["traceback"], warnings)
+        elif event.kind == "damaged" and data["key"] not in self.remade:
+            self.remade.add(data["key"])
+            self._drop(data["key"], data["reason"])
+            self._schedule()
+        elif event.kind == "damaged":
+            self._fail(task, f"{data['reason']} again, after it was made anew", "", warnings)
+        else:
+            return f"{task.label}: {data['message']}"
+        return ""
+
+    def _fail(self, task: Task, reason: str, traceback: str, warnings: tuple[str, ...]) -> None:
+        """Record a failure, and that of everything that needs the task."""
+        self._record(TaskRecord(task.key, task.kind, task.label, "failed", reason, traceback, warnings))
+        for dependent in self.dependents.pop(task.key, []):
+            waiting = self.todo.pop(dependent, None)
+            if waiting is not None:
+                self._fail(waiting, f"needs '{task.label}', which failed: {reason}"[:2000], "", ())
+
+    def _record(self, record: TaskRecord) -> None:
+        self.records[record.key] = record
+        self.display.finished(record)
+        self.heard(record)
+
+    def _work(self, task: Task) -> float:
+        facts = next(
+            (facts for facts in self.plan.datasets.values() if facts.fingerprint == task.spec.get("data")), None
+        )
+        return estimated_work(task, facts.sizes[task.spec.get("split", "test")] if facts else 0)
+
+    def _critical_paths(self) -> dict[str, float]:
+        """Return per task the work from its start to the end of the longest chain that waits for it."""
+        longest: dict[str, float] = {}
+        users: dict[str, list[str]] = {}
+        for key, task in self.plan.tasks.items():
+            for need in task.needs:
+                users.setdefault(need, []).append(key)
+        for key in reversed(self.plan.tasks):
+            after = max((longest[user] for user in users.get(key, ())), default=0.0)
+            longest[key] = after + self._work(self.plan.tasks[key])
+        return longest
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a duration for people: `8 s`, `3 min 5 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+

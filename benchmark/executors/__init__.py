@@ -1,0 +1,91 @@
+"""Executors run tasks that are ready; which tasks these are, the engine decides."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from benchmark.options import Options
+
+if TYPE_CHECKING:
+    from benchmark.plan import Task
+
+
+class ExecutorOptions(Options):
+    """What every executor is told by the command line."""
+
+    workers: int | None = Field(None, ge=1)
+    """Worker processes; by default one per GPU, or one per CPU core."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What a worker needs before its first task.
+
+    Attributes:
+        cache: the store's folder.
+        modules: plugin modules given by `--plugin`.
+        device: `cpu` or `cuda`.
+        threads: torch threads per task.
+        tasks: all tasks of the plan by key.
+    """
+
+    cache: str
+    modules: Sequence[str]
+    device: str
+    threads: int
+    tasks: dict[str, Task]
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a worker says about a task.
+
+    Attributes:
+        kind: `progress` (data: done, total, unit), `warning` (text), `done` (meta: what the task cost), `failed`
+            (reason, traceback), `damaged` (key of an input that must be made again, reason), `storage` (message: nothing
+            can be written), `input` (message: the user's data or weights are unusable).
+        key: the task.
+    """
+
+    kind: Literal["progress", "warning", "done", "failed", "damaged", "storage", "input"]
+    key: str
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+class Executor(ABC):
+    """Runs tasks. Results must not depend on which executor ran them, nor on how many workers it has.
+
+    Lifecycle: `prepare` (optional, early), `start` once, then `submit` up to `slots` tasks and `wait` for events,
+    `stop` at the end or on an interruption.
+    """
+
+    Options: ClassVar[type[ExecutorOptions]] = ExecutorOptions
+    slots: int = 1
+    """How many tasks may be submitted at the same time; known after `start`."""
+
+    def __init__(self, options: ExecutorOptions) -> None:
+        self.options: Any = options
+
+    def prepare(self, modules: Sequence[str], threads: int) -> None:  # noqa: B027 - an executor may have nothing to prepare
+        """Hear early which modules the tasks will import, while the plan is still being made."""
+
+    @abstractmethod
+    def start(self, setup: Setup) -> None:
+        """Start the workers."""
+
+    @abstractmethod
+    def submit(self, task: Task) -> None:
+        """Give a ready task to a free worker."""
+
+    @abstractmethod
+    def wait(self, seconds: float) -> list[Event]:
+        """Return the events since the last call; wait up to `seconds` for the first."""
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End all workers, in the middle of a task if need be."""

@@ -1,0 +1,172 @@
+"""Worker processes on this machine, one per device or CPU core."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Sequence
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.errors import InputError, StorageError, TaskError
+from benchmark.executors import Event, Executor, ExecutorOptions, Setup
+from benchmark.executors.preload import VARIABLE
+
+if TYPE_CHECKING:
+    from benchmark.plan import Task
+
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class LocalExecutor(Executor):
+    """Runs each task in a process of its own pool; a worker that dies fails its task and is replaced."""
+
+    def __init__(self, options: ExecutorOptions) -> None:
+        super().__init__(options)
+        self._workers: list[_Worker] = []
+        method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+        self._processes: Any = multiprocessing.get_context(method)
+        self._forks = method == "forkserver"
+
+    def prepare(self, modules: Sequence[str], threads: int) -> None:
+        """Start the process that workers are forked from; it imports torch and `modules` meanwhile."""
+        os.environ[VARIABLE] = ",".join(modules)
+        for name in THREAD_VARIABLES:
+            os.environ[name] = str(threads)
+        if self._forks:
+            from multiprocessing import forkserver
+
+            self._processes.set_forkserver_preload(["benchmark.executors.preload"])
+            forkserver.ensure_running()
+
+    def start(self, setup: Setup) -> None:
+        """Start `workers` processes."""
+        devices = [setup.device]
+        if setup.device == "cuda":
+            import torch
+
+            devices = [f"cuda:{index}" for index in range(torch.cuda.device_count())]
+        default = len(devices) if setup.device == "cuda" else max(1, _cores() // setup.threads)
+        self.slots = self.options.workers or default
+        self._workers = [
+            _Worker(self._processes, setup, devices[number % len(devices)]) for number in range(self.slots)
+        ]
+
+    def submit(self, task: Task) -> None:
+        """Give the task to a worker that has none."""
+        next(worker for worker in self._workers if worker.task is None).submit(task)
+
+    def wait(self, seconds: float) -> list[Event]:
+        """Return what the workers have said."""
+        ready = wait([worker.connection for worker in self._workers], seconds)
+        events = []
+        for worker in self._workers:
+            if worker.connection in ready:
+                events += worker.receive()
+        return events
+
+    def stop(self) -> None:
+        """Terminate the workers; tasks that were not finished go on from their last checkpoint next time."""
+        for worker in self._workers:
+            worker.end()
+        self._workers = []
+
+
+class _Worker:
+    """One process and the task that it has."""
+
+    def __init__(self, processes: Any, setup: Setup, device: str) -> None:
+        self._start = (processes, setup, device)
+        self.task: Task | None = None
+        self._launch()
+
+    def _launch(self) -> None:
+        processes, setup, device = self._start
+        self.connection, theirs = processes.Pipe()
+        self.process = processes.Process(target=_serve, args=(theirs, setup, device), daemon=True)
+        self.process.start()
+        theirs.close()
+
+    def submit(self, task: Task) -> None:
+        self.task = task
+        self.connection.send(task)
+
+    def receive(self) -> list[Event]:
+        try:
+            event: Event = self.connection.recv()
+        except (EOFError, OSError):
+            return self._died()
+        if event.kind not in ("progress", "warning"):
+            self.task = None
+        return [event]
+
+    def _died(self) -> list[Event]:
+        self.process.join()
+        code = self.process.exitcode
+        task, self.task = self.task, None
+        self._launch()
+        if task is None:
+            return []
+        how = f"by signal {-code} ({signal.Signals(-code).name})" if code is not None and code < 0 else f"with code {code}"
+        hint = " The system may have run out of memory: try fewer --workers." if code == -signal.SIGKILL else ""
+        return [Event("failed", task.key, {"reason": f"the worker process ended {how}.{hint}", "traceback": ""})]
+
+    def end(self) -> None:
+        self.connection.close()
+        self.process.terminate()
+        self.process.join(5)
+        if self.process.is_alive():
+            self.process.kill()
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _serve(connection: Connection, setup: Setup, device: str) -> None:
+    """Run tasks until the other side hangs up."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption means
+    import torch
+
+    from benchmark.plugins import load_plugins
+    from benchmark.progress import Progress
+    from benchmark.store import DamagedArtifactError, Store, storage_error
+    from benchmark.tasks import Worker
+
+    worker = Worker(
+        Store(Path(setup.cache)), load_plugins(setup.modules), torch.device(device), setup.threads, setup.tasks
+    )
+    while True:
+        try:
+            task = connection.recv()
+        except (EOFError, OSError):
+            return
+
+        def send(kind: str, *values: Any, key: str = task.key) -> None:
+            names = ("done", "total", "unit") if kind == "progress" else ("text",)
+            connection.send(Event(kind, key, dict(zip(names, values, strict=True))))  # type: ignore[arg-type]
+
+        try:
+            meta = worker.run(task, Progress(send))
+            event = Event("done", task.key, {"meta": meta})
+        except (BrokenPipeError, EOFError):
+            sys.exit(0)  # nobody listens any more
+        except DamagedArtifactError as error:
+            event = Event("damaged", task.key, {"key": error.key, "reason": str(error)})
+        except InputError as error:
+            event = Event("input", task.key, {"message": str(error)})
+        except Exception as error:
+            full = error if isinstance(error, StorageError) else storage_error(error, Path(setup.cache))
+            if full is not None:
+                event = Event("storage", task.key, {"message": str(full)})
+            else:
+                reason = str(error) if isinstance(error, TaskError) else f"{type(error).__name__}: {error}"
+                event = Event("failed", task.key, {"reason": reason, "traceback": traceback.format_exc()})
+        try:
+            connection.send(event)
+        except OSError:
+            return

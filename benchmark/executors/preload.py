@@ -1,0 +1,15 @@
+"""Imported by the process that workers are forked from, so that heavy libraries are loaded once for all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+
+VARIABLE = "BENCH_PRELOAD"
+
+for _name in ["benchmark.tasks", *os.environ.get(VARIABLE, "").split(",")]:
+    # A module that fails here fails again in the worker, with a message.
+    with contextlib.suppress(Exception):
+        if _name:
+            importlib.import_module(_name)

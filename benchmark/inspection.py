@@ -1,0 +1,267 @@
+"""What `bench plan`, `plugins`, `show` and `doctor` tell: facts as plain data, and the same facts in words."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+from benchmark.engine import BACKWARD_COST, seconds_text
+from benchmark.errors import BenchError, InputError
+from benchmark.hookspecs import KINDS
+from benchmark.plan import Plan, Task
+from benchmark.plugins import Registration, Registry
+from benchmark.randomness import Rng
+from benchmark.store import Store
+
+CALIBRATION_BATCH = 32
+
+
+def plan_facts(plan: Plan, store: Store, registry: Registry) -> dict[str, Any]:
+    """Return cells, tasks, what is cached and what the rest will cost."""
+    required = plan.required(plan.cells)
+    missing = plan.missing(store)
+    seconds, unknown = _estimate(plan, missing, registry)
+    total, to_run = Counter(t.kind for t in required.values()), Counter(t.kind for t in missing.values())
+    return {
+        "suite": plan.suite.name,
+        "profile": plan.suite.profile,
+        "cells": [
+            {
+                name: getattr(cell, name)
+                for name in ("dataset", "model", "attack", "norm", "eps", "defense", "knowledge", "seed")
+            }
+            | {"cached": all(store.has(key) for key in cell.tasks())}
+            for cell in plan.cells
+        ],
+        "datasets": {
+            label: {"sizes": dict(facts.sizes), "classes": len(facts.class_names), "shape": list(facts.image_shape)}
+            for label, facts in plan.datasets.items()
+        },
+        "tasks": {kind: {"total": total[kind], "to_run": to_run[kind]} for kind in total},
+        "to_run": [
+            {
+                "kind": task.kind,
+                "label": task.label,
+                "forward": task.work.forward if task.work else None,
+                "backward": task.work.backward if task.work else None,
+            }
+            for task in missing.values()
+        ],
+        "forward": sum(t.work.forward for t in missing.values() if t.work),
+        "backward": sum(t.work.backward for t in missing.values() if t.work),
+        "seconds_on_one_core": seconds,
+        "tasks_without_estimate": unknown,
+        "disk_free_bytes": _free(store.root),
+    }
+
+
+def describe_plan(facts: dict[str, Any]) -> str:
+    """Return the facts of a plan in words."""
+    cells = facts["cells"]
+    done = sum(cell["cached"] for cell in cells)
+    name = facts["suite"] + (f" (profile {facts['profile']})" if facts["profile"] else "")
+    lines = [f"{name}: {len(cells)} cells, {done} of them cached"]
+    for label, data in facts["datasets"].items():
+        sizes = ", ".join(f"{count} {split}" for split, count in data["sizes"].items())
+        shape = "x".join(map(str, data["shape"]))
+        lines.append(f"  data set {label}: {sizes}; {data['classes']} classes; {shape}")
+    lines.append("tasks (to run / total): " + ", ".join(
+        f"{kind} {count['to_run']}/{count['total']}" for kind, count in facts["tasks"].items()
+    ))
+    lines += [f"  {task['label']}" for task in facts["to_run"]]
+    if facts["to_run"]:
+        lines.append(
+            f"model passes to come: {facts['forward']:,} images forward, {facts['backward']:,} backward"
+            + (f", and {facts['tasks_without_estimate']} tasks whose passes depend on the data"
+               if facts["tasks_without_estimate"] else "")
+        )
+        lines.append(
+            f"estimated time on one core or device: {seconds_text(facts['seconds_on_one_core'])}"
+            + (" without those tasks" if facts["tasks_without_estimate"] else "")
+        )
+    return "\n".join(lines)
+
+
+def _estimate(plan: Plan, missing: dict[str, Task], registry: Registry) -> tuple[float, int]:
+    """Return seconds for the tasks whose passes are known, by timing one batch per network, and how many are not."""
+    speeds: dict[tuple[str, str], float] = {}
+    seconds, unknown = 0.0, 0
+    for task in missing.values():
+        network = _network_of(plan, task)
+        if task.work is None or network is None:
+            unknown += task.work is None
+            continue
+        if network not in speeds:
+            speeds[network] = _seconds_per_forward(plan, registry, *network)
+        seconds += speeds[network] * (task.work.forward + BACKWARD_COST * task.work.backward)
+    return seconds, unknown
+
+
+def _network_of(plan: Plan, task: Task) -> tuple[str, str] | None:
+    """Return the labels (data set, model) of the network that a task runs."""
+    spec = task.spec
+    while "model" not in spec:
+        following = next((spec[name] for name in ("classifier", "victim", "observer", "fit", "train") if spec.get(name)), None)
+        if following is None:
+            return None
+        spec = plan.tasks[following].spec
+    dataset = next(label for label, facts in plan.datasets.items() if facts.fingerprint == spec["data"])
+    for label, component in plan.suite.models.items():
+        if component.use == spec["model"]["use"] and component.plain() == spec["model"]["options"]:
+            return dataset, label
+    return None
+
+
+def _seconds_per_forward(plan: Plan, registry: Registry, dataset: str, model: str) -> float:
+    import torch
+
+    component = plan.suite.models[model]
+    facts = plan.datasets[dataset]
+    classifier = registry.get("model", component.use).load()(component.options).build(
+        len(facts.class_names), facts.image_shape, Rng(0)
+    )
+    threads = torch.get_num_threads()
+    torch.set_num_threads(plan.suite.threads)
+    try:
+        x = torch.rand(CALIBRATION_BATCH, *facts.image_shape, generator=Rng(0).torch)
+        classifier.frozen()
+        with torch.no_grad():
+            classifier(x)
+            started = perf_counter()
+            classifier(x)
+        return (perf_counter() - started) / CALIBRATION_BATCH
+    finally:
+        torch.set_num_threads(threads)
+
+
+def plugin_facts(registry: Registry, kind: str | None) -> dict[str, Any]:
+    """Return all registered components and all plugins that failed."""
+    return {
+        "components": [
+            {
+                "kind": r.kind,
+                "name": r.name,
+                "summary": r.summary,
+                "version": r.version,
+                "distribution": r.provenance.distribution,
+                "distribution_version": r.provenance.version,
+                "module": r.provenance.module,
+            }
+            for k in KINDS
+            if kind in (None, k)
+            for r in registry.all(k)
+        ],
+        "failed": [
+            {"name": b.name, "from": str(b.provenance), "module": b.provenance.module, "reason": b.reason}
+            for b in registry.broken
+        ],
+    }
+
+
+def describe_plugins(facts: dict[str, Any]) -> str:
+    """Return the plugins as a table in words."""
+    lines = []
+    rows = facts["components"]
+    width = max((len(row["name"]) for row in rows), default=0)
+    last = None
+    for row in rows:
+        if row["kind"] != last:
+            last = row["kind"]
+            lines.append(f"{last}s")
+        source = row["distribution"] and f"{row['distribution']} {row['distribution_version']}" or "--plugin"
+        lines.append(f"  {row['name']:<{width}}  {row['summary'] or '-'}  [{source}: {row['module']}]")
+    for failed in facts["failed"]:
+        lines.append(f"FAILED {failed['name']} ({failed['from']}, {failed['module']}): {failed['reason']}")
+    return "\n".join(lines)
+
+
+def describe_component(registration: Registration) -> str:
+    """Return a component's summary, provenance and options table."""
+    r = registration
+    lines = [
+        f"{r.kind} {r.name}: {r.summary}" if r.summary else f"{r.kind} {r.name}",
+        f"from {r.provenance} ({r.provenance.module}), method version {r.version}",
+    ]
+    if r.kind in ("metric", "reporter"):
+        return "\n".join(lines)
+    fields = r.options_type().model_json_schema().get("properties", {})
+    model = r.options_type().model_fields
+    if not fields:
+        return "\n".join([*lines, "no options"])
+    lines.append("options:")
+    for name, info in model.items():
+        default = "required" if info.is_required() else f"default {_plain_default(info.get_default(call_default_factory=True))}"
+        lines.append(f"  {name}: {_type_text(fields[name])} ({default})")
+        if info.description:
+            lines.append(f"      {' '.join(info.description.split())}")
+    return "\n".join(lines)
+
+
+def _plain_default(value: Any) -> str:
+    import json
+
+    plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
+    return json.dumps(plain, default=str)
+
+
+def _type_text(schema: dict[str, Any]) -> str:
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(_type_text(part) for part in schema["anyOf"]))
+    if "enum" in schema:
+        return " | ".join(map(str, schema["enum"]))
+    if "const" in schema:
+        return str(schema["const"])
+    if "$ref" in schema:
+        return schema["$ref"].rpartition("/")[2]
+    kind = schema.get("type", "any")
+    bounds = [
+        f"{sign} {schema[name]}"
+        for name, sign in (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<"))
+        if name in schema
+    ]
+    return f"{kind} {' and '.join(bounds)}".strip()
+
+
+def describe_machine(registry: Registry, cache: Path) -> str:
+    """Return versions, devices, data sets that are found with their default options, and failed plugins."""
+    import torch
+
+    from benchmark.run import device_description, library_versions
+
+    lines = ["versions"]
+    lines += [f"  {name} {version}" for name, version in library_versions().items()]
+    lines.append("devices")
+    lines.append(f"  {device_description('cpu')}")
+    lines.append(f"  {device_description('cuda')}" if torch.cuda.is_available() else "  no CUDA device")
+    free = _free(cache)
+    lines.append(f"cache\n  {cache}: {free / 1024**3:.1f} GiB free" if free is not None else f"cache\n  {cache}")
+    lines.append("data sets (with default options)")
+    for registration in registry.all("dataset"):
+        lines.append(f"  {registration.name}: {_data_state(registration)}")
+    lines.append("plugins that failed")
+    lines += [f"  {b.name} ({b.provenance}): {b.reason}" for b in registry.broken] or ["  none"]
+    return "\n".join(lines)
+
+
+def _data_state(registration: Registration) -> str:
+    options = registration.options_type()
+    if any(info.is_required() for info in options.model_fields.values()):
+        return "needs options (`bench show dataset " + registration.name + "`)"
+    try:
+        registration.load()(options()).check()
+    except InputError as error:
+        return f"not found: {str(error).splitlines()[0]}"
+    except (BenchError, ValueError):
+        return "needs options (`bench show dataset " + registration.name + "`)"
+    return "found"
+
+
+def _free(path: Path) -> int | None:
+    """Return the free bytes where `path` is or will be."""
+    for place in (path, *path.parents):
+        if place.exists():
+            return shutil.disk_usage(place).free
+    return None

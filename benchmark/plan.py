@@ -1,0 +1,532 @@
+"""From a suite to a graph of tasks: cells share every piece of work that has the same content key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from benchmark.dataset import Dataset
+from benchmark.defense import ArtifactRequest, Defense
+from benchmark.errors import InputError, MissingError
+from benchmark.model import Passes
+from benchmark.plugins import Registry
+from benchmark.randomness import Rng
+from benchmark.store import Store, digest
+from benchmark.suite import Component, GridEntry, Suite
+
+CLEAN = "none"
+"""What the attack axis says for clean images."""
+
+TaskKind = Literal["train", "artifact", "fit", "craft", "predict", "observe", "judge"]
+
+UNKNOWN_FIT_EPOCHS = 10
+"""Passes over the training images that the progress display assumes of a hardener that does not say."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """A piece of work whose answer is an artifact.
+
+    Attributes:
+        key: digest of all that changes the answer.
+        kind: what `benchmark.tasks` does.
+        label: what people read.
+        spec: plain data from which any process can do the work.
+        needs: keys of the tasks that must be finished before.
+        work: estimated passes, None where they depend on the data.
+    """
+
+    key: str
+    kind: TaskKind
+    label: str
+    spec: dict[str, Any]
+    needs: tuple[str, ...] = ()
+    work: Passes | None = None
+
+
+@dataclass(frozen=True)
+class PlannedCell:
+    """A cell of the grid and the tasks whose artifacts answer it.
+
+    Attributes:
+        clean_predict, clean_judge: the deployed classifier's and the defense's answers on the clean test images.
+        attacked_predict, attacked_judge, craft: the same on the adversarial images; None in the clean cell.
+        val_judge: scores on clean validation images, for the threshold; None for a defense without scores.
+    """
+
+    dataset: str
+    model: str
+    attack: str
+    defense: str
+    knowledge: str
+    seed: int
+    norm: str
+    eps: str
+    dataset_key: str
+    clean_predict: str
+    clean_judge: str
+    val_judge: str | None
+    craft: str | None = None
+    attacked_predict: str | None = None
+    attacked_judge: str | None = None
+
+    def tasks(self) -> list[str]:
+        """Return the keys of the tasks whose artifacts the cell reads."""
+        keys = (
+            self.clean_predict,
+            self.clean_judge,
+            self.val_judge,
+            self.craft,
+            self.attacked_predict,
+            self.attacked_judge,
+        )
+        return [key for key in keys if key is not None]
+
+
+@dataclass(frozen=True)
+class DatasetFacts:
+    """What planning learns about a data set."""
+
+    fingerprint: str
+    sizes: Mapping[str, int]
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, int, int]
+    caption: str
+
+
+@dataclass
+class Plan:
+    """The whole run: cells in the order of the suite, tasks in an order in which they could run."""
+
+    suite: Suite
+    cells: list[PlannedCell]
+    tasks: dict[str, Task]
+    datasets: dict[str, DatasetFacts]
+    modules: list[str] = field(default_factory=list)
+
+    def required(self, cells: Iterable[PlannedCell]) -> dict[str, Task]:
+        """Return the tasks that `cells` need, and the tasks those need, in plan order."""
+        wanted: set[str] = set()
+        pending = [key for cell in cells for key in cell.tasks()]
+        while pending:
+            key = pending.pop()
+            if key not in wanted:
+                wanted.add(key)
+                pending.extend(self.tasks[key].needs)
+        return {key: task for key, task in self.tasks.items() if key in wanted}
+
+    def missing(self, store: Store) -> dict[str, Task]:
+        """Return the tasks that must run: not in the store, and needed by a cell or by another such task."""
+        wanted: set[str] = set()
+        pending = [key for cell in self.cells for key in cell.tasks()]
+        while pending:
+            key = pending.pop()
+            if key not in wanted and not store.has(key):
+                wanted.add(key)
+                pending.extend(self.tasks[key].needs)
+        return {key: task for key, task in self.tasks.items() if key in wanted}
+
+
+def shard(plan: Plan, index: int, count: int) -> Plan:
+    """Return part `index` (from 1) of `count` of the plan: neighbouring cells, which share most of their work."""
+    size, rest = divmod(len(plan.cells), count)
+    start = (index - 1) * size + min(index - 1, rest)
+    cells = plan.cells[start : start + size + (index <= rest)]
+    if not cells:
+        raise InputError(f"--shard {index}/{count}: the grid has {len(plan.cells)} cells, so this part is empty")
+    return Plan(plan.suite, cells, plan.required(cells), plan.datasets, plan.modules)
+
+
+def make_plan(suite: Suite, registry: Registry) -> Plan:
+    """Expand the suite into cells and tasks, after checking that data, weights and packages are there.
+
+    Raises:
+        MissingError: all that is missing, one paragraph each.
+        InputError: a data set cannot be read, or options do not fit what is installed.
+    """
+    return _Planner(suite, registry).plan()
+
+
+class _Planner:
+    def __init__(self, suite: Suite, registry: Registry) -> None:
+        self.suite = suite
+        self.registry = registry
+        self.tasks: dict[str, Task] = {}
+        self.datasets: dict[str, DatasetFacts] = {}
+        self.instances: dict[tuple[str, str], Any] = {}
+        self.modules: set[str] = set()
+
+    def plan(self) -> Plan:
+        used = self._used_components()
+        self._check(used)
+        for component in used:
+            if component.kind == "dataset":
+                self._learn(component)
+        cells: list[PlannedCell] = []
+        seen: set[tuple[Any, ...]] = set()
+        for dataset, model, attack, defense, entry, seed in self._selected():
+            # Without an attack there is nothing that the attacker could know.
+            knowledge = entry.knowledge if attack != CLEAN else ""
+            point = (dataset, model, attack, defense, knowledge, entry.substitute if attack != CLEAN else None, seed)
+            if point not in seen:
+                seen.add(point)
+                cells.append(self._cell(dataset, model, attack, defense, entry, seed))
+        return Plan(self.suite, cells, self.tasks, self.datasets, sorted(self.modules))
+
+    def _selected(self) -> Iterator[tuple[str, str, str, str, GridEntry, int]]:
+        for entry in self.suite.grid:
+            for dataset in entry.datasets:
+                for model in entry.models:
+                    for seed in self.suite.seeds:
+                        for defense in entry.defenses:
+                            for attack in (CLEAN, *entry.attacks):
+                                point = {"datasets": dataset, "models": model, "attacks": attack, "defenses": defense}
+                                if not any(_excludes(rule, point) for rule in entry.exclude):
+                                    yield dataset, model, attack, defense, entry, seed
+
+    def _used_components(self) -> list[Component]:
+        found: dict[tuple[str, str], Component] = {}
+        for dataset, model, attack, defense, entry, _ in self._selected():
+            names = {"dataset": dataset, "model": model, "defense": defense}
+            if attack != CLEAN:
+                names["attack"] = attack
+            for kind, label in names.items():
+                found.setdefault((kind, label), self._component(kind, label))
+            if entry.substitute is not None:
+                found.setdefault(("model", entry.substitute), self._component("model", entry.substitute))
+        for component in list(found.values()):
+            if component.kind == "defense":
+                for request in self._instance(component).artifacts().values():
+                    if request.dataset is not None:
+                        found.setdefault(("dataset", request.dataset), self._other_dataset(component, request.dataset))
+        return list(found.values())
+
+    def _other_dataset(self, defense: Component, label: str) -> Component:
+        if label not in self.suite.datasets:
+            raise InputError(
+                f"{defense.where}: defenses.{defense.label} asks for the data set {label!r}, which the suite lacks. "
+                f"Known: {', '.join(self.suite.datasets)}."
+            )
+        return self.suite.datasets[label]
+
+    def _component(self, kind: str, label: str) -> Component:
+        table: Mapping[str, Component] = getattr(self.suite, f"{kind}s")
+        return table[label]
+
+    def _instance(self, component: Component) -> Any:
+        place = (component.kind, component.label)
+        if place not in self.instances:
+            plugin = self.registry.get(component.kind, component.use).load()
+            self.modules.add(plugin.__module__)
+            self.instances[place] = plugin(component.options)
+        return self.instances[place]
+
+    def _check(self, components: Sequence[Component]) -> None:
+        missing: list[str] = []
+        for component in components:
+            try:
+                self._instance(component).check()
+            except MissingError as error:
+                missing.append(f"{component.where}: {component.kind}s.{component.label}: {error}")
+            except InputError as error:
+                raise InputError(f"{component.where}: {component.kind}s.{component.label}: {error}") from None
+        if missing:
+            others = [name for name in self.suite.profiles if name != self.suite.profile]
+            hint = (
+                "\nProfiles of this suite that may need less: "
+                + ", ".join(f"--profile {name}" for name in others)
+                + "."
+                if others
+                else ""
+            )
+            raise MissingError("\n".join(missing) + hint)
+
+    def _learn(self, component: Component) -> None:
+        dataset: Dataset = self._instance(component)
+        splits = {}
+        try:
+            for name in ("train", "val", "test"):
+                splits[name] = dataset.split(name)
+            fingerprint = dataset.fingerprint()
+        except InputError as error:
+            raise type(error)(f"{component.where}: datasets.{component.label}: {error}") from None
+        shapes = {split.image_shape for split in splits.values()}
+        names = {split.class_names for split in splits.values()}
+        if len(shapes) > 1 or len(names) > 1:
+            raise InputError(
+                f"{component.where}: datasets.{component.label}: the splits differ in image shape or classes: "
+                + "; ".join(f"{n}: {s.image_shape}, {len(s.class_names)} classes" for n, s in splits.items())
+            )
+        for name, split in splits.items():
+            if not len(split):
+                raise InputError(f"{component.where}: datasets.{component.label}: the split {name!r} has no images")
+        self.datasets[component.label] = DatasetFacts(
+            digest("dataset", component.use, self._version("dataset", component.use), fingerprint, component.plain()),
+            {name: len(split) for name, split in splits.items()},
+            splits["test"].class_names,
+            splits["test"].image_shape,
+            dataset.caption,
+        )
+
+    def _version(self, kind: str, use: str) -> str:
+        return self.registry.get(kind, use).version
+
+    def _reference(self, component: Component) -> dict[str, Any]:
+        """Return what a worker needs to make the component anew, and what a key must hold of it."""
+        return {
+            "kind": component.kind,
+            "use": component.use,
+            "version": self._version(component.kind, component.use),
+            "options": component.plain(),
+        }
+
+    def _add(
+        self,
+        kind: TaskKind,
+        label: str,
+        spec: dict[str, Any],
+        needs: Sequence[str] = (),
+        work: Passes | None = None,
+        outside_key: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Add a task unless an equal one is there, and return its key."""
+        key = digest(kind, spec, sorted(needs))
+        if key not in self.tasks:
+            self.tasks[key] = Task(key, kind, label, {**spec, **(outside_key or {})}, tuple(dict.fromkeys(needs)), work)
+        return key
+
+    def _data(self, dataset: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what goes into a key about the data, and what a worker needs beside it."""
+        return {"data": self.datasets[dataset].fingerprint}, {"dataset": self._reference(self.suite.datasets[dataset])}
+
+    def _train(self, dataset: str, model: str, seed: int) -> str:
+        component = self.suite.models[model]
+        facts = self.datasets[dataset]
+        in_key, beside = self._data(dataset)
+        recipe = component.options.train  # type: ignore[attr-defined]
+        train, val = facts.sizes["train"], facts.sizes["val"]
+        work = (
+            Passes(recipe.epochs * (train + val), recipe.epochs * train) if recipe is not None else Passes()
+        )
+        spec = {"model": self._reference(component), "seed": seed, **in_key}
+        return self._add("train", f"train {model} on {dataset}{self._seed(seed)}", spec, (), work, beside)
+
+    def _seed(self, seed: int) -> str:
+        return f" (seed {seed})" if len(self.suite.seeds) > 1 or seed not in self.suite.seeds else ""
+
+    def _artifact(self, name: str, request: ArtifactRequest, dataset: str, train: str | None, seed: int) -> str:
+        builder = request.builder
+        self.modules.add(builder.__module__)
+        source = request.dataset or dataset
+        in_key, beside = self._data(source)
+        spec = {
+            "builder": f"{builder.__module__}:{builder.__qualname__}",
+            "version": builder.version,
+            "options": request.options.model_dump(mode="json"),
+            "seed": seed,
+            "train": train if request.per_classifier else None,
+            **in_key,
+        }
+        needs = [train] if request.per_classifier and train is not None else []
+        return self._add("artifact", f"build {name} on {source}{self._seed(seed)}", spec, needs, None, beside)
+
+    def _fit(self, dataset: str, model: str, defense: str, seed: int) -> str:
+        component = self.suite.defenses[defense]
+        instance: Defense = self._instance(component)
+        train = self._train(dataset, model, seed) if self._wants_classifier(instance) else None
+        artifacts = {
+            name: self._artifact(name, request, dataset, train, seed) for name, request in instance.artifacts().items()
+        }
+        observed: dict[str, dict[str, str]] = {}
+        for name, request in instance.observations().items():
+            for split in request.fit_splits:
+                observed.setdefault(name, {})[split] = self._observe(
+                    dataset, split, None, request.artifact, artifacts, request.layers, train, None
+                )
+        facts = self.datasets[dataset]
+        in_key, beside = self._data(dataset)
+        model_component = self.suite.models[model]
+        spec = {
+            "defense": self._reference(component),
+            # The recipe stands in the model's options; a hardener trains this architecture by it.
+            "model": self._reference(model_component),
+            "train": train,
+            "artifacts": artifacts,
+            "observed": observed,
+            "false_positive_rate": self.suite.protocol.false_positive_rate,
+            "seed": seed,
+            **in_key,
+        }
+        work = instance.passes(
+            facts.sizes["train"], facts.sizes["val"], model_component.options.train  # type: ignore[attr-defined]
+        )
+        if work is None and instance.family == "hardener":
+            images = UNKNOWN_FIT_EPOCHS * facts.sizes["train"]
+            work = Passes(images, images)
+        needs = [key for key in (train, *artifacts.values()) if key is not None]
+        needs += [key for splits in observed.values() for key in splits.values()]
+        return self._add("fit", f"fit {defense} for {model} on {dataset}{self._seed(seed)}", spec, needs, work, beside)
+
+    @staticmethod
+    def _wants_classifier(instance: Defense) -> bool:
+        return instance.family != "hardener" or instance.needs_classifier
+
+    def _predict(self, dataset: str, classifier: str, craft: str | None) -> str:
+        in_key, beside = self._data(dataset)
+        spec = {"classifier": classifier, "craft": craft, "split": "test", **in_key}
+        count = self.datasets[dataset].sizes["test"]
+        what = "adversarial" if craft else "clean"
+        label = f"classify {what} images: {self.tasks[craft or classifier].label}"
+        needs = [classifier, *([craft] if craft else [])]
+        return self._add("predict", label, spec, needs, Passes(count, 0), beside)
+
+    def _observe(
+        self,
+        dataset: str,
+        split: str,
+        craft: str | None,
+        artifact: str | None,
+        artifacts: Mapping[str, str],
+        layers: Sequence[str],
+        train: str | None,
+        fit: str | None,
+    ) -> str:
+        """Add the extraction of hidden states (of the network in `fit`, or trained by `train`) or by an artifact."""
+        in_key, beside = self._data(dataset)
+        observer = artifacts[artifact] if artifact is not None else (fit or train)
+        assert observer is not None
+        spec = {
+            "observer": observer,
+            "layers": list(layers) if artifact is None else None,
+            "craft": craft,
+            "split": split,
+            **in_key,
+        }
+        count = self.datasets[dataset].sizes[split]
+        label = f"extract {artifact or 'hidden states'}: " + (
+            self.tasks[craft].label if craft else f"{split} images of {dataset}"
+        )
+        needs = [observer, *([craft] if craft else [])]
+        return self._add("observe", label, spec, needs, Passes(count, 0), beside)
+
+    def _judge(
+        self, dataset: str, fit: str, defense: str, craft: str | None, split: str, predict: str | None, seed: int
+    ) -> str:
+        instance: Defense = self._instance(self.suite.defenses[defense])
+        fit_spec = self.tasks[fit].spec
+        observed = {
+            name: self._observe(
+                dataset,
+                split,
+                craft,
+                request.artifact,
+                fit_spec["artifacts"],
+                request.layers,
+                fit_spec["train"],
+                fit if instance.family == "hardener" else None,
+            )
+            for name, request in instance.observations().items()
+        }
+        in_key, beside = self._data(dataset)
+        spec = {
+            "fit": fit,
+            "craft": craft,
+            "split": split,
+            "predict": predict,
+            "observed": observed,
+            "repeats": self.suite.protocol.repeats if instance.randomised else 1,
+            "batch_size": self.suite.batch_size,
+            "seed": seed,
+            **in_key,
+        }
+        count = self.datasets[dataset].sizes[split]
+        what = f"{split} images" if craft is None else "attacked images"
+        label = f"judge {what} by {defense}: {self.tasks[craft or fit].label}"
+        needs = [fit, *([craft] if craft else []), *([predict] if predict else []), *observed.values()]
+        # What judging costs beyond the stored predictions is the defense's affair; one pass is a fair guess.
+        work = Passes(0 if instance.family in ("none", "hardener") else count, 0)
+        return self._add("judge", label, spec, needs, work, beside)
+
+    def _craft(self, dataset: str, model: str, attack: str, defense: str, entry: GridEntry, seed: int) -> str:
+        component = self.suite.attacks[attack]
+        instance = self._instance(component)
+        family = self._instance(self.suite.defenses[defense]).family
+        hardened, bare = family == "hardener", family in ("hardener", "none")
+        held = "classifier"
+        if entry.knowledge == "black-box":
+            assert entry.substitute is not None
+            victim = self._train(dataset, entry.substitute, seed)
+        elif entry.knowledge in ("white-box", "adaptive") and _has_pipeline(self._instance(self.suite.defenses[defense])):
+            victim, held = self._fit(dataset, model, defense, seed), "pipeline"
+        elif entry.knowledge in ("white-box", "adaptive") and not bare:
+            raise InputError(
+                f"{entry.where}: knowledge {entry.knowledge}: the defense {defense!r} offers no differentiable stand-in "
+                "(surrogate or detector_loss) that an attacker could use. Choose gray-box for it, or exclude it from this "
+                "grid entry."
+            )
+        else:
+            # The copy's seed is drawn from the suite's seed, so that it is another one, and always the same one.
+            copy = Rng(seed).spawn("retrained").seed if entry.knowledge == "gray-box-retrained" else seed
+            victim = self._fit(dataset, model, defense, copy) if hardened else self._train(dataset, model, copy)
+        in_key, beside = self._data(dataset)
+        count = self.datasets[dataset].sizes["test"]
+        per_image = instance.passes()
+        work = Passes(per_image.forward * count, per_image.backward * count) if per_image is not None else None
+        spec = {
+            "attack": self._reference(component),
+            "victim": victim,
+            "held": held,
+            "split": "test",
+            "batch_size": self.suite.batch_size,
+            "seed": seed,
+            **in_key,
+        }
+        return self._add("craft", f"{attack} against {self._who(victim)}", spec, (victim,), work, beside)
+
+    def _who(self, key: str) -> str:
+        return self.tasks[key].label.partition(" ")[2]
+
+    def _cell(
+        self, dataset: str, model: str, attack: str, defense: str, entry: GridEntry, seed: int
+    ) -> PlannedCell:
+        instance: Defense = self._instance(self.suite.defenses[defense])
+        fit = self._fit(dataset, model, defense, seed)
+        classifier = fit if instance.family == "hardener" else self._train(dataset, model, seed)
+        clean_predict = self._predict(dataset, classifier, None)
+        clean_judge = self._judge(dataset, fit, defense, None, "test", clean_predict, seed)
+        val_judge = self._judge(dataset, fit, defense, None, "val", None, seed) if instance.gives_scores else None
+        shared = {
+            "dataset": dataset,
+            "model": model,
+            "attack": attack,
+            "defense": defense,
+            "seed": seed,
+            "dataset_key": self.datasets[dataset].fingerprint,
+            "clean_predict": clean_predict,
+            "clean_judge": clean_judge,
+            "val_judge": val_judge,
+        }
+        if attack == CLEAN:
+            return PlannedCell(**shared, knowledge="", norm="", eps="")
+        options = self.suite.attacks[attack].options
+        craft = self._craft(dataset, model, attack, defense, entry, seed)
+        predict = self._predict(dataset, classifier, craft)
+        return PlannedCell(
+            **shared,
+            knowledge=entry.knowledge,
+            norm=options.norm,  # type: ignore[attr-defined]
+            eps="" if options.eps is None else str(options.eps),  # type: ignore[attr-defined]
+            craft=craft,
+            attacked_predict=predict,
+            attacked_judge=self._judge(dataset, fit, defense, craft, "test", predict, seed),
+        )
+
+
+def _has_pipeline(instance: Defense) -> bool:
+    own = type(instance)
+    return own.surrogate is not Defense.surrogate or own.detector_loss is not Defense.detector_loss
+
+
+def _excludes(rule: Mapping[str, Sequence[str]], point: Mapping[str, str]) -> bool:
+    return all(point[axis] in labels for axis, labels in rule.items())

@@ -1,0 +1,438 @@
+"""`bench run`: plan, execute, tabulate, report."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import lru_cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from benchmark import results
+from benchmark.dataset import Split
+from benchmark.display import LineDisplay, TerminalDisplay
+from benchmark.engine import Outcome, TaskRecord, execute
+from benchmark.errors import InputError
+from benchmark.executors import Executor, ExecutorOptions
+from benchmark.metrics import Answers, Cell, Metric
+from benchmark.plan import CLEAN, Plan, PlannedCell, make_plan, shard
+from benchmark.plugins import Registry
+from benchmark.reporter import Reporter
+from benchmark.rundir import SUITE, RunDir
+from benchmark.statistics import threshold_at_fpr
+from benchmark.store import ArrayReader, Store, storage_error
+from benchmark.suite import Suite
+
+LIBRARIES = ("torch", "torchvision", "adversarial-robustness-toolbox", "scikit-learn", "numpy", "pandas", "timm")
+
+
+@dataclass(frozen=True)
+class RunRequest:
+    """What the command line asked for.
+
+    Attributes:
+        device: `cpu` or `cuda`, as found.
+        part: (i, n) of `--shard i/n`.
+    """
+
+    output: Path
+    cache: Path
+    device: str
+    executor: str
+    workers: int | None
+    part: tuple[int, int] | None
+    fresh: bool
+    report: bool
+    command: Sequence[str]
+
+
+def resolve_device(name: str) -> str:
+    """Return `cpu` or `cuda` for `auto`, `cpu` or `cuda`.
+
+    Raises:
+        InputError: there is no CUDA device.
+    """
+    import torch
+
+    if name == "cuda" and not torch.cuda.is_available():
+        raise InputError(
+            f"--device cuda: this machine has no CUDA device that torch {torch.__version__} can use. "
+            "Use --device cpu, or --device auto."
+        )
+    return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: LineDisplay | TerminalDisplay) -> int:
+    """Run what is missing, write tables and report into the run directory, and return the exit code.
+
+    Raises:
+        InputError: the suite cannot be run here; nothing has been done.
+    """
+    executor: Executor = registry.get("executor", request.executor).load()(ExecutorOptions(workers=request.workers))
+    executor.prepare(_modules(suite, registry), suite.threads)
+    plan = make_plan(suite, registry)
+    if request.part is not None:
+        plan = shard(plan, *request.part)
+    run = RunDir(request.output)
+    run.prepare()
+    store = Store(request.cache)
+    store.prepare()
+    with run.locked():
+        manifest = _manifest(suite, registry, plan, request)
+        run.write(SUITE, yaml.safe_dump(suite.resolved, sort_keys=False, allow_unicode=True))
+        run.write_manifest(manifest)
+        run.note("run started", suite=suite.name, profile=suite.profile, cells=len(plan.cells), tasks=len(plan.tasks))
+        _tell(registry, display, "run_started", run=run)
+
+        def heard(record: TaskRecord) -> None:
+            run.note(
+                f"task {record.status}",
+                key=record.key,
+                kind=record.kind,
+                label=record.label,
+                **({"seconds": record.meta.get("seconds")} if record.status == "done" else {}),
+                **({"reason": record.reason, "traceback": record.traceback} if record.status == "failed" else {}),
+                **({"warnings": list(record.warnings)} if record.warnings else {}),
+            )
+            _tell(registry, display, "task_finished", run=run, record=record)
+
+        try:
+            outcome = execute(
+                plan,
+                store,
+                executor,
+                display,
+                device=request.device,
+                modules=registry.extra_modules,
+                fresh=request.fresh,
+                heard=heard,
+            )
+            if outcome.fatal:
+                display.close()
+                print(f"error: {outcome.fatal}", file=sys.stderr)
+                return 2
+            tables = _tabulate(plan, store, registry, outcome)
+            results.write_tables(tables, run.path)
+            _write_costs(outcome, run.path)
+        except OSError as error:
+            full = storage_error(error, run.path)
+            if full is None:
+                raise
+            raise InputError(str(full)) from None
+        failures = _failures(plan, outcome)
+        code = 130 if outcome.interrupted else 1 if failures else 0
+        manifest |= {
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "exit_code": code,
+            "failures": failures,
+            "warnings": [
+                {"task": record.label, "text": text} for record in outcome.records.values() for text in record.warnings
+            ],
+        }
+        run.write_manifest(manifest)
+        run.note("run finished", exit_code=code)
+        _tell(registry, display, "run_finished", run=run, exit_code=code)
+    display.close()
+    if outcome.interrupted:
+        print("interrupted: finished work is kept; the same command goes on from here", file=sys.stderr)
+        return code
+    if request.report:
+        for path in write_reports(registry, [run.path], run.path / "report"):
+            print(f"report: {path}")
+    _print_summary(plan, failures, run.path)
+    return code
+
+
+def write_reports(registry: Registry, runs: Sequence[Path], folder: Path, single_file: bool = False) -> list[Path]:
+    """Let every reporter write, and return the files to open first.
+
+    Raises:
+        InputError: a run directory is damaged, or the folder cannot be written to.
+    """
+    loaded = [results.load_run(path) for path in runs]
+    written = []
+    for registration in registry.all("reporter"):
+        reporter: Reporter = registration.load()()
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            written.append(reporter.write(loaded, folder, single_file=single_file))
+        except OSError as error:
+            raise storage_error(error, folder) or InputError(
+                f"the report cannot be written to {str(folder)!r}: {error.strerror or error}"
+            ) from None
+    return written
+
+
+def _modules(suite: Suite, registry: Registry) -> list[str]:
+    """Return the modules of all components of the suite, for the workers to import early."""
+    modules = set()
+    for components in (suite.datasets, suite.models, suite.attacks, suite.defenses):
+        for component in components.values():
+            target = registry.get(component.kind, component.use).target
+            modules.add(target.partition(":")[0] if isinstance(target, str) else target.__module__)
+    return sorted(modules)
+
+
+def _tell(registry: Registry, display: LineDisplay | TerminalDisplay, event: str, **arguments: Any) -> None:
+    """Tell the plugins; what goes wrong in one of them must not cost the run."""
+    try:
+        getattr(registry.manager.hook, event)(**arguments)
+    except Exception as error:
+        display.warning(f"a plugin failed while it heard of '{event}': {type(error).__name__}: {error}")
+
+
+# -- from artifacts to tables -----------------------------------------------------------------------------------------
+
+
+def _tabulate(plan: Plan, store: Store, registry: Registry, outcome: Outcome) -> results.Tables:
+    metrics: dict[str, Metric] = {r.name: r.load()() for r in registry.all("metric")}
+    reference = pd.DataFrame(list(plan.suite.reference)) if plan.suite.reference else None
+    return results.tabulate(_cells(plan, store, registry, outcome), metrics, plan.suite.groups, reference)
+
+
+def _cells(plan: Plan, store: Store, registry: Registry, outcome: Outcome) -> Iterator[results.CellResult]:
+    @lru_cache(maxsize=8)
+    def split_of(label: str) -> Split:
+        component = plan.suite.datasets[label]
+        split: Split = registry.get("dataset", component.use).load()(component.options).split("test")
+        return split
+
+    @lru_cache(maxsize=8)
+    def ids_of(label: str) -> list[str]:
+        split = split_of(label)
+        return split.sample_ids(range(len(split)))
+
+    @lru_cache(maxsize=64)
+    def arrays_of(key: str, *names: str) -> dict[str, np.ndarray]:
+        return ArrayReader(store.open(key)).read(names=list(names) or None)
+
+    @lru_cache(maxsize=64)
+    def base_label_of(key: str) -> np.ndarray:
+        return arrays_of(key)["logits"].argmax(1).astype(np.int64)
+
+    def answers(predict: str, judge: str, val_judge: str | None) -> Answers:
+        judged = arrays_of(judge)
+        score, flagged = judged.get("score"), judged.get("flagged")
+        if flagged is None and score is not None and val_judge is not None:
+            calibration = arrays_of(val_judge)["score"]
+            flagged = score > threshold_at_fpr(calibration.ravel(), plan.suite.protocol.false_positive_rate)
+        return Answers(
+            base_label_of(predict),
+            _repeats_first(judged["label"]),
+            None if score is None else _repeats_first(score),
+            None if flagged is None else _repeats_first(flagged),
+        )
+
+    for planned in plan.cells:
+        identity = {
+            "dataset": planned.dataset,
+            "model": planned.model,
+            "attack": planned.attack,
+            "defense": planned.defense,
+            "knowledge": planned.knowledge,
+            "seed": planned.seed,
+            "norm": planned.norm,
+            "eps": planned.eps,
+        }
+        reason = _failure(planned, outcome)
+        if reason or not all(store.has(key) for key in planned.tasks()):
+            yield results.CellResult(
+                **identity,
+                status="failed" if reason else "missing",
+                reason=reason or "not run: the run was interrupted",
+                cell=None,
+                sample_ids=(),
+                details={},
+            )
+            continue
+        details: dict[str, np.ndarray] = {}
+        attacked = perturbation = eps = None
+        judge = planned.clean_judge
+        if planned.attack != CLEAN:
+            assert planned.attacked_predict and planned.attacked_judge and planned.craft
+            judge = planned.attacked_judge
+            attacked = answers(planned.attacked_predict, judge, planned.val_judge)
+            perturbation = arrays_of(planned.craft, "size")["size"]
+            budget = plan.suite.attacks[planned.attack].options.eps  # type: ignore[attr-defined]
+            eps = None if budget is None else float(budget)
+        for name, array in arrays_of(judge).items():
+            if name.startswith("detail."):
+                details[name.removeprefix("detail.")] = array
+        yield results.CellResult(
+            **identity,
+            status="ok",
+            reason="",
+            cell=Cell(
+                y=split_of(planned.dataset).labels,
+                clean=answers(planned.clean_predict, planned.clean_judge, planned.val_judge),
+                attacked=attacked,
+                perturbation=perturbation,
+                norm=planned.norm,
+                eps=eps,
+                success=plan.suite.protocol.success,
+            ),
+            sample_ids=ids_of(planned.dataset),
+            details=details,
+        )
+
+
+def _repeats_first(judged: np.ndarray) -> np.ndarray:
+    """Return (N,) for one judgement per image, (R, N) for several; the store keeps (N, R)."""
+    return judged[:, 0] if judged.shape[1] == 1 else judged.T
+
+
+def _failure(planned: PlannedCell, outcome: Outcome) -> str:
+    for key in planned.tasks():
+        record = outcome.records.get(key)
+        if record is not None and record.status == "failed":
+            return record.reason
+    return ""
+
+
+def _failures(plan: Plan, outcome: Outcome) -> list[dict[str, Any]]:
+    """Return failed cells by what failed first, with its traceback."""
+    failures = []
+    for record in outcome.records.values():
+        if record.status == "failed" and not record.reason.startswith("needs '"):
+            cells = [
+                {name: getattr(cell, name) for name in ("dataset", "model", "attack", "defense", "knowledge", "seed")}
+                for cell in plan.cells
+                if record.key in plan.required([cell])
+            ]
+            failures.append(
+                {"task": record.label, "reason": record.reason, "traceback": record.traceback, "cells": cells}
+            )
+    return failures
+
+
+def _write_costs(outcome: Outcome, folder: Path) -> None:
+    columns = ["seconds", "images", "forward", "backward", "peak_memory_bytes", "device"]
+    rows = [
+        {
+            "kind": record.kind,
+            "key": record.key,
+            "label": record.label,
+            "status": record.status,
+            "cached": record.status == "cached",
+            **{name: record.meta.get(name) for name in columns},
+        }
+        for record in outcome.records.values()
+    ]
+    frame = pd.DataFrame(rows, columns=["kind", "key", "label", "status", "cached", *columns])
+    aside = folder / ".costs.aside"
+    frame.to_parquet(aside, index=False)
+    os.replace(aside, folder / "costs.parquet")
+
+
+# -- provenance -------------------------------------------------------------------------------------------------------
+
+
+def _manifest(suite: Suite, registry: Registry, plan: Plan, request: RunRequest) -> dict[str, Any]:
+    return {
+        "format": 1,
+        "suite": suite.name,
+        "title": suite.title,
+        "profile": suite.profile,
+        "source": str(suite.path),
+        "command": list(request.command),
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seeds": list(suite.seeds),
+        "protocol": {
+            "false_positive_rate": suite.protocol.false_positive_rate,
+            "success": suite.protocol.success,
+            "repeats": suite.protocol.repeats,
+        },
+        "shard": None if request.part is None else "/".join(map(str, request.part)),
+        "datasets": {
+            label: {
+                "use": suite.datasets[label].use,
+                "fingerprint": facts.fingerprint,
+                "sizes": dict(facts.sizes),
+                "image_shape": list(facts.image_shape),
+                "class_names": list(facts.class_names),
+                "caption": facts.caption,
+            }
+            for label, facts in plan.datasets.items()
+        },
+        "cells": len(plan.cells),
+        "tasks": len(plan.tasks),
+        "plugins": [
+            {"module": p.module, "distribution": p.distribution, "version": p.version} for p in registry.loaded
+        ],
+        "broken_plugins": [{"name": b.name, "from": str(b.provenance), "reason": b.reason} for b in registry.broken],
+        "versions": library_versions(),
+        "device": device_description(request.device),
+        "executor": request.executor,
+        "workers": request.workers,
+        "threads": suite.threads,
+        "git": _git_commit(),
+    }
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of Python, of this package and of the libraries that decide the numbers."""
+    versions = {"python": platform.python_version(), "unmask-bench": metadata.version("unmask-bench")}
+    for name in LIBRARIES:
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def device_description(device: str) -> str:
+    """Return the device in words."""
+    if device == "cuda":
+        import torch
+
+        names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+        return "cuda: " + ", ".join(names)
+    return f"cpu: {_cpu_name()}, {os.cpu_count()} cores"
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _git_commit() -> dict[str, Any] | None:
+    """Return commit and state of the checkout that this package is run from, or None outside one."""
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():
+        return None
+    try:
+        commit = subprocess.run(
+            ["git", "-C", str(root), "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "-C", str(root), "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=10,
+        ).stdout
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return {"commit": commit, "changed": bool(changed.strip())}
+
+
+def _print_summary(plan: Plan, failures: list[dict[str, Any]], folder: Path) -> None:
+    failed = {tuple(cell.items()) for failure in failures for cell in failure["cells"]}
+    print(f"{len(plan.cells) - len(failed)} of {len(plan.cells)} cells done; results in {folder}")
+    for failure in failures:
+        print(f"  failed ({len(failure['cells'])} cells): {failure['task']}: {failure['reason']}")

@@ -1,0 +1,324 @@
+"""The content-addressed store: finished artifacts by key, checksummed, shared between runs.
+
+Layout of the cache folder::
+
+    artifacts/<k[:2]>/<key>/     files of a finished task and artifact.json with their checksums
+    partial/<key>/out, work      what an unfinished task has so far; survives an interruption
+    locks/<key>                  held while a task is being worked on
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+
+from benchmark.errors import BenchError, InputError, StorageError
+
+MANIFEST = "artifact.json"
+FLUSH_SECONDS = 10.0
+"""Arrays are written to disk at least this often: an interruption costs about that much."""
+FLUSH_BYTES = 128 * 1024**2
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+class DamagedArtifactError(BenchError):
+    """An artifact's files differ from their checksums."""
+
+    def __init__(self, key: str, reason: str) -> None:
+        super().__init__(f"artifact {key[:12]} is damaged: {reason}")
+        self.key = key
+
+
+def digest(*parts: Any) -> str:
+    """Return the content key (64 hex digits) of JSON-like parts; equal parts give equal keys on every machine."""
+    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def storage_error(error: BaseException, where: Path) -> StorageError | None:
+    """Return the message for a write that failed because the disk is full, or None for any other error."""
+    text = str(error)
+    full = (isinstance(error, OSError) and error.errno in FULL) or any(
+        sign in text for sign in ("No space left on device", "File too large", "Disk quota exceeded", "os error 28")
+    )
+    if not full:
+        return None
+    try:
+        free = f"{shutil.disk_usage(where).free / 1024**3:.2f} GiB free"
+    except OSError:
+        free = "free space unknown"
+    return StorageError(
+        f"no space left to write under {str(where)!r} ({free}). Finished work is kept. Free some space or choose "
+        "another place by --cache or --output, then give the same command again: it goes on where it stopped."
+    )
+
+
+class Store:
+    """The cache folder.
+
+    Args:
+        root: created when the first artifact is written.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._verified: set[str] = set()
+
+    def prepare(self) -> None:
+        """Create the folders.
+
+        Raises:
+            InputError: the folder cannot be written to.
+        """
+        try:
+            for folder in ("artifacts", "partial", "locks"):
+                (self.root / folder).mkdir(parents=True, exist_ok=True)
+            probe = self.root / "locks" / f".probe-{os.getpid()}"
+            probe.write_bytes(b"")
+            probe.unlink()
+        except OSError as error:
+            raise storage_error(error, self.root) or InputError(
+                f"the cache folder {str(self.root)!r} cannot be written to: {error.strerror}. "
+                "Choose another by --cache DIR or the environment variable BENCH_CACHE."
+            ) from None
+
+    def folder(self, key: str) -> Path:
+        """Return where the finished artifact of `key` lies."""
+        return self.root / "artifacts" / key[:2] / key
+
+    def has(self, key: str) -> bool:
+        """Tell whether a finished artifact is there; its checksums are looked at by `open`."""
+        return (self.folder(key) / MANIFEST).is_file()
+
+    def meta(self, key: str) -> dict[str, Any]:
+        """Return what was recorded when the artifact was made (seconds, passes, memory)."""
+        meta: dict[str, Any] = self._manifest(key)["meta"]
+        return meta
+
+    def open(self, key: str) -> Path:
+        """Return the folder of a finished artifact, after its checksums have been verified once in this process.
+
+        Raises:
+            DamagedArtifactError: a file is missing or differs.
+        """
+        folder = self.folder(key)
+        if key not in self._verified:
+            for name, (size, checksum) in self._manifest(key)["files"].items():
+                file = folder / name
+                if not file.is_file():
+                    raise DamagedArtifactError(key, f"{name} is missing")
+                if file.stat().st_size != size or file_digest(file) != checksum:
+                    raise DamagedArtifactError(key, f"{name} differs from its checksum")
+            self._verified.add(key)
+        return folder
+
+    def _manifest(self, key: str) -> dict[str, Any]:
+        try:
+            manifest: dict[str, Any] = json.loads((self.folder(key) / MANIFEST).read_text())
+            body = {name: manifest[name] for name in ("key", "files", "meta")}
+            if manifest["checksum"] != digest(body) or manifest["key"] != key:
+                raise ValueError("checksum")
+        except (OSError, ValueError, KeyError, TypeError):
+            raise DamagedArtifactError(key, f"{MANIFEST} is missing or damaged") from None
+        return manifest
+
+    def discard(self, key: str) -> None:
+        """Remove an artifact and what was half done of it."""
+        self._verified.discard(key)
+        folder = self.folder(key)
+        if folder.exists():
+            aside = self.root / "partial" / f"{key}.discarded-{os.getpid()}"
+            os.replace(folder, aside)
+            shutil.rmtree(aside, ignore_errors=True)
+        shutil.rmtree(self.root / "partial" / key, ignore_errors=True)
+
+    @contextlib.contextmanager
+    def building(self, key: str) -> Iterator[Building | None]:
+        """Hold the lock of `key` while its artifact is made; gives None when it is there already.
+
+        A second process that wants the same artifact waits here, then finds it. The artifact appears at
+        `Building.publish`, in one rename.
+        """
+        with open(self.root / "locks" / key, "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if self.has(key):
+                yield None
+                return
+            partial = self.root / "partial" / key
+            building = Building(self, key, partial / "out", partial / "work")
+            building.out.mkdir(parents=True, exist_ok=True)
+            building.work.mkdir(parents=True, exist_ok=True)
+            yield building
+
+
+@dataclass(frozen=True)
+class Building:
+    """An artifact in the making.
+
+    Attributes:
+        out: files that will be published.
+        work: checkpoints that will not.
+    """
+
+    store: Store
+    key: str
+    out: Path
+    work: Path
+
+    def publish(self, meta: Mapping[str, Any]) -> None:
+        """Checksum and fsync all files, then let the artifact appear in one rename."""
+        files: dict[str, tuple[int, str]] = {}
+        for file in sorted(self.out.rglob("*")):
+            if file.is_file():
+                _fsync(file)
+                files[file.relative_to(self.out).as_posix()] = (file.stat().st_size, file_digest(file))
+        body = {"key": self.key, "files": files, "meta": dict(meta)}
+        # The digest is taken of what a reader will parse: tuples have become lists by then.
+        body = json.loads(json.dumps(body))
+        manifest = self.out / MANIFEST
+        manifest.write_text(json.dumps({**body, "checksum": digest(body)}, indent=1))
+        _fsync(manifest)
+        _fsync(self.out)
+        target = self.store.folder(self.key)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.exists():  # left over without its manifest, so nobody can have read it
+            shutil.rmtree(target)
+        os.replace(self.out, target)
+        _fsync(target.parent)
+        shutil.rmtree(self.out.parent, ignore_errors=True)
+        self.store._verified.add(self.key)
+
+
+class ArrayWriter:
+    """Writes per-image arrays in parts, so that an interrupted task goes on after the last part.
+
+    Args:
+        building: where the parts go.
+    """
+
+    def __init__(self, building: Building) -> None:
+        self._out = building.out
+        self._log = building.work / "parts.jsonl"
+        self._pending: list[dict[str, np.ndarray]] = []
+        self._bytes = 0
+        self._last = monotonic()
+        self.done = self._trusted_parts()
+        """Images that are on disk from an earlier try."""
+
+    def _trusted_parts(self) -> int:
+        """Return how many images the intact parts cover, and remove all other files."""
+        done = 0
+        trusted = set()
+        lines = self._log.read_text().splitlines() if self._log.exists() else []
+        for line in lines:
+            try:
+                name, stop, checksum = json.loads(line)
+            except ValueError:
+                break
+            file = self._out / name
+            if not file.is_file() or file_digest(file) != checksum:
+                break
+            trusted.add(name)
+            done = int(stop)
+        for file in self._out.iterdir():
+            if file.name not in trusted:
+                file.unlink()
+        return done
+
+    def add(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Add the next images' arrays (n, ...)."""
+        kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        self._pending.append(kept)
+        self._bytes += sum(array.nbytes for array in kept.values())
+        if monotonic() - self._last > FLUSH_SECONDS or self._bytes > FLUSH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has been added since the last part."""
+        if not self._pending:
+            return
+        from safetensors.numpy import save
+
+        arrays = {name: np.concatenate([part[name] for part in self._pending]) for name in self._pending[0]}
+        count = len(next(iter(arrays.values())))
+        name = f"part-{self.done:09d}.safetensors"
+        data = save(arrays)
+        aside = self._out.parent / "work" / name
+        with open(aside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, self._out / name)
+        self.done += count
+        with open(self._log, "a") as log:
+            log.write(json.dumps([name, self.done, hashlib.sha256(data).hexdigest()]) + "\n")
+            log.flush()
+            os.fsync(log.fileno())
+        self._pending = []
+        self._bytes = 0
+        self._last = monotonic()
+
+
+class ArrayReader:
+    """Reads per-image arrays that an `ArrayWriter` wrote, in slices.
+
+    Args:
+        folder: a verified artifact.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from safetensors import safe_open
+
+        self._files = []
+        self._starts: list[int] = []
+        self.names: list[str] = []
+        position = 0
+        for path in sorted(folder.glob("part-*.safetensors")):
+            file = safe_open(path, framework="numpy")
+            self.names = sorted(file.keys())
+            self._files.append(file)
+            self._starts.append(position)
+            position += int(file.get_slice(self.names[0]).get_shape()[0])
+        self.count = position
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, start: int = 0, stop: int | None = None, names: list[str] | None = None) -> dict[str, np.ndarray]:
+        """Return the arrays of the images start to stop: (stop - start, ...) by name."""
+        stop = self.count if stop is None else min(stop, self.count)
+        pieces: dict[str, list[np.ndarray]] = {name: [] for name in names or self.names}
+        for number, file in enumerate(self._files):
+            first = self._starts[number]
+            last = self._starts[number + 1] if number + 1 < len(self._starts) else self.count
+            low, high = max(start, first), min(stop, last)
+            if low < high:
+                for name, list_ in pieces.items():
+                    list_.append(file.get_slice(name)[low - first : high - first])
+        return {name: np.concatenate(list_) if len(list_) != 1 else list_[0] for name, list_ in pieces.items()}
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,499 @@
+"""What a worker does: every kind of task, from its plain specification to a published artifact."""
+
+from __future__ import annotations
+
+import importlib
+import resource
+import shutil
+import sys
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from time import perf_counter
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.attack import TOLERANCE, Attack, Victim, perturbation_size
+from benchmark.dataset import Dataset, Split
+from benchmark.defense import Batch, Defense, FitContext, SharedArtifact, Verdict
+from benchmark.errors import TaskError
+from benchmark.model import Classifier, Model, load_weights, passes, save_weights
+from benchmark.options import TrainOptions
+from benchmark.plan import Task
+from benchmark.plugins import Registry
+from benchmark.progress import Progress
+from benchmark.randomness import Rng
+from benchmark.store import ArrayReader, ArrayWriter, Building, Store
+from benchmark.training import MicroBatches, train
+
+T = TypeVar("T")
+KEPT = 4
+"""Classifiers, defenses and data sets that a worker keeps in memory, each."""
+
+
+class Worker:
+    """Runs tasks in this process.
+
+    Args:
+        store: where artifacts are read and published.
+        registry: all plugins.
+        device: where networks and batches go.
+        threads: torch threads; fixed for a run, since sums in another order differ in their last bits.
+        tasks: all tasks of the plan by key, to make a defense from the tasks it was made by.
+    """
+
+    def __init__(
+        self, store: Store, registry: Registry, device: torch.device, threads: int, tasks: dict[str, Task]
+    ) -> None:
+        self.store = store
+        self.registry = registry
+        self.device = device
+        self.tasks = tasks
+        self._splits: OrderedDict[Any, Split] = OrderedDict()
+        self._datasets: OrderedDict[Any, Dataset] = OrderedDict()
+        self._classifiers: OrderedDict[Any, Classifier] = OrderedDict()
+        self._defenses: OrderedDict[Any, Defense] = OrderedDict()
+        torch.set_num_threads(threads)
+
+    def run(self, task: Task, progress: Progress) -> dict[str, Any]:
+        """Do the task, publish its artifact and return what it cost.
+
+        Raises:
+            TaskError: a plugin answered with something unusable.
+            DamagedArtifactError: an input has to be made again.
+            StorageError, OSError: the artifact cannot be written.
+        """
+        with self.store.building(task.key) as building:
+            if building is None:  # another run made it while we waited
+                return self.store.meta(task.key)
+            if task.kind in ("train", "artifact", "fit"):  # whatever lies there was not finished
+                for leftover in building.out.iterdir():
+                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+            before, started, measured = passes.copy(), perf_counter(), _peak_memory(self.device)
+            images = getattr(self, f"_{task.kind}")(task, building, progress)
+            spent = passes - before
+            meta = {
+                "kind": task.kind,
+                "label": task.label,
+                "seconds": perf_counter() - started,
+                "images": images,
+                "forward": spent.forward,
+                "backward": spent.backward,
+                "peak_memory_bytes": measured(),
+                "device": str(self.device),
+            }
+            building.publish(meta)
+            return meta
+
+    # -- kinds of task ------------------------------------------------------------------------------------------------
+
+    def _train(self, task: Task, building: Building, progress: Progress) -> int:
+        spec = task.spec
+        rng = Rng(spec["seed"]).spawn(task.key)
+        data, validation = self._split(spec, "train"), self._split(spec, "val")
+        model = self._model(spec["model"])
+        classifier = model.build(len(data.class_names), data.image_shape, rng.spawn("weights"))
+        recipe: TrainOptions | None = model.options.train
+        if recipe is not None:
+            history = train(
+                classifier,
+                data,
+                validation,
+                recipe,
+                rng=rng,
+                device=self.device,
+                progress=progress,
+                checkpoint=building.work,
+            )
+            _write_json(building.out / "history.json", asdict(history))
+        save_weights(classifier, building.out / "weights.safetensors")
+        return len(data) if recipe is not None else 0
+
+    def _artifact(self, task: Task, building: Building, progress: Progress) -> int:
+        spec = task.spec
+        artifact = self._new_artifact(spec)
+        context = self._context(task, building, progress, spec["train"], None, {}, {}, 0.0)
+        artifact.build(context)
+        artifact.save(building.out)
+        return len(context.train)
+
+    def _fit(self, task: Task, building: Building, progress: Progress) -> int:
+        spec = task.spec
+        defense = self._new_defense(spec)
+        context = self._context(
+            task,
+            building,
+            progress,
+            spec["train"],
+            spec["model"],
+            {name: self._shared(key) for name, key in spec["artifacts"].items()},
+            spec["observed"],
+            spec["false_positive_rate"],
+        )
+        self._attach(defense, spec, context.train)
+        defense.fit(context)
+        defense.save(building.out)
+        return len(context.train)
+
+    def _craft(self, task: Task, building: Building, progress: Progress) -> int:
+        spec = task.spec
+        attack: Attack = self.registry.create("attack", spec["attack"]["use"], spec["attack"]["options"])
+        split = self._split(spec, spec["split"])
+        victim = self._victim(spec["victim"], spec["held"], split)
+        rng = Rng(spec["seed"]).spawn(task.key)
+        eps = attack.options.eps
+
+        def work(start: int, stop: int, part: slice, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+            # One source per batch and sub-batch, so that an interruption does not shift the draws.
+            x_adv = attack.craft(victim, x, y, rng.spawn(start, part.start))
+            _check_adversarial(x_adv, x, attack.options.norm, eps, start + part.start)
+            x_adv = x_adv.detach().float().clamp(0, 1)
+            return {"x_adv": x_adv, "size": perturbation_size(x_adv - x, attack.options.norm)}
+
+        return self._per_image(split, None, spec["batch_size"], building, progress, work)
+
+    def _predict(self, task: Task, building: Building, progress: Progress) -> int:
+        spec = task.spec
+        split = self._split(spec, spec["split"])
+        classifier = self._classifier(spec["classifier"])
+
+        def work(start: int, stop: int, part: slice, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+            with torch.no_grad():
+                return {"logits": _finite(classifier(x), "the classifier's logits", start)}
+
+        return self._per_image(split, spec["craft"], JUDGE_BATCH, building, progress, work)
+
+    def _observe(self, task: Task, building: Building, progress: Progress) -> int:
+        spec = task.spec
+        split = self._split(spec, spec["split"])
+        observe: Callable[[Tensor], dict[str, Tensor]]
+        if spec["layers"] is None:
+            observe = self._shared(spec["observer"]).observe
+        else:
+            classifier, layers = self._classifier(spec["observer"]), spec["layers"]
+
+            def observe(x: Tensor) -> dict[str, Tensor]:
+                return classifier.features(x, layers)
+
+        def work(start: int, stop: int, part: slice, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+            with torch.no_grad():
+                return {name: _finite(array, f"the observation {name!r}", start) for name, array in observe(x).items()}
+
+        return self._per_image(split, spec["craft"], JUDGE_BATCH, building, progress, work)
+
+    def _judge(self, task: Task, building: Building, progress: Progress) -> int:
+        spec = task.spec
+        split = self._split(spec, spec["split"])
+        defense = self._fitted(spec["fit"])
+        rng = Rng(spec["seed"]).spawn(task.key)
+        logits = self._reader(spec["predict"]) if spec["predict"] else None
+        observed = {name: self._reader(key) for name, key in spec["observed"].items()}
+
+        def tensors(reader: ArrayReader, low: int, high: int) -> dict[str, Tensor]:
+            return {name: torch.from_numpy(a).to(self.device) for name, a in reader.read(low, high).items()}
+
+        def work(start: int, stop: int, part: slice, x: Tensor, y: Tensor) -> dict[str, Tensor]:
+            low, high = start + part.start, start + part.stop
+            known = tensors(logits, low, high)["logits"] if logits is not None else None
+            seen = {name: tensors(reader, low, high) for name, reader in observed.items()}
+            verdicts = []
+            with torch.no_grad():
+                for repeat in range(spec["repeats"]):
+                    batch = Batch(x, defense, rng.spawn(start, part.start, repeat), known, seen)
+                    verdicts.append(_checked(defense.judge(batch), x, defense, start))
+            answer: dict[str, Tensor] = {"label": torch.stack([v.label for v in verdicts], 1)}
+            if verdicts[0].score is not None:
+                answer["score"] = torch.stack([v.score for v in verdicts if v.score is not None], 1)
+            if verdicts[0].flagged is not None:
+                answer["flagged"] = torch.stack([v.flagged for v in verdicts if v.flagged is not None], 1)
+            return {**answer, **{f"detail.{name}": array for name, array in verdicts[0].details.items()}}
+
+        return self._per_image(split, spec["craft"], spec["batch_size"], building, progress, work)
+
+    # -- images in, arrays out ----------------------------------------------------------------------------------------
+
+    def _per_image(
+        self,
+        split: Split,
+        craft: str | None,
+        batch_size: int,
+        building: Building,
+        progress: Progress,
+        work: Callable[[int, int, slice, Tensor, Tensor], dict[str, Tensor]],
+    ) -> int:
+        """Write `work`'s arrays for all images of `split` (or its adversarial images), going on where a part ends."""
+        writer = ArrayWriter(building)
+        memory = MicroBatches(progress)
+        adversarial = self._reader(craft) if craft is not None else None
+        first = writer.done
+        if first % batch_size and first < len(split):
+            raise TaskError(f"parts end at image {first}, which is not a multiple of the batch size {batch_size}")
+        for start in range(first, len(split), batch_size):
+            stop = min(start + batch_size, len(split))
+            x = (
+                split.images(range(start, stop))
+                if adversarial is None
+                else torch.from_numpy(adversarial.read(start, stop, ["x_adv"])["x_adv"])
+            ).to(self.device)
+            y = torch.from_numpy(split.labels[start:stop]).to(self.device)
+
+            def part_of(part: slice, start: int = start, stop: int = stop, x: Tensor = x, y: Tensor = y) -> dict[str, Tensor]:
+                return work(start, stop, part, x[part], y[part])
+
+            answers = memory.run(stop - start, part_of)
+            writer.add({name: torch.cat([a[name] for a in answers]).cpu().numpy() for name in answers[0]})
+            progress.update(stop, len(split))
+        writer.flush()
+        return len(split)
+
+    def _reader(self, key: str) -> ArrayReader:
+        return ArrayReader(self.store.open(key))
+
+    # -- making things from specifications ----------------------------------------------------------------------------
+
+    def _split(self, spec: dict[str, Any], name: str) -> Split:
+        key = (spec["data"], name)
+
+        def make() -> Split:
+            reference = spec["dataset"]
+            dataset = _kept(
+                self._datasets,
+                spec["data"],
+                lambda: self.registry.create("dataset", reference["use"], reference["options"]),
+            )
+            return dataset.split(name)
+
+        return _kept(self._splits, key, make)
+
+    def _model(self, reference: dict[str, Any]) -> Model:
+        model: Model = self.registry.create("model", reference["use"], reference["options"])
+        return model
+
+    def _classifier(self, key: str) -> Classifier:
+        """Return the frozen network of a train task, or the hardened network of a fit task."""
+
+        def make() -> Classifier:
+            task = self.tasks[key]
+            if task.kind == "fit":
+                return self._fitted(key).classifier
+            data = self._split(task.spec, "test")
+            model = self._model(task.spec["model"])
+            folder = self.store.open(key)
+            classifier = model.build(len(data.class_names), data.image_shape, Rng(0))
+            load_weights(classifier, folder / "weights.safetensors")
+            return classifier.to(self.device).frozen()
+
+        return _kept(self._classifiers, key, make)
+
+    def _new_artifact(self, spec: dict[str, Any]) -> SharedArtifact:
+        module_name, _, name = spec["builder"].partition(":")
+        builder = getattr(importlib.import_module(module_name), name)
+        options = builder.Options.model_validate(spec["options"], strict=False)
+        artifact: SharedArtifact = builder(options)
+        artifact.device = self.device
+        return artifact
+
+    def _shared(self, key: str) -> SharedArtifact:
+        def make() -> SharedArtifact:
+            artifact = self._new_artifact(self.tasks[key].spec)
+            artifact.load(self.store.open(key))
+            return artifact
+
+        return _kept(self._defenses, key, make)  # type: ignore[arg-type, return-value]
+
+    def _new_defense(self, spec: dict[str, Any]) -> Defense:
+        reference = spec["defense"]
+        defense: Defense = self.registry.create("defense", reference["use"], reference["options"])
+        return defense
+
+    def _attach(self, defense: Defense, spec: dict[str, Any], data: Split) -> None:
+        defense.device = self.device
+        defense.class_names = data.class_names
+        defense.shared = {name: self._shared(key) for name, key in spec["artifacts"].items()}
+        if spec["train"] is not None and defense.family != "hardener":
+            defense.classifier = self._classifier(spec["train"])
+
+    def _fitted(self, key: str) -> Defense:
+        def make() -> Defense:
+            spec = self.tasks[key].spec
+            data = self._split(spec, "test")
+            defense = self._new_defense(spec)
+            self._attach(defense, spec, data)
+            if defense.family == "hardener":
+                defense.classifier = self._model(spec["model"]).build(len(data.class_names), data.image_shape, Rng(0))
+            defense.load(self.store.open(key))
+            if defense.family == "hardener":
+                defense.classifier = defense.classifier.to(self.device).frozen()
+            return defense
+
+        return _kept(self._defenses, key, make)
+
+    def _victim(self, key: str, held: str, split: Split) -> Victim:
+        detector_loss = None
+        if held == "pipeline":
+            defense = self._fitted(key)
+            network = defense.surrogate() or defense.classifier
+            if type(defense).detector_loss is not Defense.detector_loss:
+
+                def detector_loss(x: Tensor) -> Tensor:
+                    loss = defense.detector_loss(x)
+                    assert loss is not None
+                    return loss
+
+            network.eval().requires_grad_(False)
+        else:
+            network = self._classifier(key)
+        return Victim(network, len(split.class_names), split.image_shape, self.device, detector_loss)
+
+    def _context(
+        self,
+        task: Task,
+        building: Building,
+        progress: Progress,
+        train_key: str | None,
+        model_reference: dict[str, Any] | None,
+        artifacts: dict[str, SharedArtifact],
+        observed: dict[str, dict[str, str]],
+        false_positive_rate: float,
+    ) -> FitContext:
+        data, validation = self._split(task.spec, "train"), self._split(task.spec, "val")
+        if model_reference is None and train_key is not None:
+            model_reference = self.tasks[train_key].spec["model"]
+        model = self._model(model_reference) if model_reference is not None else None
+
+        def new_classifier(rng: Rng) -> Classifier:
+            if model is None:
+                raise TaskError("a shared artifact without `per_classifier` has no architecture to build")
+            return model.build(len(data.class_names), data.image_shape, rng)
+
+        def arrays(key: str) -> Callable[[], dict[str, np.ndarray]]:
+            return lambda: self._reader(key).read()
+
+        return FitContext(
+            classifier=self._classifier(train_key) if train_key is not None else None,
+            new_classifier=new_classifier,
+            recipe=model.options.train if model is not None else None,
+            train=data,
+            val=validation,
+            rng=Rng(task.spec["seed"]).spawn(task.key),
+            device=self.device,
+            progress=progress,
+            checkpoint=building.work,
+            false_positive_rate=false_positive_rate,
+            artifacts=artifacts,
+            observations={
+                (name, split): arrays(key) for name, splits in observed.items() for split, key in splits.items()
+            },
+        )
+
+
+JUDGE_BATCH = 256
+"""Images per forward pass where nothing random depends on the batch."""
+
+
+def _kept(kept: OrderedDict[Any, T], key: Any, make: Callable[[], T]) -> T:
+    """Return `kept[key]`, made if need be; the least recently used is dropped."""
+    if key not in kept:
+        value = make()
+        while len(kept) >= KEPT:
+            kept.popitem(last=False)
+        kept[key] = value
+    kept.move_to_end(key)
+    return kept[key]
+
+
+def _check_adversarial(x_adv: Any, x: Tensor, norm: str, eps: float | None, first: int) -> None:
+    """Refuse adversarial examples that are not what the attack promised.
+
+    Raises:
+        TaskError: what is wrong, and with which image.
+    """
+    if not isinstance(x_adv, Tensor) or x_adv.shape != x.shape:
+        found = tuple(x_adv.shape) if isinstance(x_adv, Tensor) else type(x_adv).__name__
+        raise TaskError(f"the attack returned {found} instead of a tensor of shape {tuple(x.shape)}")
+    if not x_adv.is_floating_point():
+        raise TaskError(f"the attack returned {x_adv.dtype} values instead of floats in [0, 1]")
+    finite = torch.isfinite(x_adv).flatten(1).all(1)
+    if not finite.all():
+        raise TaskError(f"the attack returned NaN or infinite pixels in {_which(~finite, first)}")
+    outside = ((x_adv < -TOLERANCE) | (x_adv > 1 + TOLERANCE)).flatten(1).any(1)
+    if outside.any():
+        low, high = x_adv.min().item(), x_adv.max().item()
+        raise TaskError(f"the attack left [0, 1] (from {low:.4g} to {high:.4g}) in {_which(outside, first)}")
+    if eps is not None:
+        sizes = perturbation_size(x_adv - x, norm)
+        over = sizes > eps * (1 + TOLERANCE) + TOLERANCE
+        if over.any():
+            raise TaskError(
+                f"the attack exceeded its budget: {norm} {sizes.max().item():.6g} of {float(eps):.6g} allowed "
+                f"in {_which(over, first)}"
+            )
+
+
+def _checked(verdict: Any, x: Tensor, defense: Defense, first: int) -> Verdict:
+    """Refuse a verdict that is not what the contract asks for.
+
+    Raises:
+        TaskError: what is wrong.
+    """
+    if not isinstance(verdict, Verdict):
+        raise TaskError(f"judge returned {type(verdict).__name__} instead of a Verdict")
+    count = x.shape[0]
+    for name in ("label", "score", "flagged"):
+        value = getattr(verdict, name)
+        if value is not None and (not isinstance(value, Tensor) or value.shape != (count,)):
+            found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
+            raise TaskError(f"judge returned a {name} of {found} instead of a tensor of shape ({count},)")
+    if verdict.label.is_floating_point() or verdict.label.dtype == torch.bool:
+        raise TaskError(f"judge returned {verdict.label.dtype} labels instead of class indices")
+    classes = len(defense.class_names)
+    wrong = (verdict.label < 0) | (verdict.label >= classes)
+    if wrong.any():
+        raise TaskError(f"judge returned a label outside 0 to {classes - 1} for {_which(wrong, first)}")
+    if verdict.score is not None:
+        if not defense.gives_scores:
+            raise TaskError("judge returned a score, but `gives_scores` is False: set it True in the defense")
+        _finite(verdict.score, "the score", first)
+    if verdict.flagged is not None and verdict.flagged.dtype != torch.bool:
+        raise TaskError(f"judge returned {verdict.flagged.dtype} flags instead of booleans")
+    return verdict
+
+
+def _finite(values: Tensor, what: str, first: int) -> Tensor:
+    """Return `values` (N, ...), or refuse NaN and infinity.
+
+    Raises:
+        TaskError: the images concerned.
+    """
+    if values.is_floating_point():
+        good = torch.isfinite(values).flatten(1).all(1) if values.dim() > 1 else torch.isfinite(values)
+        if not good.all():
+            raise TaskError(f"{what} is NaN or infinite for {_which(~good, first)}")
+    return values
+
+
+def _which(bad: Tensor, first: int) -> str:
+    indices = (torch.nonzero(bad).flatten() + first).tolist()
+    shown = ", ".join(map(str, indices[:5])) + (", …" if len(indices) > 5 else "")
+    return f"{len(indices)} of {len(bad)} images of a batch (numbers {shown})"
+
+
+def _peak_memory(device: torch.device) -> Callable[[], int]:
+    """Start measuring, and return a function that gives the peak in bytes: GPU memory there, resident memory here."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+        return lambda: int(torch.cuda.max_memory_allocated(device))
+    unit = 1 if sys.platform == "darwin" else 1024
+    return lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _write_json(path: Path, value: Any) -> None:
+    import json
+
+    path.write_text(json.dumps(value, indent=1))
+
+
