@@ -8,7 +8,8 @@ import os
 
 VARIABLE = "BENCH_PRELOAD"
 
-for _name in ["benchmark.tasks", *os.environ.get(VARIABLE, "").split(",")]:
+# The first optimizer imports torch._dynamo, which takes seconds.
+for _name in ["benchmark.tasks", "torch._dynamo", *os.environ.get(VARIABLE, "").split(",")]:
     # A module that fails here fails again in the worker, with a message.
     with contextlib.suppress(Exception):
         if _name:

@@ -1,0 +1,150 @@
+"""JSON Schema (draft 2020-12) of suite files, from the option types of the installed plugins."""
+
+from __future__ import annotations
+
+import copy
+from urllib.parse import quote
+
+from benchmark.errors import PluginError
+from benchmark.explain import Schema, options_schema, pointer
+from benchmark.plugins import Registration, Registry
+from benchmark.suite import KNOWLEDGE, LABEL_LENGTH, RESERVED, SECTIONS, Head
+
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def suite_schema(registry: Registry) -> Schema:
+    """Return the JSON Schema of suite files for the plugins that are installed and work."""
+    head = options_schema(Head, "suite:")
+    definitions: dict[str, Schema] = head.pop("$defs", {})
+    label = {"type": "string", "minLength": 1, "maxLength": LABEL_LENGTH, "pattern": r"\S"}
+    reference = {"type": ["string", "number", "boolean"]}  # an editor reads the label 8 as a number
+    labels = {
+        "description": "all, a label, or a list of labels",
+        "anyOf": [reference, {"type": "array", "items": reference, "uniqueItems": True}],
+    }
+    knowledge = {"enum": list(KNOWLEDGE)}
+    axes: dict[str, Schema] = dict.fromkeys(SECTIONS.values(), labels)
+    sections: dict[str, Schema] = {}
+    for kind, section in SECTIONS.items():
+        definitions[kind] = _component(registry, kind, definitions)
+        sections[section] = {
+            "description": "A label of your choice for each: a plugin (`use`) and its options.",
+            "type": "object",
+            "propertyNames": {**label, "not": {"enum": list(RESERVED[kind])}},
+            "additionalProperties": {"$ref": f"#/$defs/{kind}"},
+        }
+    entry = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            **{axis: {**schema, "default": "all"} for axis, schema in axes.items()},
+            "knowledge": {
+                "description": "What the attacker holds; a list makes an entry of each.",
+                "anyOf": [knowledge, {"type": "array", "items": knowledge, "minItems": 1, "uniqueItems": True}],
+                "default": "gray-box",
+            },
+            "substitute": {**reference, "description": "Label of the model that a black-box attacker trains."},
+            "exclude": {
+                "description": "Combinations to leave out.",
+                "type": "array",
+                "items": {"type": "object", "properties": axes, "additionalProperties": False, "minProperties": 1},
+            },
+        },
+    }
+    properties: dict[str, Schema] = {
+        **head["properties"],
+        **sections,
+        "grid": {"description": "What is run.", "type": "array", "minItems": 1, "items": entry},
+        "groups": {
+            "description": "Attacks whose worst case per image is measured together.",
+            "type": "object",
+            "propertyNames": label,
+            "additionalProperties": labels,
+        },
+        "reference": {
+            "description": "Published numbers to show beside the measured ones.",
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {
+                "table": {
+                    "description": "CSV file, relative to the suite file, or a list of them.",
+                    "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
+                },
+                "rows": {"type": "array", "items": {"type": "object", "required": ["metric", "value"]}},
+            },
+        },
+    }
+    loose = {name: _loose(schema) for name, schema in properties.items() if name != "suite"}
+    for kind, section in SECTIONS.items():
+        use = {"properties": {"use": _use(registry, kind)}}
+        loose[section] = {
+            "type": ["object", "null"],
+            "additionalProperties": {"anyOf": [{"type": "null"}, {"type": "object", **use}]},
+        }
+    properties["profiles"] = {
+        "description": "Overrides by name, chosen by --profile; null drops a component or a key.",
+        "type": "object",
+        "additionalProperties": {"type": "object", "properties": loose, "additionalProperties": False},
+    }
+    return {
+        "$schema": DRAFT,
+        "title": "unmask-bench suite",
+        "type": "object",
+        "required": ["suite", "datasets", "models", "defenses", "grid"],
+        "additionalProperties": False,
+        "properties": properties,
+        "$defs": definitions,
+    }
+
+
+def _component(registry: Registry, kind: str, definitions: dict[str, Schema]) -> Schema:
+    """Return the schema of a component of `kind`, and add those of its plugins to `definitions`."""
+    choices = []
+    for registration in registry.all(kind):
+        try:
+            options_type = registration.options_type()
+        except PluginError:
+            continue
+        # Quoted, a name holds no colon, so no two definitions can meet.
+        name = f"{kind}:{quote(registration.name, safe='')}"
+        schema = options_schema(options_type, f"{name}:")
+        definitions.update(schema.pop("$defs", {}))
+        schema.setdefault("properties", {})["use"] = {"const": registration.name}
+        if registration.summary:
+            schema["description"] = registration.summary
+        definitions[name] = schema
+        choices.append(
+            {
+                "if": {"properties": {"use": {"const": registration.name}}, "required": ["use"]},
+                "then": {"$ref": f"#/$defs/{pointer(name)}"},
+            }
+        )
+    schema = {"type": "object", "required": ["use"], "properties": {"use": _use(registry, kind)}}
+    return {**schema, "allOf": choices} if choices else schema
+
+
+def _use(registry: Registry, kind: str) -> Schema:
+    names = [
+        {"const": registration.name, **({"description": registration.summary} if registration.summary else {})}
+        for registration in registry.all(kind)
+        if _works(registration)
+    ]
+    schema: Schema = {"description": f"Name of the plugin ({kind}).", "type": "string"}
+    return {**schema, "oneOf": names} if names else schema
+
+
+def _works(registration: Registration) -> bool:
+    try:
+        registration.options_type()
+    except PluginError:
+        return False
+    return True
+
+
+def _loose(schema: Schema) -> Schema:
+    """Return a schema of which a part may be given, or null."""
+    schema = copy.deepcopy(schema)
+    for key in ("required", "minItems"):
+        schema.pop(key, None)
+    return {"anyOf": [schema, {"type": "null"}]}

@@ -1,0 +1,160 @@
+"""`kill -9` during training, crafting and judging, then the same command again: the same bytes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[1]
+SUITE = """
+suite: interrupted
+title: Interrupted
+seeds: [0]
+batch_size: 4
+datasets: {blobs: {use: blobs}}
+models: {linear: {use: linear, train: {epochs: EPOCHS, batch_size: 20, lr: 0.01}}}
+attacks: {step: {use: step, eps: 0.2, slow: CRAFT}, again: {use: step, eps: 0.1}}
+defenses: {none: {use: plain}, bright: {use: brightness, slow: JUDGE}, noisy: {use: noisy}}
+grid: [{datasets: all, models: all, attacks: all, defenses: all}]
+"""
+
+
+def write_suite(folder: Path, epochs: int = 400, craft: float = 0.0, judge: float = 0.0) -> Path:
+    path = folder / "suite.yaml"
+    text = SUITE.replace("EPOCHS", str(epochs)).replace("CRAFT", str(craft)).replace("JUDGE", str(judge))
+    path.write_text(text)
+    return path
+
+
+def command(suite: Path, cache: Path, output: Path, workers: int = 2) -> list[str]:
+    options = ["--plugin", "toy", "--plugin", "impatient", "--no-report", "--device", "cpu"]
+    places = ["--cache", str(cache), "--output", str(output), "--workers", str(workers)]
+    return [sys.executable, "-m", "benchmark.cli", "run", str(suite), *options, *places]
+
+
+def environment() -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(TESTS), "BENCH_PLUGINS": ""}
+
+
+def finish(arguments: list[str]) -> None:
+    done = subprocess.run(arguments, env=environment(), capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def kill_when(arguments: list[str], reached, seconds: float = 120) -> None:
+    """Start the command and kill it and all its workers as soon as `reached()`."""
+    process = subprocess.Popen(
+        arguments, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+    )
+    deadline = time.monotonic() + seconds
+    try:
+        while not reached():
+            assert process.poll() is None, "the run ended before it could be killed"
+            assert time.monotonic() < deadline, "the run never got there"
+            time.sleep(0.02)
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def parts_of(cache: Path, name: str) -> bool:
+    """Tell whether some unfinished task has a flushed part that holds the array `name`."""
+    from safetensors import safe_open
+
+    for part in cache.glob("partial/*/out/part-*.safetensors"):
+        try:
+            if name in safe_open(part, framework="numpy").keys():  # noqa: SIM118 - no mapping
+                return True
+        except (OSError, Exception):  # noqa: B014 - it may be renamed away under our hands
+            continue
+    return False
+
+
+def metrics_bytes(output: Path) -> bytes:
+    return (output / "metrics.parquet").read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", ["training", "crafting", "judging"])
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, phase):
+    suite = write_suite(
+        tmp_path,
+        epochs=3000 if phase == "training" else 40,
+        craft=0.1 if phase == "crafting" else 0.0,
+        judge=0.1 if phase == "judging" else 0.0,
+    )
+    cache = tmp_path / "cache"
+    interrupted = command(suite, cache, tmp_path / "run")
+    reached = {
+        "training": lambda: any(cache.glob("partial/*/work/checkpoint.pt")),
+        "crafting": lambda: parts_of(cache, "x_adv"),
+        "judging": lambda: parts_of(cache, "score"),
+    }[phase]
+    kill_when(interrupted, reached)
+    assert reached(), "nothing that could be gone on with survived"
+    finish(interrupted)
+    finish(command(suite, tmp_path / "other-cache", tmp_path / "whole", workers=1))
+    assert metrics_bytes(tmp_path / "run") == metrics_bytes(tmp_path / "whole")
+    for table in ("samples", "curves", "comparisons"):
+        assert (tmp_path / "run" / f"{table}.parquet").read_bytes() == (tmp_path / "whole" / f"{table}.parquet").read_bytes()
+
+
+@pytest.mark.slow
+def test_ctrl_c_exits_130_and_can_be_resumed(tmp_path):
+    suite = write_suite(tmp_path, epochs=40, craft=0.2)
+    arguments = command(suite, tmp_path / "cache", tmp_path / "run")
+    process = subprocess.Popen(
+        arguments, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    deadline = time.monotonic() + 120
+    while not parts_of(tmp_path / "cache", "x_adv"):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert "the same command goes on from here" in said
+    assert "Traceback" not in said
+    finish(arguments)
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_fails_its_cells_only(tmp_path):
+    suite = tmp_path / "suite.yaml"
+    text = SUITE.replace("EPOCHS", "3").replace("CRAFT", "0").replace("JUDGE", "0")
+    suite.write_text(text.replace("again: {use: step, eps: 0.1}", "deadly: {use: dies, eps: 0.1}"))
+    arguments = command(suite, tmp_path / "cache", tmp_path / "run")
+    done = subprocess.run(arguments, env=environment(), capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 1, done.stderr
+    manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
+    (failure,) = manifest["failures"]
+    assert "SIGKILL" in failure["reason"]
+    assert {cell["attack"] for cell in failure["cells"]} == {"deadly"}
+
+
+@pytest.mark.slow
+def test_two_runs_share_a_cache_without_doing_anything_twice(tmp_path):
+    suite = write_suite(tmp_path, epochs=200)
+    cache = tmp_path / "cache"
+    both = [
+        subprocess.Popen(
+            command(suite, cache, tmp_path / f"run{n}", workers=1),
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        for n in (0, 1)
+    ]
+    for process in both:
+        _, said = process.communicate(timeout=240)
+        assert process.returncode == 0, said
+    assert metrics_bytes(tmp_path / "run0") == metrics_bytes(tmp_path / "run1")
+    assert not list(cache.glob("partial/*"))

@@ -1,0 +1,337 @@
+"""A run, through its public door: shared work once, failures isolated, caches trusted only after a look."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+METRICS = "metrics.parquet"
+
+
+def journal(finished) -> list[dict]:
+    return [json.loads(line) for line in (finished.path / "journal.jsonl").read_text().splitlines()]
+
+
+def ran(finished) -> list[str]:
+    """Kinds of the tasks that were really run, over all tries in this directory."""
+    return [line["kind"] for line in journal(finished) if line["event"] == "task done"]
+
+
+def test_a_run_gives_one_row_per_cell_and_metric(run_toy):
+    finished = run_toy()
+    assert finished.code == 0
+    metrics = finished.run.metrics
+    clean, attacked = metrics[metrics.attack == "none"], metrics[metrics.attack == "step"]
+    assert clean.set_index("metric").value["clean_accuracy"] > 0.9
+    assert attacked.set_index("metric").value["robust_accuracy"] < 0.9
+    assert not metrics.duplicated(["dataset", "model", "attack", "norm", "eps", "defense", "knowledge", "seed", "metric"]).any()
+    assert set(attacked.eps) == {"0.2"}
+    assert (metrics.status == "ok").all()
+
+
+def test_the_tables_agree_with_the_stored_samples(run_toy):
+    run = run_toy().run
+    samples = run.samples[run.samples.attack == "step"]
+    rate = float((samples.label == samples.y).mean())
+    metrics = run.metrics
+    row = metrics[(metrics.metric == "robust_accuracy") & (metrics.attack == "step")].iloc[0]
+    assert row.value == pytest.approx(rate, abs=1e-12)
+    assert row.n == len(samples) == 60
+    assert (samples.perturbation <= 0.2 + 1e-5).all()
+
+
+def test_running_again_runs_nothing(run_toy):
+    first = run_toy()
+    done = len(ran(first))
+    bytes_before = (first.path / METRICS).read_bytes()
+    again = run_toy()
+    assert again.code == 0
+    assert len(ran(again)) == done
+    assert (again.path / METRICS).read_bytes() == bytes_before
+
+
+def test_fresh_makes_everything_anew_with_equal_numbers(run_toy):
+    first = run_toy()
+    done, before = len(ran(first)), (first.path / METRICS).read_bytes()
+    again = run_toy(fresh=True)
+    assert len(ran(again)) == 2 * done
+    assert (again.path / METRICS).read_bytes() == before
+
+
+def test_adding_a_defense_costs_its_own_fit_and_judgements_only(run_toy):
+    run_toy()
+    more = run_toy(out="more", defenses="{none: {use: plain}, bright: {use: brightness}}")
+    # Clean, attacked and (for the threshold) validation images are judged; nothing is trained, crafted or predicted again.
+    assert sorted(ran(more)) == ["fit", "judge", "judge", "judge"]
+
+
+def test_a_second_suite_uses_the_work_of_the_first(run_toy):
+    run_toy()
+    other = run_toy(out="other", suite_name="", **{"title": "Another title", "seeds": "[0]"})
+    assert ran(other) == []
+
+
+def test_another_seed_option_or_batch_size_is_other_work(run_toy):
+    run_toy()
+    assert "train" in ran(run_toy(out="a", seeds="[1]"))
+    assert sorted(ran(run_toy(out="b", attacks="{step: {use: step, eps: 0.1}}"))) == ["craft", "judge", "predict"]
+    assert "craft" in ran(run_toy(out="c", batch_size="8"))
+
+
+def test_shared_artifacts_and_observations_are_made_once(run_toy, tmp_path):
+    log = tmp_path / "log"
+    run_toy(
+        defenses=f"{{one: {{use: nearest, log: {log}}}, two: {{use: nearest, log: {log}}}, bright: {{use: brightness}}}}"
+    )
+    assert log.read_text().splitlines() == ["build"]
+
+
+def test_an_artifact_is_shared_between_models(run_toy, tmp_path):
+    log = tmp_path / "log"
+    finished = run_toy(
+        models="{a: {use: linear}, b: {use: linear, train: {epochs: 2, lr: 0.5}}}",
+        defenses=f"{{near: {{use: nearest, log: {log}}}}}",
+    )
+    assert log.read_text().splitlines() == ["build"]
+    kinds = ran(finished)
+    assert kinds.count("artifact") == 1
+    assert kinds.count("train") == 2
+    # Distances of the clean test and validation images do not depend on the model; its hidden states do.
+    labels = [line["label"] for line in journal(finished) if line.get("kind") == "observe"]
+    assert sum("centroids" in label and "test images" in label for label in labels) == 1
+
+
+@pytest.mark.parametrize(
+    ("attack", "reason"),
+    [
+        ("nan", "NaN or infinite pixels"),
+        ("wrong-shape", "shape"),
+        ("out-of-range", "left [0, 1]"),
+        ("over-budget", "exceeded its budget: linf"),
+        ("raises", "ZeroDivisionError: a bug in the attack"),
+    ],
+)
+def test_a_failing_attack_fails_its_own_cells_with_the_reason(run_toy, attack, reason):
+    finished = run_toy(attacks=f"{{good: {{use: step, eps: 0.2}}, bad: {{use: {attack}, eps: 0.2}}}}")
+    assert finished.code == 1
+    metrics = finished.run.metrics
+    assert (metrics[metrics.attack == "good"].status == "ok").all()
+    bad = metrics[metrics.attack == "bad"]
+    assert len(bad)
+    assert (bad.status == "failed").all()
+    assert bad.value.isna().all()
+    (failure,) = finished.run.manifest["failures"]
+    assert reason in failure["reason"]
+    assert "Traceback" in failure["traceback"]
+    assert [cell["attack"] for cell in failure["cells"]] == ["bad"]
+
+
+def test_a_score_that_is_nan_fails_the_cells_of_that_defense(run_toy):
+    finished = run_toy(defenses="{none: {use: plain}, broken: {use: nan-score}}")
+    assert finished.code == 1
+    metrics = finished.run.metrics
+    assert (metrics[metrics.defense == "none"].status == "ok").all()
+    assert (metrics[metrics.defense == "broken"].status == "failed").all()
+    assert "the score is NaN" in finished.run.manifest["failures"][0]["reason"]
+
+
+def test_a_failed_task_is_tried_again_next_time(run_toy):
+    bad = {"attacks": "{bad: {use: raises, eps: 0.2}}"}
+    assert run_toy(**bad).code == 1
+    assert run_toy(**bad).code == 1
+
+
+def test_running_out_of_memory_halves_the_batch_and_says_so(run_toy):
+    finished = run_toy(attacks="{hungry: {use: hungry, eps: 0.2}}")
+    assert finished.code == 0
+    assert "batches of 4 images" in finished.said
+    assert any("batches of 4 images" in warning["text"] for warning in finished.run.manifest["warnings"])
+    assert finished.values("robust_accuracy")["hungry", "none"] == finished.values("clean_accuracy")["none", "none"]
+
+
+def test_a_damaged_artifact_is_made_again_with_a_warning(run_toy, tmp_path):
+    first = run_toy()
+    before = (first.path / METRICS).read_bytes()
+    for artifact in (tmp_path / "cache" / "artifacts").glob("*/*"):
+        part = next(artifact.glob("*.safetensors"), None)
+        if part is not None:
+            part.write_bytes(part.read_bytes()[:-3] + b"xyz")
+    again = run_toy()
+    assert again.code == 0
+    assert "is damaged" in again.said
+    assert (again.path / METRICS).read_bytes() == before
+
+
+def test_a_detector_is_measured_at_the_false_positive_rate_of_the_suite(run_toy):
+    finished = run_toy(defenses="{bright: {use: brightness}}", protocol="{false_positive_rate: 0.2}")
+    metrics = finished.run.metrics.set_index(["attack", "metric"]).value
+    assert 0 <= metrics["step", "auroc"] <= 1
+    samples = finished.run.samples
+    assert samples[samples.attack == "none"].flagged.mean() == pytest.approx(metrics["none", "clean_fpr"])
+
+
+def test_a_randomised_defense_is_judged_several_times(run_toy):
+    finished = run_toy(defenses="{noisy: {use: noisy}}", protocol="{repeats: 4}")
+    metrics = finished.run.metrics.set_index(["attack", "metric"]).value
+    assert metrics["step", "robust_accuracy_worst_repeat"] <= metrics["step", "robust_accuracy"]
+    assert run_toy(out="again", fresh=True, defenses="{noisy: {use: noisy}}", protocol="{repeats: 4}").run.metrics.equals(
+        finished.run.metrics
+    )
+
+
+KNOWLEDGE = """
+suite: knowledge
+title: Knowledge
+seeds: [0]
+batch_size: 16
+datasets: {blobs: {use: blobs}}
+models: {target: {use: linear}, other: {use: linear, train: {epochs: 1, lr: 0.1}}}
+attacks: {step: {use: step, eps: 0.2}}
+defenses: {none: {use: plain}}
+grid:
+  - {datasets: all, models: target, attacks: all, defenses: all, knowledge: gray-box}
+  - {datasets: all, models: target, attacks: all, defenses: all, knowledge: black-box, substitute: other}
+  - {datasets: all, models: target, attacks: all, defenses: all, knowledge: gray-box-retrained}
+  - {datasets: all, models: target, attacks: all, defenses: all, knowledge: white-box}
+"""
+
+
+def test_every_knowledge_is_a_row_of_its_own_and_crafts_on_its_own_network(run_toy, toy_suite):
+    finished = run_toy(toy_suite(KNOWLEDGE))
+    assert finished.code == 0
+    metrics = finished.run.metrics
+    robust = metrics[(metrics.metric == "robust_accuracy")].set_index("knowledge").value
+    assert set(robust.index) == {"gray-box", "black-box", "gray-box-retrained", "white-box"}
+    kinds = ran(finished)
+    assert kinds.count("train") == 3  # target, substitute, and the copy trained from another seed
+    assert kinds.count("craft") == 3  # without a defense, white-box and gray-box hold the same network
+    assert robust["gray-box"] == robust["white-box"]
+    assert len(metrics[metrics.attack == "none"].drop_duplicates(["dataset", "model", "defense", "seed"])) == 1
+
+
+def test_white_box_is_refused_for_a_defense_without_a_stand_in(run_toy):
+    from benchmark.errors import InputError
+
+    with pytest.raises(InputError, match=r"toy.yaml:\d+: knowledge white-box.*bright"):
+        run_toy(
+            defenses="{bright: {use: brightness}}",
+            grid="[{datasets: all, models: all, attacks: all, defenses: all, knowledge: white-box}]",
+        )
+
+
+def test_shards_together_are_the_whole(run_toy):
+    axes = {
+        "attacks": "{a: {use: step, eps: 0.1}, b: {use: step, eps: 0.2}}",
+        "defenses": "{none: {use: plain}, bright: {use: brightness}}",
+    }
+    whole = run_toy(out="whole", **axes)
+    parts = [run_toy(out=f"part{i}", part=(i, 4), **axes) for i in (1, 2, 3, 4)]
+    identity = ["dataset", "model", "attack", "defense", "knowledge", "seed"]
+    cells = [set(part.run.metrics[part.run.metrics.status == "ok"][identity].itertuples(index=False)) for part in parts]
+    single = [{cell for cell in part if "worst" not in cell.attack} for part in cells]
+    assert sum(map(len, single)) == len(set.union(*single)) == 6
+    again = run_toy(out="whole", **axes)
+    assert (again.path / METRICS).read_bytes() == (whole.path / METRICS).read_bytes()
+
+
+def test_several_seeds_give_a_mean_and_a_spread(run_toy):
+    metrics = run_toy(seeds="[0, 1, 2]").run.metrics
+    rows = metrics[(metrics.metric == "robust_accuracy") & (metrics.attack == "step")].set_index("seed").value
+    each = rows[["0", "1", "2"]]
+    assert rows["mean"] == pytest.approx(each.mean())
+    assert rows["std"] == pytest.approx(each.std(ddof=1))
+
+
+def test_published_values_stand_in_a_column_of_their_own(run_toy, toy_suite, tmp_path):
+    (tmp_path / "published.csv").write_text(
+        "dataset,model,attack,defense,metric,value\nblobs,linear,step,none,robust_accuracy,0.125\n"
+    )
+    finished = run_toy(reference="{table: published.csv}")
+    metrics = finished.run.metrics
+    row = metrics[(metrics.metric == "robust_accuracy") & (metrics.attack == "step")].iloc[0]
+    assert row.reference == 0.125
+    assert metrics.reference.notna().sum() == 1
+
+
+def test_costs_count_passes(run_toy):
+    costs = run_toy().run.costs.set_index("kind")
+    assert costs.loc["craft", "forward"] == 60
+    assert costs.loc["craft", "backward"] == 60
+    # Three epochs over 60 training images, each followed by 60 validation images.
+    assert costs.loc["train", "forward"] == 3 * 120
+    assert costs.loc["train", "backward"] == 3 * 60
+    assert costs.loc["predict", "forward"].tolist() == [60, 60]
+    assert costs.loc["judge", "forward"].tolist() == [0, 0]
+    assert costs.loc["fit", "forward"] == 0
+    assert (costs.peak_memory_bytes > 0).all()
+
+
+def test_a_plugin_that_fails_while_it_hears_an_event_does_not_cost_the_run(run_toy):
+    from types import ModuleType
+
+    from benchmark import hookimpl
+    from benchmark.plugins import Provenance, Registry
+
+    heard = []
+    module = ModuleType("listener")
+
+    @hookimpl
+    def run_started(run):
+        heard.append("started")
+        raise RuntimeError("tracker is down")
+
+    @hookimpl
+    def task_finished(record):
+        heard.append(record.kind)
+
+    @hookimpl
+    def run_finished(exit_code):
+        heard.append(exit_code)
+
+    module.run_started, module.task_finished, module.run_finished = run_started, task_finished, run_finished
+    original = Registry.__init__
+
+    def with_listener(self):
+        original(self)
+        self.add_module("listener", module, Provenance("listener", "", "0"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Registry, "__init__", with_listener)
+        finished = run_toy()
+    assert finished.code == 0
+    assert "tracker is down" in finished.said
+    assert heard[0] == "started"
+    assert heard[-1] == 0
+    assert "craft" in heard
+
+
+def test_an_output_folder_with_other_files_is_refused(run_toy, tmp_path):
+    from benchmark.errors import InputError
+
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("mine")
+    with pytest.raises(InputError, match="nothing of yours is overwritten"):
+        run_toy()
+    assert (tmp_path / "run" / "thesis.tex").read_text() == "mine"
+
+
+def test_verdict_details_are_kept(run_toy, tmp_path):
+    run_toy(defenses="{near: {use: nearest}}")
+    from benchmark.store import ArrayReader
+
+    readers = [ArrayReader(f) for f in (tmp_path / "cache" / "artifacts").glob("*/*") if list(f.glob("part-*"))]
+    details = [reader for reader in readers if "detail.distance" in reader.names]
+    assert len(details) == 3
+    assert all(reader.read()["detail.distance"].shape == (60, 2) for reader in details)
+
+
+def test_metrics_are_typed_and_finite_where_done(run_toy):
+    metrics = run_toy(defenses="{bright: {use: brightness}, near: {use: nearest}}").run.metrics
+    done = metrics[metrics.status == "ok"]
+    values = done[["value", "ci_low", "ci_high"]].to_numpy(dtype=float)
+    assert np.isfinite(values).all()
+    assert ((values[:, 1] <= values[:, 0] + 1e-12) & (values[:, 0] <= values[:, 2] + 1e-12)).all()
+    assert pd.api.types.is_float_dtype(metrics.value)

@@ -1,0 +1,167 @@
+"""The store: artifacts appear whole or not at all, damage is noticed, interrupted arrays go on."""
+
+from __future__ import annotations
+
+import errno
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark.store import ArrayReader, ArrayWriter, DamagedArtifactError, Store, digest, storage_error
+
+KEY = digest("a key")
+
+
+@pytest.fixture
+def store(tmp_path):
+    store = Store(tmp_path)
+    store.prepare()
+    return store
+
+
+def publish(store: Store, key: str = KEY, text: str = "content") -> Path:
+    with store.building(key) as building:
+        assert building is not None
+        (building.out / "file.txt").write_text(text)
+        building.publish({"seconds": 1.5})
+    return store.folder(key)
+
+
+def test_an_artifact_is_there_only_after_it_is_published(store):
+    with store.building(KEY) as building:
+        (building.out / "file.txt").write_text("half")
+        assert not store.has(KEY)
+    assert not store.has(KEY)
+    publish(store)
+    assert store.has(KEY)
+    assert (store.open(KEY) / "file.txt").read_text() == "content"
+    assert store.meta(KEY) == {"seconds": 1.5}
+    assert not (store.root / "partial" / KEY).exists()
+
+
+def test_what_is_half_done_survives_an_interruption(store):
+    with store.building(KEY) as building:
+        (building.work / "checkpoint").write_text("epoch 3")
+    with store.building(KEY) as building:
+        assert (building.work / "checkpoint").read_text() == "epoch 3"
+
+
+def test_a_finished_artifact_is_not_built_again(store):
+    publish(store)
+    with store.building(KEY) as building:
+        assert building is None
+
+
+@pytest.mark.parametrize("name", ["file.txt", "artifact.json"])
+def test_damage_is_noticed_by_a_new_process(store, name):
+    folder = publish(store)
+    data = bytearray((folder / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (folder / name).write_bytes(data)
+    with pytest.raises(DamagedArtifactError, match=KEY[:12]):
+        Store(store.root).open(KEY)
+
+
+def test_a_missing_file_is_noticed(store):
+    (publish(store) / "file.txt").unlink()
+    with pytest.raises(DamagedArtifactError, match="file.txt is missing"):
+        Store(store.root).open(KEY)
+
+
+def test_a_discarded_artifact_can_be_made_again(store):
+    publish(store)
+    store.discard(KEY)
+    assert not store.has(KEY)
+    assert (publish(store, text="new") / "file.txt").read_text() == "new"
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(), json_values, max_size=5))
+def test_equal_content_has_equal_keys_whatever_the_order(value):
+    backwards = dict(reversed(list(value.items())))
+    assert digest(value) == digest(backwards) == digest(json.loads(json.dumps(value)))
+
+
+@given(json_values, json_values)
+def test_different_content_has_different_keys(one, other):
+    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
+    assert (digest(one) == digest(other)) == same
+
+
+def test_nan_is_no_content():
+    with pytest.raises(ValueError, match="JSON"):
+        digest(float("nan"))
+
+
+def arrays(start: int, stop: int) -> dict[str, np.ndarray]:
+    index = np.arange(start, stop)
+    return {"x": np.stack([index, index**2], 1).astype(np.float32), "flag": index % 3 == 0}
+
+
+@given(sizes=st.lists(st.integers(1, 7), min_size=1, max_size=8), cut=st.integers(0, 8), low=st.integers(0, 60))
+def test_an_interrupted_writer_goes_on_where_its_parts_end(tmp_path_factory, sizes, cut, low):
+    store = Store(tmp_path_factory.mktemp("store"))
+    store.prepare()
+    with store.building(KEY) as building:
+        writer = ArrayWriter(building)
+        position = 0
+        for size in sizes[:cut]:
+            writer.add(arrays(position, position + size))
+            writer.flush()
+            position += size
+        writer.add(arrays(position, position + 1))  # never flushed: lost by the interruption
+    with store.building(KEY) as building:
+        writer = ArrayWriter(building)
+        assert writer.done == position
+        for size in sizes[cut:]:
+            writer.add(arrays(position, position + size))
+            position += size
+        writer.flush()
+        building.publish({})
+    reader = ArrayReader(store.open(KEY))
+    assert len(reader) == position == sum(sizes)
+    expected = arrays(0, position)
+    for name, array in reader.read().items():
+        np.testing.assert_array_equal(array, expected[name])
+    low = min(low, position - 1)
+    np.testing.assert_array_equal(reader.read(low, low + 5)["x"], expected["x"][low : low + 5])
+
+
+def test_a_damaged_part_and_all_after_it_are_written_again(store):
+    with store.building(KEY) as building:
+        writer = ArrayWriter(building)
+        for start in (0, 4, 8):
+            writer.add(arrays(start, start + 4))
+            writer.flush()
+        second = sorted(building.out.iterdir())[1]
+        second.write_bytes(second.read_bytes()[:-1])
+    with store.building(KEY) as building:
+        assert ArrayWriter(building).done == 4
+        assert len(list(building.out.iterdir())) == 1
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_is_told_from_other_errors(tmp_path, code):
+    error = storage_error(OSError(code, "full"), tmp_path)
+    assert error is not None
+    assert "--cache" in str(error)
+    assert storage_error(OSError(errno.EIO, "broken"), tmp_path) is None
+    assert storage_error(RuntimeError("shapes differ"), tmp_path) is None
+
+
+def test_a_cache_folder_that_cannot_be_written_is_refused(tmp_path):
+    (tmp_path / "file").write_text("")
+    from benchmark.errors import InputError
+
+    with pytest.raises(InputError, match="--cache"):
+        Store(tmp_path / "file").prepare()

@@ -1,0 +1,98 @@
+"""A stranger's distribution, installed into an environment of its own, takes part like a built-in one."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import venv
+from collections.abc import Callable
+from io import StringIO
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+DISTRIBUTION = Path(__file__).parent / "third_party"
+COMPONENTS = {("dataset", "stripes"), ("attack", "uniform_noise"), ("defense", "max_softmax")}
+
+Bench = Callable[..., str]
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """Run `bench` in an environment that holds the stranger's distribution, and return its standard output."""
+    if importlib.util.find_spec("pip") is None:
+        pytest.skip("this environment has no pip, which installs the stranger's distribution")
+    folder = tmp_path_factory.mktemp("third_party")
+    python = environment_on_top_of_this_one(folder / "venv")
+    # Copied, since building leaves files beside the sources.
+    sources = shutil.copytree(DISTRIBUTION, folder / "bench-example")
+    install(python, sources)
+
+    def run(*arguments: str) -> str:
+        command = [str(python), "-m", "benchmark.cli", *arguments]
+        variables = {**os.environ, "BENCH_CACHE": str(folder / "cache")}
+        done = subprocess.run(command, cwd=sources, env=variables, capture_output=True, text=True)
+        assert done.returncode == 0, f"{' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+    return run
+
+
+def environment_on_top_of_this_one(folder: Path) -> Path:
+    """Return the interpreter of a fresh environment that also sees what is installed here."""
+    venv.create(folder, with_pip=False)
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    here = [path for path in sys.path if Path(path).name in ("site-packages", "dist-packages")]
+    query = "import sysconfig; print(sysconfig.get_path('purelib'))"
+    own = subprocess.run([python, "-c", query], check=True, capture_output=True, text=True).stdout.strip()
+    # addsitedir, unlike a bare path, also reads the .pth files there: those of editable installs.
+    lines = [f"import site; site.addsitedir({path!r})\n" for path in here]
+    (Path(own) / "environment_below.pth").write_text("".join(lines))
+    return python
+
+
+def install(python: Path, sources: Path) -> None:
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--quiet", "--no-deps"]
+    # setuptools makes wheels by itself since 70.1; an older one may need what only an index has.
+    if int(importlib.metadata.version("setuptools").partition(".")[0]) > 70:
+        command += ["--no-build-isolation", "--no-index"]
+    done = subprocess.run([*command, str(sources)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_its_components_are_listed_with_their_origin(bench: Bench) -> None:
+    facts = json.loads(bench("plugins", "--json"))
+    ours = [c for c in facts["components"] if c["distribution"] == "bench-example"]
+    assert {(c["kind"], c["name"]) for c in ours} == COMPONENTS
+    assert {c["distribution_version"] for c in ours} == {"0.1.0"}
+    assert {c["distribution"] for c in facts["components"]} == {"bench-example", "unmask-bench"}
+
+
+def test_its_suite_is_valid(bench: Bench) -> None:
+    assert "suite.yaml: valid" in bench("validate", "suite.yaml")
+
+
+def test_its_suite_runs(bench: Bench) -> None:
+    bench("run", "suite.yaml", "--output", "run", "--device", "cpu", "--workers", "1")
+    table = pd.read_csv(StringIO(bench("export", "run", "--format", "csv", "--what", "metrics")))
+    assert set(table["status"]) == {"ok"}
+    assert set(table["attack"]) == {"none", "noise", "fgsm"}
+
+    def value(attack: str, defense: str, metric: str) -> float:
+        (row,) = table.query("attack == @attack and defense == @defense and metric == @metric").to_dict("records")
+        return float(row["value"])
+
+    # Stripes are easy, and noise of a fifth of their contrast hides none of them.
+    assert value("none", "none", "clean_accuracy") > 0.9
+    assert value("noise", "none", "robust_accuracy") > 0.9
+    # The attack keeps its budget and uses it; 64 uniform draws rarely stay below 0.08.
+    assert 0.08 < value("noise", "none", "perturbation_mean") <= 0.1 + 1e-6
+    # The detector is judged as one: it flags at most a few clean images, and all attacked ones are scored.
+    assert 0 <= value("fgsm", "unsure", "auroc_all") <= 1
+    assert value("none", "unsure", "clean_accuracy") == value("none", "none", "clean_accuracy")

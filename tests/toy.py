@@ -1,0 +1,289 @@
+"""Tiny components for the tests, loaded by `--plugin toy`: data, a network, attacks that misbehave, defenses."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmark import (
+    ArraySplit,
+    ArtifactRequest,
+    Attack,
+    AttackOptions,
+    Batch,
+    Dataset,
+    DatasetOptions,
+    Defense,
+    FitContext,
+    Model,
+    ModelOptions,
+    Observation,
+    Options,
+    Rng,
+    SharedArtifact,
+    Split,
+    TrainOptions,
+    Verdict,
+    Victim,
+    hookimpl,
+)
+from benchmark.gradient import ascend, classification_loss
+
+
+class BlobOptions(DatasetOptions):
+    count: int = 60
+    """Images per split."""
+
+
+class Blobs(Dataset):
+    """Two classes of 1x4x4 images: dark top or dark bottom, with noise."""
+
+    Options = BlobOptions
+
+    def check(self) -> None:
+        pass
+
+    def fingerprint(self) -> str:
+        return "blobs"
+
+    def load(self, split: str) -> Split:
+        generator = Rng(7).spawn(split).numpy
+        labels = np.arange(self.options.count) % 2
+        images = generator.uniform(0, 0.35, (self.options.count, 1, 4, 4)).astype(np.float32)
+        images[labels == 0, :, :2] += 0.5
+        images[labels == 1, :, 2:] += 0.5
+        return ArraySplit(images.clip(0, 1), labels, ["top", "bottom"])
+
+
+class LinearOptions(ModelOptions):
+    train: TrainOptions | None = TrainOptions(epochs=3, batch_size=20, lr=0.5)
+
+
+class Linear(Model):
+    """Logistic regression."""
+
+    Options = LinearOptions
+
+    def network(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+        channels, height, width = image_shape
+        return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, num_classes))
+
+
+class ToyAttackOptions(AttackOptions):
+    norm: str = "linf"
+    slow: float = 0.0
+    """Seconds to sleep per batch."""
+    log: str = ""
+    """File that gets a line per batch crafted."""
+
+
+class Step(Attack):
+    """A signed gradient step with a random start."""
+
+    Options = ToyAttackOptions
+
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        time.sleep(self.options.slow)
+        if self.options.log:
+            with open(self.options.log, "a") as log:
+                log.write(f"{os.getpid()} {len(x)}\n")
+        eps = float(self.options.eps)
+        start = (x + eps * (2 * torch.rand(x.shape, generator=rng.torch) - 1)).clamp(0, 1)
+        return ascend(
+            classification_loss(victim.classifier, y), x, norm="linf", eps=eps, step=eps, steps=1, start=start
+        )
+
+
+class Nan(Step):
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        return torch.full_like(x, float("nan"))
+
+
+class WrongShape(Step):
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        return x[:, :, :2]
+
+
+class OutOfRange(Step):
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        return x - 1
+
+
+class OverBudget(Step):
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        return (x + 2 * float(self.options.eps)).clamp(0, 1)
+
+
+class Raises(Step):
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        raise ZeroDivisionError("a bug in the attack")
+
+
+class Hungry(Step):
+    """Runs out of memory with more than four images."""
+
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        if len(x) > 4:
+            raise MemoryError("too many images")
+        return x
+
+
+class Dies(Step):
+    """Kills the worker, once if `log` names a file that is not there yet."""
+
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        os.kill(os.getpid(), 9)
+        return x
+
+
+class Plain(Defense):
+    family = "none"
+
+    def judge(self, batch: Batch) -> Verdict:
+        return Verdict(label=batch.logits.argmax(1))
+
+
+class ThresholdOptions(Options):
+    log: str = ""
+    """File that gets a line per fit."""
+    slow: float = 0.0
+    """Seconds to sleep per batch judged."""
+
+
+class Brightness(Defense):
+    """Suspects images whose mean differs from that of the training images."""
+
+    family = "detector"
+    Options = ThresholdOptions
+
+    def fit(self, context: FitContext) -> None:
+        if self.options.log:
+            with open(self.options.log, "a") as log:
+                log.write("fit\n")
+        self.mean = context.train.images(range(len(context.train))).mean()
+
+    def save(self, folder: Path) -> None:
+        (folder / "mean.txt").write_text(repr(float(self.mean)))
+
+    def load(self, folder: Path) -> None:
+        self.mean = torch.tensor(float((folder / "mean.txt").read_text()))
+
+    def judge(self, batch: Batch) -> Verdict:
+        time.sleep(self.options.slow)
+        return Verdict(label=batch.logits.argmax(1), score=(batch.x.mean(dim=(1, 2, 3)) - self.mean).abs())
+
+
+class NanScore(Brightness):
+    def judge(self, batch: Batch) -> Verdict:
+        return Verdict(label=batch.logits.argmax(1), score=batch.x.mean(dim=(1, 2, 3)) * float("nan"))
+
+
+class Noisy(Defense):
+    """Adds noise before it classifies."""
+
+    family = "preprocessor"
+    randomised: ClassVar[bool] = True
+
+    def judge(self, batch: Batch) -> Verdict:
+        noise = torch.randn(batch.x.shape, generator=batch.rng.torch)
+        return Verdict(label=self.classifier((batch.x + 0.3 * noise).clamp(0, 1)).argmax(1))
+
+
+class Centroids(SharedArtifact):
+    """Mean image per class, built once for all defenses that ask."""
+
+    Options = ThresholdOptions
+
+    def build(self, context: FitContext) -> None:
+        if self.options.log:
+            with open(self.options.log, "a") as log:
+                log.write("build\n")
+        images, labels = context.train.images(range(len(context.train))), torch.from_numpy(context.train.labels)
+        self.means = torch.stack([images[labels == c].mean(0) for c in range(len(context.train.class_names))])
+
+    def save(self, folder: Path) -> None:
+        np.save(folder / "means.npy", self.means.numpy(), allow_pickle=False)
+
+    def load(self, folder: Path) -> None:
+        self.means = torch.from_numpy(np.load(folder / "means.npy", allow_pickle=False))
+
+    def observe(self, x: Tensor) -> dict[str, Tensor]:
+        return {"distance": (x[:, None] - self.means[None]).flatten(2).norm(dim=2)}
+
+
+class Nearest(Defense):
+    """Answers with the nearest centroid; suspects disagreement with the classifier's hidden state."""
+
+    family = "rectifier"
+    Options = ThresholdOptions
+
+    def artifacts(self) -> dict[str, ArtifactRequest]:
+        return {"centroids": ArtifactRequest(Centroids, self.options)}
+
+    def observations(self) -> dict[str, Observation]:
+        return {"distances": Observation(artifact="centroids"), "states": Observation(fit_splits=("train",))}
+
+    def fit(self, context: FitContext) -> None:
+        states = context.observed("states", "train")
+        assert states["penultimate"].shape == (len(context.train), 16)
+        assert np.allclose(states["logits"].shape, (len(context.train), 2))
+        self.scale = float(states["penultimate"].std())
+
+    def save(self, folder: Path) -> None:
+        (folder / "scale.txt").write_text(repr(self.scale))
+
+    def load(self, folder: Path) -> None:
+        self.scale = float((folder / "scale.txt").read_text())
+
+    def judge(self, batch: Batch) -> Verdict:
+        distance = batch.observed("distances")["distance"]
+        state = batch.observed("states")["penultimate"]
+        own = distance.gather(1, batch.logits.argmax(1, keepdim=True)).squeeze(1)
+        return Verdict(
+            label=distance.argmin(1),
+            score=own / self.scale + 0 * state.sum(1),
+            details={"distance": distance},
+        )
+
+
+@hookimpl
+def register_datasets(register):
+    register("blobs", Blobs, summary="Two classes of tiny images")
+
+
+@hookimpl
+def register_models(register):
+    register("linear", Linear, summary="Logistic regression")
+
+
+@hookimpl
+def register_attacks(register):
+    for name, attack in {
+        "step": Step,
+        "nan": Nan,
+        "wrong-shape": WrongShape,
+        "out-of-range": OutOfRange,
+        "over-budget": OverBudget,
+        "raises": Raises,
+        "hungry": Hungry,
+        "dies": Dies,
+    }.items():
+        register(name, attack)
+
+
+@hookimpl
+def register_defenses(register):
+    for name, defense in {
+        "plain": Plain,
+        "brightness": Brightness,
+        "nan-score": NanScore,
+        "noisy": Noisy,
+        "nearest": Nearest,
+    }.items():
+        register(name, defense)
