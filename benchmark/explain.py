@@ -11,7 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticSchemaGenerationError
 from pydantic_core import ErrorDetails, core_schema
 
-from benchmark.document import Node, Problems, path_text
+from benchmark.document import Node, Place, Problems, path_text
 from benchmark.errors import near_match
 from benchmark.options import Budget, Options
 
@@ -86,7 +86,7 @@ def explain(
                 text = str(detail.get("ctx", {}).get("error", detail["msg"])).rstrip(".")
                 prefix = "" if isinstance(culprit.value, dict) else f"found {culprit.found()}: "
                 end = "" if text.endswith("?") else "."
-                problems.add(culprit.where, f"{path_text((*path, *culprit_path))}: {prefix}{text}{end}")
+                problems.add(_latest(culprit), f"{path_text((*path, *culprit_path))}: {prefix}{text}{end}")
 
 
 def unknown_key(noun: str, found: str, allowed: Iterable[str], owner: str = "") -> str:
@@ -129,6 +129,12 @@ def _culprit(node: Node, path: Location, detail: ErrorDetails) -> tuple[Node, Lo
         if len(named) == 1:
             return node.value[named[0]], (*path, named[0])
     return node, path
+
+
+def _latest(node: Node) -> Place:
+    """Return the place of a node, or of the part of it that was changed from outside its file."""
+    parts = node.value.values() if isinstance(node.value, dict) else node.value if isinstance(node.value, tuple) else ()
+    return max([node.where, *(_latest(part) for part in parts)], key=lambda place: place.rank)
 
 
 def _one_line(text: str) -> str:

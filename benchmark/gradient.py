@@ -57,8 +57,10 @@ def unit_step(gradient: Tensor, norm: str) -> Tensor:
     if norm == "linf":
         return gradient.sign()
     if norm == "l2":
-        length = _per_image(gradient.flatten(1).norm(dim=1), gradient)
-        return torch.where(length > 0, gradient / length.clamp_min(torch.finfo(gradient.dtype).tiny), gradient)
+        tiny = torch.finfo(gradient.dtype).tiny
+        # A confident network's gradients are so small that their squares vanish: scale them first.
+        scaled = gradient / _per_image(gradient.flatten(1).abs().amax(1), gradient).clamp_min(tiny)
+        return scaled / _per_image(scaled.flatten(1).norm(dim=1), scaled).clamp_min(tiny)
     raise ValueError(f"step: norm {norm!r}, allowed are linf and l2")
 
 
@@ -107,9 +109,9 @@ def ascend(
             momentum = decay * momentum + direction / size.clamp_min(torch.finfo(x.dtype).tiny)
             direction = momentum
         moved = (x_adv + step * unit_step(direction, norm)).clamp(0, 1)
-        # The ball is convex and its centre lies in [0, 1], so projecting keeps the range.
+        # The ball is convex and its centre lies in [0, 1], so projecting keeps the range, but for rounding.
         x_adv = project(moved, x, norm, eps)
-    return x_adv
+    return x_adv.clamp(0, 1)
 
 
 def _per_image(values: Tensor, like: Tensor) -> Tensor:

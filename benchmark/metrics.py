@@ -9,6 +9,16 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
+from benchmark.statistics import (
+    Estimate,
+    auroc,
+    fpr_at_tpr,
+    mean,
+    rate,
+    rate_at_fpr,
+    tpr_at_fpr,
+)
+
 
 @dataclass(frozen=True)
 class Answers:
@@ -85,3 +95,429 @@ class Metric(ABC):
         `cells` holds one cell for the scopes `clean` and `attack`, all cells of the group for `group`; these share
         `y`, `clean` and the order of images.
         """
+
+
+# -- what is asked of every image -------------------------------------------------------------------------------------
+
+
+def right(answers: Answers, y: np.ndarray) -> np.ndarray:
+    """Return whether the defended label is right: (R, N) bool."""
+    return np.atleast_2d(answers.label) == y
+
+
+def rejected(answers: Answers) -> np.ndarray:
+    """Return whether the image is flagged: (R, N) bool, False everywhere for a defense that rejects nothing."""
+    if answers.flagged is None:
+        return np.zeros(np.atleast_2d(answers.label).shape, dtype=bool)
+    return np.atleast_2d(answers.flagged)
+
+
+def scores(answers: Answers) -> np.ndarray | None:
+    """Return the scores (R, N), or None for a defense without one.
+
+    Raises:
+        ValueError: a score is NaN; comparing with it would count as a detection missed.
+    """
+    if answers.score is None:
+        return None
+    score = np.atleast_2d(answers.score)
+    if np.isnan(score).any():
+        raise ValueError(
+            f"{int(np.isnan(score).any(axis=0).sum())} of {score.shape[1]} images have a score that is NaN"
+        )
+    return score
+
+
+def attacked(cell: Cell) -> Answers:
+    """Return the answers on the adversarial images.
+
+    Raises:
+        ValueError: it is a clean cell.
+    """
+    if cell.attacked is None:
+        raise ValueError("a measure of scope 'attack' or 'group' was asked of a clean cell")
+    return cell.attacked
+
+
+def successful(cell: Cell) -> np.ndarray:
+    """Return which attacks succeed against the deployed classifier alone, as `cell.success` says: (N,) bool."""
+    wrong = attacked(cell).base_label != cell.y
+    return wrong if cell.success == "any-wrong" else wrong & (cell.clean.base_label == cell.y)
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Scores of m adversarial images and of the clean versions of the same images, (R, m) each."""
+
+    adversarial: np.ndarray
+    clean: np.ndarray
+
+
+def score_pairs(cell: Cell, *, all_attacks: bool = False) -> Pairs | None:
+    """Return the detector protocol's images: successful attacks (or all of them) and their clean versions.
+
+    None where there is no score or no such image.
+    """
+    adversarial, clean = scores(attacked(cell)), scores(cell.clean)
+    if adversarial is None or clean is None:
+        return None
+    chosen = np.ones(len(cell.y), dtype=bool) if all_attacks else successful(cell)
+    return Pairs(adversarial[:, chosen], clean[:, chosen]) if chosen.any() else None
+
+
+def withstood(cell: Cell) -> np.ndarray:
+    """Return whether the defense with rejection does what it should: (R, N) bool.
+
+    Attacked images: the label is right or the image is flagged. In a clean cell: right and not flagged.
+    """
+    if cell.attacked is None:
+        return right(cell.clean, cell.y) & ~rejected(cell.clean)
+    return right(cell.attacked, cell.y) | rejected(cell.attacked)
+
+
+def _rate(judged: np.ndarray, weights: np.ndarray | None = None) -> MetricValue | None:
+    """Return the share of images (R, N) for which `judged` holds, averaged over repeats."""
+    judged = np.atleast_2d(judged)
+    return _value(rate(judged.mean(0), weights, repeats=judged.shape[0]))
+
+
+def _success_rate(clean_right: np.ndarray, wrong: np.ndarray) -> MetricValue | None:
+    """Return the share of initially correct images (R, N) that end wrong (R, N).
+
+    Clean and attacked judgements of a randomised defense are independent draws, so per image the shares multiply.
+    """
+    weights, repeats = clean_right.mean(0), max(len(clean_right), len(wrong))
+    return _value(rate(weights * wrong.mean(0), weights, repeats=repeats))
+
+
+def _value(estimate: Estimate | None) -> MetricValue | None:
+    return None if estimate is None else MetricValue(estimate.value, estimate.low, estimate.high, estimate.n)
+
+
+class _CellMetric(Metric):
+    """A measure of a single cell."""
+
+    def compute(self, cells: Sequence[Cell]) -> MetricValue | None:
+        (cell,) = cells
+        return self._measure(cell)
+
+    @abstractmethod
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        """Return the measure of one cell, or None where it is not defined."""
+
+
+# -- clean images -----------------------------------------------------------------------------------------------------
+
+
+class CleanAccuracy(_CellMetric):
+    """Share of all clean images whose defended label is right."""
+
+    title, scope, better = "Clean accuracy", "clean", "high"
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        return _rate(right(cell.clean, cell.y))
+
+
+class BaseCleanAccuracy(_CellMetric):
+    """Share of all clean images that the deployed classifier alone classifies rightly."""
+
+    title, scope = "Clean accuracy without the defense", "clean"
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        return _rate(cell.clean.base_label == cell.y)
+
+
+class JointCleanAccuracy(_CellMetric):
+    """Share of all clean images whose defended label is right and which are not flagged."""
+
+    title, scope, better = "Joint clean accuracy", "clean", "high"
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        return _rate(withstood(cell))
+
+
+class CleanFpr(_CellMetric):
+    """Share of all clean images that are flagged, at the threshold set on validation images."""
+
+    title, scope, better = "Clean false-positive rate", "clean", "low"
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        return None if cell.clean.flagged is None else _rate(rejected(cell.clean))
+
+
+# -- attacked images: labels ------------------------------------------------------------------------------------------
+
+
+class RobustAccuracy(_CellMetric):
+    """Share of all attacked images whose defended label is right."""
+
+    title, scope, better = "Robust accuracy", "attack", "high"
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        return _rate(right(attacked(cell), cell.y))
+
+
+class BaseRobustAccuracy(_CellMetric):
+    """Share of all attacked images that the deployed classifier alone classifies rightly."""
+
+    title, scope = "Robust accuracy without the defense", "attack"
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        return _rate(attacked(cell).base_label == cell.y)
+
+
+class RobustAccuracyWorstRepeat(_CellMetric):
+    """Share of all attacked images whose defended label is right in every repeat; for randomised defenses only."""
+
+    title, scope, better = "Robust accuracy, worst repeat", "attack", "high"
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        judged = right(attacked(cell), cell.y)
+        return _rate(np.all(judged, axis=0, keepdims=True)) if len(judged) > 1 else None
+
+
+class AttackSuccessRate(_CellMetric):
+    """Share of the images with a right defended label on the clean image whose defended label is wrong under attack."""
+
+    title, scope, better = "Attack success rate", "attack", "low"
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        return _success_rate(right(cell.clean, cell.y), ~right(attacked(cell), cell.y))
+
+
+class BaseAttackSuccessRate(_CellMetric):
+    """As `AttackSuccessRate`, by the deployed classifier alone."""
+
+    title, scope = "Attack success rate without the defense", "attack"
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        initially = np.atleast_2d(cell.clean.base_label == cell.y)
+        return _success_rate(initially, np.atleast_2d(attacked(cell).base_label != cell.y))
+
+
+# -- attacked images: scores and flags --------------------------------------------------------------------------------
+
+
+class Auroc(_CellMetric):
+    """Area under the ROC curve of the score: successful adversarial images against their clean versions."""
+
+    title, scope, unit, better = "AUROC", "attack", "area", "high"
+    all_attacks: ClassVar[bool] = False
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        pairs = score_pairs(cell, all_attacks=self.all_attacks)
+        return None if pairs is None else _value(auroc(pairs.adversarial, pairs.clean, paired=True))
+
+
+class AurocAll(Auroc):
+    """As `Auroc`, with the attacks that failed counted as adversarial too."""
+
+    title = "AUROC, failed attacks included"
+    all_attacks = True
+
+
+class Tpr(_CellMetric):
+    """Share of the successful adversarial images that are flagged."""
+
+    title, scope, better = "True-positive rate at the threshold", "attack", "high"
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        answers = attacked(cell)
+        return None if answers.flagged is None else _rate(rejected(answers)[:, successful(cell)])
+
+
+class Fpr(_CellMetric):
+    """Share of the clean versions of the successfully attacked images that are flagged."""
+
+    title, scope, better = "False-positive rate at the threshold", "attack", "low"
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        return None if cell.clean.flagged is None else _rate(rejected(cell.clean)[:, successful(cell)])
+
+
+class TprAt5Fpr(_CellMetric):
+    """Share of the successful adversarial images above the threshold that flags 5 % of their clean versions."""
+
+    title, scope, better = "TPR at 5 % FPR", "attack", "high"
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        pairs = score_pairs(cell)
+        return None if pairs is None else _value(tpr_at_fpr(pairs.adversarial, pairs.clean, 0.05))
+
+
+class FprAt95Tpr(_CellMetric):
+    """Share of the clean versions flagged at the threshold that flags 95 % of the successful adversarial images."""
+
+    title, scope, better = "FPR at 95 % TPR", "attack", "low"
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        pairs = score_pairs(cell)
+        return None if pairs is None else _value(fpr_at_tpr(pairs.adversarial, pairs.clean, 0.95))
+
+
+class JointRobustAccuracy(_CellMetric):
+    """Share of all attacked images whose defended label is right or which are flagged."""
+
+    title, scope, better = "Joint robust accuracy", "attack", "high"
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        attacked(cell)
+        return _rate(withstood(cell))
+
+
+class SuccessAt5Fpr(_CellMetric):
+    """Share of initially correct images that end wrong and not flagged, at 5 % false positives on clean images.
+
+    SR@5 of Bryniarski et al. (2021, arXiv:2106.15023). The threshold flags at most 5 % of all clean test images.
+    """
+
+    title, scope, better = "Attack success at 5 % FPR", "attack", "low"
+    target: ClassVar[float] = 0.05
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        clean_scores, suspicion = scores(cell.clean), scores(attacked(cell))
+        if clean_scores is None or suspicion is None:
+            return None
+        initially = right(cell.clean, cell.y).mean(0)
+        wrong = ~right(attacked(cell), cell.y)
+
+        def success_at(threshold: float) -> Estimate | None:
+            evades = (wrong & (suspicion <= threshold)).mean(0)
+            return rate(initially * evades, initially, repeats=len(wrong))
+
+        return _value(rate_at_fpr(success_at, clean_scores, self.target))
+
+
+class SuccessAt50Fpr(SuccessAt5Fpr):
+    """As `SuccessAt5Fpr`, at 50 % false positives."""
+
+    title = "Attack success at 50 % FPR"
+    target = 0.5
+
+
+# -- attacked images: perturbation ------------------------------------------------------------------------------------
+
+
+class PerturbationMean(_CellMetric):
+    """Mean size of the perturbation in the attack's norm, over all attacked images."""
+
+    title, scope, unit = "Mean perturbation", "attack", "distance"
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        sizes = _sizes(cell)
+        if sizes is None:
+            return None
+        estimate = mean(sizes)
+        return MetricValue(estimate.value, max(0.0, estimate.low), estimate.high, estimate.n)
+
+
+class PerturbationMax(_CellMetric):
+    """Largest perturbation in the attack's norm over all attacked images: a fact about them, its own interval."""
+
+    title, scope, unit = "Largest perturbation", "attack", "distance"
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        sizes = _sizes(cell)
+        return None if sizes is None else _exactly(float(sizes.max()), sizes.size)
+
+
+class BudgetViolations(_CellMetric):
+    """Number of attacked images whose perturbation exceeds the budget; not defined without one. Its own interval."""
+
+    title, scope, unit = "Budget violations", "attack", "count"
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        from benchmark.attack import TOLERANCE  # imports torch, which whoever reads tables need not wait for
+
+        sizes = _sizes(cell)
+        if sizes is None or cell.eps is None:
+            return None
+        return _exactly(float((sizes > cell.eps * (1 + TOLERANCE) + TOLERANCE).sum()), sizes.size)
+
+
+def _sizes(cell: Cell) -> np.ndarray | None:
+    if cell.perturbation is None or cell.perturbation.size == 0:
+        return None
+    if not np.isfinite(cell.perturbation).all():
+        raise ValueError("a perturbation is NaN or infinite")
+    return cell.perturbation
+
+
+def _exactly(value: float, n: int) -> MetricValue:
+    return MetricValue(value, value, value, n)
+
+
+# -- groups of attacks ------------------------------------------------------------------------------------------------
+
+
+class _WorstCase(Metric):
+    """An image counts as far as it withstands the attack of the group that does worst by it."""
+
+    scope = "group"
+    better: ClassVar[Literal["high", "low"] | None] = "high"
+
+    def compute(self, cells: Sequence[Cell]) -> MetricValue | None:
+        judged = [self._holds(cell) for cell in cells]
+        worst = np.stack([each.mean(0) for each in judged]).min(axis=0)
+        return _value(rate(worst, repeats=max(map(len, judged))))
+
+    @abstractmethod
+    def _holds(self, cell: Cell) -> np.ndarray:
+        """Return which images withstand the attack of this cell: (R, N) bool."""
+
+
+class WorstCaseRobustAccuracy(_WorstCase):
+    """Share of all images whose defended label is right under every attack of the group."""
+
+    title = "Worst-case robust accuracy"
+
+    def _holds(self, cell: Cell) -> np.ndarray:
+        return right(attacked(cell), cell.y)
+
+
+class WorstCaseJointRobustAccuracy(_WorstCase):
+    """Share of all images that are labelled rightly or flagged under every attack of the group."""
+
+    title = "Worst-case joint robust accuracy"
+
+    def _holds(self, cell: Cell) -> np.ndarray:
+        attacked(cell)
+        return withstood(cell)
+
+
+class WorstCaseBaseRobustAccuracy(_WorstCase):
+    """Share of all images that the deployed classifier alone classifies rightly under every attack of the group."""
+
+    title, better = "Worst-case robust accuracy without the defense", None
+
+    def _holds(self, cell: Cell) -> np.ndarray:
+        return np.atleast_2d(attacked(cell).base_label == cell.y)
+
+
+BUILTIN: tuple[tuple[str, type[Metric]], ...] = (
+    ("clean_accuracy", CleanAccuracy),
+    ("base_clean_accuracy", BaseCleanAccuracy),
+    ("joint_clean_accuracy", JointCleanAccuracy),
+    ("clean_fpr", CleanFpr),
+    ("robust_accuracy", RobustAccuracy),
+    ("base_robust_accuracy", BaseRobustAccuracy),
+    ("robust_accuracy_worst_repeat", RobustAccuracyWorstRepeat),
+    ("attack_success_rate", AttackSuccessRate),
+    ("base_attack_success_rate", BaseAttackSuccessRate),
+    ("auroc", Auroc),
+    ("auroc_all", AurocAll),
+    ("tpr", Tpr),
+    ("fpr", Fpr),
+    ("tpr_at_5fpr", TprAt5Fpr),
+    ("fpr_at_95tpr", FprAt95Tpr),
+    ("joint_robust_accuracy", JointRobustAccuracy),
+    ("success_at_5fpr", SuccessAt5Fpr),
+    ("success_at_50fpr", SuccessAt50Fpr),
+    ("perturbation_mean", PerturbationMean),
+    ("perturbation_max", PerturbationMax),
+    ("budget_violations", BudgetViolations),
+    ("worst_case_robust_accuracy", WorstCaseRobustAccuracy),
+    ("worst_case_joint_robust_accuracy", WorstCaseJointRobustAccuracy),
+    ("worst_case_base_robust_accuracy", WorstCaseBaseRobustAccuracy),
+)
+"""The measures of this package by the names that users see; `benchmark.builtin` registers them."""

@@ -123,7 +123,8 @@ class Classifier(nn.Module):
                 def keep_output(
                     module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor, layer: str = layer
                 ) -> None:
-                    states[layer] = output
+                    # A copy, since the next module may work in place, as most ReLUs of torchvision do.
+                    states[layer] = output.clone() if isinstance(output, Tensor) else output
 
                 handles.append(modules[layer].register_forward_hook(keep_output))
         try:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic_core import PydanticCustomError, PydanticSerializationUnexpectedValue, core_schema
 
 
 SPLITS = ("train", "val", "test")
@@ -60,10 +60,17 @@ class Budget(float):
         except ValueError as error:
             raise PydanticCustomError("budget", "{reason}", {"reason": str(error)}) from None
 
+    @staticmethod
+    def _write(value: Any) -> str:
+        # In a union with another type, pydantic must hear that this is not a budget, or it writes str() of anything.
+        if not isinstance(value, float | int | str):
+            raise PydanticSerializationUnexpectedValue("not a budget")
+        return str(value)
+
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
         return core_schema.no_info_plain_validator_function(
-            cls._validate, serialization=core_schema.plain_serializer_function_ser_schema(str)
+            cls._validate, serialization=core_schema.plain_serializer_function_ser_schema(cls._write)
         )
 
     @classmethod

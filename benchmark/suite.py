@@ -352,7 +352,8 @@ class _Reader:
             return node
         key = next((known for known in node.value if _nfc(known) == _nfc(segment)), segment)
         allowed = self._settable(path[:-1], node.value)
-        if allowed is not None and key not in allowed:
+        is_new_component = last and _is_component(path) and _use(change.value) is not None
+        if allowed is not None and key not in allowed and not is_new_component:
             noun = "label" if len(path) == 2 and path[0] in (*_KINDS, "groups") else "key"
             holder = f"{path_text(path[:-1])}: " if depth else ""
             unknown = unknown_key(noun, segment, allowed)
@@ -738,7 +739,8 @@ class _Reader:
                 if axis not in _KINDS:
                     self.problems.add(labels.where, f"{path_text((*inner, axis))}: {unknown_key('axis', axis, _KINDS)}")
                     continue
-                chosen = self._labels(labels, axis, (*inner, axis))
+                everything = isinstance(labels.value, str) and labels.value == ALL
+                chosen = axes[axis] if everything else self._labels(labels, axis, (*inner, axis))
                 if chosen is None or axes[axis] is None:
                     continue
                 rule[axis] = chosen
@@ -886,8 +888,12 @@ class _Reader:
         if knowledge and knowledge not in KNOWLEDGE:
             self.problems.add(where, f"knowledge: {unknown_name('knowledge', knowledge, KNOWLEDGE)}")
             good = False
+        metrics = self.registry.names("metric")
         if not row["metric"]:
             self.problems.add(where, "metric: empty, the name of a measure is needed.")
+            good = False
+        elif metrics and row["metric"] not in metrics:
+            self.problems.add(where, f"metric: {unknown_name('metric', row['metric'], metrics)}")
             good = False
         try:
             value = float(row["value"])

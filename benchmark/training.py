@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -24,7 +25,8 @@ from benchmark.progress import Progress
 from benchmark.randomness import Rng
 
 CHECKPOINT_SECONDS = 10.0
-"""A checkpoint is written at the first epoch's end after this many seconds: an interruption costs about that much."""
+"""A checkpoint is written at the first epoch's end after this many seconds: an interruption costs that much, or the
+epoch it falls into."""
 
 
 class Objective:
@@ -81,15 +83,15 @@ def train(
         raise InputError("training needs at least one training and one validation image")
     objective = objective or Objective(recipe.label_smoothing)
     classifier.to(device).requires_grad_(True)
-    batches_per_epoch = math.ceil(len(train_split) / recipe.batch_size)
+    batches_per_epoch = len(_chunks(np.arange(len(train_split)), recipe.batch_size))
     optimizer = _optimizer(classifier, recipe)
     schedule = _schedule(optimizer, recipe, batches_per_epoch)
     history = History()
     best: dict[str, Tensor] | None = None
     file = checkpoint / "checkpoint.pt" if checkpoint is not None else None
     first_epoch = 1
-    if file is not None and file.exists():
-        state = torch.load(file, map_location=device, weights_only=True)
+    state = _read_checkpoint(file, device, progress) if file is not None else None
+    if state is not None:
         classifier.load_state_dict(state["classifier"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
@@ -109,8 +111,7 @@ def train(
             for number, (x, y) in enumerate(batches(train_split, order, recipe.batch_size, device)):
                 batch_rng = epoch_rng.spawn("batch", number)
                 x = augment(x, recipe, batch_rng)
-                optimizer.zero_grad(set_to_none=True)
-                loss = _backward(classifier, objective, x, y, batch_rng, memory)
+                loss = _backward(classifier, objective, optimizer, x, y, batch_rng, memory)
                 if not math.isfinite(loss):
                     raise TaskError(
                         f"training diverged: the loss is {loss} in epoch {epoch}, batch {number + 1}. "
@@ -121,7 +122,12 @@ def train(
                 total_loss += loss * len(y)
                 done += len(y)
                 progress.update(done, recipe.epochs * per_epoch, "training images")
-        scores = validate(classifier, val_split, objective, rng.spawn("validation"), recipe.batch_size, device)
+        if not _is_finite(classifier):
+            raise TaskError(
+                f"training diverged: weights became NaN or infinite in epoch {epoch}. "
+                f"Lower train.lr (now {recipe.lr:g})."
+            )
+        scores = validate(classifier, val_split, objective, rng.spawn("validation"), recipe.batch_size, device, memory)
         done += len(val_split)
         progress.update(done, recipe.epochs * per_epoch, "training images")
         score = float(np.mean(list(scores.values())))
@@ -138,22 +144,34 @@ def train(
 
 
 def validate(
-    classifier: Classifier, split: Split, objective: Objective, rng: Rng, batch_size: int, device: torch.device
+    classifier: Classifier,
+    split: Split,
+    objective: Objective,
+    rng: Rng,
+    batch_size: int,
+    device: torch.device,
+    memory: MicroBatches | None = None,
 ) -> dict[str, float]:
     """Return the share of validation images that each of the objective's criteria counts as right."""
     classifier.eval()
+    memory = memory or MicroBatches(Progress())
     totals: dict[str, int] = {}
     for number, (x, y) in enumerate(batches(split, np.arange(len(split)), batch_size, device)):
-        for name, right in objective.correct(classifier, x, y, rng.spawn(number)).items():
-            totals[name] = totals.get(name, 0) + int(right.sum())
+        correct = partial(_correct, classifier, objective, x, y, rng.spawn(number))
+        for part in memory.run(len(y), correct):
+            for name, count in part.items():
+                totals[name] = totals.get(name, 0) + count
     return {name: total / len(split) for name, total in totals.items()}
 
 
 def batches(
     split: Split, order: Sequence[int] | np.ndarray, batch_size: int, device: torch.device
 ) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield images (n, C, H, W) and labels (n,) of `split` in `order`; the next batch is read in a thread meanwhile."""
-    chunks = [np.asarray(order[i : i + batch_size]) for i in range(0, len(order), batch_size)]
+    """Yield images (n, C, H, W) and labels (n,) of `split` in `order`; the next batch is read in a thread meanwhile.
+
+    A single image that would be left over joins the batch before it.
+    """
+    chunks = _chunks(np.asarray(order), batch_size)
 
     def read(indices: np.ndarray) -> tuple[Tensor, Tensor]:
         return split.images(indices.tolist()), torch.from_numpy(split.labels[indices])
@@ -165,6 +183,15 @@ def batches(
             x, y = pending.result()
             pending = thread.submit(read, following) if following is not None else None
             yield x.to(device, non_blocking=True), y.to(device, non_blocking=True)
+
+
+def _chunks(order: np.ndarray, batch_size: int) -> list[np.ndarray]:
+    chunks = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    if len(chunks) > 1 and len(chunks[-1]) == 1 < batch_size:
+        # Batch norm cannot learn from a batch of one image where only one position is left.
+        last = chunks.pop()
+        chunks[-1] = np.concatenate([chunks[-1], last])
+    return chunks
 
 
 def augment(x: Tensor, recipe: TrainOptions, rng: Rng) -> Tensor:
@@ -196,8 +223,11 @@ class MicroBatches:
         self.limit: int | None = None
         self._progress = progress
 
-    def run(self, count: int, work: Callable[[slice], Any]) -> list[Any]:
+    def run(self, count: int, work: Callable[[slice], Any], undo: Callable[[], None] | None = None) -> list[Any]:
         """Return `work(slice)` for slices that cover `count` images.
+
+        Where `work` leaves something behind, such as gradients, `undo` clears it and all slices are worked anew: there
+        is no telling how far the one that ran out of memory came.
 
         Raises:
             MemoryError: even a single image does not fit.
@@ -218,6 +248,10 @@ class MicroBatches:
                     raise MemoryError(f"out of memory with a batch of one image: {error}") from None
                 size = max(1, size // 2)
                 self.limit = size
+                if undo is not None:
+                    undo()
+                    results.clear()
+                    start = 0
                 if torch.cuda.is_available():
                     torch.cuda.empty_cache()
                 self._progress.warn(f"out of memory: going on with batches of {size} images")
@@ -230,14 +264,23 @@ def is_out_of_memory(error: BaseException) -> bool:
         return True
     text = str(error).lower()
     return isinstance(error, RuntimeError) and (
-        "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+        "out of memory" in text
+        or "can't allocate memory" in text
+        or "not enough memory" in text
+        or "alloc_failed" in text  # cuBLAS and cuDNN
     )
 
 
 def _backward(
-    classifier: Classifier, objective: Objective, x: Tensor, y: Tensor, rng: Rng, memory: MicroBatches
+    classifier: Classifier,
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    x: Tensor,
+    y: Tensor,
+    rng: Rng,
+    memory: MicroBatches,
 ) -> float:
-    """Accumulate the gradient of the mean loss of a batch and return that loss."""
+    """Leave the gradient of the mean loss of a batch in the parameters, and return that loss."""
 
     def work(part: slice) -> float:
         share = len(y[part]) / len(y)
@@ -245,7 +288,18 @@ def _backward(
         loss.backward()
         return loss.item()
 
-    return sum(memory.run(len(y), work))
+    optimizer.zero_grad(set_to_none=True)
+    return sum(memory.run(len(y), work, undo=partial(optimizer.zero_grad, set_to_none=True)))
+
+
+def _correct(
+    classifier: Classifier, objective: Objective, x: Tensor, y: Tensor, rng: Rng, part: slice
+) -> dict[str, int]:
+    return {name: int(right.sum()) for name, right in objective.correct(classifier, x[part], y[part], rng).items()}
+
+
+def _is_finite(classifier: Classifier) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in classifier.state_dict().values())
 
 
 def _optimizer(classifier: Classifier, recipe: TrainOptions) -> torch.optim.Optimizer:
@@ -262,11 +316,23 @@ def _schedule(
     if recipe.schedule == "cosine":
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     if recipe.schedule == "onecycle":
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps + 1)
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps + 1, cycle_momentum=False)
     if recipe.schedule == "step":
         marks = [(epoch - 1) * per_epoch for epoch in recipe.milestones]
         return torch.optim.lr_scheduler.MultiStepLR(optimizer, marks, recipe.gamma)
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
+
+
+def _read_checkpoint(file: Path, device: torch.device, progress: Progress) -> dict[str, Any] | None:
+    """Return what `_write_checkpoint` wrote, or None where there is nothing or nothing that can be read."""
+    if not file.exists():
+        return None
+    try:
+        state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+    except Exception as error:
+        progress.warn(f"the checkpoint {file} cannot be read ({type(error).__name__}): training begins again")
+        return None
+    return state
 
 
 def _write_checkpoint(

@@ -45,7 +45,7 @@ datasets:
 models:
   linear: {use: linear}
 attacks:
-  step: {use: step, eps: 0.2}
+  step: {use: step, eps: 0.3}
 defenses:
   none: {use: plain}
 grid:
@@ -61,7 +61,7 @@ def toy_suite(tmp_path):
         text = textwrap.dedent(text)
         for section, value in replacements.items():
             lines = text.splitlines()
-            start = next(i for i, line in enumerate(lines) if line.startswith(f"{section}:"))
+            start = next((i for i, line in enumerate(lines) if line.startswith(f"{section}:")), len(lines))
             stop = next((i for i in range(start + 1, len(lines)) if not lines[i].startswith(" ")), len(lines))
             text = "\n".join([*lines[:start], f"{section}: {value}", *lines[stop:]]) + "\n"
         path = tmp_path / "toy.yaml"
@@ -75,14 +75,14 @@ def toy_suite(tmp_path):
 def run_toy(tmp_path, toy_suite):
     """Return a function that runs a suite of toy components in this process."""
 
-    def run(suite: Path | None = None, *, out: str = "run", fresh: bool = False, part=None, **replacements: str) -> Finished:
+    def run(path: Path | None = None, *, out: str = "run", fresh: bool = False, part=None, **replacements: str) -> Finished:
         from benchmark.display import LineDisplay
         from benchmark.plugins import load_plugins
         from benchmark.run import RunRequest, run_suite
         from benchmark.suite import load_suite
 
         registry = load_plugins(["toy", "inline"])
-        loaded = load_suite(str(suite or toy_suite(**replacements)), registry=registry)
+        loaded = load_suite(str(path or toy_suite(**replacements)), registry=registry)
         said = io.StringIO()
         request = RunRequest(
             output=tmp_path / out,

@@ -28,7 +28,7 @@ def test_a_run_gives_one_row_per_cell_and_metric(run_toy):
     assert clean.set_index("metric").value["clean_accuracy"] > 0.9
     assert attacked.set_index("metric").value["robust_accuracy"] < 0.9
     assert not metrics.duplicated(["dataset", "model", "attack", "norm", "eps", "defense", "knowledge", "seed", "metric"]).any()
-    assert set(attacked.eps) == {"0.2"}
+    assert set(attacked.eps) == {"0.3"}
     assert (metrics.status == "ok").all()
 
 
@@ -40,7 +40,7 @@ def test_the_tables_agree_with_the_stored_samples(run_toy):
     row = metrics[(metrics.metric == "robust_accuracy") & (metrics.attack == "step")].iloc[0]
     assert row.value == pytest.approx(rate, abs=1e-12)
     assert row.n == len(samples) == 60
-    assert (samples.perturbation <= 0.2 + 1e-5).all()
+    assert (samples.perturbation <= 0.3 + 1e-5).all()
 
 
 def test_running_again_runs_nothing(run_toy):
@@ -70,7 +70,7 @@ def test_adding_a_defense_costs_its_own_fit_and_judgements_only(run_toy):
 
 def test_a_second_suite_uses_the_work_of_the_first(run_toy):
     run_toy()
-    other = run_toy(out="other", suite_name="", **{"title": "Another title", "seeds": "[0]"})
+    other = run_toy(out="other", suite="another", title="Another title")
     assert ran(other) == []
 
 
@@ -189,7 +189,7 @@ seeds: [0]
 batch_size: 16
 datasets: {blobs: {use: blobs}}
 models: {target: {use: linear}, other: {use: linear, train: {epochs: 1, lr: 0.1}}}
-attacks: {step: {use: step, eps: 0.2}}
+attacks: {step: {use: step, eps: 0.3}}
 defenses: {none: {use: plain}}
 grid:
   - {datasets: all, models: target, attacks: all, defenses: all, knowledge: gray-box}

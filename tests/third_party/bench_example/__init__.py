@@ -5,14 +5,14 @@ from benchmark import hookimpl
 
 @hookimpl
 def register_datasets(register):
-    register("stripes", "bench_example.stripes:Stripes", summary="Synthetic images: rows against columns.")
+    register("stripes", "bench_example.stripes:Stripes", summary="synthetic images: rows against columns")
 
 
 @hookimpl
 def register_attacks(register):
-    register("uniform_noise", "bench_example.uniform_noise:UniformNoise", summary="Noise within the budget.")
+    register("uniform_noise", "bench_example.uniform_noise:UniformNoise", summary="noise within the budget")
 
 
 @hookimpl
 def register_defenses(register):
-    register("max_softmax", "bench_example.max_softmax:MaxSoftmax", summary="Distrusts unsure answers.")
+    register("max_softmax", "bench_example.max_softmax:MaxSoftmax", summary="distrusts unsure answers")

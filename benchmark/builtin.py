@@ -1,0 +1,81 @@
+"""The plugin that registers what comes with the host itself: its measures and the local executor."""
+
+from __future__ import annotations
+
+from benchmark.hookspecs import Register, hookimpl
+
+VERSION = "1"
+
+
+@hookimpl
+def register_metrics(register: Register) -> None:
+    """Register the measures of docs/measures.md."""
+    for name, target, summary in (
+        ("clean_accuracy", "CleanAccuracy", "Share of clean images that the defended system labels rightly."),
+        ("base_clean_accuracy", "BaseCleanAccuracy", "Clean accuracy of the deployed classifier alone."),
+        ("joint_clean_accuracy", "JointCleanAccuracy", "Share of clean images labelled rightly and not flagged."),
+        ("clean_fpr", "CleanFpr", "Share of clean images flagged."),
+        ("robust_accuracy", "RobustAccuracy", "Share of attacked images that the defended system labels rightly."),
+        ("base_robust_accuracy", "BaseRobustAccuracy", "Robust accuracy of the deployed classifier alone."),
+        (
+            "robust_accuracy_worst_repeat",
+            "RobustAccuracyWorstRepeat",
+            "Share of attacked images labelled rightly in every repeat of a randomised defense.",
+        ),
+        ("attack_success_rate", "AttackSuccessRate", "Share of initially correct images that end wrong."),
+        (
+            "base_attack_success_rate",
+            "BaseAttackSuccessRate",
+            "Attack success rate on the deployed classifier alone.",
+        ),
+        ("auroc", "Auroc", "Area under the ROC curve: successful adversarial images against their clean versions."),
+        ("auroc_all", "AurocAll", "AUROC with failed attacks counted as adversarial too."),
+        ("tpr", "Tpr", "Share of successful adversarial images flagged at the threshold."),
+        ("fpr", "Fpr", "Share of the clean versions of successfully attacked images flagged at the threshold."),
+        ("tpr_at_5fpr", "TprAt5Fpr", "True-positive rate where 5 % of the clean versions are flagged."),
+        ("fpr_at_95tpr", "FprAt95Tpr", "False-positive rate where 95 % of successful adversarial images are flagged."),
+        ("joint_robust_accuracy", "JointRobustAccuracy", "Share of attacked images labelled rightly or flagged."),
+        (
+            "success_at_5fpr",
+            "SuccessAt5Fpr",
+            "Share of initially correct images that end wrong and unflagged at 5 % false positives.",
+        ),
+        (
+            "success_at_50fpr",
+            "SuccessAt50Fpr",
+            "Share of initially correct images that end wrong and unflagged at 50 % false positives.",
+        ),
+        ("perturbation_mean", "PerturbationMean", "Mean perturbation of all attacked images, in the attack's norm."),
+        ("perturbation_max", "PerturbationMax", "Largest perturbation of all attacked images, in the attack's norm."),
+        ("budget_violations", "BudgetViolations", "Number of attacked images beyond the attack's budget."),
+        (
+            "worst_case_robust_accuracy",
+            "WorstCaseRobustAccuracy",
+            "Share of images labelled rightly under every attack of a group.",
+        ),
+        (
+            "worst_case_joint_robust_accuracy",
+            "WorstCaseJointRobustAccuracy",
+            "Share of images labelled rightly or flagged under every attack of a group.",
+        ),
+        (
+            "worst_case_base_robust_accuracy",
+            "WorstCaseBaseRobustAccuracy",
+            "Worst-case robust accuracy of the deployed classifier alone.",
+        ),
+    ):
+        register(
+            name, f"benchmark.metrics:{target}", options="benchmark.options:Options", version=VERSION, summary=summary
+        )
+
+
+@hookimpl
+def register_executors(register: Register) -> None:
+    """Register `local`."""
+    register(
+        "local",
+        "benchmark.executors.local:LocalExecutor",
+        options="benchmark.executors:ExecutorOptions",
+        version=VERSION,
+        summary="Worker processes on this machine, one per device.",
+    )

@@ -1,0 +1,894 @@
+"""From verdicts to tables, and from a run directory back to tables. docs/measures.md says what the columns mean."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import combinations, takewhile
+from pathlib import Path
+from typing import IO, Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from benchmark.errors import InputError, unknown_name
+from benchmark.metrics import (
+    Answers,
+    AttackSuccessRate,
+    Cell,
+    CleanAccuracy,
+    Metric,
+    MetricValue,
+    RobustAccuracy,
+    right,
+    score_pairs,
+    successful,
+    withstood,
+)
+from benchmark.statistics import compare_paired, mean, roc_curve, spread, thin
+
+CLEAN = "none"
+WORST_OF = "worst-of: "
+"""How the attack column names a group of attacks."""
+IDENTITY = ("dataset", "model", "attack", "norm", "eps", "defense", "knowledge", "seed")
+METRIC_COLUMNS = (*IDENTITY, "metric", "value", "ci_low", "ci_high", "n", "status", "reference")
+SAMPLE_COLUMNS = (*IDENTITY, "sample", "y", "base_label", "label", "score", "flagged", "success", "perturbation")
+CURVE_COLUMNS = (*IDENTITY, "curve", "x", "y", "threshold")
+COMPARISON_COLUMNS = (
+    *(name for name in IDENTITY if name != "defense"),
+    "metric",
+    "defense_a",
+    "defense_b",
+    "value_a",
+    "value_b",
+    "difference",
+    "ci_low",
+    "ci_high",
+    "p_value",
+    "n",
+    "only_a",
+    "only_b",
+)
+HEADLINES: dict[str, tuple[str, str]] = {
+    "clean": ("clean_accuracy", "joint_clean_accuracy"),
+    "attack": ("robust_accuracy", "joint_robust_accuracy"),
+    "group": ("worst_case_robust_accuracy", "worst_case_joint_robust_accuracy"),
+}
+"""Measures of which a cell without a result gets a row, so that it is seen."""
+DENSITY_BINS = 40
+
+Status = Literal["ok", "failed", "missing"]
+
+
+@dataclass(frozen=True)
+class CellResult:
+    """One cell of the grid, done or not.
+
+    Attributes:
+        attack: the suite's label, "none" for the clean cell.
+        norm, eps: as the suite writes them, "" in the clean cell (and eps of an unbounded attack).
+        status: `missing` is a cell that has not been run.
+        reason: one sentence, where it is not ok.
+        cell: the arrays, where it is ok.
+        sample_ids: name per image.
+        details: per-image arrays that explain the verdicts; no table holds them.
+        sweep: equal for attacks that differ in nothing but eps, "" where that is not known.
+    """
+
+    dataset: str
+    model: str
+    attack: str
+    defense: str
+    knowledge: str
+    seed: int
+    norm: str
+    eps: str
+    status: Status
+    reason: str
+    cell: Cell | None
+    sample_ids: Sequence[str]
+    details: Mapping[str, np.ndarray]
+    sweep: str = ""
+
+
+@dataclass(frozen=True)
+class Tables:
+    """The tables of a run.
+
+    Attributes:
+        metrics: a row per cell and measure, then per group of attacks, then means and deviations over seeds.
+        samples: a row per cell and image.
+        curves: points of curves.
+        comparisons: paired tests between defenses.
+        problems: measures that could not be computed, and why; their rows have the status `failed`.
+    """
+
+    metrics: pd.DataFrame
+    samples: pd.DataFrame
+    curves: pd.DataFrame
+    comparisons: pd.DataFrame
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Point:
+    """The identity columns of a row."""
+
+    dataset: str
+    model: str
+    attack: str
+    norm: str
+    eps: str
+    defense: str
+    knowledge: str
+    seed: str
+
+    def values(self) -> tuple[str, ...]:
+        return tuple(getattr(self, name) for name in IDENTITY)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A row of the table of measures."""
+
+    point: _Point
+    metric: str
+    value: float
+    ci_low: float
+    ci_high: float
+    n: int
+    status: Status
+
+
+def tabulate(
+    results: Iterable[CellResult],
+    metrics: Mapping[str, Metric],
+    groups: Mapping[str, Sequence[str]],
+    references: pd.DataFrame | None,
+) -> Tables:
+    """Return the tables of a run; equal input gives equal tables, row by row.
+
+    Args:
+        results: all cells, in the order in which the rows shall stand.
+        metrics: by name, in the order in which the rows shall stand.
+        groups: label -> attacks whose worst case is measured. Empty: per data set, model and knowledge one group for
+            each norm and budget that several attacks share, and one of all attacks.
+        references: published values: metric, value, and any of dataset, model, attack, defense, knowledge, where an
+            empty cell fits everything; of several rows that fit, the one with the fewest empty cells is shown.
+
+    Raises:
+        InputError: `references` lacks a column or holds a value that is no number.
+    """
+    known = _References(references)
+    cells = _Cells()
+    rows: list[_Row] = []
+    problems: dict[str, str] = {}
+    samples, curves = _Blocks(), _Blocks()
+    for result in results:
+        cell = cells.add(result)
+        point = _point(result)
+        rows += _measures(
+            point, "clean" if result.attack == CLEAN else "attack", result.status, [cell], metrics, problems
+        )
+        if cell is not None:
+            samples.add(point, _sample_columns(cell, cells.sample_codes(result.sample_ids)), len(cell.y))
+            for name, block in _score_curves(cell):
+                curves.add(point, {**block, "curve": name}, len(block["x"]))
+    together = _groups(cells.results, groups)
+    for group in together:
+        rows += _measures(group.point, "group", group.status, [r.cell for r in group.results], metrics, problems)
+    for point, name, block in _budget_curves(cells.results):
+        curves.add(point, {**block, "curve": name}, len(block["x"]))
+    rows += _over_seeds(rows, metrics)
+    return Tables(
+        metrics=_metrics_frame(rows, known),
+        samples=_samples_frame(samples, cells.sample_names),
+        curves=_curves_frame(curves),
+        comparisons=_comparisons(cells.results, together),
+        problems=tuple(problems.values()),
+    )
+
+
+def _point(result: CellResult, **changes: str) -> _Point:
+    values = {name: str(getattr(result, name)) for name in IDENTITY}
+    return _Point(**{**values, **changes})
+
+
+# -- measures ---------------------------------------------------------------------------------------------------------
+
+
+def _measures(
+    point: _Point,
+    scope: str,
+    status: Status,
+    cells: Sequence[Cell | None],
+    metrics: Mapping[str, Metric],
+    problems: dict[str, str],
+) -> list[_Row]:
+    """Return a row per measure of `scope` that is defined; where there is no result, a row per headline measure."""
+    of_scope = {name: metric for name, metric in metrics.items() if metric.scope == scope}
+    done = [cell for cell in cells if cell is not None]
+    if status != "ok" or len(done) < len(cells):
+        names = [name for name in of_scope if name in HEADLINES[scope]] or list(of_scope)[:1]
+        return [
+            _Row(point, name, math.nan, math.nan, math.nan, 0, "failed" if status == "ok" else status) for name in names
+        ]
+    rows = []
+    for name, metric in of_scope.items():
+        try:
+            answer = metric.compute(done)
+            if answer is not None:
+                rows.append(_Row(point, name, *_checked(answer), "ok"))
+        except Exception as error:  # a measure of a plugin must not cost the run
+            reason = f"{type(error).__name__}: {error}"
+            problems.setdefault(
+                name, f"measure {name!r} failed, first for {' / '.join(filter(None, point.values()))}: {reason}"
+            )
+            rows.append(_Row(point, name, math.nan, math.nan, math.nan, 0, "failed"))
+    return rows
+
+
+def _checked(answer: MetricValue) -> tuple[float, float, float, int]:
+    """Return value, ends and n.
+
+    Raises:
+        ValueError: they are not numbers, or the interval does not hold the value.
+    """
+    value, low, high, n = float(answer.value), float(answer.ci_low), float(answer.ci_high), int(answer.n)
+    if not all(map(math.isfinite, (value, low, high))):
+        raise ValueError(f"the value {value} with the interval {low} to {high} is not finite; return None if undefined")
+    slack = 1e-9 * max(1.0, abs(value))
+    if not low - slack <= value <= high + slack:
+        raise ValueError(f"the interval {low} to {high} does not hold the value {value}")
+    return value, low, high, n
+
+
+def _over_seeds(rows: Sequence[_Row], metrics: Mapping[str, Metric]) -> list[_Row]:
+    """Return mean and standard deviation over the seeds that have a value, where two or more have one."""
+    by_point: dict[tuple[_Point, str], list[float]] = {}
+    for row in rows:
+        if row.status == "ok":
+            by_point.setdefault((replace(row.point, seed=""), row.metric), []).append(row.value)
+    summary = []
+    for (point, name), values in by_point.items():
+        if len(values) < 2:
+            continue
+        top = 1.0 if metrics[name].unit in ("rate", "area") else math.inf
+        for label, estimate in (("mean", mean(values)), ("std", spread(values))):
+            low, high = estimate.low, estimate.high
+            if label == "mean":
+                low, high = max(low, min(0.0, estimate.value)), min(high, max(top, estimate.value))
+            summary.append(_Row(replace(point, seed=label), name, estimate.value, low, high, estimate.n, "ok"))
+    return summary
+
+
+class _References:
+    """Published values, looked up by the most particular row that fits."""
+
+    columns = ("dataset", "model", "attack", "defense", "knowledge")
+
+    def __init__(self, table: pd.DataFrame | None) -> None:
+        self._values: dict[tuple[str, ...], dict[tuple[str, ...], float]] = {}
+        if table is None or table.empty:
+            return
+        for needed in ("metric", "value"):
+            if needed not in table.columns:
+                raise InputError(
+                    f"the reference table has no column {needed!r}; it has: {', '.join(map(str, table.columns))}"
+                )
+        for record in table.to_dict("records"):
+            given = {name: _text(record.get(name)) for name in self.columns}
+            used = tuple(name for name in self.columns if given[name])
+            key = (_text(record["metric"]), *(given[name] for name in used))
+            try:
+                value = float(record["value"])
+            except (TypeError, ValueError):
+                raise InputError(
+                    f"the reference table holds {record['value']!r} as a value; a number is needed"
+                ) from None
+            self._values.setdefault(used, {}).setdefault(key, value)
+
+    def find(self, row: _Row) -> float:
+        """Return the published value, or NaN."""
+        if row.point.seed == "std":
+            return math.nan
+        values = {name: getattr(row.point, name) for name in self.columns}
+        for used in sorted(self._values, key=lambda used: (-len(used), used)):
+            # A suite names a group by its label alone.
+            for attack in (values["attack"], values["attack"].removeprefix(WORST_OF)):
+                key = (row.metric, *((values | {"attack": attack})[name] for name in used))
+                if key in self._values[used]:
+                    return self._values[used][key]
+        return math.nan
+
+
+def _text(value: Any) -> str:
+    return "" if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NA else str(value)
+
+
+def _metrics_frame(rows: Sequence[_Row], references: _References) -> pd.DataFrame:
+    columns: dict[str, Any] = {
+        name: pd.Series([getattr(row.point, name) for row in rows], dtype="str") for name in IDENTITY
+    }
+    columns["metric"] = pd.Series([row.metric for row in rows], dtype="str")
+    for name in ("value", "ci_low", "ci_high"):
+        columns[name] = np.array([getattr(row, name) for row in rows], dtype=np.float64)
+    columns["n"] = np.array([row.n for row in rows], dtype=np.int64)
+    columns["status"] = pd.Series([row.status for row in rows], dtype="str")
+    columns["reference"] = np.array([references.find(row) for row in rows], dtype=np.float64)
+    return pd.DataFrame(columns, columns=list(METRIC_COLUMNS))
+
+
+# -- cells and groups of cells ----------------------------------------------------------------------------------------
+
+
+class _Cells:
+    """All results, with equal arrays held once: attacks share clean answers, defenses share those of the classifier."""
+
+    def __init__(self) -> None:
+        self.results: list[CellResult] = []
+        self.sample_names: dict[str, int] = {}
+        self._arrays: dict[tuple[Any, ...], np.ndarray] = {}
+        self._codes: dict[int, tuple[Sequence[str], np.ndarray]] = {}
+
+    def add(self, result: CellResult) -> Cell | None:
+        """Keep a result and return its cell, None where it has none."""
+        cell = result.cell if result.status == "ok" else None
+        if cell is not None:
+            cell = replace(
+                cell,
+                y=self._once(cell.y),
+                clean=self._answers(cell.clean),
+                attacked=None if cell.attacked is None else self._answers(cell.attacked),
+                perturbation=None if cell.perturbation is None else self._once(cell.perturbation),
+            )
+        self.results.append(replace(result, cell=cell, details={}))
+        return cell
+
+    def sample_codes(self, names: Sequence[str]) -> np.ndarray:
+        """Return the number of each sample name, (N,) int32."""
+        kept = self._codes.get(id(names))
+        if kept is None or kept[0] is not names:
+            codes = np.array(
+                [self.sample_names.setdefault(name, len(self.sample_names)) for name in names], dtype=np.int32
+            )
+            kept = self._codes[id(names)] = (names, codes)
+        return kept[1]
+
+    def _answers(self, answers: Answers) -> Answers:
+        return Answers(
+            self._once(answers.base_label),
+            self._once(answers.label),
+            None if answers.score is None else self._once(answers.score),
+            None if answers.flagged is None else self._once(answers.flagged),
+        )
+
+    def _once(self, array: np.ndarray) -> np.ndarray:
+        array = np.ascontiguousarray(array)
+        digest = hashlib.blake2b(array.data, digest_size=16).digest() if array.size else b""
+        return self._arrays.setdefault((array.dtype.str, array.shape, digest), array)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """The cells of one data set, model, defense, knowledge and seed under the attacks of a group."""
+
+    point: _Point
+    status: Status
+    results: tuple[CellResult, ...]
+
+
+def _groups(results: Sequence[CellResult], named: Mapping[str, Sequence[str]]) -> list[_Group]:
+    """Return the groups of attacks, an incomplete one with the status of what it lacks."""
+    attacks: dict[tuple[str, ...], dict[str, CellResult]] = {}  # planned for any defense
+    of_system: dict[tuple[str, ...], dict[str, CellResult]] = {}
+    for result in results:
+        if result.attack != CLEAN:
+            attacks.setdefault((result.dataset, result.model, result.knowledge), {}).setdefault(result.attack, result)
+            key = (result.dataset, result.model, result.knowledge, result.defense, str(result.seed))
+            of_system.setdefault(key, {})[result.attack] = result
+    found = []
+    for system, cells in of_system.items():
+        together = attacks[system[:3]]
+        members = {label: list(group) for label, group in named.items()} if named else _usual_groups(together)
+        for label, wanted in members.items():
+            present = [cells[attack] for attack in wanted if attack in cells]
+            if not present:
+                continue
+            statuses = [result.status for result in present]
+            status: Status = (
+                "failed"
+                if "failed" in statuses
+                else "missing"
+                if "missing" in statuses or len(present) < len(wanted)
+                else "ok"
+            )
+            norms, budgets = {result.norm for result in present}, {(result.norm, result.eps) for result in present}
+            point = _point(
+                present[0],
+                attack=WORST_OF + label,
+                norm=present[0].norm if len(norms) == 1 else "",
+                eps=present[0].eps if len(budgets) == 1 else "",
+            )
+            found.append(_Group(point, status, tuple(present)))
+    return found
+
+
+def _usual_groups(attacks: Mapping[str, CellResult]) -> dict[str, list[str]]:
+    by_budget: dict[str, list[str]] = {}
+    for attack, result in attacks.items():
+        by_budget.setdefault(f"{result.norm} {result.eps or 'unbounded'}", []).append(attack)
+    groups = {**by_budget, "all attacks": list(attacks)}
+    return {label: members for label, members in groups.items() if len(members) > 1}
+
+
+# -- samples ----------------------------------------------------------------------------------------------------------
+
+
+class _Blocks:
+    """Columns put together from blocks of rows that share their identity."""
+
+    def __init__(self) -> None:
+        self._points: list[_Point] = []
+        self._lengths: list[int] = []
+        self._columns: list[dict[str, Any]] = []
+
+    def add(self, point: _Point, columns: dict[str, Any], length: int) -> None:
+        self._points.append(point)
+        self._lengths.append(length)
+        self._columns.append(columns)
+
+    def identity(self) -> dict[str, pd.Categorical]:
+        """Return the identity columns."""
+        return {name: self._repeated([getattr(point, name) for point in self._points]) for name in IDENTITY}
+
+    def constant(self, name: str) -> pd.Categorical:
+        """Return a column that holds one text per block."""
+        return self._repeated([columns[name] for columns in self._columns])
+
+    def numbers(self, name: str, dtype: Any) -> np.ndarray:
+        """Return a column of numbers; a block without it gives zeros (see `mask`)."""
+        out = np.zeros(sum(self._lengths), dtype=dtype)
+        start = 0
+        for columns, length in zip(self._columns, self._lengths, strict=True):
+            if columns.get(name) is not None:
+                out[start : start + length] = columns[name]
+            start += length
+        return out
+
+    def mask(self, name: str) -> np.ndarray:
+        """Return which rows have no value in a column, (rows,) bool."""
+        return np.repeat([columns.get(name) is None for columns in self._columns], self._lengths).astype(bool)
+
+    def _repeated(self, values: list[str]) -> pd.Categorical:
+        numbers = {value: number for number, value in enumerate(dict.fromkeys(values))}
+        codes = np.array([numbers[value] for value in values], dtype=np.min_scalar_type(-max(len(numbers), 1)))
+        return pd.Categorical.from_codes(
+            np.repeat(codes, self._lengths), categories=pd.Index(list(numbers), dtype="str")
+        )
+
+
+def _sample_columns(cell: Cell, sample: np.ndarray) -> dict[str, Any]:
+    """Return the columns of a cell's images; of a randomised defense, the first of its judgements."""
+    answers = cell.clean if cell.attacked is None else cell.attacked
+    return {
+        "sample": sample,
+        "y": cell.y,
+        "base_label": answers.base_label,
+        "label": np.atleast_2d(answers.label)[0],
+        "score": None if answers.score is None else np.atleast_2d(answers.score)[0],
+        "flagged": None if answers.flagged is None else np.atleast_2d(answers.flagged)[0],
+        "success": None if cell.attacked is None else successful(cell),
+        "perturbation": cell.perturbation,
+    }
+
+
+def _samples_frame(blocks: _Blocks, names: Mapping[str, int]) -> pd.DataFrame:
+    columns: dict[str, Any] = dict(blocks.identity())
+    codes = blocks.numbers("sample", np.int32)
+    columns["sample"] = pd.Categorical.from_codes(codes, categories=pd.Index(list(names), dtype="str"))
+    for name in ("y", "base_label", "label"):
+        columns[name] = pd.arrays.IntegerArray(blocks.numbers(name, np.int32), blocks.mask(name))
+    for name in ("score", "perturbation"):
+        columns[name] = pd.arrays.FloatingArray(blocks.numbers(name, np.float64), blocks.mask(name))
+    for name in ("flagged", "success"):
+        columns[name] = pd.arrays.BooleanArray(blocks.numbers(name, bool), blocks.mask(name))
+    return pd.DataFrame(columns, columns=list(SAMPLE_COLUMNS), copy=False)
+
+
+# -- curves -----------------------------------------------------------------------------------------------------------
+
+
+def _score_curves(cell: Cell) -> Iterable[tuple[str, dict[str, np.ndarray]]]:
+    """Yield ROC curves and score histograms of an attacked cell whose defense has scores without NaN."""
+    if cell.attacked is None or cell.attacked.score is None or cell.clean.score is None:
+        return
+    if np.isnan(cell.attacked.score).any() or np.isnan(cell.clean.score).any():
+        return  # the measures say so
+    for name, all_attacks in (("roc", False), ("roc_all", True)):
+        pairs = score_pairs(cell, all_attacks=all_attacks)
+        if pairs is not None:
+            roc = thin(roc_curve(pairs.adversarial, pairs.clean))
+            yield name, {"x": roc.fpr, "y": roc.tpr, "threshold": roc.threshold}
+    adversarial, clean = np.atleast_2d(cell.attacked.score), np.atleast_2d(cell.clean.score)
+    success = successful(cell)
+    kinds = {"clean": clean, "success": adversarial[:, success], "failed": adversarial[:, ~success]}
+    finite = np.concatenate([clean.ravel(), adversarial.ravel()])
+    finite = finite[np.isfinite(finite)]
+    if finite.size == 0:
+        return
+    # A few far outliers must not squeeze everything else into one bin; they are counted in the outermost bins.
+    low, high = np.quantile(finite, [0.005, 0.995])
+    edges = np.histogram_bin_edges([low, high], bins=DENSITY_BINS, range=(low, high))
+    centres = (edges[1:] + edges[:-1]) / 2
+    for kind, values in kinds.items():
+        if values.size:
+            counts, _ = np.histogram(values.clip(edges[0], edges[-1]), bins=edges)
+            yield f"score_density_{kind}", {"x": centres, "y": counts}
+
+
+def _budget_curves(results: Sequence[CellResult]) -> Iterable[tuple[_Point, str, dict[str, np.ndarray]]]:
+    """Yield accuracy and success over eps, for attacks that differ in nothing else; at 0 stand the clean images."""
+    sweeps: dict[tuple[str, ...], list[CellResult]] = {}
+    for result in results:
+        if result.sweep and result.cell is not None and result.cell.eps is not None:
+            key = (result.dataset, result.model, result.defense, result.knowledge, str(result.seed), result.norm)
+            sweeps.setdefault((*key, result.sweep), []).append(result)
+    for members in sweeps.values():
+        by_eps = {r.cell.eps: r for r in members if r.cell is not None and r.cell.eps is not None}
+        if len(by_eps) < 2:
+            continue
+        ordered = [by_eps[eps] for eps in sorted(by_eps)]
+        cells = [result.cell for result in ordered if result.cell is not None]
+        point = _point(members[0], attack=_shared_name([result.attack for result in members]), eps="")
+        clean = CleanAccuracy().compute([replace(cells[0], attacked=None)])
+        accuracy = [clean, *(RobustAccuracy().compute([cell]) for cell in cells)]
+        success = [AttackSuccessRate().compute([cell]) for cell in cells]
+        x = np.array([0.0, *sorted(by_eps)])
+        if all(answer is not None for answer in accuracy):
+            yield point, "accuracy_vs_eps", {"x": x, "y": np.array([a.value for a in accuracy if a is not None])}
+        if all(answer is not None for answer in success):
+            yield point, "success_vs_eps", {"x": x, "y": np.array([0.0, *(a.value for a in success if a is not None)])}
+
+
+def _shared_name(labels: Sequence[str]) -> str:
+    """Return what labels begin with in common, without the number that follows: pgd-4 and pgd-8 give pgd."""
+    letters = zip(*labels, strict=False)
+    prefix = "".join(letter[0] for letter in takewhile(lambda letter: len(set(letter)) == 1, letters))
+    return re.sub(r"[-_ ./]+[0-9./]*$", "", prefix) or labels[0]
+
+
+def _curves_frame(blocks: _Blocks) -> pd.DataFrame:
+    columns: dict[str, Any] = dict(blocks.identity())
+    columns["curve"] = blocks.constant("curve")
+    columns["x"] = blocks.numbers("x", np.float64)
+    columns["y"] = blocks.numbers("y", np.float64)
+    threshold = blocks.numbers("threshold", np.float64)
+    threshold[blocks.mask("threshold")] = np.nan
+    columns["threshold"] = threshold
+    return pd.DataFrame(columns, columns=list(CURVE_COLUMNS), copy=False)
+
+
+# -- comparisons ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _System:
+    """What a defense did on each image: shares of repeats, (N,) each."""
+
+    defense: str
+    sample_ids: Sequence[str]
+    measured: dict[str, np.ndarray]
+    rejects: bool
+
+
+def _comparisons(results: Sequence[CellResult], groups: Sequence[_Group]) -> pd.DataFrame:
+    """Return paired tests between every two defenses on the same images under the same attack or group of attacks."""
+    points: dict[_Point, list[_System]] = {}
+    for result in results:
+        if result.cell is not None:
+            names = HEADLINES["clean" if result.attack == CLEAN else "attack"]
+            _enter(points, _point(result), result.sample_ids, names, [result.cell])
+    for group in groups:
+        if group.status == "ok":
+            cells = [result.cell for result in group.results if result.cell is not None]
+            _enter(points, group.point, group.results[0].sample_ids, HEADLINES["group"], cells)
+    rows: list[dict[str, Any]] = []
+    for point, systems in points.items():
+        for a, b in combinations(systems, 2):
+            first, second = _common(a.sample_ids, b.sample_ids)
+            for name in a.measured:
+                joint = name in (HEADLINES["clean"][1], HEADLINES["attack"][1], HEADLINES["group"][1])
+                if (joint and not (a.rejects or b.rejects)) or len(first) == 0:
+                    continue
+                of_a, of_b = a.measured[name][first], b.measured[name][second]
+                paired = compare_paired(of_a, of_b)
+                rows.append(
+                    {
+                        **{column: getattr(point, column) for column in IDENTITY if column != "defense"},
+                        "metric": name,
+                        "defense_a": a.defense,
+                        "defense_b": b.defense,
+                        "value_a": float(of_a.mean()),
+                        "value_b": float(of_b.mean()),
+                        "difference": paired.difference,
+                        "ci_low": paired.low,
+                        "ci_high": paired.high,
+                        "p_value": paired.p_value,
+                        "n": paired.n,
+                        "only_a": paired.only_first,
+                        "only_b": paired.only_second,
+                    }
+                )
+    frame = pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
+    numbers = ("value_a", "value_b", "difference", "ci_low", "ci_high", "p_value")
+    counts = ("n", "only_a", "only_b")
+    kinds = dict.fromkeys(numbers, "float64") | dict.fromkeys(counts, "int64")
+    return frame.astype({name: kinds.get(name, "str") for name in COMPARISON_COLUMNS})
+
+
+def _enter(
+    points: dict[_Point, list[_System]],
+    point: _Point,
+    sample_ids: Sequence[str],
+    names: tuple[str, str],
+    cells: Sequence[Cell],
+) -> None:
+    """Add a defense to those that are compared at the point; under several attacks, by its worst case per image."""
+    answers = [cell.clean if cell.attacked is None else cell.attacked for cell in cells]
+    labels = [right(answer, cell.y).mean(0) for answer, cell in zip(answers, cells, strict=True)]
+    joint = [withstood(cell).mean(0) for cell in cells]
+    measured = {names[0]: np.min(labels, axis=0), names[1]: np.min(joint, axis=0)}
+    rejects = any(answer.flagged is not None for answer in answers)
+    system = _System(point.defense, sample_ids, measured, rejects)
+    points.setdefault(replace(point, defense=""), []).append(system)
+
+
+def _common(a: Sequence[str], b: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the places of the images that both have, in the order of the first."""
+    if a is b or list(a) == list(b):
+        return np.arange(len(a)), np.arange(len(a))
+    places = {name: place for place, name in enumerate(b)}
+    both = [(place, places[name]) for place, name in enumerate(a) if name in places]
+    return np.array([i for i, _ in both], dtype=int), np.array([j for _, j in both], dtype=int)
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+TABLES: dict[str, tuple[str, ...]] = {
+    "samples": SAMPLE_COLUMNS,
+    "curves": CURVE_COLUMNS,
+    "comparisons": COMPARISON_COLUMNS,
+    "metrics": METRIC_COLUMNS,
+    "costs": (
+        "kind",
+        "key",
+        "label",
+        "status",
+        "cached",
+        "seconds",
+        "images",
+        "forward",
+        "backward",
+        "peak_memory_bytes",
+    ),
+}
+"""Tables of a run directory, each a Parquet file of that name, and the columns that they have at least."""
+FORMATS = ("csv", "parquet", "json")
+
+
+def write_tables(tables: Tables, folder: Path) -> None:
+    """Write the tables as Parquet into a run directory, each whole or not at all; equal tables give equal bytes.
+
+    Raises:
+        OSError: they cannot be written.
+    """
+    for name in ("samples", "curves", "comparisons", "metrics"):
+        _write_whole(folder / f"{name}.parquet", _parquet(getattr(tables, name)))
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd")
+    return buffer.getvalue()
+
+
+def _write_whole(path: Path, content: bytes) -> None:
+    aside = path.with_name(f".{path.name}.aside")
+    with open(aside, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    os.replace(aside, path)
+
+
+@dataclass
+class Run:
+    """A run directory, read as it is asked for.
+
+    Attributes:
+        path: the folder.
+        manifest: what was run, where, with which versions, and how it ended.
+    """
+
+    path: Path
+    manifest: dict[str, Any] = field(repr=False)
+
+    @cached_property
+    def metrics(self) -> pd.DataFrame:
+        """Measures: a row per cell and measure."""
+        return self.table("metrics")
+
+    @cached_property
+    def samples(self) -> pd.DataFrame:
+        """Verdicts: a row per cell and image."""
+        return self.table("samples")
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """Points of curves."""
+        return self.table("curves")
+
+    @cached_property
+    def comparisons(self) -> pd.DataFrame:
+        """Paired tests between defenses."""
+        return self.table("comparisons")
+
+    @cached_property
+    def costs(self) -> pd.DataFrame:
+        """What each task cost: seconds, images, passes, memory."""
+        return self.table("costs")
+
+    @cached_property
+    def suite(self) -> dict[str, Any]:
+        """The suite as it was resolved."""
+        import yaml
+
+        path = self._file("suite.yaml")
+        try:
+            suite = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise _damaged(path, error) from None
+        if not isinstance(suite, dict):
+            raise _damaged(path, f"a mapping was expected, found {type(suite).__name__}")
+        return suite
+
+    @cached_property
+    def journal(self) -> list[dict[str, Any]]:
+        """What happened, in order; lines that were torn by a crash are left out."""
+        path = self._file("journal.jsonl")
+        try:
+            lines = path.read_bytes().splitlines()
+        except OSError as error:
+            raise _damaged(path, error) from None
+        events = []
+        for line in lines:
+            try:
+                event = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(event, dict):
+                events.append(event)
+        return events
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Return the table `name`.
+
+        Raises:
+            InputError: there is no such table, or its file is missing or damaged.
+        """
+        if name not in TABLES:
+            raise InputError(unknown_name("table", name, TABLES))
+        path = self._file(f"{name}.parquet")
+        try:
+            frame = pd.read_parquet(path, engine="pyarrow")
+        except Exception as error:  # pyarrow raises many kinds for a file that is not what it should be
+            raise _damaged(path, error) from None
+        lacking = [column for column in TABLES[name] if column not in frame.columns]
+        if lacking:
+            raise _damaged(path, f"it lacks the columns {', '.join(lacking)}")
+        return frame
+
+    def _file(self, name: str) -> Path:
+        path = self.path / name
+        if not path.is_file():
+            raise InputError(
+                f"the run in {str(self.path)!r} has no {name}: it has not come to an end yet, or was stopped. "
+                "`bench run` with the same --output goes on with it."
+            )
+        return path
+
+
+def _damaged(path: Path, what: object) -> InputError:
+    found = f"{type(what).__name__}: {what}" if isinstance(what, Exception) else str(what)
+    return InputError(
+        f"{str(path)!r} is damaged ({found.splitlines()[0][:300]}). "
+        "`bench run` with the same --output writes it anew; finished work is kept."
+    )
+
+
+def load_run(path: str | Path) -> Run:
+    """Return the run in a folder; its tables are read when they are asked for.
+
+    Raises:
+        InputError: there is no such folder, or no run in it, or its manifest is damaged.
+    """
+    folder = Path(path)
+    manifest = folder / "manifest.json"
+    if not folder.is_dir():
+        what = "is a file" if folder.exists() else "does not exist"
+        raise InputError(f"{str(path)!r} {what}. Give the folder that `bench run` wrote to (--output).")
+    if not manifest.is_file():
+        raise InputError(
+            f"{str(path)!r} is no run directory: there is no manifest.json in it. "
+            "Give the folder that `bench run` wrote to (--output)."
+        )
+    try:
+        found = json.loads(manifest.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _damaged(manifest, error) from None
+    if not isinstance(found, dict):
+        raise _damaged(manifest, f"a mapping was expected, found {type(found).__name__}")
+    return Run(folder, found)
+
+
+def export(run: Run, what: str, format: str, output: Path | None) -> None:
+    """Write the table `what` of a run as csv, parquet or json (a list of rows) to a file, or to standard output.
+
+    Numbers are written so that reading them gives the same numbers; what is missing is empty in csv and null in json.
+
+    Raises:
+        InputError: unknown table or format, a damaged run, a file that cannot be written, or Parquet on a terminal.
+    """
+    if format not in FORMATS:
+        raise InputError(unknown_name("format", format, FORMATS))
+    frame = run.table(what)
+    if output is None:
+        if format != "parquet":
+            _write_text(frame, format, sys.stdout)
+        elif sys.stdout.isatty():
+            raise InputError("parquet is no text for a terminal: name a file by -o FILE, or redirect the output.")
+        else:
+            sys.stdout.buffer.write(_parquet(frame))
+        sys.stdout.flush()
+        return
+    try:
+        if format == "parquet":
+            _write_whole(output, _parquet(frame))
+        else:
+            aside = output.with_name(f".{output.name}.aside")
+            with open(aside, "w", encoding="utf-8", newline="") as file:
+                _write_text(frame, format, file)
+            os.replace(aside, output)
+    except OSError as error:
+        raise InputError(
+            f"{str(output)!r} cannot be written: {error.strerror or error}. Give another -o FILE."
+        ) from None
+
+
+def _write_text(frame: pd.DataFrame, format: str, stream: IO[str]) -> None:
+    if format == "csv":
+        frame.to_csv(stream, index=False, lineterminator="\n")
+        return
+    stream.write("[")
+    for start in range(0, len(frame), 10_000):
+        part = frame.iloc[start : start + 10_000]
+        columns = [[_json_value(value) for value in part[name].tolist()] for name in frame.columns]
+        for number, values in enumerate(zip(*columns, strict=True)):
+            stream.write("\n" if start + number == 0 else ",\n")
+            stream.write(json.dumps(dict(zip(frame.columns, values, strict=True)), ensure_ascii=False, allow_nan=False))
+    stream.write("\n]\n")
+
+
+def _json_value(value: Any) -> Any:
+    if value is None or value is pd.NA or (isinstance(value, float) and not math.isfinite(value)):
+        return None
+    return value
