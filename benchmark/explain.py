@@ -279,5 +279,5 @@ _BOUNDS = {
 
 
 def _bounds(schema: Schema) -> str:
-    words = [f"{word} {schema[key]}" for key, word in _BOUNDS.items() if key in schema]
+    words = [f"{word} {str(schema[key]).removesuffix('.0')}" for key, word in _BOUNDS.items() if key in schema]
     return f" ({', '.join(words)})" if words else ""

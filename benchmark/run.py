@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import yaml
 
-from benchmark import results
+from benchmark import document, results
 from benchmark.dataset import Split
 from benchmark.display import LineDisplay, TerminalDisplay
 from benchmark.engine import Outcome, TaskRecord, execute
@@ -89,7 +88,7 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
     store.prepare()
     with run.locked():
         manifest = _manifest(suite, registry, plan, request)
-        run.write(SUITE, yaml.safe_dump(suite.resolved, sort_keys=False, allow_unicode=True))
+        run.write(SUITE, document.dump(suite.resolved))
         run.write_manifest(manifest)
         run.note("run started", suite=suite.name, profile=suite.profile, cells=len(plan.cells), tasks=len(plan.tasks))
         _tell(registry, display, "run_started", run=run)

@@ -78,11 +78,12 @@ def test_its_suite_is_valid(bench: Bench) -> None:
     assert "suite.yaml: valid" in bench("validate", "suite.yaml")
 
 
+@pytest.mark.slow
 def test_its_suite_runs(bench: Bench) -> None:
     bench("run", "suite.yaml", "--output", "run", "--device", "cpu", "--workers", "1")
     table = pd.read_csv(StringIO(bench("export", "run", "--format", "csv", "--what", "metrics")))
     assert set(table["status"]) == {"ok"}
-    assert set(table["attack"]) == {"none", "noise", "fgsm"}
+    assert {"none", "noise", "fgsm"} <= set(table["attack"])
 
     def value(attack: str, defense: str, metric: str) -> float:
         (row,) = table.query("attack == @attack and defense == @defense and metric == @metric").to_dict("records")
@@ -93,6 +94,8 @@ def test_its_suite_runs(bench: Bench) -> None:
     assert value("noise", "none", "robust_accuracy") > 0.9
     # The attack keeps its budget and uses it; 64 uniform draws rarely stay below 0.08.
     assert 0.08 < value("noise", "none", "perturbation_mean") <= 0.1 + 1e-6
-    # The detector is judged as one: it flags at most a few clean images, and all attacked ones are scored.
-    assert 0 <= value("fgsm", "unsure", "auroc_all") <= 1
-    assert value("none", "unsure", "clean_accuracy") == value("none", "none", "clean_accuracy")
+    assert value("fgsm", "none", "robust_accuracy") < 0.5
+    # The detector is judged as one: by a threshold from validation images, and over the same attacked images.
+    assert value("none", "unsure", "clean_fpr") < 0.2
+    assert 0 <= value("fgsm", "unsure", "auroc") <= 1
+    assert value("fgsm", "unsure", "robust_accuracy") == value("fgsm", "none", "robust_accuracy")
