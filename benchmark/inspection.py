@@ -6,15 +6,16 @@ import shutil
 from collections import Counter
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from benchmark.engine import BACKWARD_COST, seconds_text
 from benchmark.errors import BenchError, InputError
 from benchmark.hookspecs import KINDS
-from benchmark.plan import Plan, Task
 from benchmark.plugins import Registration, Registry
 from benchmark.randomness import Rng
-from benchmark.store import Store
+
+if TYPE_CHECKING:  # both import torch, which `bench plugins` and `bench show` must not wait for
+    from benchmark.plan import Plan, Task
+    from benchmark.store import Store
 
 CALIBRATION_BATCH = 32
 
@@ -60,6 +61,8 @@ def plan_facts(plan: Plan, store: Store, registry: Registry) -> dict[str, Any]:
 
 def describe_plan(facts: dict[str, Any]) -> str:
     """Return the facts of a plan in words."""
+    from benchmark.engine import seconds_text
+
     cells = facts["cells"]
     done = sum(cell["cached"] for cell in cells)
     name = facts["suite"] + (f" (profile {facts['profile']})" if facts["profile"] else "")
@@ -87,6 +90,8 @@ def describe_plan(facts: dict[str, Any]) -> str:
 
 def _estimate(plan: Plan, missing: dict[str, Task], registry: Registry) -> tuple[float, int]:
     """Return seconds for the tasks whose passes are known, by timing one batch per network, and how many are not."""
+    from benchmark.engine import BACKWARD_COST
+
     speeds: dict[tuple[str, str], float] = {}
     seconds, unknown = 0.0, 0
     for task in missing.values():

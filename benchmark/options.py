@@ -101,9 +101,8 @@ class AttackOptions(Options):
         if self.norm == "linf" and self.eps is not None and self.eps > 1:
             raise PydanticCustomError(
                 "eps_unit",
-                "eps {eps} makes no sense for linf on pixels in [0, 1]: the largest is 1. "
-                "Did you mean '{eps}/255'?",
-                {"eps": str(self.eps)},
+                "eps {eps} makes no sense for linf on pixels in [0, 1]: the largest is 1.{hint}",
+                {"eps": str(self.eps), "hint": "" if "/" in str(self.eps) else f" Did you mean '{self.eps}/255'?"},
             )
         return self
 
@@ -113,6 +112,9 @@ class DatasetOptions(Options):
 
     limit: dict[str, int] | None = None
     """At most this many images per split (`train`, `val`, `test`), drawn evenly over the classes."""
+
+    note: str | None = None
+    """A sentence about the data that every report must show."""
 
     @model_validator(mode="after")
     def _limit_names_splits(self) -> DatasetOptions:

@@ -262,11 +262,14 @@ class _Planner:
             if not len(split):
                 raise InputError(f"{component.where}: datasets.{component.label}: the split {name!r} has no images")
         self.datasets[component.label] = DatasetFacts(
-            digest("dataset", component.use, self._version("dataset", component.use), fingerprint, component.plain()),
+            # Where the data lies is not in the key: the fingerprint holds all that changes a pixel, a label or a split.
+            digest(
+                "dataset", component.use, self._version("dataset", component.use), fingerprint, dataset.options.limit
+            ),
             {name: len(split) for name, split in splits.items()},
             splits["test"].class_names,
             splits["test"].image_shape,
-            dataset.caption,
+            " ".join(filter(None, (dataset.caption, dataset.options.note))),
         )
 
     def _version(self, kind: str, use: str) -> str:

@@ -1,0 +1,188 @@
+"""Adversarial training: the network learns from adversarial examples crafted on itself, batch by batch.
+
+Goodfellow, Shlens and Szegedy, "Explaining and Harnessing Adversarial Examples", ICLR 2015, section 6: one
+step (FGSM) and a weighted sum of clean and adversarial loss. Madry, Makelov, Schmidt, Tsipras and Vladu,
+"Towards Deep Learning Models Resistant to Adversarial Attacks", ICLR 2018, Eq. 2.1: adversarial loss alone,
+with several projected steps from a random start.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from bench_advtrain.options import AdversarialTrainingOptions, CraftingOptions, in_255ths
+from benchmark.defense import FitContext, Hardener
+from benchmark.errors import InputError
+from benchmark.gradient import ascend, classification_loss, random_start
+from benchmark.model import Classifier, Passes
+from benchmark.options import TrainOptions
+from benchmark.randomness import Rng
+from benchmark.training import Objective, train
+
+
+class AdversarialTraining(Hardener):
+    """A network trained by `AdversarialObjective`."""
+
+    Options = AdversarialTrainingOptions
+
+    @property
+    def needs_classifier(self) -> bool:
+        """Only `init: model` begins with the trained model."""
+        return bool(self.options.init == "model")
+
+    def passes(self, train: int, val: int, recipe: TrainOptions | None) -> Passes | None:
+        """Return the passes of all epochs: exact, since no step is skipped and none is taken twice."""
+        options: AdversarialTrainingOptions = self.options
+        recipe = options.recipe(recipe)
+        if recipe is None:
+            return None
+        crafted = 0 if options.mix == 1 else options.steps_taken
+        learned = 1 if options.mix in (0, 1) else 2
+        validation = (options.validation or options).steps_taken if recipe.select == "best" else 0
+        checked = 2 if recipe.select == "best" else 1
+        return Passes(
+            forward=recipe.epochs * (train * (crafted + learned) + val * (validation + checked)),
+            backward=recipe.epochs * (train * (crafted + learned) + val * validation),
+        )
+
+    def harden(self, context: FitContext) -> Classifier:
+        """Return the network of the selected epoch.
+
+        Raises:
+            InputError: there is no recipe to train by, or eps covers the whole pixel range.
+        """
+        options: AdversarialTrainingOptions = self.options
+        recipe = options.recipe(context.recipe)
+        if recipe is None:
+            raise InputError(
+                "adversarial_training: the model has no training recipe (train: null), so this defense needs "
+                "one of its own. Write for example `train: {epochs: 20}` among its options."
+            )
+        for crafting in filter(None, (options, options.validation)):
+            _check_sizes(crafting, context)
+        if options.init == "model":
+            assert context.classifier is not None  # the host keeps `needs_classifier`
+            classifier = copy.deepcopy(context.classifier)
+        else:
+            classifier = context.new_classifier(context.rng.spawn("initial weights"))
+        train(
+            classifier,
+            context.train,
+            context.val,
+            recipe,
+            rng=context.rng.spawn("training"),
+            device=context.device,
+            progress=context.progress,
+            checkpoint=context.checkpoint,
+            objective=AdversarialObjective(options, recipe),
+        )
+        return classifier
+
+
+class AdversarialObjective(Objective):
+    """mix · loss(x) + (1 - mix) · loss(x_adv), the adversarial examples crafted anew for every batch.
+
+    Clean and adversarial images of a batch go through the network together, so that batch normalisation sees
+    both.
+    """
+
+    def __init__(self, options: AdversarialTrainingOptions, recipe: TrainOptions) -> None:
+        super().__init__(recipe.label_smoothing)
+        self._options = options
+        self._selects = recipe.select == "best"
+
+    def loss(self, classifier: Classifier, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        """Return the mean loss of a batch, clean and adversarial by their shares."""
+        mix = self._options.mix
+        if mix == 1:
+            return super().loss(classifier, x, y, rng)
+        with unchanged(classifier, self._options.crafting_mode):
+            x_adv = craft(classifier, x, y, self._options, draw_eps(self._options, rng), rng)
+        if mix == 0:
+            return super().loss(classifier, x_adv, y, rng)
+        losses = cross_entropy(
+            classifier(torch.cat([x, x_adv])),
+            torch.cat([y, y]),
+            label_smoothing=self.label_smoothing,
+            reduction="none",
+        )
+        return mix * losses[: len(y)].mean() + (1 - mix) * losses[len(y) :].mean()
+
+    def correct(self, classifier: Classifier, x: Tensor, y: Tensor, rng: Rng) -> dict[str, Tensor]:
+        """Return which images are right, clean and attacked; clean alone where no epoch is selected by it."""
+        right = super().correct(classifier, x, y, rng)
+        if not self._selects:
+            return right
+        if self._options.validation is None:
+            crafting: CraftingOptions = self._options
+            eps = float(crafting.eps.high)
+        else:
+            crafting = self._options.validation
+            eps = draw_eps(crafting, rng)
+        with unchanged(classifier, "eval"):
+            x_adv = craft(classifier, x, y, crafting, eps, rng)
+        attacked = super().correct(classifier, x_adv, y, rng)
+        return {"clean": right["accuracy"], "adversarial": attacked["accuracy"]}
+
+
+def craft(classifier: nn.Module, x: Tensor, y: Tensor, crafting: CraftingOptions, eps: float, rng: Rng) -> Tensor:
+    """Return adversarial examples (N, C, H, W) in [0, 1] within `eps` of images `x` with labels `y` (N,)."""
+    # Not spawned: the parts of a batch that was split for want of memory draw one after the other, not alike.
+    start = random_start(x, crafting.norm, eps, rng.numpy) if crafting.starts_at_random else None
+    return ascend(
+        classification_loss(classifier, y),
+        x,
+        norm=crafting.norm,
+        eps=eps,
+        step=crafting.step_size(eps),
+        steps=crafting.steps_taken,
+        start=start,
+    )
+
+
+def draw_eps(crafting: CraftingOptions, rng: Rng) -> float:
+    """Return the budget of a batch: the fixed one, or a uniform draw, the same for all parts of the batch."""
+    low, high = float(crafting.eps.low), float(crafting.eps.high)
+    return low if low == high else float(rng.spawn("eps").numpy.uniform(low, high))
+
+
+@contextmanager
+def unchanged(classifier: nn.Module, mode: str) -> Iterator[None]:
+    """Put the classifier in `mode` ("eval", "train") inside the block; restore modes and buffers after it.
+
+    Buffers hold the running statistics of batch normalisation. Gradients of weights need no care: `ascend`
+    asks for those of the images alone, and the others are then neither computed nor stored.
+    """
+    training = {module: module.training for module in classifier.modules()}
+    buffers = [(buffer, buffer.clone()) for buffer in classifier.buffers()] if mode == "train" else []
+    classifier.train(mode == "train")
+    try:
+        yield
+    finally:
+        for module, was_training in training.items():
+            module.training = was_training
+        with torch.no_grad():
+            for buffer, before in buffers:
+                buffer.copy_(before)
+
+
+def _check_sizes(crafting: CraftingOptions, context: FitContext) -> None:
+    eps = float(crafting.eps.high)
+    diagonal = math.sqrt(math.prod(context.train.image_shape))
+    if crafting.norm == "l2" and eps > diagonal:
+        raise InputError(
+            f"adversarial_training: eps {crafting.eps.high} in l2 is more than the {diagonal:.1f} between a "
+            f"black and a white image of this data set: pixels are in [0, 1].{in_255ths(crafting.eps.high)}"
+        )
+    if crafting.step is not None and crafting.step > 2 * eps:
+        context.progress.warn(
+            f"adversarial_training: step {crafting.step} is wider than the ball (eps {crafting.eps.high}), "
+            f"so every step ends on its border. Pixels are in [0, 1].{in_255ths(crafting.step)}"
+        )

@@ -1,0 +1,38 @@
+"""Data sets: embedded digits, folders and archives of images, arrays, and torchvision's files."""
+
+from __future__ import annotations
+
+from benchmark.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def register_datasets(register: Register) -> None:
+    """Register `digits`, `image_folder`, `arrays` and `torchvision`."""
+    register(
+        "digits",
+        "bench_datasets.digits:Digits",
+        options="bench_datasets.options:DigitsOptions",
+        version="1",
+        summary="scikit-learn's 1,797 real handwritten digits, 8x8 grey: embedded, never downloads",
+    )
+    register(
+        "image_folder",
+        "bench_datasets.image_folder:ImageFolder",
+        options="bench_datasets.options:ImageFolderOptions",
+        version="1",
+        summary="a folder per class, in a directory, .zip or .tar; fixed splits or a seeded split",
+    )
+    register(
+        "arrays",
+        "bench_datasets.arrays:Arrays",
+        options="bench_datasets.options:ArraysOptions",
+        version="1",
+        summary="images and labels per split in one .npz file",
+    )
+    register(
+        "torchvision",
+        "bench_datasets.torchvision_files:TorchvisionFiles",
+        options="bench_datasets.options:TorchvisionOptions",
+        version="1",
+        summary="MNIST, FashionMNIST, CIFAR10, CIFAR100 and SVHN; downloads only with `download: true`",
+    )

@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from benchmark.errors import InputError, MissingError
+
+LABELS = np.repeat(np.arange(3), 10)
+
+
+def pixels(shape: tuple[int, ...], seed: int = 0) -> np.ndarray:
+    return np.random.RandomState(seed).randint(0, 256, shape).astype(np.uint8)
+
+
+def content(shape: tuple[int, ...] = (30, 6, 5)) -> dict[str, np.ndarray]:
+    found = {}
+    for seed, split in enumerate(("train", "val", "test")):
+        found[f"x_{split}"], found[f"y_{split}"] = pixels(shape, seed), LABELS
+    return found
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    def save(arrays: dict[str, np.ndarray]) -> str:
+        path = tmp_path / "data.npz"
+        np.savez(path, **arrays)
+        return str(path)
+
+    return save
+
+
+@pytest.mark.parametrize(
+    ("shape", "axes", "layout"),
+    [
+        ((30, 6, 5), None, None),
+        ((30, 6, 5, 3), (0, 3, 1, 2), None),
+        ((30, 1, 6, 5), (0, 1, 2, 3), None),
+        ((30, 3, 6, 3), (0, 3, 1, 2), "NHWC"),
+        ((30, 3, 6, 3), (0, 1, 2, 3), "NCHW"),
+    ],
+)
+def test_layouts_give_channels_first_in_0_1(make, write, shape, axes, layout) -> None:
+    arrays = content(shape)
+    options = {"layout": layout} if layout else {}
+    data = make("arrays", path=write(arrays), **options)
+    data.check()
+    for split in ("train", "val", "test"):
+        expected = arrays[f"x_{split}"]
+        expected = expected[:, None] if axes is None else expected.transpose(axes)
+        loaded = data.split(split)
+        assert loaded.image_shape == expected.shape[1:]
+        assert np.allclose(loaded.images(range(30)).numpy(), expected / 255, atol=1e-7)
+        assert loaded.labels.tolist() == LABELS.tolist()
+
+
+def test_floats_are_kept_and_labels_of_one_column_are_taken(make, write) -> None:
+    arrays = content()
+    arrays["x_train"] = (arrays["x_train"] / 255).astype(np.float64)
+    arrays["y_train"] = LABELS[:, None].astype(np.uint8)
+    train = make("arrays", path=write(arrays), class_names=["a", "b", "c"]).split("train")
+    assert np.array_equal(train.images(range(30))[:, 0].numpy(), arrays["x_train"].astype(np.float32))
+    assert train.class_names == ("a", "b", "c")
+
+
+def test_the_other_form_of_keys(make, write) -> None:
+    arrays = {f"{s}_{n}": a for k, a in content().items() for n, s in [({"x": "images", "y": "labels"}[k[0]], k[2:])]}
+    assert len(make("arrays", path=write(arrays)).split("val")) == 30
+
+
+def test_missing_splits_are_drawn_from_train(make, write) -> None:
+    arrays = content()
+    del arrays["x_val"], arrays["y_val"]
+    data = make("arrays", path=write(arrays), val_share=0.3)
+    train, val = data.split("train"), data.split("val")
+    ids = set(train.sample_ids(range(len(train)))), set(val.sample_ids(range(len(val))))
+    assert not ids[0] & ids[1]
+    assert len(ids[0] | ids[1]) == 30
+    assert np.bincount(val.labels).tolist() == [3, 3, 3]
+    first = int(val.sample_ids([0])[0])
+    assert np.array_equal(val.images([0])[0, 0].numpy() * 255, arrays["x_train"][first])
+    assert len(data.split("test")) == 30
+    del arrays["x_test"], arrays["y_test"]
+    path = write(arrays)
+    with pytest.raises(InputError, match=r"no test.*test_share"):
+        make("arrays", path=path).split("test")
+    assert np.bincount(make("arrays", path=path, test_share=0.2).split("test").labels).tolist() == [2, 2, 2]
+
+
+def test_fingerprint_follows_content_not_place(make, tmp_path: Path) -> None:
+    arrays = content()
+    paths = [tmp_path / "a.npz", tmp_path / "b.npz"]
+    np.savez(paths[0], **arrays)
+    np.savez_compressed(paths[1], **arrays)
+    base = make("arrays", path=str(paths[0])).fingerprint()
+    assert make("arrays", path=str(paths[1])).fingerprint() == base
+    for key in ("x_test", "y_val"):
+        changed = {**arrays, key: arrays[key].copy()}
+        changed[key].flat[5] = (int(changed[key].flat[5]) + 1) % 3
+        np.savez(paths[1], **changed)
+        assert make("arrays", path=str(paths[1])).fingerprint() != base
+    assert make("arrays", path=str(paths[0]), class_names=["x", "y", "z"]).fingerprint() != base
+
+
+def changed(**arrays: np.ndarray) -> dict[str, np.ndarray]:
+    return {**content(), **arrays}
+
+
+def nan_at(index: int) -> np.ndarray:
+    images = np.zeros((30, 6, 5), dtype=np.float32)
+    images[index, 2, 2] = np.nan
+    return images
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"x": pixels((3, 4, 4))}, r"no x_train and y_train\. Found: x\. Allowed: x_train, y_train"),
+        ({"x_train": pixels((30, 6, 5))}, "has x_train but no y_train"),
+        (changed(x_valid=pixels((30, 6, 5))), "unknown key 'x_valid'. Did you mean 'x_val'"),
+        (changed(train_images=pixels((30, 6, 5)), train_labels=LABELS), "both x_train and train_images"),
+        (changed(y_train=LABELS[:-1]), "x_train has 30 images and y_train has 29 labels"),
+        (changed(x_test=pixels((30, 6, 5)).astype(np.float32)), r"from 0 to 255; allowed is \[0, 1\]. Divide by 255"),
+        (changed(x_test=pixels((30, 6, 5)) / 100 - 1), r"allowed is \[0, 1\]. Undo any standardisation"),
+        (changed(x_train=nan_at(7)), "1 images hold NaN or infinity, the first is number 7"),
+        (changed(x_train=pixels((30, 6, 5)).astype(np.int64)), "found int64 pixels; allowed: uint8"),
+        (changed(x_train=pixels((30, 3, 6, 3))), "can be NHWC or NCHW. Set `layout:`"),
+        (changed(x_train=pixels((30, 2, 6, 5))), r"shape \(30, 2, 6, 5\); allowed"),
+        (changed(x_train=pixels((30,))), r"shape \(30,\); allowed"),
+        (changed(x_train=pixels((0, 6, 5)), y_train=LABELS[:0]), "has no images"),
+        (changed(y_test=np.eye(3)[LABELS]), "labels are integers from 0"),
+        (changed(y_test=LABELS - 1), "labels from -1 to 1"),
+        (changed(y_train=LABELS * 2), "has no image of 2 of 5 classes"),
+        (changed(y_test=LABELS + 1), "y_train has no image of 1 of 4 classes"),
+        (changed(y_train=np.array(list(LABELS), dtype=object)), "pickle, which is never executed"),
+    ],
+)
+def test_unusable_arrays_are_refused_with_the_key(make, write, arrays, message) -> None:
+    data = make("arrays", path=write(arrays))
+    with pytest.raises(InputError, match=message) as error:
+        data.split("train")
+    assert "data.npz" in str(error.value)
+
+
+def test_unusable_files_are_refused(make, write, tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"nowhere.npz.*digits"):
+        make("arrays", path=str(tmp_path / "nowhere.npz")).check()
+    plain = tmp_path / "plain.npz"
+    plain.write_bytes(b"\x80\x04K\x01.")  # a pickle
+    with pytest.raises(InputError, match=r"not a \.npz file"):
+        make("arrays", path=str(plain)).split("train")
+    foreign = tmp_path / "foreign.npz"
+    with zipfile.ZipFile(foreign, "w") as file:
+        file.writestr("x_train.npy", b"not an array")
+        file.writestr("y_train.npy", b"not an array")
+    with pytest.raises(InputError, match="x_train: not a NumPy array"):
+        make("arrays", path=str(foreign)).split("train")
+    with pytest.raises(InputError, match="y_train has the label 2, but class_names names 2 classes"):
+        make("arrays", path=write(content()), class_names=["a", "b"]).split("train")
+    with pytest.raises(InputError, match="val split of its own, so val_share"):
+        make("arrays", path=write(content()), val_share=0.1).split("train")
+    with pytest.raises(InputError, match="layout NHWC"):
+        make("arrays", path=write(content()), layout="NHWC").split("train")
+    with pytest.raises(ValidationError, match="all different"):
+        make("arrays", path="x", class_names=["a", "a"])
+
+
+def refusal(act):
+    try:
+        return "", act()
+    except InputError as error:
+        return str(error), None
+
+
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=4), st.integers(0, 10**6))
+def test_damaged_files_give_data_or_one_message(make, tmp_path: Path, edits, cut) -> None:
+    path = tmp_path / "damaged.npz"
+    np.savez_compressed(path, **content())
+    data = bytearray(path.read_bytes())
+    for place, value in edits:
+        data[place % len(data)] = value
+    path.write_bytes(data[: len(data) - cut % 3 * (cut % len(data)) // 2])
+    message, split = refusal(lambda: make("arrays", path=str(path)).split("train"))
+    if split is None:
+        assert "damaged.npz" in message
+    else:
+        assert np.array_equal(split.images([3])[0, 0].numpy() * 255, content()["x_train"][3])
+
+
+def test_real_mnist(make, real_data: Path) -> None:
+    path = real_data / "mnist" / "mnist.npz"
+    if not path.is_file():
+        pytest.skip("no mnist.npz in shared/data")
+    data = make("arrays", path=str(path))
+    train, val, test = (data.split(name) for name in ("train", "val", "test"))
+    assert (len(train), len(val), len(test)) == (54000, 6000, 10000)
+    assert np.bincount(test.labels).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
+    whole = np.bincount(np.concatenate([train.labels, val.labels]))
+    assert whole.tolist() == [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
+    x = test.images(range(0, 10000, 10))
+    assert x.shape == (1000, 1, 28, 28)
+    assert (x.min(), x.max()) == (0, 1)
+    assert abs(float(x.mean()) - 0.1325) < 0.005  # the known mean of the test images

@@ -1,0 +1,606 @@
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import pickle
+import shutil
+import struct
+import tarfile
+import warnings
+import zipfile
+import zlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import bench_datasets.image_folder
+import numpy as np
+import pytest
+import torch
+from bench_datasets.image_folder import decode
+from bench_datasets.options import ImageFolderOptions
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from pydantic import ValidationError
+from torchvision import transforms
+
+from benchmark.errors import InputError, MissingError
+
+Files = dict[str, bytes]
+FORMS = ("", ".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+
+
+def pixels(seed: int, shape: tuple[int, ...] = (6, 5, 3)) -> np.ndarray:
+    return np.random.RandomState(seed).randint(0, 256, shape).astype(np.uint8)
+
+
+def png(array: np.ndarray, kind: str = "PNG", **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(array).save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def images(classes: tuple[str, ...] = ("bee", "ant"), count: int = 10, first: int = 0) -> Files:
+    seeds = iter(range(first, first + count * len(classes)))
+    return {f"{name}/{number:02}.png": png(pixels(next(seeds))) for name in classes for number in range(count)}
+
+
+def below(top: str, files: Files) -> Files:
+    return {f"{top}/{name}": data for name, data in files.items()}
+
+
+def pack(path: Path, files: Files) -> Path:
+    """Write `files` into a directory, or into the archive that the name of `path` asks for."""
+    if path.name.endswith(".zip"):
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, data in files.items():
+                archive.writestr(name, data)
+    elif ".t" in path.name:
+        mode = {"tgz": "gz", "tar": ""}.get(path.name.rpartition(".")[2], path.name.rpartition(".")[2])
+        with tarfile.open(path, f"w:{mode}") as archive:
+            for name, data in files.items():
+                info = tarfile.TarInfo(name)
+                info.size = len(data)
+                archive.addfile(info, io.BytesIO(data))
+    else:
+        for name, data in files.items():
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_bytes(data)
+    return path
+
+
+def all_of(split) -> dict[str, np.ndarray]:
+    """Return name → (H, W, 3) uint8 pixels."""
+    x = split.images(range(len(split))).permute(0, 2, 3, 1).numpy() * 255
+    return dict(zip(split.sample_ids(range(len(split))), x.round().astype(np.uint8)))
+
+
+def decoded(data: bytes) -> np.ndarray:
+    return np.asarray(Image.open(io.BytesIO(data)))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("top", ["", "photos/2024"])
+def test_one_folder_of_classes_in_every_form(make, tmp_path, form, top) -> None:
+    files = images(count=20)
+    place = pack(tmp_path / f"data{form}", below(top, files) if top else files)
+    data = make("image_folder", path=str(place))
+    data.check()
+    found = {}
+    for name, count in (("train", 28), ("val", 4), ("test", 8)):
+        split = data.split(name)
+        assert split.class_names == ("ant", "bee")
+        assert split.image_shape == (3, 6, 5)
+        assert np.bincount(split.labels).tolist() == [count // 2] * 2
+        ids = split.sample_ids(range(len(split)))
+        assert [split.class_names[label] for label in split.labels] == [i.split("/")[0] for i in ids]
+        found.update(all_of(split))
+    assert found.keys() == files.keys()
+    assert all(np.array_equal(found[name], decoded(files[name])) for name in files)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("val", ["val", "Validation", None])
+def test_split_folders_in_every_form(make, tmp_path, form, val) -> None:
+    parts = {"train": images(), val or "": images(count=3, first=50), "test": images(count=4, first=90)}
+    files = {name: data for split, part in parts.items() if split for name, data in below(split, part).items()}
+    data = make("image_folder", path=str(pack(tmp_path / f"data{form}", below("set", files))))
+    for name, split in (("train", "train"), ("val", val), ("test", "test")):
+        if split is not None and (val is not None or name == "test"):
+            expected = parts[split]
+            found = all_of(data.split(name))
+            assert found.keys() == expected.keys()
+            assert all(np.array_equal(found[i], decoded(expected[i])) for i in found)
+    if val is None:
+        drawn = all_of(data.split("val")), all_of(data.split("train"))
+        assert len(drawn[0]) == 2
+        assert drawn[0].keys() | drawn[1].keys() == parts["train"].keys()
+
+
+def test_split_archives_beside_each_other(make, tmp_path) -> None:
+    pack(tmp_path / "train.zip", below("train", images()))
+    pack(tmp_path / "test.tar.gz", images(first=30))
+    (tmp_path / "README.md").write_text("about")
+    by_folder = make("image_folder", path=str(tmp_path), val_share=0.2)
+    by_split = make(
+        "image_folder", train=str(tmp_path / "train.zip"), test=str(tmp_path / "test.tar.gz"), val_share=0.2
+    )
+    assert by_folder.fingerprint() == by_split.fingerprint()
+    assert [len(by_folder.split(name)) for name in ("train", "val", "test")] == [16, 4, 20]
+    pack(tmp_path / "train", images())
+    with pytest.raises(InputError, match=r"more than one place for train: train, train\.zip"):
+        make("image_folder", path=str(tmp_path)).split("train")
+
+
+def test_what_is_no_image_of_a_class_is_passed_over(make, tmp_path) -> None:
+    files = images()
+    noise = {"preview.png": png(pixels(1)), "ant/Thumbs.db": b"x", "__MACOSX/ant/._00.png": b"x", ".git/a/b.png": b"x"}
+    for form in ("", ".zip", ".tar"):
+        data = make("image_folder", path=str(pack(tmp_path / f"data{form}", {**files, **noise})))
+        assert sum(len(data.split(name)) for name in ("train", "val", "test")) == 20
+
+
+def test_names_of_classes_may_be_those_of_splits(make, tmp_path) -> None:
+    data = make("image_folder", path=str(pack(tmp_path / "vehicles", images(("train", "bus")))))
+    assert data.split("test").class_names == ("bus", "train")
+
+
+def test_only_contents_splits_and_pixel_options_move_the_fingerprint(make, tmp_path) -> None:
+    files = images()
+    for form in ("", ".zip", ".tar", ".tar.gz"):
+        place = str(pack(tmp_path / f"data{form}", files))
+        base = make("image_folder", path=place).fingerprint()
+        moved = str(pack(tmp_path / f"moved{form}", below("top", files)))
+        assert make("image_folder", path=moved, limit={"test": 2}, val_share=0.1, test_share=0.2).fingerprint() == base
+        other = {**files, "ant/03.png": png(pixels(99))}
+        options: list[dict] = [
+            {"split_seed": 1}, {"val_share": 0.2}, {"test_share": 0.3}, {"size": 6}, {"size": 6, "fit": "squash"},
+            {"size": 6, "resize": 7}, {"color": "grey"},
+        ]  # fmt: skip
+        prints = [make("image_folder", path=place, **option).fingerprint() for option in options]
+        prints.append(make("image_folder", path=str(pack(tmp_path / f"other{form}", other))).fingerprint())
+        renamed = {name.replace("bee", "wasp"): data for name, data in files.items()}
+        prints.append(make("image_folder", path=str(pack(tmp_path / f"renamed{form}", renamed))).fingerprint())
+        assert len({base, *prints}) == len(prints) + 1
+
+
+def test_an_edited_file_is_hashed_again(make, tmp_path) -> None:
+    place = pack(tmp_path / "data", images())
+    base = make("image_folder", path=str(place)).fingerprint()
+    (place / "ant" / "00.png").write_bytes(png(pixels(99)))
+    os.utime(place / "ant" / "00.png", ns=(1, 1))
+    assert make("image_folder", path=str(place)).fingerprint() != base
+
+
+@pytest.mark.parametrize("shape", [(40, 60), (60, 40), (41, 57), (33, 33), (20, 21)])
+@pytest.mark.parametrize("color", ["rgb", "grey"])
+def test_sizes_agree_with_torchvision(make, tmp_path, shape, color) -> None:
+    files = {name: png(pixels(seed, (*shape, 3))) for seed, name in enumerate(images(count=3))}
+    place = str(pack(tmp_path / "data.zip", files))
+    references = {
+        (None, "crop"): [transforms.Resize(32), transforms.CenterCrop(32)],
+        (36, "crop"): [transforms.Resize(36), transforms.CenterCrop(32)],
+        (None, "squash"): [transforms.Resize((32, 32))],
+    }
+    for (resize, fit), steps in references.items():
+        options = {"size": 32, "fit": fit, "color": color} | ({"resize": resize} if resize else {})
+        split = make("image_folder", path=place, **options).split("train")
+        assert split.image_shape == (3 if color == "rgb" else 1, 32, 32)
+        for index, name in enumerate(split.sample_ids(range(len(split)))):
+            image = Image.open(io.BytesIO(files[name])).convert("RGB" if color == "rgb" else "L")
+            expected = transforms.Compose([*steps, transforms.PILToTensor()])(image)
+            assert torch.equal(split.images([index])[0] * 255, expected.float())
+
+
+def test_other_kinds_of_images_become_rgb(make, tmp_path) -> None:
+    grey = pixels(3, (6, 5))
+    files = {
+        "a/grey.png": png(grey), "a/alpha.png": png(np.dstack([pixels(4), grey])), "a/one.bmp": png(pixels(5), "BMP"),
+        "b/palette.gif": png(grey, "GIF"), "b/photo.JPG": png(pixels(6), "JPEG"), "b/web.webp": png(pixels(7), "WEBP"),
+        "b/scan.tiff": png(pixels(8), "TIFF"), "a/plain.ppm": png(pixels(9), "PPM"),
+    }  # fmt: skip
+    data = make("image_folder", path=str(pack(tmp_path / "data", files)))
+    found = {k: v for name in ("train", "val", "test") for k, v in all_of(data.split(name)).items()}
+    assert found.keys() == files.keys()
+    for name, data in files.items():
+        assert np.array_equal(found[name], np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
+
+
+# -- what is read, when and by whom -----------------------------------------------------------------------------------
+
+
+def test_images_are_read_on_demand_and_kept(make, tmp_path, monkeypatch) -> None:
+    place = pack(tmp_path / "data", images())
+    split = make("image_folder", path=str(place)).split("train")
+    before = split.images([3, 1, 3])
+    with monkeypatch.context() as patch:
+        patch.setattr(bench_datasets.image_folder, "MOST_CACHED_BYTES", 0)
+        uncached = make("image_folder", path=str(place)).split("train")
+        assert torch.equal(uncached.images([3, 1, 3]), before)
+        shutil.rmtree(place)
+        with pytest.raises(InputError, match=r"No such file"):
+            uncached.images([3])
+    assert torch.equal(split.images([3, 1, 3]), before)
+    with pytest.raises(InputError, match=r"No such file"):
+        split.images([0])
+
+
+@pytest.mark.parametrize("form", ["", ".zip", ".tar", ".tar.gz"])
+@pytest.mark.parametrize("cached", [True, False])
+def test_threads_share_a_split(make, tmp_path, form, cached, monkeypatch) -> None:
+    if not cached:
+        monkeypatch.setattr(bench_datasets.image_folder, "MOST_CACHED_BYTES", 0)
+    files = {name: png(pixels(seed, (60, 60, 3))) for seed, name in enumerate(images(count=20))}
+    data = make("image_folder", path=str(pack(tmp_path / f"data{form}", files)))
+    split = data.split("train")
+    orders = [np.random.RandomState(seed).permutation(len(split)) for seed in range(8)]
+    with ThreadPoolExecutor(8) as pool:
+        results = list(pool.map(split.images, orders))
+    expected = np.stack([decoded(files[name]) for name in split.sample_ids(range(len(split)))])
+    for order, x in zip(orders, results):
+        assert np.array_equal(x.permute(0, 2, 3, 1).numpy() * 255, expected[order])
+
+
+def read_in_child(split, seed: int, queue) -> None:
+    order = np.random.RandomState(seed).permutation(len(split))
+    queue.put((seed, [zlib.crc32(split.images([index]).numpy().tobytes()) for index in order]))
+
+
+@pytest.mark.parametrize("form", ["", ".zip", ".tar", ".tar.gz"])
+def test_processes_share_a_split(make, tmp_path, form) -> None:
+    split = make("image_folder", path=str(pack(tmp_path / f"data{form}", images(count=40)))).split("train")
+    split.images([0])  # the handle is open before the processes part
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    children = [context.Process(target=read_in_child, args=(split, seed, queue)) for seed in range(4)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # of fork beside threads
+        for child in children:
+            child.start()
+    answers = dict(queue.get(timeout=30) for _ in children)
+    for child in children:
+        child.join()
+    expected = [zlib.crc32(image.numpy().tobytes()) for image in split.images(range(len(split)))]
+    assert len(answers) == 4
+    for seed, sums in answers.items():
+        assert sums == [expected[index] for index in np.random.RandomState(seed).permutation(len(split))]
+
+
+@pytest.mark.parametrize("form", ["", ".zip", ".tar", ".tar.gz"])
+def test_a_split_travels_by_pickle(make, tmp_path, form) -> None:
+    split = make("image_folder", path=str(pack(tmp_path / f"data{form}", images()))).split("train")
+    before = split.images(range(len(split)))
+    sent = pickle.dumps(split)
+    assert torch.equal(pickle.loads(sent).images(range(len(split))), before)
+
+
+# -- what is refused --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", ["", ".zip", ".tar"])
+def test_a_class_missing_from_a_split(make, tmp_path, form) -> None:
+    files = {**below("train", images()), **below("val", images()), **below("test", images(("ant",)))}
+    place = pack(tmp_path / f"data{form}", files)
+    message = r"data.*\(test\): the split test has no images of the class 'bee', which the split train has"
+    with pytest.raises(InputError, match=message):
+        make("image_folder", path=str(place)).split("train")
+    with pytest.raises(InputError, match=r"small\S*: the split train has no images of the class 'bee'.*split test has"):
+        make(
+            "image_folder",
+            train=str(pack(tmp_path / f"small{form}", images(("ant", "cat")))),
+            test=str(pack(tmp_path / f"large{form}", images(("ant", "bee", "cat")))),
+        ).split("test")
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"readme.txt": b""}, r"no images\. Looked for files that end in \.jpg"),
+        ({"a.png": png(pixels(0)), "b.png": png(pixels(1))}, "its 2 images lie in no folder"),
+        (images(("ant",)), "found one folder of images, 'ant'; at least two class folders"),
+        ({**below("train", images()), **below("val", images())}, "has train and val but no test.*test_share"),
+        (
+            {**below("train", images()), **below("test", images()), **below("extra", images())},
+            "cannot tell splits from classes: found the folders extra, test, train",
+        ),
+        (
+            {
+                **below("train", images()),
+                **below("val", images()),
+                **below("valid", images()),
+                **below("test", images()),
+            },
+            "cannot tell splits from classes",
+        ),
+        (images(count=2), "the class 'ant' has 2 images, too few to draw 1 for val and 1 for test"),
+    ],
+)
+def test_folders_that_make_no_data_set(make, tmp_path, files, message) -> None:
+    for form in ("", ".zip"):
+        place = pack(tmp_path / f"data{form}", files)
+        with pytest.raises(InputError, match=message) as error:
+            make("image_folder", path=str(place)).split("train")
+        assert str(place) in str(error.value)
+
+
+def test_a_share_of_a_split_that_is_there(make, tmp_path) -> None:
+    files = {**below("train", images()), **below("val", images()), **below("test", images())}
+    place = str(pack(tmp_path / "data", files))
+    with pytest.raises(InputError, match=r"has a val split of its own, so val_share: 0\.3 has nothing to draw"):
+        make("image_folder", path=place, val_share=0.3).split("train")
+    link = tmp_path / "link"
+    link.symlink_to(place)
+    with pytest.raises(InputError, match="must be different places"):
+        make("image_folder", train=place, test=str(link)).split("train")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "one of path and train is needed"),
+        ({"path": "a", "train": "b"}, "either path or train/val/test, found path and train"),
+        ({"test": "b"}, "test needs train beside it"),
+        ({"train": "a"}, "train needs test beside it, or test_share"),
+        ({"train": "a", "test": "a"}, "must be different places"),
+        ({"train": "a", "val": "v", "test": "t", "val_share": 0.1}, "val is given, so val_share has nothing to draw"),
+        ({"train": "a", "test": "t", "test_share": 0.1}, "test is given, so test_share"),
+        ({"path": "a", "val_share": 0.5, "test_share": 0.6}, "their sum must be below 1"),
+        ({"path": "a", "test_share": 0.95}, "val_share 0.1 and test_share 0.95 leave no images"),
+        ({"path": "a", "resize": 256}, "it needs size and fit: crop"),
+        ({"path": "a", "resize": 200, "size": 224}, "resize 200 is smaller than the crop of size 224"),
+        ({"path": "a", "resize": 200, "size": 100, "fit": "squash"}, "it needs size and fit: crop"),
+        ({"path": "a", "fit": "squash"}, "fit: squash needs size"),
+        ({"path": "a", "color": "gray"}, "'rgb' or 'grey'"),
+        ({"path": "a", "limit": {"validation": 3}}, "unknown split 'validation'"),
+    ],
+)
+def test_bad_options(make, options, message) -> None:
+    with pytest.raises(ValidationError, match=message):
+        make("image_folder", **options)
+
+
+def test_missing_places(make, tmp_path) -> None:
+    place = str(pack(tmp_path / "data", images()))
+    with pytest.raises(MissingError, match=r"nothing at .*nowhere\. Set `path:`.*digits"):
+        make("image_folder", path=str(tmp_path / "nowhere")).check()
+    with pytest.raises(MissingError, match=r"nowhere\.zip\. Set `test:`"):
+        make("image_folder", train=place, test=str(tmp_path / "nowhere.zip")).check()
+    (tmp_path / "data.rar").write_bytes(b"x")
+    with pytest.raises(InputError, match=r"neither a directory nor an archive\. Allowed endings: \.zip, \.tar"):
+        make("image_folder", path=str(tmp_path / "data.rar")).split("train")
+
+
+def test_images_of_several_shapes_need_a_size(make, tmp_path) -> None:
+    place = str(pack(tmp_path / "data.zip", {**images(), "bee/09.png": png(pixels(0, (8, 9, 3)))}))
+    data = make("image_folder", path=place)
+    with pytest.raises(
+        InputError, match=r"data\.zip: bee/09\.png: is 8x9 pixels, the first training image 6x5\. Set `size"
+    ):
+        [all_of(data.split(name)) for name in ("train", "val", "test")]
+    assert make("image_folder", path=place, size=6).split("train").image_shape == (3, 6, 6)
+
+
+def deep_png() -> bytes:
+    return png(np.zeros((6, 5), dtype=np.uint16))
+
+
+@pytest.mark.parametrize("form", ["", ".zip", ".tar", ".tar.gz"])
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (png(pixels(0, (60, 60, 3)))[:3000], "damaged image file"),
+        (png(pixels(0, (60, 60, 3)), "JPEG")[:1500], "damaged image file: .*truncated"),
+        (b"not an image at all", "damaged image file: not an image of a known format"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 5 6\n", "not an image of a known format"),
+        (deep_png(), "more than 8 bits per channel"),
+        (b"", "it is empty"),
+    ],
+)
+def test_a_damaged_image_is_named_with_the_reason(make, tmp_path, form, data, reason) -> None:
+    place = pack(tmp_path / f"data{form}", {**images(), "bee/04.png": data})
+    with pytest.raises(InputError, match=rf"data\S*: bee/04\.png: .*{reason}"):
+        [all_of(make("image_folder", path=str(place)).split(name)) for name in ("train", "val", "test")]
+
+
+def test_the_other_images_of_a_damaged_folder_can_be_read(make, tmp_path) -> None:
+    place = pack(tmp_path / "data.zip", {**images(), "bee/04.png": b"x"})
+    split = make("image_folder", path=str(place), test_share=0.05, val_share=0.05).split("train")
+    bad = split.sample_ids(range(len(split))).index("bee/04.png")
+    with pytest.raises(InputError, match="bee/04"):
+        split.images(range(len(split)))
+    assert len(split.images([i for i in range(len(split)) if i != bad])) == len(split) - 1
+
+
+def test_a_changed_byte_in_a_zip_is_noticed(make, tmp_path) -> None:
+    files = {name: png(pixels(seed), "BMP") for seed, name in enumerate(images())}
+    place = pack(tmp_path / "data.zip", files)
+    data = bytearray(place.read_bytes())
+    data[data.index(files["bee/04.png"]) + 100] ^= 1  # BMP itself has no checksum
+    place.write_bytes(data)
+    with pytest.raises(InputError, match=r"bee/04\.png: damaged image file: Bad CRC-32"):
+        [all_of(make("image_folder", path=str(place)).split(name)) for name in ("train", "val", "test")]
+
+
+def huge_png(width: int, height: int) -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return (
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"\0" * 100)) + chunk(b"IEND", b"")
+    )
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("size", [(50000, 50000), (10000, 10000), (2**31 - 1, 2**31 - 1)])
+def test_decompression_bombs_are_refused(make, tmp_path, size) -> None:
+    place = pack(tmp_path / "data.zip", {**images(), "ant/00.png": huge_png(*size)})
+    with pytest.raises(InputError, match=r"data\.zip: ant/00\.png: .*(limit|bomb)"):
+        make("image_folder", path=str(place)).split("train")
+    # A thin image may be small, and huge once its shorter side is resized.
+    thin = pack(tmp_path / "thin.zip", {**images(), "ant/00.png": png(np.zeros((1, 60000), dtype=np.uint8))})
+    split = make("image_folder", path=str(thin), size=224).split("train")
+    with pytest.raises(InputError, match=r"ant/00\.png, resized: 13440000x224 pixels are more than Pillow's limit"):
+        split.images(range(len(split)))
+
+
+@pytest.mark.parametrize("name", ["../../evil/00.png", "/evil/00.png", "ant/../../evil.png", "..\\evil\\00.png"])
+@pytest.mark.parametrize("form", [".zip", ".tar", ".tar.gz"])
+def test_names_that_leave_the_archive_are_refused(make, tmp_path, name, form) -> None:
+    place = pack(tmp_path / f"data{form}", {**images(), name: png(pixels(0))})
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(InputError, match="points outside of the archive"):
+        make("image_folder", path=str(place)).split("train")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
+def test_links_in_archives_are_refused(make, tmp_path, kind) -> None:
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(png(pixels(0)))
+    place = pack(tmp_path / "data.tar", images())
+    with tarfile.open(place, "a") as archive:
+        info = tarfile.TarInfo("ant/link.png")
+        info.type, info.linkname = kind, str(secret)
+        archive.addfile(info)
+    with pytest.raises(
+        InputError, match=r"ant/link\.png: is a link to .*secret\.png'; links in archives are not followed"
+    ):
+        make("image_folder", path=str(place)).split("train")
+    zipped = pack(tmp_path / "data.zip", images())
+    with zipfile.ZipFile(zipped, "a") as archive:
+        entry = zipfile.ZipInfo("ant/link.png")
+        entry.external_attr = 0o120777 << 16
+        archive.writestr(entry, str(secret))
+    with pytest.raises(InputError, match=r"ant/link\.png: is a symbolic link"):
+        make("image_folder", path=str(zipped)).split("train")
+
+
+def test_links_in_a_directory(make, tmp_path) -> None:
+    place = pack(tmp_path / "data", images())
+    (place / "ant" / "link.png").symlink_to(place / "bee" / "00.png")
+    (place / "wasp").symlink_to(pack(tmp_path / "elsewhere", images(("wasp",))) / "wasp")
+    data = make("image_folder", path=str(place))
+    assert data.split("train").class_names == ("ant", "bee", "wasp")
+    assert sum(np.bincount(data.split(name).labels)[0] for name in ("train", "val", "test")) == 11
+    (place / "bee" / "gone.png").symlink_to(place / "nothing.png")
+    with pytest.raises(InputError, match=r"bee/gone\.png: .*a symbolic link to nothing"):
+        make("image_folder", path=str(place)).split("train")
+    (place / "bee" / "gone.png").unlink()
+    (place / "bee" / "round").symlink_to(place)
+    with pytest.raises(InputError, match="a symbolic link that leads back to a folder above it"):
+        make("image_folder", path=str(place)).split("train")
+
+
+def test_an_encrypted_archive_is_refused(make, tmp_path) -> None:
+    place = pack(tmp_path / "data.zip", images())
+    data = bytearray(place.read_bytes())
+    central = data.index(b"PK\x01\x02")
+    data[central + 8] |= 1
+    place.write_bytes(data)
+    with pytest.raises(InputError, match=r"bee/00\.png: is encrypted"):
+        make("image_folder", path=str(place)).split("train")
+
+
+@pytest.mark.parametrize("form", FORMS[1:])
+def test_an_archive_that_is_cut_off_is_refused(make, tmp_path, form) -> None:
+    place = pack(tmp_path / f"data{form}", images(count=60))
+    data = place.read_bytes()
+    for size in (len(data) * 2 // 3, 700, 0):
+        place.write_bytes(data[:size])
+        with pytest.raises(InputError, match=r"data\S*: "):
+            make("image_folder", path=str(place)).split("train")
+
+
+def test_a_damaged_header_inside_a_tar_hides_nothing(make, tmp_path) -> None:
+    place = pack(tmp_path / "data.tar", images())
+    data = bytearray(place.read_bytes())
+    data[data.index(b"ant/05.png")] ^= 1
+    place.write_bytes(data)
+    with pytest.raises(InputError, match=r"damaged archive: no valid header at byte \d+"):
+        make("image_folder", path=str(place)).split("train")
+
+
+def test_too_large_a_compressed_tar(make, tmp_path, monkeypatch) -> None:
+    import bench_datasets.sources
+
+    place = pack(tmp_path / "data.tar.gz", images())
+    monkeypatch.setattr(bench_datasets.sources, "_MOST_HELD_BYTES", 500)
+    with pytest.raises(InputError, match=r"has to be held in memory\. Unpack it, or pack it as \.zip"):
+        make("image_folder", path=str(place)).split("train")
+
+
+def test_odd_names_are_shown_safely(make, tmp_path) -> None:
+    files = images(("an\x1b[31mt", "b\ue000e", "日本"))
+    split = make("image_folder", path=str(pack(tmp_path / "data.zip", files))).split("train")
+    assert split.class_names == ("an\\x1b[31mt", "b\\ue000e", "日本")
+    bad = os.fsdecode(b"\xff\xfe")
+    split = make("image_folder", path=str(pack(tmp_path / "data", images(("ant", bad))))).split("train")
+    assert all(name.encode("utf-8") for name in [*split.class_names, *split.sample_ids(range(len(split)))])
+    assert len(split.images(range(len(split)))) == len(split)
+    assert make("image_folder", path=str(tmp_path / "data")).fingerprint()
+
+
+EDITS = st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=5)
+
+
+def edited(data: bytes, edits: list[tuple[int, int]], cut: int) -> bytes:
+    changed = bytearray(data)
+    for place, value in edits:
+        changed[place % len(changed)] = value
+    return bytes(changed[: len(changed) - (cut % len(changed) if cut % 4 == 0 else 0)])
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=80, deadline=None)
+@given(EDITS, st.integers(0, 10**6), st.sampled_from(["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM"]))
+def test_damaged_images_give_pixels_or_one_message(edits, cut, kind) -> None:
+    data = edited(png(pixels(0, (20, 24, 3)), kind), edits, cut)
+    try:
+        assert decode(data, ImageFolderOptions(path="x", size=16), "here").shape == (3, 16, 16)
+    except InputError as error:
+        assert str(error).startswith("here")  # noqa: PT017
+
+
+@pytest.mark.filterwarnings("ignore")
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(EDITS, st.integers(0, 10**6), st.sampled_from(FORMS[1:]))
+def test_damaged_archives_give_images_or_one_message(make, tmp_path, edits, cut, form) -> None:
+    original = tmp_path / f"original{form}"
+    if not original.exists():
+        pack(original, images(count=4))
+    place = tmp_path / f"data{form}"
+    place.write_bytes(edited(original.read_bytes(), edits, cut))
+    data = make("image_folder", path=str(place))
+    try:
+        assert data.fingerprint()
+        for name in ("train", "val", "test"):
+            assert data.split(name).images(range(len(data.split(name)))).shape[1:] == (3, 6, 5)
+    except InputError as error:
+        assert str(place) in str(error)  # noqa: PT017
+
+
+def test_real_cifar10(make, real_data) -> None:
+    folder = real_data / "cifar10"
+    if not (folder / "train.zip").is_file():
+        pytest.skip("no cifar10/train.zip in shared/data")
+    data = make("image_folder", path=str(folder))
+    data.check()
+    train, val, test = (data.split(name) for name in ("train", "val", "test"))
+    assert [np.bincount(split.labels).tolist() for split in (train, val, test)] == [
+        [4500] * 10,
+        [500] * 10,
+        [1000] * 10,
+    ]
+    names = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]
+    assert list(test.class_names) == names
+    assert test.image_shape == (3, 32, 32)
+    ids = train.sample_ids(range(len(train))), val.sample_ids(range(len(val)))
+    assert len(set(ids[0]) | set(ids[1])) == 50000
+    x = test.images(range(0, 10000, 20))
+    assert np.allclose(x.mean(dim=(0, 2, 3)), [0.4914, 0.4822, 0.4465], atol=0.03)  # the mean of CIFAR-10
+    with zipfile.ZipFile(folder / "test.zip") as archive:
+        expected = decoded(archive.read("dog/0007.jpg"))
+    index = test.sample_ids(range(len(test))).index("dog/0007.jpg")
+    assert np.array_equal(test.images([index])[0].permute(1, 2, 0).numpy() * 255, expected)

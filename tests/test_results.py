@@ -1,0 +1,646 @@
+"""Tables: what stands in them, in which order, and what becomes of damaged files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import zlib
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from benchmark.errors import InputError
+from benchmark.metrics import BUILTIN, Answers, Cell, Metric, MetricValue
+from benchmark.results import CellResult, Tables, export, load_run, tabulate, write_tables
+from benchmark.statistics import compare_paired, mean
+
+METRICS: dict[str, Metric] = {name: kind() for name, kind in BUILTIN}
+COLUMNS = ["dataset", "model", "attack", "norm", "eps", "defense", "knowledge", "seed", "metric"]
+COLUMNS += ["value", "ci_low", "ci_high", "n", "status", "reference"]
+IDENTITY = COLUMNS[:8]
+IMAGES = 60
+
+
+def answers(generator, y, accuracy: float, score: float | None) -> Answers:
+    label = np.where(generator.random(len(y)) < accuracy, y, (y + 1) % 3)
+    scores = None if score is None else generator.normal(score, 1, len(y)).astype(np.float32)
+    return Answers(label, label, scores, None if scores is None else scores > 1.5)
+
+
+def result(
+    defense="none",
+    attack="pgd",
+    seed=0,
+    *,
+    eps=8,
+    norm="linf",
+    status="ok",
+    model="net",
+    images=IMAGES,
+    scored=True,
+    sweep="",
+    accuracy=0.4,
+    knowledge="gray-box",
+) -> CellResult:
+    """Return a cell whose numbers follow from its labels."""
+    generator = np.random.default_rng(abs(hash_of(defense, attack, seed, eps)))
+    y = np.arange(images) % 3
+    clean = answers(np.random.default_rng(hash_of(defense, seed)), y, 0.9, 0.0 if scored else None)
+    is_clean = attack == "none"
+    cell = Cell(y, clean)
+    if not is_clean:
+        sizes = np.full(images, eps / 255, dtype=np.float32)
+        cell = Cell(y, clean, answers(generator, y, accuracy, 1.0 if scored else None), sizes, norm, eps / 255)
+    return CellResult(
+        dataset="blobs",
+        model=model,
+        attack=attack,
+        defense=defense,
+        knowledge="" if is_clean else knowledge,
+        seed=seed,
+        norm="" if is_clean else norm,
+        eps="" if is_clean else f"{eps}/255",
+        status=status,
+        reason="" if status == "ok" else "it broke",
+        cell=cell if status == "ok" else None,
+        sample_ids=[f"image-{i}" for i in range(images)] if status == "ok" else (),
+        details={},
+        sweep=sweep,
+    )
+
+
+def hash_of(*parts: object) -> int:
+    return zlib.crc32(repr(parts).encode())
+
+
+def table(*results: CellResult, groups=None, references=None, metrics=None) -> Tables:
+    return tabulate(results, metrics or METRICS, groups or {}, references)
+
+
+def rows(tables: Tables, **where: str) -> pd.DataFrame:
+    found = tables.metrics
+    for column, value in where.items():
+        found = found[found[column] == value]
+    return found
+
+
+# -- measures ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_measures_has_the_columns_of_the_contract():
+    metrics = table(result(attack="none"), result()).metrics
+    assert list(metrics.columns) == COLUMNS
+    assert not metrics.duplicated([*IDENTITY, "metric"]).any()
+    assert {str(metrics[name].dtype) for name in ("value", "ci_low", "ci_high", "reference")} == {"float64"}
+    assert metrics.n.dtype == np.int64
+    assert set(metrics.seed) == {"0"}
+
+
+def test_clean_and_attacked_cells_have_their_own_measures_in_the_order_given():
+    tables = table(result(attack="none"), result())
+    scopes = {name: metric.scope for name, metric in METRICS.items()}
+    assert list(rows(tables, attack="none").metric) == [name for name in METRICS if scopes[name] == "clean"]
+    attacked = [name for name in METRICS if scopes[name] == "attack" and name != "robust_accuracy_worst_repeat"]
+    assert list(rows(tables, attack="pgd").metric) == attacked
+    cell = result().cell
+    row = rows(tables, attack="pgd", metric="auroc").iloc[0]
+    expected = METRICS["auroc"].compute([cell])
+    assert (row.value, row.ci_low, row.ci_high, row.n) == (
+        expected.value,
+        expected.ci_low,
+        expected.ci_high,
+        expected.n,
+    )
+    assert (row.norm, row.eps, row.knowledge, row.status) == ("linf", "8/255", "gray-box", "ok")
+
+
+def test_a_measure_that_is_not_defined_has_no_row():
+    metrics = set(table(result(scored=False)).metrics.metric)
+    assert "robust_accuracy" in metrics
+    assert not metrics & {"auroc", "tpr", "success_at_5fpr"}
+
+
+@pytest.mark.parametrize("status", ["failed", "missing"])
+def test_a_cell_without_a_result_is_seen(status):
+    tables = table(result(attack="none", status=status), result(status=status), result("other"))
+    broken = tables.metrics[tables.metrics.defense == "none"]
+    assert list(broken.metric) == ["clean_accuracy", "joint_clean_accuracy", "robust_accuracy", "joint_robust_accuracy"]
+    assert (broken.status == status).all()
+    assert broken[["value", "ci_low", "ci_high"]].isna().all(axis=None)
+    assert (broken.n == 0).all()
+    assert set(tables.samples.defense) == {"other"}
+
+
+def test_a_registry_without_the_headline_measures_still_shows_a_failed_cell():
+    tables = table(result(status="failed"), metrics={"auroc": METRICS["auroc"]})
+    assert list(tables.metrics.metric) == ["auroc"]
+
+
+class Raises(Metric):
+    title, scope = "Raises", "attack"
+
+    def compute(self, cells):
+        raise ZeroDivisionError("a bug in the plugin")
+
+
+class NotFinite(Metric):
+    title, scope = "Not finite", "attack"
+
+    def compute(self, cells):
+        return MetricValue(float("nan"), 0.0, 1.0, 3)
+
+
+class OutsideItsInterval(Metric):
+    title, scope = "Outside", "attack"
+
+    def compute(self, cells):
+        return MetricValue(0.9, 0.1, 0.5, 3)
+
+
+@pytest.mark.parametrize(
+    ("metric", "reason"),
+    [(Raises(), "ZeroDivisionError: a bug in the plugin"), (NotFinite(), "not finite"), (OutsideItsInterval(), "0.9")],
+)
+def test_a_bad_measure_fails_its_own_rows_and_says_why(metric, reason):
+    tables = table(result(), result("other"), metrics={**METRICS, "bad": metric})
+    assert (rows(tables, metric="bad").status == "failed").all()
+    assert len(rows(tables, metric="bad")) == 2
+    assert (tables.metrics[tables.metrics.metric != "bad"].status == "ok").all()
+    (problem,) = tables.problems
+    assert "'bad'" in problem
+    assert reason in problem
+
+
+def test_a_score_that_is_nan_does_not_slip_through():
+    good = result()
+    scores = good.cell.attacked.score.copy()
+    scores[3] = np.nan
+    bad = replace(good, cell=replace(good.cell, attacked=replace(good.cell.attacked, score=scores)))
+    tables = table(bad)
+    assert set(rows(tables, status="failed").metric) == {
+        "auroc",
+        "auroc_all",
+        "tpr_at_5fpr",
+        "fpr_at_95tpr",
+        "success_at_5fpr",
+        "success_at_50fpr",
+    }
+    assert all("NaN" in problem for problem in tables.problems)
+    assert tables.curves.empty
+
+
+# -- groups of attacks ------------------------------------------------------------------------------------------------
+
+
+def worst(tables: Tables, metric="worst_case_robust_accuracy") -> dict[str, float]:
+    found = rows(tables, metric=metric)
+    return dict(zip(found.attack, found.value, strict=True))
+
+
+def test_groups_by_default_are_budgets_and_all_attacks():
+    cells = [result(attack="a"), result(attack="b"), result(attack="c", eps=4), result(attack="d", norm="l2", eps=128)]
+    tables = table(*cells)
+    assert list(worst(tables)) == ["worst-of: linf 8/255", "worst-of: all attacks"]
+    right = np.stack([cell.cell.attacked.label == cell.cell.y for cell in cells])
+    assert worst(tables)["worst-of: linf 8/255"] == pytest.approx(right[:2].all(0).mean())
+    assert worst(tables)["worst-of: all attacks"] == pytest.approx(right.all(0).mean())
+    first, last = (rows(tables, attack=name).iloc[0] for name in worst(tables))
+    assert (first.norm, first.eps, last.norm, last.eps) == ("linf", "8/255", "", "")
+    assert worst(table(result(attack="none"), result(attack="a"))) == {}
+
+
+def test_a_named_group_may_hold_a_single_attack():
+    tables = table(result(attack="a"), result(attack="b"), groups={"mine": ["b"]})
+    assert list(worst(tables)) == ["worst-of: mine"]
+    assert worst(tables)["worst-of: mine"] == rows(tables, attack="b", metric="robust_accuracy").value.item()
+
+
+@pytest.mark.parametrize("status", ["failed", "missing"])
+def test_the_worst_case_of_an_incomplete_group_has_no_value(status):
+    tables = table(result(attack="a"), result(attack="b", status=status))
+    found = rows(tables, attack="worst-of: linf 8/255")
+    assert (found.status == status).all()
+    assert found.value.isna().all()
+
+
+def test_a_defense_that_met_fewer_attacks_is_not_compared_by_its_worst_case():
+    tables = table(result("one", "a"), result("one", "b"), result("two", "a"))
+    status = (
+        rows(tables, attack="worst-of: all attacks", metric="worst_case_robust_accuracy").set_index("defense").status
+    )
+    assert dict(status) == {"one": "ok", "two": "missing"}
+
+
+# -- seeds and references ---------------------------------------------------------------------------------------------
+
+
+def test_several_seeds_have_a_mean_with_students_interval_and_a_deviation():
+    tables = table(*[result(seed=seed, attack=attack) for seed in (0, 1, 2) for attack in ("a", "b")])
+    for name in ("robust_accuracy", "worst_case_robust_accuracy"):
+        for attack in set(rows(tables, metric=name).attack):
+            found = rows(tables, metric=name, attack=attack).set_index("seed")
+            each = found.value[["0", "1", "2"]]
+            expected = mean(each)
+            assert found.loc["mean", ["value", "ci_low", "ci_high"]].tolist() == pytest.approx(
+                [expected.value, max(0, expected.low), min(1, expected.high)]
+            )
+            assert found.loc["std", "value"] == pytest.approx(each.std(ddof=1))
+            assert found.loc["std", "ci_low"] < found.loc["std", "value"] < found.loc["std", "ci_high"]
+            assert list(found.n[["mean", "std"]]) == [3, 3]
+    assert set(table(result()).metrics.seed) == {"0"}
+
+
+def test_a_seed_that_failed_is_left_out_of_the_mean_and_stays_visible():
+    tables = table(result(seed=0), result(seed=1, status="failed"), result(seed=2))
+    found = rows(tables, metric="robust_accuracy").set_index("seed")
+    assert found.status.to_dict() == {"0": "ok", "1": "failed", "2": "ok", "mean": "ok", "std": "ok"}
+    assert found.n["mean"] == 2
+    assert found.value["mean"] == pytest.approx((found.value["0"] + found.value["2"]) / 2)
+
+
+def test_the_reference_that_says_most_is_shown():
+    references = pd.DataFrame(
+        [
+            {"metric": "robust_accuracy", "value": 0.1},
+            {"metric": "robust_accuracy", "defense": "other", "value": 0.2},
+            {"metric": "robust_accuracy", "defense": "other", "attack": "pgd", "value": "0.3"},
+            {"metric": "worst_case_robust_accuracy", "attack": "mine", "value": 0.4},
+            {"metric": "clean_accuracy", "attack": "none", "defense": "", "dataset": "elsewhere", "value": 0.5},
+        ]
+    )
+    cells = [result(d, a, s) for d in ("none", "other") for a in ("none", "pgd", "bim") for s in (0, 1)]
+    tables = table(*cells, references=references, groups={"mine": ["pgd", "bim"]})
+
+    def shown(metric: str, defense: str, attack: str) -> set[float]:
+        found = rows(tables, metric=metric, defense=defense, attack=attack)
+        assert found[found.seed == "std"].reference.isna().all()
+        return set(found[found.seed != "std"].reference)
+
+    assert shown("robust_accuracy", "none", "pgd") == {0.1}
+    assert shown("robust_accuracy", "other", "bim") == {0.2}
+    assert shown("robust_accuracy", "other", "pgd") == {0.3}
+    assert shown("worst_case_robust_accuracy", "none", "worst-of: mine") == {0.4}
+    assert rows(tables, metric="clean_accuracy").reference.isna().all()
+    assert rows(tables, metric="auroc").reference.isna().all()
+
+
+def test_a_reference_table_that_is_no_table_of_numbers_is_refused():
+    with pytest.raises(InputError, match="no column 'value'"):
+        table(result(), references=pd.DataFrame([{"metric": "auroc"}]))
+    with pytest.raises(InputError, match="'high'"):
+        table(result(), references=pd.DataFrame([{"metric": "auroc", "value": "high"}]))
+    assert table(result(), references=pd.DataFrame()).metrics.reference.isna().all()
+
+
+# -- samples ----------------------------------------------------------------------------------------------------------
+
+
+def test_samples_hold_every_verdict():
+    attacked = result("detector")
+    tables = table(result(attack="none", scored=False), attacked)
+    samples = tables.samples
+    assert list(samples.columns) == [
+        *IDENTITY,
+        *["sample", "y", "base_label", "label", "score", "flagged", "success", "perturbation"],
+    ]
+    assert len(samples) == 2 * IMAGES
+    plain, detected = samples[samples.attack == "none"], samples[samples.attack == "pgd"]
+    assert plain[["score", "flagged", "success", "perturbation"]].isna().all(axis=None)
+    assert detected.notna().all(axis=None)
+    cell = attacked.cell
+    assert detected["sample"].tolist() == list(attacked.sample_ids)
+    for name in ("label", "base_label", "flagged"):
+        assert detected[name].tolist() == getattr(cell.attacked, name).tolist()
+    assert detected.score.tolist() == cell.attacked.score.astype(float).tolist()
+    assert (
+        detected.success.tolist() == ((cell.clean.base_label == cell.y) & (cell.attacked.base_label != cell.y)).tolist()
+    )
+    assert (detected.label == detected.y).mean() == pytest.approx(rows(tables, metric="robust_accuracy").value.item())
+    assert samples.memory_usage(deep=False).sum() < 64 * len(samples) + 10_000
+
+
+def test_samples_of_a_randomised_defense_are_its_first_judgements():
+    once = result()
+    twice = replace(
+        once.cell.attacked,
+        label=np.stack([once.cell.attacked.label, once.cell.y]),
+        score=np.stack([once.cell.attacked.score, once.cell.attacked.score + 1]),
+        flagged=np.stack([once.cell.attacked.flagged, ~once.cell.attacked.flagged]),
+    )
+    samples = table(replace(once, cell=replace(once.cell, attacked=twice))).samples
+    pd.testing.assert_frame_equal(samples, table(once).samples)
+
+
+def test_data_sets_of_different_size_and_names_stand_in_one_table():
+    small = replace(result(images=5), dataset="small", sample_ids=["a", "b", "c", "d", "image-3"])
+    samples = table(result(), small).samples
+    assert samples[samples.dataset == "small"]["sample"].tolist() == ["a", "b", "c", "d", "image-3"]
+    assert samples[samples.dataset == "blobs"]["sample"].tolist() == [f"image-{i}" for i in range(IMAGES)]
+
+
+# -- curves -----------------------------------------------------------------------------------------------------------
+
+
+def test_roc_curves_have_the_area_that_the_measures_give():
+    tables = table(result(images=900, attack="none"), result(images=900))
+    curves = tables.curves
+    assert set(curves.attack) == {"pgd"}
+    for name, metric in (("roc", "auroc"), ("roc_all", "auroc_all")):
+        points = curves[curves.curve == name]
+        assert 100 < len(points) <= 202
+        area = np.sum(np.diff(points.x) * (points.y.to_numpy()[1:] + points.y.to_numpy()[:-1]) / 2)
+        assert area == pytest.approx(rows(tables, metric=metric).value.item(), abs=1e-3)
+        assert (np.diff(points.threshold) < 0).all()
+
+
+def test_score_histograms_count_every_image_once():
+    cell = result().cell
+    success = (cell.clean.base_label == cell.y) & (cell.attacked.base_label != cell.y)
+    curves = table(result()).curves
+    counts = curves[curves.curve.str.startswith("score_density")].groupby("curve", observed=True).y.sum()
+    assert counts.to_dict() == {
+        "score_density_clean": IMAGES,
+        "score_density_success": success.sum(),
+        "score_density_failed": IMAGES - success.sum(),
+    }
+    assert curves[curves.curve == "score_density_clean"].threshold.isna().all()
+
+
+def test_scores_that_are_all_equal_or_infinite_still_give_curves():
+    cell = result().cell
+    for value in (0.5, np.inf):
+        flat = np.full(IMAGES, value)
+        flat_cell = replace(cell, clean=replace(cell.clean, score=flat), attacked=replace(cell.attacked, score=flat))
+        tables = table(replace(result(), cell=flat_cell))
+        assert rows(tables, metric="auroc").value.item() == 0.5
+        roc = tables.curves[tables.curves.curve == "roc"]
+        assert list(zip(roc.x, roc.y, strict=True)) == [(0, 0), (1, 1)]
+
+
+def test_attacks_that_differ_in_eps_only_make_a_curve():
+    cells = [result(attack=f"pgd-{eps}", eps=eps, sweep="pgd", accuracy=1 - eps / 20) for eps in (16, 2, 8)]
+    tables = table(result(attack="none"), *cells, result(attack="fgsm", eps=4))
+    curve = tables.curves[tables.curves.curve == "accuracy_vs_eps"]
+    assert set(curve.attack) == {"pgd"}
+    assert curve.x.tolist() == pytest.approx([0, 2 / 255, 8 / 255, 16 / 255])
+    expected = [rows(tables, metric="clean_accuracy").value.item()]
+    expected += [rows(tables, attack=f"pgd-{eps}", metric="robust_accuracy").value.item() for eps in (2, 8, 16)]
+    assert curve.y.tolist() == pytest.approx(expected)
+    success = tables.curves[tables.curves.curve == "success_vs_eps"]
+    assert success.y.iloc[0] == 0
+    assert success.y.iloc[-1] == rows(tables, attack="pgd-16", metric="attack_success_rate").value.item()
+
+
+# -- comparisons ------------------------------------------------------------------------------------------------------
+
+
+def test_every_two_defenses_are_compared_on_the_same_images():
+    names = ("none", "detector", "other")
+    cells = {(d, a): result(d, a, scored=d == "detector") for d in names for a in ("none", "pgd", "bim")}
+    found = table(*cells.values()).comparisons
+    pairs = found[(found.attack == "pgd") & (found.metric == "robust_accuracy")]
+    assert list(zip(pairs.defense_a, pairs.defense_b, strict=True)) == [
+        ("none", "detector"),
+        ("none", "other"),
+        ("detector", "other"),
+    ]
+    a, b = cells["none", "pgd"].cell, cells["detector", "pgd"].cell
+    expected = compare_paired(a.attacked.label == a.y, b.attacked.label == b.y)
+    row = pairs.iloc[0]
+    assert (row.difference, row.ci_low, row.ci_high, row.p_value) == (
+        expected.difference,
+        expected.low,
+        expected.high,
+        expected.p_value,
+    )
+    assert (row.only_a, row.only_b, row.n) == (expected.only_first, expected.only_second, IMAGES)
+    assert row.value_a - row.value_b == pytest.approx(row.difference)
+    # Joint accuracy only where one of the two can flag; worst cases and clean images are compared too.
+    joint = found[(found.attack == "pgd") & (found.metric == "joint_robust_accuracy")]
+    assert list(zip(joint.defense_a, joint.defense_b, strict=True)) == [("none", "detector"), ("detector", "other")]
+    assert set(found[found.attack == "none"].metric) == {"clean_accuracy", "joint_clean_accuracy"}
+    assert (found[found.attack == "worst-of: all attacks"].metric == "worst_case_robust_accuracy").sum() == 3
+
+
+def test_images_are_matched_by_name():
+    one = result("one")
+    order = np.random.default_rng(0).permutation(IMAGES)[:40]
+    two = result("two")
+    cell = two.cell
+
+    def pick(found: Answers) -> Answers:
+        return Answers(found.base_label[order], found.label[order], found.score[order], found.flagged[order])
+
+    part = replace(
+        two,
+        cell=replace(
+            cell,
+            y=cell.y[order],
+            clean=pick(cell.clean),
+            attacked=pick(cell.attacked),
+            perturbation=cell.perturbation[order],
+        ),
+        sample_ids=[two.sample_ids[i] for i in order],
+    )
+    row = table(one, part).comparisons.set_index("metric").loc["robust_accuracy"]
+    kept = np.sort(order)
+    expected = compare_paired((one.cell.attacked.label == one.cell.y)[kept], (cell.attacked.label == cell.y)[kept])
+    assert (row.difference, row.n, row.only_a) == (expected.difference, 40, expected.only_first)
+    strangers = replace(part, sample_ids=[f"other-{i}" for i in range(40)])
+    assert table(one, strangers).comparisons.empty
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+def grid() -> list[CellResult]:
+    return [
+        result(
+            defense,
+            attack,
+            seed,
+            scored=defense != "none",
+            status="failed" if (defense, attack) == ("b", "bim") else "ok",
+        )
+        for defense in ("none", "a", "b")
+        for attack in ("none", "pgd", "bim")
+        for seed in (0, 1)
+    ]
+
+
+def written(folder, results) -> dict[str, bytes]:
+    folder.mkdir()
+    write_tables(table(*results), folder)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_equal_results_give_equal_bytes(tmp_path):
+    first, second = written(tmp_path / "one", grid()), written(tmp_path / "two", grid())
+    assert set(first) == {"metrics.parquet", "samples.parquet", "curves.parquet", "comparisons.parquet"}
+    assert first == second
+
+
+def test_no_results_give_empty_tables(tmp_path):
+    assert len(written(tmp_path / "run", [])) == 4
+    assert list(pd.read_parquet(tmp_path / "run" / "metrics.parquet").columns) == COLUMNS
+
+
+@pytest.fixture
+def run_folder(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    write_tables(table(*grid()), folder)
+    (folder / "manifest.json").write_text('{"suite": "toy"}')
+    (folder / "suite.yaml").write_text("suite: toy\nseeds: [0, 1]\n")
+    (folder / "journal.jsonl").write_text(
+        '{"event": "run started"}\n{"event": "task do\n{"event": "run finished"}\n{"ev'
+    )
+    pd.DataFrame(
+        {
+            "kind": ["train"],
+            "key": ["k"],
+            "label": ["l"],
+            "status": ["done"],
+            "cached": [False],
+            "seconds": [1.5],
+            "images": [3],
+            "forward": [4],
+            "backward": [5],
+            "peak_memory_bytes": [6],
+        }
+    ).to_parquet(folder / "costs.parquet")
+    return folder
+
+
+def test_a_run_is_read_back_as_it_was_written(run_folder):
+    run, tables = load_run(str(run_folder)), table(*grid())
+    for name in ("metrics", "samples", "curves", "comparisons"):
+        pd.testing.assert_frame_equal(getattr(run, name), getattr(tables, name))
+    assert run.metrics is run.metrics
+    assert run.manifest == {"suite": "toy"}
+    assert run.suite == {"suite": "toy", "seeds": [0, 1]}
+    assert [event["event"] for event in run.journal] == ["run started", "run finished"]
+    assert run.costs.seconds.tolist() == [1.5]
+
+
+def test_what_is_no_run_is_refused(run_folder, tmp_path):
+    with pytest.raises(InputError, match="does not exist"):
+        load_run(tmp_path / "nowhere")
+    with pytest.raises(InputError, match="is a file"):
+        load_run(run_folder / "suite.yaml")
+    with pytest.raises(InputError, match=r"no manifest\.json"):
+        load_run(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"", b"not parquet at all", None])
+def test_a_damaged_or_missing_table_is_one_clear_message(run_folder, content):
+    path = run_folder / "metrics.parquet"
+    if content is None:
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match="bench run") as refused:
+        _ = load_run(run_folder).metrics
+    assert "metrics.parquet" in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_torn_table_is_damaged(run_folder):
+    path = run_folder / "samples.parquet"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError, match="is damaged"):
+        _ = load_run(run_folder).samples
+
+
+def test_a_table_that_lacks_columns_is_damaged(run_folder):
+    pd.DataFrame({"value": [1.0]}).to_parquet(run_folder / "metrics.parquet")
+    with pytest.raises(InputError, match="lacks the columns dataset, model"):
+        _ = load_run(run_folder).metrics
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "attribute"),
+    [
+        ("manifest.json", "{", None),
+        ("manifest.json", "[1]", None),
+        ("suite.yaml", "a: [", "suite"),
+        ("suite.yaml", "text", "suite"),
+        ("suite.yaml", "!!python/object/apply:os.getcwd []", "suite"),
+    ],
+)
+def test_damaged_texts_are_one_clear_message(run_folder, name, content, attribute):
+    (run_folder / name).write_text(content)
+    with pytest.raises(InputError, match=f"{name}.* is damaged"):
+        getattr(load_run(run_folder), attribute or "path")
+
+
+# -- export -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("what", ["metrics", "samples", "curves", "comparisons", "costs"])
+def test_csv_keeps_every_digit(run_folder, capsys, what):
+    run = load_run(run_folder)
+    export(run, what, "csv", None)
+    read = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    expected = run.table(what)
+    assert len(read) == len(expected)
+    assert list(read[0]) == list(expected.columns)
+    for name in expected.columns:
+        if pd.api.types.is_float_dtype(expected[name]):
+            wanted = expected[name].to_numpy(dtype=float, na_value=np.nan)
+            found = np.array([float(row[name] or "nan") for row in read])
+            assert np.array_equal(found, wanted, equal_nan=True)
+
+
+def test_json_is_a_list_of_rows_without_nan(run_folder, tmp_path):
+    run = load_run(run_folder)
+    export(run, "metrics", "json", tmp_path / "out.json")
+    records = json.loads((tmp_path / "out.json").read_text())
+    assert len(records) == len(run.metrics)
+    assert list(records[0]) == COLUMNS
+    assert [record["value"] for record in records] == [None if np.isnan(v) else v for v in run.metrics.value]
+    export(run, "samples", "json", tmp_path / "samples.json")
+    first = json.loads((tmp_path / "samples.json").read_text())[0]
+    assert first["success"] is None
+    assert first["y"] == 0
+    export(run, "curves", "json", tmp_path / "curves.json")  # its last thresholds are -inf, which JSON does not have
+    assert any(record["threshold"] is None for record in json.loads((tmp_path / "curves.json").read_text()))
+
+
+def test_parquet_goes_to_files_and_pipes(run_folder, tmp_path, capsysbinary):
+    run = load_run(run_folder)
+    export(run, "metrics", "parquet", tmp_path / "out.parquet")
+    pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "out.parquet"), run.metrics)
+    export(run, "metrics", "parquet", None)
+    assert capsysbinary.readouterr().out == (tmp_path / "out.parquet").read_bytes()
+
+
+def test_exports_that_cannot_be_are_refused(run_folder, tmp_path, monkeypatch):
+    run = load_run(run_folder)
+    with pytest.raises(InputError, match="Did you mean 'metrics'"):
+        export(run, "metric", "csv", None)
+    with pytest.raises(InputError, match="Known: csv, json, parquet"):
+        export(run, "metrics", "xls", None)
+    with pytest.raises(InputError, match="cannot be written"):
+        export(run, "metrics", "csv", tmp_path / "no" / "such" / "folder.csv")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    with pytest.raises(InputError, match="no text for a terminal"):
+        export(run, "metrics", "parquet", None)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.permutations(range(6)))
+def test_the_order_of_results_is_the_order_of_rows_and_changes_no_number(order):
+    cells = [result(d, a) for d in ("x", "y") for a in ("none", "pgd", "bim")]
+    one, other = table(*cells).metrics, table(*[cells[i] for i in order]).metrics
+    keys = [*IDENTITY, "metric"]
+    pd.testing.assert_frame_equal(
+        one.sort_values(keys).reset_index(drop=True), other.sort_values(keys).reset_index(drop=True)
+    )
+    first = other[~other.attack.str.startswith("worst-of")].drop_duplicates(["attack", "defense"])
+    assert list(zip(first.defense, first.attack, strict=True)) == [(cells[i].defense, cells[i].attack) for i in order]
