@@ -66,7 +66,44 @@ _HOME = {
     "load_run": "results",
 }
 
-__all__ = ["hookimpl", *_HOME]  # noqa: PLE0604
+
+__all__ = [
+    "ArraySplit",
+    "ArtifactRequest",
+    "Attack",
+    "AttackOptions",
+    "Batch",
+    "BenchError",
+    "Budget",
+    "Cell",
+    "Classifier",
+    "Dataset",
+    "DatasetOptions",
+    "Defense",
+    "Executor",
+    "FitContext",
+    "Hardener",
+    "InputError",
+    "Metric",
+    "MetricValue",
+    "MissingError",
+    "Model",
+    "ModelOptions",
+    "Observation",
+    "Options",
+    "PartAnnotations",
+    "Reporter",
+    "Rng",
+    "Run",
+    "SharedArtifact",
+    "Split",
+    "TaskError",
+    "TrainOptions",
+    "Verdict",
+    "Victim",
+    "hookimpl",
+    "load_run",
+]
 
 
 def __getattr__(name: str) -> Any:

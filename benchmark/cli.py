@@ -51,7 +51,9 @@ def cli() -> None:
 @cli.command()
 @click.argument("suite")
 @with_suite_options
-@click.option("--output", type=click.Path(path_type=Path), metavar="DIR", help="Run directory [runs/<suite>-<profile>].")
+@click.option(
+    "--output", type=click.Path(path_type=Path), metavar="DIR", help="Run directory [runs/<suite>-<profile>]."
+)
 @click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
 @click.option("--executor", default="local", show_default=True, metavar="NAME", help="Who runs the tasks.")
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Worker processes [one per GPU or core].")

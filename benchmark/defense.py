@@ -187,8 +187,8 @@ class Defense(ABC):
     class_names: tuple[str, ...]
     device: torch.device
 
-    def __init__(self, options: Options) -> None:
-        self.options: Any = options
+    def __init__(self, options: Any) -> None:
+        self.options = options
 
     def artifacts(self) -> dict[str, ArtifactRequest]:
         """Return the shared artifacts that this defense needs, by the name it uses for them."""
@@ -261,8 +261,8 @@ class SharedArtifact(ABC):
 
     device: torch.device
 
-    def __init__(self, options: Options) -> None:
-        self.options: Any = options
+    def __init__(self, options: Any) -> None:
+        self.options = options
 
     @abstractmethod
     def build(self, context: FitContext) -> None:

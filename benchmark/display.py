@@ -134,14 +134,16 @@ class TerminalDisplay(Display):
             if bar is not None:
                 self._progress.remove_task(bar)  # type: ignore[arg-type]
             if record.status == "failed":
-                self._console.print(f"FAILED {record.label}: {record.reason}", style="red", markup=False, highlight=False)
+                self._console.print(
+                    f"FAILED {record.label}: {record.reason}", style="red", markup=False, highlight=False
+                )
             self._move()
 
     def _move(self) -> None:
         clock = self._clock
         done = clock.finished_work + sum(clock.sizes[key] * share for key, share in clock.parts.items())
         note = f"{clock.done}/{clock.total} tasks, {clock.left()}"
-        self._progress.update(self._whole, completed=done, note=note)  # type: ignore[arg-type]
+        self._progress.update(self._whole, completed=done, note=note)
 
     def warning(self, text: str) -> None:
         """Print a warning above the bars."""

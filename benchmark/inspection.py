@@ -71,15 +71,19 @@ def describe_plan(facts: dict[str, Any]) -> str:
         sizes = ", ".join(f"{count} {split}" for split, count in data["sizes"].items())
         shape = "x".join(map(str, data["shape"]))
         lines.append(f"  data set {label}: {sizes}; {data['classes']} classes; {shape}")
-    lines.append("tasks (to run / total): " + ", ".join(
-        f"{kind} {count['to_run']}/{count['total']}" for kind, count in facts["tasks"].items()
-    ))
+    lines.append(
+        "tasks (to run / total): "
+        + ", ".join(f"{kind} {count['to_run']}/{count['total']}" for kind, count in facts["tasks"].items())
+    )
     lines += [f"  {task['label']}" for task in facts["to_run"]]
     if facts["to_run"]:
         lines.append(
             f"model passes to come: {facts['forward']:,} images forward, {facts['backward']:,} backward"
-            + (f", and {facts['tasks_without_estimate']} tasks whose passes depend on the data"
-               if facts["tasks_without_estimate"] else "")
+            + (
+                f", and {facts['tasks_without_estimate']} tasks whose passes depend on the data"
+                if facts["tasks_without_estimate"]
+                else ""
+            )
         )
         lines.append(
             f"estimated time on one core or device: {seconds_text(facts['seconds_on_one_core'])}"
@@ -109,7 +113,9 @@ def _network_of(plan: Plan, task: Task) -> tuple[str, str] | None:
     """Return the labels (data set, model) of the network that a task runs."""
     spec = task.spec
     while "model" not in spec:
-        following = next((spec[name] for name in ("classifier", "victim", "observer", "fit", "train") if spec.get(name)), None)
+        following = next(
+            (spec[name] for name in ("classifier", "victim", "observer", "fit", "train") if spec.get(name)), None
+        )
         if following is None:
             return None
         spec = plan.tasks[following].spec
@@ -125,8 +131,10 @@ def _seconds_per_forward(plan: Plan, registry: Registry, dataset: str, model: st
 
     component = plan.suite.models[model]
     facts = plan.datasets[dataset]
-    classifier = registry.get("model", component.use).load()(component.options).build(
-        len(facts.class_names), facts.image_shape, Rng(0)
+    classifier = (
+        registry.get("model", component.use)
+        .load()(component.options)
+        .build(len(facts.class_names), facts.image_shape, Rng(0))
     )
     threads = torch.get_num_threads()
     torch.set_num_threads(plan.suite.threads)
@@ -176,10 +184,9 @@ def describe_plugins(facts: dict[str, Any]) -> str:
         if row["kind"] != last:
             last = row["kind"]
             lines.append(f"{last}s")
-        source = row["distribution"] and f"{row['distribution']} {row['distribution_version']}" or "--plugin"
+        source = f"{row['distribution']} {row['distribution_version']}" if row["distribution"] else "--plugin"
         lines.append(f"  {row['name']:<{width}}  {row['summary'] or '-'}  [{source}: {row['module']}]")
-    for failed in facts["failed"]:
-        lines.append(f"FAILED {failed['name']} ({failed['from']}, {failed['module']}): {failed['reason']}")
+    lines += [f"FAILED {f['name']} ({f['from']}, {f['module']}): {f['reason']}" for f in facts["failed"]]
     return "\n".join(lines)
 
 
@@ -198,7 +205,11 @@ def describe_component(registration: Registration) -> str:
         return "\n".join([*lines, "no options"])
     lines.append("options:")
     for name, info in model.items():
-        default = "required" if info.is_required() else f"default {_plain_default(info.get_default(call_default_factory=True))}"
+        default = (
+            "required"
+            if info.is_required()
+            else f"default {_plain_default(info.get_default(call_default_factory=True))}"
+        )
         lines.append(f"  {name}: {_type_text(fields[name])} ({default})")
         if info.description:
             lines.append(f"      {' '.join(info.description.split())}")

@@ -274,7 +274,9 @@ def save_weights(classifier: nn.Module, path: str | Path) -> None:
     from safetensors.torch import save_file
 
     # Clones, since safetensors refuses tensors that share memory.
-    save_file({name: tensor.detach().cpu().clone().contiguous() for name, tensor in classifier.state_dict().items()}, path)
+    save_file(
+        {name: tensor.detach().cpu().clone().contiguous() for name, tensor in classifier.state_dict().items()}, path
+    )
 
 
 __all__ = [

@@ -9,7 +9,6 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
 from pydantic_core import PydanticCustomError, PydanticSerializationUnexpectedValue, core_schema
 
-
 SPLITS = ("train", "val", "test")
 
 

@@ -309,9 +309,7 @@ class _Planner:
         in_key, beside = self._data(dataset)
         recipe = component.options.train  # type: ignore[attr-defined]
         train, val = facts.sizes["train"], facts.sizes["val"]
-        work = (
-            Passes(recipe.epochs * (train + val), recipe.epochs * train) if recipe is not None else Passes()
-        )
+        work = Passes(recipe.epochs * (train + val), recipe.epochs * train) if recipe is not None else Passes()
         spec = {"model": self._reference(component), "seed": seed, **in_key}
         return self._add("train", f"train {model} on {dataset}{self._seed(seed)}", spec, (), work, beside)
 
@@ -362,7 +360,9 @@ class _Planner:
             **in_key,
         }
         work = instance.passes(
-            facts.sizes["train"], facts.sizes["val"], model_component.options.train  # type: ignore[attr-defined]
+            facts.sizes["train"],
+            facts.sizes["val"],
+            model_component.options.train,  # type: ignore[attr-defined]
         )
         if work is None and instance.family == "hardener":
             images = UNKNOWN_FIT_EPOCHS * facts.sizes["train"]
@@ -460,13 +460,15 @@ class _Planner:
         if entry.knowledge == "black-box":
             assert entry.substitute is not None
             victim = self._train(dataset, entry.substitute, seed)
-        elif entry.knowledge in ("white-box", "adaptive") and _has_pipeline(self._instance(self.suite.defenses[defense])):
+        elif entry.knowledge in ("white-box", "adaptive") and _has_pipeline(
+            self._instance(self.suite.defenses[defense])
+        ):
             victim, held = self._fit(dataset, model, defense, seed), "pipeline"
         elif entry.knowledge in ("white-box", "adaptive") and not bare:
             raise InputError(
-                f"{entry.where}: knowledge {entry.knowledge}: the defense {defense!r} offers no differentiable stand-in "
-                "(surrogate or detector_loss) that an attacker could use. Choose gray-box for it, or exclude it from this "
-                "grid entry."
+                f"{entry.where}: knowledge {entry.knowledge}: the defense {defense!r} offers no differentiable "
+                "stand-in (surrogate or detector_loss) that an attacker could use. Choose gray-box for it, or exclude "
+                "it from this grid entry."
             )
         else:
             # The copy's seed is drawn from the suite's seed, so that it is another one, and always the same one.
@@ -490,16 +492,14 @@ class _Planner:
     def _who(self, key: str) -> str:
         return self.tasks[key].label.partition(" ")[2]
 
-    def _cell(
-        self, dataset: str, model: str, attack: str, defense: str, entry: GridEntry, seed: int
-    ) -> PlannedCell:
+    def _cell(self, dataset: str, model: str, attack: str, defense: str, entry: GridEntry, seed: int) -> PlannedCell:
         instance: Defense = self._instance(self.suite.defenses[defense])
         fit = self._fit(dataset, model, defense, seed)
         classifier = fit if instance.family == "hardener" else self._train(dataset, model, seed)
         clean_predict = self._predict(dataset, classifier, None)
         clean_judge = self._judge(dataset, fit, defense, None, "test", clean_predict, seed)
         val_judge = self._judge(dataset, fit, defense, None, "val", None, seed) if instance.gives_scores else None
-        shared = {
+        shared: dict[str, Any] = {
             "dataset": dataset,
             "model": model,
             "attack": attack,

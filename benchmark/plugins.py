@@ -162,9 +162,7 @@ class Registry:
         self.loaded.append(provenance)
 
     @staticmethod
-    def _collector(
-        kind: str, provenance: Provenance, registrations: list[Registration]
-    ) -> Callable[..., None]:
+    def _collector(kind: str, provenance: Provenance, registrations: list[Registration]) -> Callable[..., None]:
         def register(
             name: str,
             target: str | type,
@@ -216,9 +214,7 @@ def load_plugins(extra_modules: Iterable[str] = ()) -> Registry:
             raise
         except Exception as error:
             registry.broken.append(
-                BrokenPlugin(
-                    entry_point.name, provenance, f"{type(error).__name__}: {error}", traceback.format_exc()
-                )
+                BrokenPlugin(entry_point.name, provenance, f"{type(error).__name__}: {error}", traceback.format_exc())
             )
     if only is not None and (unknown := only - set(seen)):
         raise PluginError(

@@ -233,7 +233,7 @@ def _cells(plan: Plan, store: Store, registry: Registry, outcome: Outcome) -> It
         )
 
     for planned in plan.cells:
-        identity = {
+        identity: dict[str, Any] = {
             "dataset": planned.dataset,
             "model": planned.model,
             "attack": planned.attack,
@@ -258,7 +258,9 @@ def _cells(plan: Plan, store: Store, registry: Registry, outcome: Outcome) -> It
         attacked = perturbation = eps = None
         judge = planned.clean_judge
         if planned.attack != CLEAN:
-            assert planned.attacked_predict and planned.attacked_judge and planned.craft
+            assert planned.attacked_predict is not None
+            assert planned.attacked_judge is not None
+            assert planned.craft is not None
             judge = planned.attacked_judge
             attacked = answers(planned.attacked_predict, judge, planned.val_judge)
             perturbation = arrays_of(planned.craft, "size")["size"]

@@ -241,7 +241,9 @@ class Worker:
             ).to(self.device)
             y = torch.from_numpy(split.labels[start:stop]).to(self.device)
 
-            def part_of(part: slice, start: int = start, stop: int = stop, x: Tensor = x, y: Tensor = y) -> dict[str, Tensor]:
+            def part_of(
+                part: slice, start: int = start, stop: int = stop, x: Tensor = x, y: Tensor = y
+            ) -> dict[str, Tensor]:
                 return work(start, stop, part, x[part], y[part])
 
             answers = memory.run(stop - start, part_of)
@@ -495,5 +497,3 @@ def _write_json(path: Path, value: Any) -> None:
     import json
 
     path.write_text(json.dumps(value, indent=1))
-
-

@@ -105,8 +105,6 @@ def train(
         epoch_rng = rng.spawn("epoch", epoch)
         classifier.train()
         order = epoch_rng.spawn("order").numpy.permutation(len(train_split))
-        if len(order) > recipe.batch_size and len(order) % recipe.batch_size == 1:
-            order = order[:-1]  # batch normalisation has no statistics of one image whose maps are 1x1
         total_loss = 0.0
         done = (epoch - 1) * per_epoch
         with epoch_rng.spawn("dropout").seeded_globals():

@@ -92,7 +92,7 @@ def fewest(suite_path: str, place: Path) -> tuple[float, float]:
                     options = defense.options
                     own = options.recipe(recipe)
                     steps = options.steps_taken
-                    # A training step crafts and learns; validation classifies clean images, crafts, and classifies those.
+                    # A step crafts and learns; validation classifies clean images, crafts, classifies those.
                     share = 1 if options.mix == 0 else 2
                     forward += own.epochs * (train * (steps + share) + val * (steps + 2))
                     backward += own.epochs * (train * (steps + share) + val * steps)

@@ -1,6 +1,6 @@
 """How long a user waits before the command line says anything, beside a bare interpreter.
 
-    python perf/start.py [runs]
+python perf/start.py [runs]
 """
 
 from __future__ import annotations

@@ -75,7 +75,9 @@ def toy_suite(tmp_path):
 def run_toy(tmp_path, toy_suite):
     """Return a function that runs a suite of toy components in this process."""
 
-    def run(path: Path | None = None, *, out: str = "run", fresh: bool = False, part=None, **replacements: str) -> Finished:
+    def run(
+        path: Path | None = None, *, out: str = "run", fresh: bool = False, part=None, **replacements: str
+    ) -> Finished:
         from benchmark.display import LineDisplay
         from benchmark.plugins import load_plugins
         from benchmark.run import RunRequest, run_suite

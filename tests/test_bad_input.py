@@ -231,9 +231,7 @@ def test_a_shard_that_is_none(refused, shard):
 @pytest.mark.slow
 def test_a_full_disk_keeps_finished_work_and_the_run_can_go_on(tmp_path):
     """The limit on file sizes makes writing fail as a full disk does."""
-    (tmp_path / "suite.yaml").write_text(
-        SUITE.replace("{use: small_cnn}", "{use: small_cnn, train: {epochs: 2}}")
-    )
+    (tmp_path / "suite.yaml").write_text(SUITE.replace("{use: small_cnn}", "{use: small_cnn, train: {epochs: 2}}"))
     arguments = [sys.executable, "-m", "benchmark.cli", "run", "suite.yaml", "--device", "cpu", "--no-report"]
     environment = {**os.environ, "BENCH_CACHE": str(tmp_path / "cache")}
     full = subprocess.run(

@@ -27,7 +27,9 @@ def test_a_run_gives_one_row_per_cell_and_metric(run_toy):
     clean, attacked = metrics[metrics.attack == "none"], metrics[metrics.attack == "step"]
     assert clean.set_index("metric").value["clean_accuracy"] > 0.9
     assert attacked.set_index("metric").value["robust_accuracy"] < 0.9
-    assert not metrics.duplicated(["dataset", "model", "attack", "norm", "eps", "defense", "knowledge", "seed", "metric"]).any()
+    assert not metrics.duplicated(
+        ["dataset", "model", "attack", "norm", "eps", "defense", "knowledge", "seed", "metric"]
+    ).any()
     assert set(attacked.eps) == {"0.3"}
     assert (metrics.status == "ok").all()
 
@@ -64,7 +66,7 @@ def test_fresh_makes_everything_anew_with_equal_numbers(run_toy):
 def test_adding_a_defense_costs_its_own_fit_and_judgements_only(run_toy):
     run_toy()
     more = run_toy(out="more", defenses="{none: {use: plain}, bright: {use: brightness}}")
-    # Clean, attacked and (for the threshold) validation images are judged; nothing is trained, crafted or predicted again.
+    # Clean, attacked and (for the threshold) validation images are judged; all else is there.
     assert sorted(ran(more)) == ["fit", "judge", "judge", "judge"]
 
 
@@ -83,9 +85,8 @@ def test_another_seed_option_or_batch_size_is_other_work(run_toy):
 
 def test_shared_artifacts_and_observations_are_made_once(run_toy, tmp_path):
     log = tmp_path / "log"
-    run_toy(
-        defenses=f"{{one: {{use: nearest, log: {log}}}, two: {{use: nearest, log: {log}}}, bright: {{use: brightness}}}}"
-    )
+    near = f"{{use: nearest, log: {log}}}"
+    run_toy(defenses=f"{{one: {near}, two: {near}, bright: {{use: brightness}}}}")
     assert log.read_text().splitlines() == ["build"]
 
 
@@ -177,9 +178,9 @@ def test_a_randomised_defense_is_judged_several_times(run_toy):
     finished = run_toy(defenses="{noisy: {use: noisy}}", protocol="{repeats: 4}")
     metrics = finished.run.metrics.set_index(["attack", "metric"]).value
     assert metrics["step", "robust_accuracy_worst_repeat"] <= metrics["step", "robust_accuracy"]
-    assert run_toy(out="again", fresh=True, defenses="{noisy: {use: noisy}}", protocol="{repeats: 4}").run.metrics.equals(
-        finished.run.metrics
-    )
+    assert run_toy(
+        out="again", fresh=True, defenses="{noisy: {use: noisy}}", protocol="{repeats: 4}"
+    ).run.metrics.equals(finished.run.metrics)
 
 
 KNOWLEDGE = """

@@ -68,7 +68,7 @@ def test_damage_is_noticed_by_a_new_process(store, name):
 
 def test_a_missing_file_is_noticed(store):
     (publish(store) / "file.txt").unlink()
-    with pytest.raises(DamagedArtifactError, match="file.txt is missing"):
+    with pytest.raises(DamagedArtifactError, match=r"file\.txt is missing"):
         Store(store.root).open(KEY)
 
 

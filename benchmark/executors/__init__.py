@@ -71,7 +71,7 @@ class Executor(ABC):
     def __init__(self, options: ExecutorOptions) -> None:
         self.options: Any = options
 
-    def prepare(self, modules: Sequence[str], threads: int) -> None:  # noqa: B027 - an executor may have nothing to prepare
+    def prepare(self, modules: Sequence[str], threads: int) -> None:  # noqa: B027
         """Hear early which modules the tasks will import, while the plan is still being made."""
 
     @abstractmethod

@@ -111,7 +111,11 @@ class _Worker:
         self._launch()
         if task is None:
             return []
-        how = f"by signal {-code} ({signal.Signals(-code).name})" if code is not None and code < 0 else f"with code {code}"
+        how = (
+            f"by signal {-code} ({signal.Signals(-code).name})"
+            if code is not None and code < 0
+            else f"with code {code}"
+        )
         hint = " The system may have run out of memory: try fewer --workers." if code == -signal.SIGKILL else ""
         return [Event("failed", task.key, {"reason": f"the worker process ended {how}.{hint}", "traceback": ""})]
 
