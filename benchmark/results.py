@@ -337,6 +337,7 @@ class _Cells:
         self.results: list[CellResult] = []
         self.sample_names: dict[str, int] = {}
         self._arrays: dict[tuple[Any, ...], np.ndarray] = {}
+        # By identity, which the kept sequence keeps from being used again.
         self._codes: dict[int, tuple[Sequence[str], np.ndarray]] = {}
 
     def add(self, result: CellResult) -> Cell | None:
@@ -356,7 +357,7 @@ class _Cells:
     def sample_codes(self, names: Sequence[str]) -> np.ndarray:
         """Return the number of each sample name, (N,) int32."""
         kept = self._codes.get(id(names))
-        if kept is None or kept[0] is not names:
+        if kept is None:
             codes = np.array(
                 [self.sample_names.setdefault(name, len(self.sample_names)) for name in names], dtype=np.int32
             )

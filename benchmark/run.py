@@ -29,7 +29,7 @@ from benchmark.plugins import Registry
 from benchmark.reporter import Reporter
 from benchmark.rundir import SUITE, RunDir
 from benchmark.statistics import threshold_at_fpr
-from benchmark.store import ArrayReader, Store, storage_error
+from benchmark.store import ArrayReader, Store, digest, storage_error
 from benchmark.suite import Suite
 
 LIBRARIES = ("torch", "torchvision", "adversarial-robustness-toolbox", "scikit-learn", "numpy", "pandas", "timm")
@@ -122,6 +122,8 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
                 return 2
             tables = _tabulate(plan, store, registry, outcome)
             results.write_tables(tables, run.path)
+            for problem in tables.problems:
+                display.warning(problem)
             _write_costs(outcome, run.path)
         except OSError as error:
             full = storage_error(error, run.path)
@@ -129,14 +131,16 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
                 raise
             raise InputError(str(full)) from None
         failures = _failures(plan, outcome)
-        code = 130 if outcome.interrupted else 1 if failures else 0
+        problems = [{"task": "measures", "text": text} for text in tables.problems]
+        code = 130 if outcome.interrupted else 1 if failures or problems else 0
         manifest |= {
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "exit_code": code,
             "failures": failures,
             "warnings": [
                 {"task": record.label, "text": text} for record in outcome.records.values() for text in record.warnings
-            ],
+            ]
+            + problems,
         }
         run.write_manifest(manifest)
         run.note("run finished", exit_code=code)
@@ -256,6 +260,7 @@ def _cells(plan: Plan, store: Store, registry: Registry, outcome: Outcome) -> It
             continue
         details: dict[str, np.ndarray] = {}
         attacked = perturbation = eps = None
+        sweep = ""
         judge = planned.clean_judge
         if planned.attack != CLEAN:
             assert planned.attacked_predict is not None
@@ -266,6 +271,9 @@ def _cells(plan: Plan, store: Store, registry: Registry, outcome: Outcome) -> It
             perturbation = arrays_of(planned.craft, "size")["size"]
             budget = plan.suite.attacks[planned.attack].options.eps  # type: ignore[attr-defined]
             eps = None if budget is None else float(budget)
+            component = plan.suite.attacks[planned.attack]
+            others = {name: value for name, value in component.plain().items() if name != "eps"}
+            sweep = digest(component.use, others)
         for name, array in arrays_of(judge).items():
             if name.startswith("detail."):
                 details[name.removeprefix("detail.")] = array
@@ -284,6 +292,7 @@ def _cells(plan: Plan, store: Store, registry: Registry, outcome: Outcome) -> It
             ),
             sample_ids=ids_of(planned.dataset),
             details=details,
+            sweep=sweep,
         )
 
 

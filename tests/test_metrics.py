@@ -105,6 +105,9 @@ def test_success_at_a_false_positive_rate_is_success_against_classifier_and_dete
     # Half of the clean scores lie above 0.5. Initially right: 0 to 6 and 8. Wrong and not above 0.5: images 2 and 8.
     half = measure("success_at_50fpr")
     assert (half.value, half.n) == (pytest.approx(2 / 8), 8)
+    # A score at the threshold is not above it, so it is not flagged.
+    level = replace(CELL, attacked=replace(ATTACKED, score=np.where(np.arange(10) == 2, 0.5, ATTACKED.score)))
+    assert measure("success_at_50fpr", level).value == pytest.approx(2 / 8)
     # At 5 % none of ten may be flagged: the threshold is 1.0. 3, 4 and 5 are flagged, 2 and 8 get through.
     assert measure("success_at_5fpr").value == pytest.approx(2 / 8)
     # A detector that sees nothing leaves the attack success rate, up to the images flagged by chance.

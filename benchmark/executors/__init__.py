@@ -47,8 +47,8 @@ class Event:
 
     Attributes:
         kind: `progress` (data: done, total, unit), `warning` (text), `done` (meta: what the task cost), `failed`
-            (reason, traceback), `damaged` (key of an input that must be made again, reason), `storage` (message: nothing
-            can be written), `input` (message: the user's data or weights are unusable).
+            (reason, traceback), `damaged` (key of an input that must be made again, reason), `storage` (message:
+            nothing can be written), `input` (message: the user's data or weights are unusable).
         key: the task.
     """
 

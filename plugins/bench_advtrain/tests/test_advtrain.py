@@ -9,14 +9,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import bench_advtrain
 import numpy as np
 import pytest
 import torch
 import yaml
-from bench_advtrain.adversarial_training import AdversarialObjective, AdversarialTraining
-from bench_advtrain.none import NoDefense
-from bench_advtrain.options import AdversarialTrainingOptions
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -25,6 +21,10 @@ from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+import bench_advtrain
+from bench_advtrain.adversarial_training import AdversarialObjective, AdversarialTraining
+from bench_advtrain.none import NoDefense
+from bench_advtrain.options import AdversarialTrainingOptions
 from benchmark import training
 from benchmark.dataset import ArraySplit
 from benchmark.defense import Batch, FitContext

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import bench_datasets
 import pytest
 
+import bench_datasets
 from benchmark.dataset import Dataset
 from benchmark.plugins import Provenance, Registry
 

@@ -13,18 +13,18 @@ import zlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import bench_datasets.image_folder
 import numpy as np
 import pytest
 import torch
-from bench_datasets.image_folder import decode
-from bench_datasets.options import ImageFolderOptions
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 from torchvision import transforms
 
+import bench_datasets.image_folder
+from bench_datasets.image_folder import decode
+from bench_datasets.options import ImageFolderOptions
 from benchmark.errors import InputError, MissingError
 
 Files = dict[str, bytes]

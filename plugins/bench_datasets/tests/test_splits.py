@@ -7,11 +7,11 @@ import random
 import numpy as np
 import pytest
 import torch
-from bench_datasets.splitting import draw_splits
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from bench_datasets.splitting import draw_splits
 from benchmark.dataset import SPLITS
 from benchmark.errors import InputError
 

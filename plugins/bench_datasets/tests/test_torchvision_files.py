@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torchvision
 import torchvision.datasets.utils
-from bench_datasets.torchvision_files import read_batch, read_idx
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from bench_datasets.torchvision_files import read_batch, read_idx
 from benchmark.errors import InputError, MissingError
 
 CIFAR10_NAMES = ["airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"]

@@ -1,0 +1,299 @@
+"""Attacks of the Adversarial Robustness Toolbox (Nicolae et al., "Adversarial Robustness Toolbox v1.0.0", 2018).
+
+Sources: Square, Andriushchenko, Croce, Flammarion, Hein, "Square Attack", ECCV 2020, Algorithms 1 to 3; APGD and
+AutoAttack, Croce, Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
+attacks", ICML 2020, Algorithm 1 and section 5.
+
+ART's code is used as it is; where it deviates from the papers the README of this folder says so.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import math
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench_art import options
+from benchmark.attack import TOLERANCE, Attack, Victim, perturbation_size
+from benchmark.errors import InputError, MissingError, TaskError, unknown_name
+from benchmark.gradient import project
+from benchmark.options import AttackOptions
+from benchmark.randomness import Rng
+
+ORDERS = {"linf": np.inf, "l2": 2, "l1": 1}
+"""Norms as ART writes them."""
+
+ART_P_INIT = 0.8
+"""Share of the image that the first square of ART's AutoAttack covers."""
+
+HOST_ARGUMENTS = ("batch_size", "verbose", "summary_writer")
+"""Arguments that are not the user's: batches and output are the host's business."""
+
+
+class ArtAttack(Attack):
+    """An attack of ART. The author writes `build`; images that are wrong already are returned as they are."""
+
+    Options: ClassVar[type[AttackOptions]] = AttackOptions
+
+    @abstractmethod
+    def build(self, victim: Victim, count: int) -> Any:
+        """Return the library's attack on `victim` for a batch of `count` images.
+
+        Raises:
+            InputError: it cannot attack such images.
+        """
+
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        """Return adversarial examples (N, C, H, W) in [0, 1].
+
+        Raises:
+            InputError: the attack cannot take such images.
+            TaskError: the library answered with another shape than it was given.
+        """
+        from bench_art.estimator import library_call
+
+        x = x.detach()
+        with torch.no_grad():
+            right = (victim.classifier(x).argmax(1) == y).nonzero().flatten()
+        x_adv = x.clone()
+        if not len(right):
+            return x_adv
+        images, labels = x[right], nn.functional.one_hot(y[right], victim.num_classes)
+        with library_call(rng):
+            attack = self.build(victim, len(right))
+            # A copy, since ART works in place in some attacks.
+            answer = attack.generate(images.cpu().numpy().copy(), labels.float().cpu().numpy())
+        if np.shape(answer) != tuple(images.shape):
+            raise TaskError(f"ART's attack returned shape {np.shape(answer)} for images of shape {tuple(images.shape)}")
+        found = torch.from_numpy(np.asarray(answer, dtype=np.float32)).to(x.device).clamp(0, 1)
+        x_adv[right] = self.within_budget(found, images)
+        return x_adv
+
+    def within_budget(self, found: Tensor, x: Tensor) -> Tensor:
+        """Return `found` moved into the ball: the library overshoots by rounding, AutoAttack by up to 0.01 %."""
+        return project(found, x, self.options.norm, float(self.options.eps)).clamp(0, 1)
+
+
+class Square(ArtAttack):
+    """Random search that paints squares; asks for scores only."""
+
+    Options = options.SquareOptions
+    needs = "scores"
+
+    def build(self, victim: Victim, count: int) -> Any:
+        """Return ART's SquareAttack."""
+        from art.attacks.evasion import SquareAttack
+
+        from bench_art.estimator import Estimator
+
+        _check_square("square", victim.image_shape, self.options.norm, self.options.p_init)
+        return SquareAttack(
+            Estimator(victim),
+            norm=ORDERS[self.options.norm],
+            eps=float(self.options.eps),
+            max_iter=self.options.steps,
+            p_init=self.options.p_init,
+            nb_restarts=self.options.restarts,
+            batch_size=count,
+            verbose=False,
+        )
+
+
+class Apgd(ArtAttack):
+    """Projected gradient descent with momentum that halves its steps by itself, from random points of the ball."""
+
+    Options = options.ApgdOptions
+
+    def build(self, victim: Victim, count: int) -> Any:
+        """Return ART's AutoProjectedGradientDescent on the chosen loss."""
+        from art.attacks.evasion import AutoProjectedGradientDescent
+
+        from bench_art.estimator import DifferenceOfLogitsRatio, Estimator
+
+        if self.options.loss == "dlr" and victim.num_classes < 3:
+            raise InputError(
+                f"apgd: loss dlr compares three classes, the data set has {victim.num_classes}. Choose loss: ce."
+            )
+        # The loss is the estimator's own: ART's choice by name averages over the batch, and its step in l2 then
+        # shrinks with the number of images (the gradient is divided by its norm plus 1e-7).
+        loss = DifferenceOfLogitsRatio() if self.options.loss == "dlr" else None
+        return AutoProjectedGradientDescent(
+            Estimator(victim, loss),
+            norm=ORDERS[self.options.norm],
+            eps=float(self.options.eps),
+            eps_step=self.options.step_size,
+            max_iter=self.options.steps,
+            nb_random_init=self.options.restarts,
+            batch_size=count,
+            loss_type=None,
+            verbose=False,
+        )
+
+
+class AutoAttackArt(ArtAttack):
+    """ART's AutoAttack: APGD on cross-entropy, APGD on DLR (untargeted), DeepFool, Square, each on what is left."""
+
+    Options = options.AutoAttackOptions
+
+    def check(self) -> None:
+        """Look whether the package that ART's AutoAttack imports is there.
+
+        Raises:
+            MissingError: it is not installed.
+        """
+        if importlib.util.find_spec("multiprocess") is None:
+            raise MissingError(
+                "autoattack-art: ART's AutoAttack imports the package multiprocess, which is not installed. "
+                "Run `pip install multiprocess`, or use apgd and square."
+            )
+
+    def build(self, victim: Victim, count: int) -> Any:
+        """Return ART's AutoAttack with the attacks that it chooses itself."""
+        from art.attacks.evasion import AutoAttack
+
+        from bench_art.estimator import Estimator
+
+        if victim.num_classes < 3:
+            raise InputError(
+                f"autoattack-art: its DLR loss compares three classes, the data set has {victim.num_classes}. "
+                "Use apgd with loss: ce."
+            )
+        _check_square("autoattack-art", victim.image_shape, self.options.norm, ART_P_INIT)
+        ensemble = AutoAttack(
+            Estimator(victim),
+            norm=ORDERS[self.options.norm],
+            eps=float(self.options.eps),
+            eps_step=self.options.step_size,
+            batch_size=count,
+        )
+        for member in ensemble.attacks:
+            member.verbose = False
+        return ensemble
+
+
+class AnyArtAttack(ArtAttack):
+    """An evasion attack of ART by its class name."""
+
+    Options = options.AnyArtOptions
+
+    def check(self) -> None:
+        """Build the attack once on a toy network, so that wrong names and values show before any work.
+
+        Raises:
+            InputError: unknown class or argument, or a value that ART refuses.
+        """
+        from bench_art.estimator import library_call
+
+        toy = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
+        victim = Victim(_Opaque(toy).eval().requires_grad_(False), 10, (3, 32, 32), torch.device("cpu"))
+        with library_call(Rng(0)):
+            self.build(victim, 1)
+
+    def build(self, victim: Victim, count: int) -> Any:
+        """Return the attack of the class `attack`, with norm and eps handed over where it takes them.
+
+        Raises:
+            InputError: as `check`.
+        """
+        from bench_art.estimator import Estimator
+
+        name, given = self.options.attack, dict(self.options.arguments)
+        classes = _classes()
+        if name not in classes:
+            raise InputError(f"attack: {unknown_name('attack of ART', name, classes)}")
+        estimator_name, *names = list(inspect.signature(classes[name].__init__).parameters)[1:]
+        allowed = [n for n in names if n not in (*HOST_ARGUMENTS, "targeted")]
+        for argument in given:
+            if argument in ("targeted", *HOST_ARGUMENTS, estimator_name):
+                raise InputError(
+                    f"arguments: {argument!r} is set by the benchmark (attacks are untargeted); leave it out"
+                )
+            if argument not in allowed:
+                raise InputError(f"arguments: {unknown_name(f'argument of {name}', argument, allowed)}")
+        arguments: dict[str, Any] = {"batch_size": count, "verbose": False, "targeted": False}
+        if self.options.norm in ORDERS:
+            arguments["norm"] = ORDERS[self.options.norm]
+        if self.options.eps is not None:
+            arguments["eps"] = float(self.options.eps)
+        elif "eps" in allowed and "eps" not in given:
+            raise InputError(f"eps: {name} spends a budget; give one, for example eps: 8/255")
+        arguments = {key: value for key, value in arguments.items() if key in names} | given
+        try:
+            return classes[name](Estimator(victim), **arguments)
+        except (TypeError, ValueError) as error:
+            raise InputError(f"arguments: ART's {name} refuses them: {error}") from error
+
+    def within_budget(self, found: Tensor, x: Tensor) -> Tensor:
+        """Return `found` where it lies within eps, else the image itself: the attack may not know the budget."""
+        if self.options.eps is None:
+            return found
+        inside = perturbation_size(found - x, self.options.norm) <= float(self.options.eps) * (1 + TOLERANCE)
+        return torch.where(inside.view(-1, 1, 1, 1), found, x)
+
+
+class _Opaque(nn.Module):
+    """Hides a Sequential, whose layers ART would call one by one."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.network(x)
+        return logits
+
+
+def _classes() -> dict[str, Any]:
+    """Return ART's evasion attacks that take a PyTorch image classifier, by class name."""
+    import art.attacks.evasion as library
+    from art.attacks.attack import EvasionAttack
+
+    from bench_art.estimator import Estimator
+
+    example = object.__new__(Estimator)  # ART looks at its type only
+    found: dict[str, Any] = {name: value for name, value in vars(library).items() if isinstance(value, type)}
+    return {
+        name: kind
+        for name, kind in found.items()
+        if issubclass(kind, EvasionAttack)
+        and "TensorFlow" not in name
+        and kind.is_estimator_valid(example, kind._estimator_requirements)
+    }
+
+
+def _check_square(name: str, image_shape: tuple[int, int, int], norm: str, p_init: float) -> None:
+    """Refuse images on which ART's SquareAttack breaks: its square must be smaller than both sides.
+
+    Raises:
+        InputError: what fits.
+    """
+    _, height, width = image_shape
+    if norm == "l2" and (height > width or height < 5):
+        raise InputError(
+            f"{name}: with norm l2 ART's Square needs images at least as wide as high and 5 pixels high, these are "
+            f"{height} x {width} (height x width). Choose norm: linf, or resize the images."
+        )
+    side = _first_side(height, width, norm, p_init)
+    if side >= min(height, width):
+        shares = [hundredths / 100 for hundredths in range(99, 0, -1)]
+        fits = [share for share in shares if _first_side(height, width, norm, share) < min(height, width)]
+        lower = f"Lower p_init to {fits[0]}." if fits and name == "square" else "Resize the images, or leave it out."
+        raise InputError(
+            f"{name}: ART's Square starts with a square of {side} x {side} pixels, which must be smaller than the "
+            f"images, and these are {height} x {width} (height x width). {lower}"
+        )
+
+
+def _first_side(height: int, width: int, norm: str, p_init: float) -> int:
+    """Return the side of the first square in pixels, as ART computes it."""
+    side = round(math.sqrt(p_init * height * width))
+    if norm == "linf":
+        return max(side, 1)
+    side = max(side, 3)
+    return side + 1 - side % 2
