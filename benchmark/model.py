@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from benchmark.errors import InputError, MissingError, unknown_name
 from benchmark.options import ModelOptions, Normalization
 from benchmark.randomness import Rng
+from benchmark.store import file_digest
 
 PENULTIMATE = "penultimate"
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -180,6 +181,14 @@ class Model(ABC):
         """
         if self.options.weights is not None and looks_like_file(self.options.weights):
             check_weights_file(self.options.weights)
+
+    def fingerprint(self) -> str:
+        """Return a digest of what the options only point to (the content of a weights file), or an empty text.
+
+        It is part of every content key that the model is in.
+        """
+        weights = self.options.weights
+        return file_digest(Path(weights)) if weights is not None and looks_like_file(weights) else ""
 
     def build(self, num_classes: int, image_shape: tuple[int, int, int], rng: Rng) -> Classifier:
         """Return a classifier with initial weights: drawn from `rng`, or read from `options.weights`."""

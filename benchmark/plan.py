@@ -6,6 +6,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import torch
+
 from benchmark.dataset import Dataset
 from benchmark.defense import ArtifactRequest, Defense
 from benchmark.errors import InputError, MissingError
@@ -155,6 +157,7 @@ class _Planner:
         self.tasks: dict[str, Task] = {}
         self.datasets: dict[str, DatasetFacts] = {}
         self.instances: dict[tuple[str, str], Any] = {}
+        self.fingerprints: dict[tuple[str, str], str] = {}
         self.modules: set[str] = set()
 
     def plan(self) -> Plan:
@@ -163,6 +166,7 @@ class _Planner:
         for component in used:
             if component.kind == "dataset":
                 self._learn(component)
+        self._check_shapes()
         cells: list[PlannedCell] = []
         seen: set[tuple[Any, ...]] = set()
         for dataset, model, attack, defense, entry, seed in self._selected():
@@ -272,17 +276,39 @@ class _Planner:
             " ".join(filter(None, (dataset.caption, dataset.options.note))),
         )
 
+    def _check_shapes(self) -> None:
+        """Refuse a network that cannot take the images of a data set it is combined with, before any work."""
+        pairs = {(dataset, model) for dataset, model, *_ in self._selected()}
+        pairs |= {(dataset, entry.substitute) for dataset, *_, entry, _ in self._selected() if entry.substitute}
+        for dataset, model in sorted(pairs):
+            component, facts = self.suite.models[model], self.datasets[dataset]
+            if component.options.weights is not None:  # type: ignore[attr-defined]
+                continue
+            try:
+                with torch.device("meta"):
+                    self._instance(component).network(len(facts.class_names), facts.image_shape)
+            except InputError as error:
+                raise InputError(f"{component.where}: models.{model} on datasets.{dataset}: {error}") from None
+            except Exception:
+                continue
+
     def _version(self, kind: str, use: str) -> str:
         return self.registry.get(kind, use).version
 
     def _reference(self, component: Component) -> dict[str, Any]:
         """Return what a worker needs to make the component anew, and what a key must hold of it."""
-        return {
+        reference = {
             "kind": component.kind,
             "use": component.use,
             "version": self._version(component.kind, component.use),
             "options": component.plain(),
         }
+        if component.kind == "model":
+            place = (component.kind, component.label)
+            if place not in self.fingerprints:
+                self.fingerprints[place] = self._instance(component).fingerprint()
+            reference["content"] = self.fingerprints[place]
+        return reference
 
     def _add(
         self,

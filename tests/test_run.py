@@ -336,3 +336,39 @@ def test_metrics_are_typed_and_finite_where_done(run_toy):
     assert np.isfinite(values).all()
     assert ((values[:, 1] <= values[:, 0] + 1e-12) & (values[:, 0] <= values[:, 2] + 1e-12)).all()
     assert pd.api.types.is_float_dtype(metrics.value)
+
+
+def test_an_edited_weights_file_is_other_work(run_toy, tmp_path):
+    from benchmark.model import save_weights
+    from benchmark.plugins import load_plugins
+    from benchmark.randomness import Rng
+
+    registry = load_plugins(["toy"])
+    weights = tmp_path / "start.safetensors"
+    models = f"{{linear: {{use: linear, weights: {weights}}}}}"
+    model = registry.create("model", "linear", {})
+    save_weights(model.build(2, (1, 4, 4), Rng(1)), weights)
+    run_toy(models=models)
+    assert ran(run_toy(out="same", models=models)) == []
+    save_weights(model.build(2, (1, 4, 4), Rng(2)), weights)
+    assert "train" in ran(run_toy(out="edited", models=models))
+
+
+def test_a_network_that_cannot_take_the_images_is_refused_before_any_work(run_toy, tmp_path):
+    from benchmark.errors import InputError
+
+    with pytest.raises(InputError, match=r"toy.yaml:8: models.linear on datasets.blobs: .*16x16"):
+        run_toy(models="{linear: {use: picky}}")
+    assert not (tmp_path / "run").exists()
+
+
+def test_budgets_of_one_attack_make_a_curve(run_toy):
+    curves = run_toy(attacks="{small: {use: step, eps: 0.1}, large: {use: step, eps: 0.3}}").run.curves
+    curve = curves[curves.curve == "accuracy_vs_eps"]
+    assert sorted(curve.x.unique())[-2:] == [0.1, 0.3]
+    assert curve.sort_values("x").y.is_monotonic_decreasing
+
+
+def test_an_attack_on_a_substitute_is_named_by_it(run_toy, toy_suite):
+    manifest = run_toy(toy_suite(KNOWLEDGE)).run.suite
+    assert manifest["grid"][1]["substitute"] == "other"

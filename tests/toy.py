@@ -21,6 +21,7 @@ from benchmark import (
     DatasetOptions,
     Defense,
     FitContext,
+    InputError,
     Model,
     ModelOptions,
     Observation,
@@ -73,6 +74,13 @@ class Linear(Model):
     def network(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
         channels, height, width = image_shape
         return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, num_classes))
+
+
+class Picky(Linear):
+    """Takes large images only."""
+
+    def network(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+        raise InputError(f"needs images of at least 16x16, these are {image_shape[1]}x{image_shape[2]}")
 
 
 class ToyAttackOptions(AttackOptions):
@@ -260,6 +268,7 @@ def register_datasets(register):
 @hookimpl
 def register_models(register):
     register("linear", Linear, summary="Logistic regression")
+    register("picky", Picky)
 
 
 @hookimpl

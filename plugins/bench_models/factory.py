@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -13,6 +14,7 @@ from bench_models import options
 from bench_models.probe import first_line, probe
 from benchmark.errors import InputError, MissingError, TaskError, near_match
 from benchmark.model import Model
+from benchmark.store import digest, file_digest
 
 
 class PythonFactory(Model):
@@ -29,6 +31,11 @@ class PythonFactory(Model):
         """
         super().check()
         self._arguments(self._function(), 2, (1, 1, 1))
+
+    def fingerprint(self) -> str:
+        """Return a digest of the weights file and of the file that the function stands in."""
+        source = inspect.getsourcefile(inspect.unwrap(self._function()))
+        return digest(super().fingerprint(), file_digest(Path(source)) if source and Path(source).is_file() else "")
 
     def network(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
         """Call the function and try the network it returns.

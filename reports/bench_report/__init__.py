@@ -1,0 +1,17 @@
+"""The HTML report."""
+
+from __future__ import annotations
+
+from benchmark import hookimpl
+from benchmark.hookspecs import Register
+
+
+@hookimpl
+def register_reporters(register: Register) -> None:
+    """Register `html`."""
+    register(
+        "html",
+        "bench_report.render:HtmlReporter",
+        version="1",
+        summary="One HTML page per report: tables with intervals, failures, costs, provenance; works offline.",
+    )

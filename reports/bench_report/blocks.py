@@ -1,0 +1,310 @@
+"""The tables of one data set, model and knowledge."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal
+
+from bench_report.measures import DETECTOR, FAMILIES, MEASURES, Family, measure
+from bench_report.table import Axes, Place, Table, group_label
+from bench_report.view import (
+    BlockView,
+    CellView,
+    Column,
+    ColumnGroup,
+    ComparisonRow,
+    ComparisonView,
+    DifferenceView,
+    Estimate,
+    ListRow,
+    ListView,
+    MatrixRow,
+    MatrixView,
+    Word,
+)
+from bench_report.words import KNOWLEDGE, budget_text
+from benchmark.results import CLEAN, WORST_OF
+
+HEADLINE = FAMILIES[0]
+
+
+class BlockBuilder:
+    """Builds the tables of one data set, model and knowledge."""
+
+    def __init__(
+        self,
+        table: Table,
+        axes: Axes,
+        differences: Mapping[tuple[str, ...], DifferenceView],
+        dataset: str,
+        model: str,
+        knowledge: str,
+    ) -> None:
+        self.table = table
+        self.axes = axes
+        self.differences = differences
+        self.dataset = dataset
+        self.model = model
+        self.knowledge = knowledge
+        mine = [
+            place
+            for place in table.by_place
+            if (place.dataset, place.model) == (dataset, model)
+            and (place.attack == CLEAN or place.knowledge == knowledge)
+        ]
+        defenses, attacks = {place.defense for place in mine}, {place.attack for place in mine}
+        self.defenses = [name for name in axes.defenses if name in defenses]
+        self.attacks = [name for name in axes.attacks if name in attacks]
+        self.groups = [name for name in axes.groups if name in attacks]
+        self.metrics = {metric for place in mine for metric in table.by_place[place]}
+        self.has_clean = CLEAN in attacks
+
+    def build(self, anchor: str, caption: str) -> BlockView:
+        """Return the block."""
+        matrices = [matrix for family in FAMILIES if (matrix := self.matrix(family)) is not None]
+        headline = next((matrix for matrix in matrices if matrix.key == HEADLINE.key), None)
+        seeds = self.table.seeds() if len(self.table.seeds()) > 1 else ()
+        per_seed = [matrix for seed in seeds if (matrix := self.matrix(HEADLINE, seed)) is not None]
+        return BlockView(
+            anchor=anchor,
+            dataset=self.dataset,
+            model=self.model,
+            knowledge=self.knowledge,
+            attacker=KNOWLEDGE.get(self.knowledge, ""),
+            caption=caption,
+            findings=tuple(self.findings(headline)) if headline else (),
+            headline=headline,
+            matrices=tuple(matrix for matrix in matrices if matrix is not headline),
+            per_seed=tuple(per_seed),
+            lists=tuple(self.lists()),
+            comparisons=tuple(self.comparisons()),
+        )
+
+    def place(self, attack: str, defense: str) -> Place:
+        """Return where a cell of this block stands."""
+        return self.table.place(self.dataset, self.model, attack, defense, self.knowledge)
+
+    def columns(self, clean: str | None, attack: str, worst: str | None) -> tuple[list[ColumnGroup], list[Column]]:
+        """Return the columns with their headings: clean, attacks by norm and budget, groups of attacks."""
+        groups: list[ColumnGroup] = []
+        columns: list[Column] = []
+        if clean is not None and self.has_clean:
+            groups.append(ColumnGroup("No attack", 1))
+            columns.append(Column(CLEAN, clean, "clean", "clean", True))
+        by_budget: dict[tuple[str, str], list[str]] = {}
+        for name in self.attacks:
+            by_budget.setdefault(self.table.budgets.get((self.dataset, name), ("", "")), []).append(name)
+        for (norm, eps), names in by_budget.items():
+            groups.append(ColumnGroup(budget_text(norm, eps), len(names)))
+            columns += [Column(name, attack, name, "attack", name == names[0]) for name in names]
+        if worst is not None and worst in self.metrics and self.groups:
+            groups.append(ColumnGroup("Worst case per image", len(self.groups)))
+            columns += [
+                Column(name, worst, self._group_title(name), "worst", name == self.groups[0]) for name in self.groups
+            ]
+        return groups, columns
+
+    def _group_title(self, group: str) -> str:
+        title = group.removeprefix(WORST_OF)
+        norm, eps = self.table.budgets.get((self.dataset, group), ("", ""))
+        return budget_text(norm, eps) if title == group_label(norm, eps) else title
+
+    def matrix(self, family: Family, seed: str | None = None) -> MatrixView | None:
+        """Return the table of a family of measures, over all seeds or of one; None where it has nothing to show."""
+        if family is not HEADLINE and not self.metrics & {family.attack, family.worst or ""}:
+            return None
+        if not self._is_shown(family):
+            return None
+        defenses = self.defenses
+        groups, columns = self.columns(family.clean, family.attack, family.worst)
+        if family is not HEADLINE:
+            names = {family.clean, family.attack, family.worst}
+            defenses = [name for name in defenses if self._has(name, names, columns)]
+        if family.shown == "differing":
+            defenses = [name for name in defenses if self._differs(name, columns)]
+        if not columns or not defenses:
+            return None
+        by_column = []
+        for column in columns:
+            cells = [self.table.cell(self.place(column.attack, defense), column.metric, seed) for defense in defenses]
+            cells = marked(cells, family.better) if family.shown != "differing" else cells
+            by_column.append(coloured(cells, family.better))
+        rows = tuple(
+            MatrixRow(defense, tuple(column[number] for column in by_column)) for number, defense in enumerate(defenses)
+        )
+        flat = [cell for row in rows for cell in row.cells]
+        estimates = [cell.estimate for cell in flat if cell.estimate is not None]
+        return MatrixView(
+            key=family.key,
+            title=family.title,
+            note=family.note,
+            groups=tuple(groups),
+            columns=tuple(columns),
+            rows=rows,
+            n=same_n(flat),
+            seeds=max((estimate.seeds for estimate in estimates), default=1),
+            lower_is_better=family.better == "low",
+            has_best=any(cell.best for cell in flat),
+            has_reference=any(estimate.reference is not None for estimate in estimates),
+            seed=seed or "",
+        )
+
+    def _is_shown(self, family: Family) -> bool:
+        if family.shown != "rejecting":
+            return True
+        return any(
+            joint is not None and plain is not None and joint.value != plain.value
+            for defense in self.defenses
+            for attack in (CLEAN, *self.attacks)
+            for joint, plain in (
+                (
+                    self.table.estimate(self.place(attack, defense), family.clean or ""),
+                    self.table.estimate(self.place(attack, defense), "clean_accuracy"),
+                ),
+                (
+                    self.table.estimate(self.place(attack, defense), family.attack),
+                    self.table.estimate(self.place(attack, defense), "robust_accuracy"),
+                ),
+            )
+        )
+
+    def _has(self, defense: str, names: set[str | None], columns: Sequence[Column]) -> bool:
+        return any(
+            names.intersection(self.table.by_place.get(self.place(column.attack, defense), ())) for column in columns
+        )
+
+    def _differs(self, defense: str, columns: Sequence[Column]) -> bool:
+        for column in columns:
+            place = self.place(column.attack, defense)
+            base = self.table.estimate(place, column.metric)
+            own = self.table.estimate(place, column.metric.replace("base_", ""))
+            if base is not None and own is not None and base.value != own.value:
+                return True
+        return False
+
+    def findings(self, headline: MatrixView) -> Iterator[tuple[Word, ...]]:
+        """Yield the sentence that says who holds best in the worst case."""
+        for number, column in enumerate(headline.columns):
+            if column.attack != self.axes.main_group:
+                continue
+            held = [
+                (row.defense, row.cells[number].estimate)
+                for row in headline.rows
+                if row.cells[number].estimate is not None
+            ]
+            best = max(held, key=lambda pair: pair[1].value if pair[1] else -1.0, default=None)
+            if best is None or best[1] is None:
+                continue
+            words = [Word("In the worst case of "), Word(column.title, "name"), Word(", "), *_kept(best[0], best[1])]
+            first = held[0]
+            if first[0] != best[0] and first[1] is not None:
+                words += [Word("; "), *_kept(first[0], first[1])]
+            yield (*words, Word("."))
+
+    def lists(self) -> Iterator[ListView]:
+        """Yield the detector table, and the table of everything that no other table shows."""
+        detector = [name for name in DETECTOR if name in self.metrics]
+        if "auroc" in detector:
+            yield self._list(
+                "detector",
+                "Detectors",
+                "The score of a defense against successful adversarial images. Rates in percent, areas from 0 to 1. "
+                "The threshold was set on clean validation images.",
+                detector,
+            )
+        shown = {name for family in FAMILIES for name in (family.clean, family.attack, family.worst)} | set(detector)
+        known = [name for name in MEASURES if name in self.metrics and name not in shown]
+        others = known + sorted(self.metrics - shown - set(known))
+        if others:
+            yield self._list(
+                "others",
+                "Other measures",
+                "Rates in percent, distances in pixel units of [0, 1].",
+                others,
+            )
+
+    def _list(self, key: str, title: str, note: str, names: Sequence[str]) -> ListView:
+        rows = []
+        for defense in self.defenses:
+            for attack in (CLEAN, *self.attacks, *self.groups):
+                place = self.place(attack, defense)
+                estimates = [self.table.estimate(place, name) for name in names]
+                if all(estimate is None for estimate in estimates):
+                    continue
+                cells = tuple(
+                    CellView("undefined") if estimate is None else CellView("ok", estimate) for estimate in estimates
+                )
+                rows.append(ListRow(defense, attack, cells, same_n(cells)))
+        return ListView(key, title, note, tuple(measure(name) for name in names), tuple(rows))
+
+    def comparisons(self) -> Iterator[ComparisonView]:
+        """Yield the paired differences from the baseline, per family of measures and seed."""
+        baseline = self.axes.baseline
+        for family in FAMILIES:
+            if baseline is None or family.key not in ("robust", "joint") or not self._is_shown(family):
+                continue
+            groups, columns = self.columns(family.clean, family.attack, family.worst)
+            for seed in self.table.seeds():
+                rows = []
+                for defense in self.defenses:
+                    if defense != baseline:
+                        cells = tuple(self._difference(baseline, defense, column, seed) for column in columns)
+                        if any(cell is not None for cell in cells):
+                            rows.append(ComparisonRow(defense, cells))
+                flat = [cell for row in rows for cell in row.cells if cell is not None]
+                if flat:
+                    numbers = {cell.n for cell in flat}
+                    yield ComparisonView(
+                        family.key,
+                        baseline,
+                        family.title,
+                        tuple(groups),
+                        tuple(columns),
+                        tuple(rows),
+                        seed if len(self.table.seeds()) > 1 else "",
+                        numbers.pop() if len(numbers) == 1 else None,
+                    )
+
+    def _difference(self, baseline: str, defense: str, column: Column, seed: str) -> DifferenceView | None:
+        place = self.place(column.attack, defense)
+        where = (place.dataset, place.model, place.attack, place.knowledge, seed, column.metric)
+        return self.differences.get((*where, defense, baseline))
+
+
+def _kept(defense: str, estimate: Estimate) -> list[Word]:
+    words = [Word(defense, "name"), Word(" labels "), Word(f"{estimate.text} %", "number")]
+    around = estimate.spread_text or (f"({estimate.interval})" if estimate.interval else "")
+    if around:
+        words += [Word(" "), Word(around, "number")]
+    return [*words, Word(" of the images rightly")]
+
+
+def marked(cells: Sequence[CellView], better: Literal["high", "low"]) -> list[CellView]:
+    """Return the cells of a column with the best marked; nothing is best where all are equal."""
+    values = [cell.estimate.value for cell in cells if cell.estimate is not None]
+    if len(values) < 2 or min(values) == max(values):
+        return list(cells)
+    best = max(values) if better == "high" else min(values)
+    return [
+        replace(cell, best=True) if cell.estimate is not None and cell.estimate.value == best else cell
+        for cell in cells
+    ]
+
+
+def coloured(cells: Sequence[CellView], better: Literal["high", "low"]) -> tuple[CellView, ...]:
+    """Return the cells with their step on the colour scale: stronger is better for the defense."""
+    coloured = []
+    for cell in cells:
+        if cell.estimate is not None and cell.estimate.unit == "rate":
+            strength = min(1.0, max(0.0, cell.estimate.value))
+            cell = replace(cell, step=math.floor(10 * (strength if better == "high" else 1 - strength) + 0.5))
+        coloured.append(cell)
+    return tuple(coloured)
+
+
+def same_n(cells: Iterable[CellView]) -> int | None:
+    """Return the n of all cells where it is the same, None otherwise."""
+    numbers = {cell.estimate.n for cell in cells if cell.estimate is not None}
+    return numbers.pop() if len(numbers) == 1 else None

@@ -1,0 +1,405 @@
+"""From runs to what a report shows.
+
+Nothing is computed here that a table of the run does not hold, apart from rounding, differences between two shown
+numbers, and sums of costs.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import yaml
+
+from bench_report.blocks import BlockBuilder, coloured, marked, same_n
+from bench_report.compare import compare_runs
+from bench_report.measures import MEASURES
+from bench_report.table import Place, Table, as_count, as_number, as_text, read_axes, read_comparisons, read_metrics
+from bench_report.view import (
+    BlockView,
+    CostRow,
+    CostView,
+    DatasetView,
+    FailedCell,
+    FailureView,
+    Notice,
+    OverviewRow,
+    OverviewView,
+    ProvenanceView,
+    ReportView,
+    RunView,
+    TaskRow,
+)
+from bench_report.words import moment, moment_text, plural, seconds_text
+from benchmark.results import CLEAN, WORST_OF
+
+if TYPE_CHECKING:
+    from benchmark.results import Run
+
+SMALL_N = 200
+"""Fewer images than this are said aloud: at a rate of one half the interval is then wider than 13 points."""
+SLOWEST = 20
+"""Tasks listed one by one in the costs."""
+
+
+def build_report(runs: Sequence[Run]) -> ReportView:
+    """Return what a report of `runs` shows; several runs are compared."""
+    tables = [_table(run, f"r{number}") for number, run in enumerate(runs, 1)]
+    views = tuple(
+        _RunBuilder(run, table, f"r{number}").build() for number, (run, table) in enumerate(zip(runs, tables), 1)
+    )
+    seen = dict.fromkeys(row.metric for table in tables for row in table.rows)
+    titles = list(dict.fromkeys(view.title for view in views))
+    return ReportView(
+        title=" · ".join(titles[:3]) + (" · …" if len(titles) > 3 else ""),
+        runs=views,
+        compare=compare_runs(runs, tables, views) if len(runs) > 1 else None,
+        glossary=tuple(known for name, known in MEASURES.items() if name in seen),
+    )
+
+
+def _failure_list(run: Run) -> list[Mapping[str, Any]]:
+    return list(run.manifest.get("failures") or ())
+
+
+def _table(run: Run, anchor: str) -> Table:
+    failures: dict[Place, str] = {}
+    for number, failure in enumerate(_failure_list(run), 1):
+        for cell in failure.get("cells", ()):
+            place = Place(*(as_text(cell.get(name)) for name in Place._fields))
+            failures.setdefault(place, f"{anchor}-f{number}")
+    return Table(read_metrics(run.metrics), failures, run.suite.get("groups"))
+
+
+class _RunBuilder:
+    def __init__(self, run: Run, table: Table, anchor: str) -> None:
+        self.run = run
+        self.table = table
+        self.anchor = anchor
+        self.manifest: Mapping[str, Any] = run.manifest
+        self.suite: Mapping[str, Any] = run.suite
+        self.axes = read_axes(table, run.suite)
+
+    def build(self) -> RunView:
+        blocks = tuple(self._blocks())
+        failures = tuple(self._failures())
+        missing = tuple(self._missing())
+        started, finished = moment(self.manifest.get("started")), moment(self.manifest.get("finished"))
+        when = moment_text(started) if started else ""
+        wall = seconds_text((finished - started).total_seconds()) if started and finished else ""
+        if when and wall:
+            when += f", {wall}"
+        return RunView(
+            anchor=self.anchor,
+            name=self.run.path.name,
+            title=as_text(self.manifest.get("title")) or as_text(self.manifest.get("suite")) or self.run.path.name,
+            description=as_text(self.suite.get("description")).strip(),
+            profile=as_text(self.manifest.get("profile")),
+            sentence=self._sentence(),
+            when=when,
+            device=as_text(self.manifest.get("device")),
+            datasets=tuple(self._datasets()),
+            notices=tuple(self._notices(failures, missing)),
+            overview=self._overview(blocks),
+            blocks=blocks,
+            failures=failures,
+            missing=missing,
+            costs=_costs(self.run.costs, wall),
+            provenance=self._provenance(),
+        )
+
+    # What was run
+
+    def _sentence(self) -> str:
+        seeds = self.table.seeds()
+        images = sum(dataset.get("sizes", {}).get("test", 0) for dataset in self._dataset_facts().values())
+        parts = [
+            plural(len(self.axes.defenses), "defense"),
+            plural(len(self.axes.attacks), "attack"),
+            plural(len(self.axes.models), "model"),
+            plural(len(self.axes.datasets), "data set"),
+        ]
+        text = f"{parts[0]} against {parts[1]} on {parts[2]} and {parts[3]}"
+        if images:
+            text += f" with {plural(images, 'test image')}"
+        cells = sum(
+            seed not in ("mean", "std")
+            for place, statuses in self.table.status.items()
+            for seed in statuses
+            if place.attack not in self.axes.groups
+        )
+        text += f", {plural(max(len(seeds), 1), 'seed')}: {plural(cells, 'cell')}."
+        return text
+
+    def _dataset_facts(self) -> Mapping[str, Mapping[str, Any]]:
+        facts = self.manifest.get("datasets") or {}
+        return {label: facts[label] for label in [*self.axes.datasets, *facts] if label in facts}
+
+    def _datasets(self) -> Iterator[DatasetView]:
+        for label, facts in self._dataset_facts().items():
+            shape = [int(side) for side in facts.get("image_shape") or ()]
+            words = f"{shape[1]} × {shape[2]} pixels, {plural(shape[0], 'channel')}" if len(shape) == 3 else ""
+            yield DatasetView(
+                label=label,
+                use=as_text(facts.get("use")),
+                caption=as_text(facts.get("caption")),
+                sizes=tuple((name, int(size)) for name, size in (facts.get("sizes") or {}).items()),
+                shape=words,
+                classes=len(facts.get("class_names") or ()),
+                fingerprint=as_text(facts.get("fingerprint")),
+            )
+
+    def _notices(self, failures: Sequence[FailureView], missing: Sequence[FailedCell]) -> Iterator[Notice]:
+        failed = len({cell for failure in failures for cell in failure.cells})
+        if failed:
+            yield Notice(
+                "fail",
+                f"{plural(failed, 'cell')} failed.",
+                f"Their numbers are missing below; {plural(len(failures), 'cause')} found.",
+                f"{self.anchor}-failures",
+                "Reasons",
+            )
+        if missing:
+            yield Notice(
+                "warn",
+                f"{plural(len(missing), 'cell')} not run.",
+                "The run was interrupted or is still going on. The command that started it goes on from there.",
+                f"{self.anchor}-missing",
+                "Which",
+            )
+        elif self.manifest.get("exit_code") == 130 or "finished" not in self.manifest:
+            yield Notice("warn", "The run has not come to its end.", "It was interrupted or is still going on.")
+        small = self._small_n()
+        if small:
+            widest = max(half for _, half in small)
+            yield Notice(
+                "warn",
+                f"Few images: the accuracies below rest on {' or '.join(dict.fromkeys(str(n) for n, _ in small))}.",
+                f"Their 95 % intervals reach as far as ± {100 * widest:.1f} points. Smaller differences may be chance.",
+            )
+        n = self._smallest_detector_n()
+        if n is not None and n < SMALL_N:
+            yield Notice(
+                "warn",
+                f"Some detector measures rest on only {plural(n, 'successful adversarial image')}.",
+                "n stands beside each of them.",
+            )
+        if self.manifest.get("shard"):
+            yield Notice(
+                "note", f"This is part {self.manifest['shard']} of the grid.", "The other parts are not shown."
+            )
+
+    def _small_n(self) -> list[tuple[int, float]]:
+        """Return (n, half width of the widest interval) of the accuracies that rest on few images."""
+        widest: dict[int, float] = {}
+        for row in self.table.rows:
+            counts = row.metric in ("clean_accuracy", "robust_accuracy") and row.status == "ok" and row.seed != "mean"
+            if counts and row.seed != "std" and row.n is not None and row.n < SMALL_N:
+                half = (row.high - row.low) / 2 if row.low is not None and row.high is not None else 0.0
+                widest[row.n] = max(widest.get(row.n, 0.0), half)
+        return sorted(widest.items())
+
+    def _smallest_detector_n(self) -> int | None:
+        counted = (
+            row.n
+            for row in self.table.rows
+            if row.metric == "auroc" and row.status == "ok" and row.seed not in ("mean", "std") and row.n is not None
+        )
+        return min(counted, default=None)
+
+    # Tables
+
+    def _blocks(self) -> Iterator[BlockView]:
+        differences = read_comparisons(self.run.comparisons)
+        kinds: dict[tuple[str, str], dict[str, None]] = {}
+        for place in self.table.by_place:
+            known = kinds.setdefault((place.dataset, place.model), {})
+            if place.attack != CLEAN:
+                known[place.knowledge] = None
+        places = (
+            (dataset, model, knowledge)
+            for dataset in self.axes.datasets
+            for model in self.axes.models
+            for knowledge in (kinds.get((dataset, model), {"": None}) or {"": None})
+            if (dataset, model) in kinds
+        )
+        for number, (dataset, model, knowledge) in enumerate(places, 1):
+            builder = BlockBuilder(self.table, self.axes, differences, dataset, model, knowledge)
+            caption = as_text((self.manifest.get("datasets") or {}).get(dataset, {}).get("caption"))
+            yield builder.build(f"{self.anchor}-b{number}", caption)
+
+    def _overview(self, blocks: Sequence[BlockView]) -> OverviewView | None:
+        group = self.axes.main_group
+        if len(blocks) < 2 or group is None:
+            return None
+        metric = "worst_case_robust_accuracy"
+        rows = []
+        for block in blocks:
+            cells = [
+                self.table.cell(self.table.place(block.dataset, block.model, group, defense, block.knowledge), metric)
+                for defense in self.axes.defenses
+            ]
+            rows.append(
+                OverviewRow(
+                    block.anchor, block.dataset, block.model, block.knowledge, coloured(marked(cells, "high"), "high")
+                )
+            )
+        cells_shown = [cell for row in rows for cell in row.cells]
+        return OverviewView(
+            group,
+            group.removeprefix(WORST_OF),
+            metric,
+            tuple(self.axes.defenses),
+            tuple(rows),
+            same_n(cells_shown),
+            any(cell.best for cell in cells_shown),
+        )
+
+    # Failures and provenance
+
+    def _failures(self) -> Iterator[FailureView]:
+        listed: set[FailedCell] = set()
+        number = 0
+        for number, failure in enumerate(_failure_list(self.run), 1):
+            cells = tuple(
+                FailedCell(*(as_text(cell.get(f)) for f in FailedCell.__dataclass_fields__))
+                for cell in failure["cells"]
+            )
+            listed.update(cells)
+            yield FailureView(
+                f"{self.anchor}-f{number}",
+                as_text(failure.get("task")),
+                as_text(failure.get("reason")) or "No reason was recorded.",
+                as_text(failure.get("traceback")),
+                cells,
+            )
+        rest = tuple(cell for cell in self._cells("failed") if cell not in listed)
+        if rest:
+            yield FailureView(
+                f"{self.anchor}-f{number + 1}", "", "The run recorded no reason; its journal may hold one.", "", rest
+            )
+
+    def _missing(self) -> Iterator[FailedCell]:
+        yield from self._cells("missing")
+
+    def _cells(self, status: str) -> list[FailedCell]:
+        found = dict.fromkeys(
+            FailedCell(*place, seed)
+            for place, seeds in self.table.status.items()
+            for seed, what in seeds.items()
+            if what == status and seed not in ("mean", "std") and place.attack not in self.axes.groups
+        )
+        return list(found)
+
+    def _provenance(self) -> ProvenanceView:
+        manifest = self.manifest
+        git = manifest.get("git")
+        commit = "not run from a checkout"
+        if git:
+            commit = as_text(git.get("commit")) + (
+                ", with changes that are not committed" if git.get("changed") else ""
+            )
+        protocol = manifest.get("protocol") or {}
+        facts = [
+            ("Suite file", as_text(manifest.get("source"))),
+            ("Profile", as_text(manifest.get("profile")) or "none"),
+            ("Cites", "; ".join(map(as_text, self.suite.get("cite") or ()))),
+            ("Started", as_text(manifest.get("started"))),
+            ("Finished", as_text(manifest.get("finished")) or "not yet"),
+            ("Device", as_text(manifest.get("device"))),
+            (
+                "Executor",
+                ", ".join(filter(None, (as_text(manifest.get("executor")), _workers(manifest.get("workers"))))),
+            ),
+            ("Threads per task", as_text(manifest.get("threads"))),
+            ("Seeds", ", ".join(map(as_text, manifest.get("seeds") or ()))),
+            ("Threshold", f"{_percent(protocol.get('false_positive_rate'))} of clean validation images may be flagged"),
+            ("Successful attack", _SUCCESS.get(as_text(protocol.get("success")), as_text(protocol.get("success")))),
+            ("Repeats", f"{as_text(protocol.get('repeats'))} judgements of a randomised defense"),
+            ("Git commit", commit),
+            ("Part of the grid", as_text(manifest.get("shard")) or "all of it"),
+            ("Run directory", str(self.run.path)),
+        ]
+        return ProvenanceView(
+            command=shlex.join(map(as_text, manifest.get("command") or ())),
+            facts=tuple((name, value) for name, value in facts if value),
+            versions=tuple((str(name), as_text(version)) for name, version in (manifest.get("versions") or {}).items()),
+            plugins=tuple(
+                (
+                    as_text(p.get("module")),
+                    as_text(p.get("distribution")) or "module given by hand",
+                    as_text(p.get("version")),
+                )
+                for p in manifest.get("plugins") or ()
+            ),
+            broken=tuple(
+                (as_text(p.get("name")), as_text(p.get("from")), as_text(p.get("reason")))
+                for p in manifest.get("broken_plugins") or ()
+            ),
+            warnings=tuple((as_text(w.get("task")), as_text(w.get("text"))) for w in manifest.get("warnings") or ()),
+            suite=yaml.safe_dump(dict(self.suite), sort_keys=False, allow_unicode=True, width=100)
+            if self.suite
+            else "",
+        )
+
+
+_SUCCESS = {
+    "initially-correct": "the clean image was labelled rightly by the deployed classifier, the attacked one wrongly",
+    "any-wrong": "the attacked image is labelled wrongly by the deployed classifier, whatever it said of the clean one",
+}
+
+
+def _workers(count: Any) -> str:
+    return "" if count is None else plural(int(count), "worker")
+
+
+def _percent(share: Any) -> str:
+    number = as_number(share)
+    return "" if number is None else f"{100 * number:g} %"
+
+
+def _costs(frame: pd.DataFrame, wall: str) -> CostView:
+    records = [
+        {str(name): value for name, value in record.items()}
+        for record in frame.to_dict("records")
+        if as_text(record.get("status")) != ""
+    ]
+    kinds = list(dict.fromkeys(as_text(record["kind"]) for record in records))
+    rows = tuple(_cost_row(kind, [r for r in records if as_text(r["kind"]) == kind]) for kind in kinds)
+    timed = sorted(records, key=lambda record: -(as_number(record.get("seconds")) or 0.0))
+    return CostView(
+        rows=rows,
+        total=_cost_row("all", records) if records else None,
+        slowest=tuple(
+            TaskRow(as_text(r["label"]), as_text(r["kind"]), as_number(r.get("seconds")) or 0.0, bool(r["cached"]))
+            for r in timed[:SLOWEST]
+            if as_number(r.get("seconds")) is not None
+        ),
+        wall=wall,
+    )
+
+
+def _cost_row(kind: str, records: Sequence[Mapping[str, Any]]) -> CostRow:
+    def total(name: str, only: Sequence[Mapping[str, Any]]) -> float:
+        return sum(as_number(record.get(name)) or 0.0 for record in only)
+
+    done = [record for record in records if as_text(record["status"]) == "done"]
+    cached = [record for record in records if bool(record["cached"])]
+    counted = [r for r in records if as_number(r.get("images")) and as_number(r.get("seconds"))]
+    seconds = total("seconds", counted)
+    memory = [m for record in records if (m := as_count(record.get("peak_memory_bytes"))) is not None]
+    return CostRow(
+        kind=kind,
+        tasks=len(records),
+        cached=len(cached),
+        failed=sum(as_text(record["status"]) == "failed" for record in records),
+        spent=total("seconds", done),
+        saved=total("seconds", cached),
+        images=int(total("images", counted)),
+        rate=total("images", counted) / seconds if seconds > 0 else None,
+        forward=int(total("forward", records)),
+        backward=int(total("backward", records)),
+        memory=max(memory, default=None),
+    )

@@ -1,0 +1,205 @@
+"""Several runs beside each other."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from bench_report.measures import FAMILIES, measure
+from bench_report.table import Place, Table, as_text
+from bench_report.view import CompareView, Estimate, LinedUpRow, RunView
+from bench_report.words import budget_text, difference_text
+from benchmark.results import CLEAN
+
+if TYPE_CHECKING:
+    from benchmark.results import Run
+
+_FAMILIES = [family for family in FAMILIES if family.key in ("robust", "joint")]
+_LINED_UP = (
+    *dict.fromkeys(name for f in _FAMILIES for name in (f.clean, f.attack, f.worst) if name is not None),
+    "auroc",
+)
+_SECTIONS = {"datasets": "data set", "models": "model", "attacks": "attack", "defenses": "defense"}
+
+
+def compare_runs(runs: Sequence[Run], tables: Sequence[Table], views: Sequence[RunView]) -> CompareView:
+    """Return equal cells of the runs beside each other, and all differences between the runs."""
+    letters = [_letter(number) for number in range(len(runs))]
+    obstacles = list(_obstacles(runs, tables, letters))
+    changed: dict[str, set[str]] = {section: set() for section in _SECTIONS}
+    changes = list(_changes(runs, changed))
+    keys: dict[tuple[Place, str], None] = {}
+    for table in tables:
+        for place, metrics in table.by_place.items():
+            keys |= dict.fromkeys((place, name) for name in _LINED_UP if name in metrics)
+    order = {name: number for number, name in enumerate(_LINED_UP)}
+    rows, alone = [], [0] * len(runs)
+    for place, name in sorted(keys, key=lambda key: order[key[1]]):
+        estimates = [table.estimate(place, name) for table in tables]
+        holders = [number for number, estimate in enumerate(estimates) if estimate is not None]
+        if not holders:
+            continue
+        alike: dict[tuple[object, ...], list[int]] = {}
+        for number in holders:
+            alike.setdefault(_terms(runs[number], tables[number], place), []).append(number)
+        for members in alike.values():
+            if len(members) < 2:
+                alone[members[0]] += 1
+            else:
+                rows.append(_lined_up(place, name, estimates, members, _remark(place, tables[members[0]], changed)))
+    return CompareView(
+        runs=tuple((letter, view.name) for letter, view in zip(letters, views)),
+        obstacles=tuple(obstacles),
+        changes=tuple(changes),
+        rows=tuple(rows),
+        only=tuple((letter, count) for letter, count in zip(letters, alone) if count),
+    )
+
+
+def _letter(number: int) -> str:
+    return chr(ord("A") + number) if number < 26 else f"Run {number + 1}"
+
+
+def _fingerprint(run: Run, dataset: str) -> str:
+    return as_text((run.manifest.get("datasets") or {}).get(dataset, {}).get("fingerprint"))
+
+
+def _terms(run: Run, table: Table, place: Place) -> tuple[object, ...]:
+    """Return what must be equal for two cells to stand beside each other."""
+    return (
+        _fingerprint(run, place.dataset),
+        json.dumps(run.manifest.get("protocol"), sort_keys=True),
+        table.budgets.get((place.dataset, place.attack)),
+        table.members(place),
+        _substitutes(run, place.knowledge),
+    )
+
+
+def _substitutes(run: Run, knowledge: str) -> tuple[str, ...]:
+    """Return the models that the attacker of `knowledge` trains."""
+    entries = [entry for entry in run.suite.get("grid") or () if entry.get("knowledge", "") == knowledge]
+    return tuple(sorted({as_text(entry.get("substitute")) for entry in entries if entry.get("substitute")}))
+
+
+def _lined_up(
+    place: Place, name: str, estimates: Sequence[Estimate | None], members: Sequence[int], remark: str
+) -> LinedUpRow:
+    shown = [estimate if number in members else None for number, estimate in enumerate(estimates)]
+    first = next(estimate for estimate in shown if estimate is not None)
+    known = measure(name)
+    return LinedUpRow(
+        *place,
+        metric=name,
+        title=known.title,
+        estimates=tuple(shown),
+        differences=tuple(
+            "" if estimate is None or estimate is first else difference_text(estimate.value - first.value, known.unit)
+            for estimate in shown
+        ),
+        remark=remark,
+    )
+
+
+def _obstacles(runs: Sequence[Run], tables: Sequence[Table], letters: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield what keeps runs from being lined up: other images, another protocol, another budget."""
+    labels = dict.fromkeys(label for run in runs for label in run.manifest.get("datasets") or {})
+    for label in labels:
+        found = {x: print_ for run, x in zip(runs, letters) if (print_ := _fingerprint(run, label))}
+        if len(set(found.values())) > 1:
+            yield (
+                f"data set {label}",
+                "other images or another split: fingerprints " + _per_run({x: f[:12] for x, f in found.items()}),
+            )
+    for name in dict.fromkeys(name for run in runs for name in run.manifest.get("protocol") or {}):
+        values = {x: as_text((run.manifest.get("protocol") or {}).get(name)) for run, x in zip(runs, letters)}
+        if len(set(values.values())) > 1:
+            yield f"protocol, {name.replace('_', ' ')}", _per_run(values)
+    groups: dict[tuple[str, ...], dict[str, str]] = {}
+    for table, letter in zip(tables, letters):
+        for place in table.by_place:
+            if members := table.members(place):
+                where = (place.attack, place.dataset, place.model, place.knowledge)
+                groups.setdefault(where, {})[letter] = ", ".join(members)
+    for group, found in groups.items():
+        if len(set(found.values())) > 1:
+            yield " / ".join(filter(None, group)), _per_run(found)
+    for knowledge in dict.fromkeys(place.knowledge for table in tables for place in table.by_place):
+        trained = {x: ", ".join(_substitutes(run, knowledge)) for run, x in zip(runs, letters)}
+        if len(set(trained.values())) > 1:
+            yield f"substitute of the {knowledge} attacker", _per_run(trained)
+    for attack in dict.fromkeys(attack for table in tables for attack in table.budgets):
+        budgets = {
+            x: budget_text(*table.budgets[attack]) for table, x in zip(tables, letters) if attack in table.budgets
+        }
+        if len(set(budgets.values())) > 1:
+            yield f"attack {attack[1]} on {attack[0]}", _per_run(budgets)
+
+
+def _per_run(values: Mapping[str, str]) -> str:
+    return "; ".join(f"{letter}: {value or 'none'}" for letter, value in values.items())
+
+
+def _changes(runs: Sequence[Run], changed: dict[str, set[str]]) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield (what, value per run) of all other differences, and note which labels of the suites they concern."""
+    suites = [run.suite for run in runs]
+    for section, noun in _SECTIONS.items():
+        for label in dict.fromkeys(label for suite in suites for label in suite.get(section) or {}):
+            flat = [_options(suite, section, label) for suite in suites]
+            for name in dict.fromkeys(name for one in flat for name in one or ()):
+                given = [None if one is None else one.get(name, "not set") for one in flat]
+                if len(set(given) - {None}) > 1:
+                    changed[section].add(label)
+                    what = f"{noun} {label}" + (f", {name}" if name else "")
+                    yield what, tuple("not in this run" if value is None else value for value in given)
+    batches = tuple(as_text(suite.get("batch_size")) for suite in suites)
+    if len(set(batches)) > 1:
+        yield "batch size", batches
+    for what, read in (
+        ("seeds", lambda m: ", ".join(map(as_text, m.get("seeds") or ()))),
+        ("profile", lambda m: as_text(m.get("profile")) or "none"),
+        ("device", lambda m: as_text(m.get("device"))),
+        ("threads per task", lambda m: as_text(m.get("threads"))),
+        ("git commit", lambda m: as_text((m.get("git") or {}).get("commit"))[:12]),
+    ):
+        values = [read(run.manifest) for run in runs]
+        if len(set(values)) > 1:
+            yield what, tuple(value or "unknown" for value in values)
+    versions = [_versions(run.manifest) for run in runs]
+    for name in dict.fromkeys(name for one in versions for name in one):
+        values = [one.get(name, "not installed") for one in versions]
+        if len(set(values)) > 1:
+            yield f"version of {name}", tuple(values)
+
+
+def _options(suite: Mapping[str, Any], section: str, label: str) -> dict[str, str] | None:
+    """Return the options of a component as flat texts, None where the suite lacks it."""
+    components = suite.get(section) or {}
+    return dict(_flat(components[label])) if label in components else None
+
+
+def _versions(manifest: Mapping[str, Any]) -> dict[str, str]:
+    versions = {str(name): as_text(version) for name, version in (manifest.get("versions") or {}).items()}
+    for plugin in manifest.get("plugins") or ():
+        versions[f"plugin {as_text(plugin.get('module'))}"] = as_text(plugin.get("version"))
+    return versions
+
+
+def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _flat(inner, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, ", ".join(map(str, value)) if isinstance(value, list) else as_text(value)
+
+
+def _remark(place: Place, table: Table, changed: Mapping[str, set[str]]) -> str:
+    attacks = table.members(place) or (() if place.attack == CLEAN else (place.attack,))
+    concerned = {
+        "data set": place.dataset in changed["datasets"],
+        "model": place.model in changed["models"],
+        "attack": bool(changed["attacks"].intersection(attacks)),
+        "defense": place.defense in changed["defenses"],
+    }
+    names = [noun for noun, differs in concerned.items() if differs]
+    return f"other options: {', '.join(names)}" if names else ""

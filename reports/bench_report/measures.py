@@ -1,0 +1,358 @@
+"""What the measures of the host are called, how they are laid out in tables, and what each one means.
+
+The meaning is that of docs/measures.md, in a sentence or two; a measure that another plugin registers is shown under
+its own name in the table of other measures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Unit = Literal["rate", "area", "distance", "count", "number"]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A measure as people read it.
+
+    Attributes:
+        name: as in the column `metric`.
+        title: heading.
+        short: heading of a narrow column.
+        better: which direction favours the defense, None for neither.
+        definition: what is counted, and over what.
+    """
+
+    name: str
+    title: str
+    short: str
+    unit: Unit
+    better: Literal["high", "low"] | None
+    definition: str
+
+
+@dataclass(frozen=True)
+class Family:
+    """A defense × attack table: what it shows on clean images, per attack, and over a group of attacks.
+
+    Attributes:
+        key: names the table in the page.
+        shown: `always`; `rejecting` only where a defense rejects; `differing` only defenses whose values differ from
+            the headline table.
+    """
+
+    key: str
+    title: str
+    note: str
+    clean: str | None
+    attack: str
+    worst: str | None
+    better: Literal["high", "low"]
+    shown: Literal["always", "rejecting", "differing"]
+
+
+_ALL = (
+    Measure(
+        "clean_accuracy",
+        "Clean accuracy",
+        "clean",
+        "rate",
+        "high",
+        "Clean test images whose label by the defended system is right, out of all clean test images.",
+    ),
+    Measure(
+        "robust_accuracy",
+        "Robust accuracy",
+        "robust",
+        "rate",
+        "high",
+        "Attacked test images whose label by the defended system is right, out of all attacked test images. "
+        "Attacks that failed count too, so this is what the system gets right while it is under attack.",
+    ),
+    Measure(
+        "worst_case_robust_accuracy",
+        "Worst-case robust accuracy",
+        "worst case",
+        "rate",
+        "high",
+        "Test images whose label is right under every attack of the group, out of all test images. "
+        "It is never above the lowest robust accuracy in the group, and usually below it.",
+    ),
+    Measure(
+        "joint_clean_accuracy",
+        "Joint clean accuracy",
+        "clean",
+        "rate",
+        "high",
+        "Clean test images whose label is right and which the defense does not reject, out of all clean test images.",
+    ),
+    Measure(
+        "joint_robust_accuracy",
+        "Joint robust accuracy",
+        "joint robust",
+        "rate",
+        "high",
+        "Attacked test images that are withstood: the label is right, or the image is rejected, out of all attacked "
+        "test images. Read it beside joint clean accuracy: a defense that rejects everything withstands everything.",
+    ),
+    Measure(
+        "worst_case_joint_robust_accuracy",
+        "Worst-case joint robust accuracy",
+        "worst case",
+        "rate",
+        "high",
+        "Test images that are withstood (right label or rejected) under every attack of the group, out of all test "
+        "images.",
+    ),
+    Measure(
+        "base_clean_accuracy",
+        "Base clean accuracy",
+        "clean",
+        "rate",
+        "high",
+        "Clean test images that the deployed classifier alone, without the defense beside it, labels rightly, out of "
+        "all clean test images.",
+    ),
+    Measure(
+        "base_robust_accuracy",
+        "Base robust accuracy",
+        "base robust",
+        "rate",
+        "high",
+        "Attacked test images that the deployed classifier alone labels rightly, out of all attacked test images.",
+    ),
+    Measure(
+        "worst_case_base_robust_accuracy",
+        "Worst-case base robust accuracy",
+        "worst case",
+        "rate",
+        "high",
+        "Test images that the deployed classifier alone labels rightly under every attack of the group, out of all "
+        "test images.",
+    ),
+    Measure(
+        "robust_accuracy_worst_repeat",
+        "Robust accuracy, worst repeat",
+        "worst repeat",
+        "rate",
+        "high",
+        "For defenses that judge differently each time: attacked test images whose label is right in every repeat, out "
+        "of all attacked test images. Robust accuracy is the mean over the repeats.",
+    ),
+    Measure(
+        "attack_success_rate",
+        "Attack success rate",
+        "attack success",
+        "rate",
+        "low",
+        "Images that end with a wrong label under attack, out of those that the defended system labels rightly when "
+        "they are clean. Its n is therefore smaller than that of the accuracies.",
+    ),
+    Measure(
+        "base_attack_success_rate",
+        "Base attack success rate",
+        "base attack success",
+        "rate",
+        "low",
+        "Images that the deployed classifier alone labels wrongly under attack, out of those that it labels rightly "
+        "when they are clean.",
+    ),
+    Measure(
+        "auroc",
+        "AUROC",
+        "AUROC",
+        "area",
+        "high",
+        "Area under the ROC curve of the score: successful adversarial images against the clean versions of the same "
+        "images, half and half. 0.5 is guessing, 1 is perfect; below 0.5 the score points the wrong way.",
+    ),
+    Measure(
+        "auroc_all",
+        "AUROC, all attacked",
+        "AUROC all",
+        "area",
+        "high",
+        "The same with failed attacks counted too: all attacked images against their clean versions.",
+    ),
+    Measure(
+        "tpr",
+        "True-positive rate",
+        "TPR",
+        "rate",
+        "high",
+        "Successful adversarial images that are flagged at the defense's threshold, out of all successful adversarial "
+        "images. The threshold was set on clean validation images, never on test images.",
+    ),
+    Measure(
+        "fpr",
+        "False-positive rate",
+        "FPR",
+        "rate",
+        "low",
+        "Clean versions of those same images that are flagged at the threshold, out of all of them.",
+    ),
+    Measure(
+        "tpr_at_5fpr",
+        "TPR at 5 % FPR",
+        "TPR @ 5 % FPR",
+        "rate",
+        "high",
+        "Successful adversarial images that score above the threshold at which 5 % of the clean versions are flagged.",
+    ),
+    Measure(
+        "fpr_at_95tpr",
+        "FPR at 95 % TPR",
+        "FPR @ 95 % TPR",
+        "rate",
+        "low",
+        "Clean versions that score above the threshold at which 95 % of the successful adversarial images are flagged.",
+    ),
+    Measure(
+        "clean_fpr",
+        "Clean false-positive rate",
+        "clean FPR",
+        "rate",
+        "low",
+        "Clean test images that the defense rejects, out of all clean test images.",
+    ),
+    Measure(
+        "success_at_5fpr",
+        "Attack success at 5 % FPR",
+        "success @ 5 % FPR",
+        "rate",
+        "low",
+        "Attack success against detector and classifier together: initially right images that end with a wrong label "
+        "and are not rejected, out of all initially right images, with the threshold that rejects at most 5 % of all "
+        "clean test images.",
+    ),
+    Measure(
+        "success_at_50fpr",
+        "Attack success at 50 % FPR",
+        "success @ 50 % FPR",
+        "rate",
+        "low",
+        "The same with half of the clean images rejected: what the detector can do at any price.",
+    ),
+    Measure(
+        "perturbation_mean",
+        "Mean perturbation",
+        "mean size",
+        "distance",
+        None,
+        "Measured size of the perturbations in the attack's norm, in pixel units of [0, 1], mean over all images.",
+    ),
+    Measure(
+        "perturbation_max",
+        "Largest perturbation",
+        "max size",
+        "distance",
+        None,
+        "Largest measured perturbation in the attack's norm, in pixel units of [0, 1].",
+    ),
+    Measure(
+        "budget_violations",
+        "Budget violations",
+        "violations",
+        "count",
+        None,
+        "Adversarial images whose measured perturbation is above the budget. Anything but 0 is a fault of the attack.",
+    ),
+)
+
+MEASURES = {measure.name: measure for measure in _ALL}
+
+FAMILIES = (
+    Family(
+        "robust",
+        "Accuracy under attack",
+        "Share of images that the defended system labels rightly.",
+        "clean_accuracy",
+        "robust_accuracy",
+        "worst_case_robust_accuracy",
+        "high",
+        "always",
+    ),
+    Family(
+        "joint",
+        "Right or rejected",
+        "Joint robust accuracy: share of attacked images that are labelled rightly or rejected. On clean images: "
+        "labelled rightly and not rejected.",
+        "joint_clean_accuracy",
+        "joint_robust_accuracy",
+        "worst_case_joint_robust_accuracy",
+        "high",
+        "rejecting",
+    ),
+    Family(
+        "success_at_5fpr",
+        "Attack success against detector and classifier, 5 % FPR",
+        "Share of initially right images that end wrong and not rejected, where at most 5 % of clean images are "
+        "rejected. Lower favours the defense.",
+        None,
+        "success_at_5fpr",
+        None,
+        "low",
+        "always",
+    ),
+    Family(
+        "success_at_50fpr",
+        "Attack success against detector and classifier, 50 % FPR",
+        "The same where half of the clean images may be rejected.",
+        None,
+        "success_at_50fpr",
+        None,
+        "low",
+        "always",
+    ),
+    Family(
+        "base",
+        "The classifier alone",
+        "Base accuracy: the deployed classifier without the defense beside it, where that differs.",
+        "base_clean_accuracy",
+        "base_robust_accuracy",
+        "worst_case_base_robust_accuracy",
+        "high",
+        "differing",
+    ),
+    Family(
+        "success",
+        "Attack success rate",
+        "Share of initially right images that the attack turns wrong. Lower favours the defense.",
+        None,
+        "attack_success_rate",
+        None,
+        "low",
+        "always",
+    ),
+    Family(
+        "base_success",
+        "Attack success rate, classifier alone",
+        "Share of images initially right by the deployed classifier alone that the attack turns wrong, where that "
+        "differs from the defended system.",
+        None,
+        "base_attack_success_rate",
+        None,
+        "low",
+        "differing",
+    ),
+    Family(
+        "repeat",
+        "Right in every repeat",
+        "Share of attacked images that a randomised defense labels rightly each time it is asked.",
+        None,
+        "robust_accuracy_worst_repeat",
+        None,
+        "high",
+        "always",
+    ),
+)
+
+DETECTOR = ("auroc", "tpr", "fpr", "tpr_at_5fpr", "fpr_at_95tpr")
+"""Measures of the detector table, in the order of its columns; all rest on the same images."""
+
+
+def measure(name: str) -> Measure:
+    """Return what is known of the measure `name`; an unknown one keeps its name and is shown as a plain number."""
+    known = MEASURES.get(name)
+    return known or Measure(name, name.replace("_", " "), name.replace("_", " "), "number", None, "")

@@ -1,0 +1,252 @@
+"""The tables of a run, looked up cell by cell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from bench_report.measures import measure
+from bench_report.view import CellView, DifferenceView, Estimate
+from benchmark.results import CLEAN, WORST_OF
+
+ALL_ATTACKS = "all attacks"
+"""Label of the group that a suite without named groups gets."""
+
+
+def group_label(norm: str, eps: str) -> str:
+    """Return the label of the group of all attacks of a norm and budget, as the host names it."""
+    return f"{norm} {eps or 'unbounded'}"
+
+
+class Row(NamedTuple):
+    """A row of the table of measures, with None for what is not there."""
+
+    dataset: str
+    model: str
+    attack: str
+    norm: str
+    eps: str
+    defense: str
+    knowledge: str
+    seed: str
+    metric: str
+    value: float | None
+    low: float | None
+    high: float | None
+    n: int | None
+    status: str
+    reference: float | None
+
+
+class Place(NamedTuple):
+    """Where a cell stands, whatever its seed."""
+
+    dataset: str
+    model: str
+    attack: str
+    defense: str
+    knowledge: str
+
+
+def as_text(value: Any) -> str:
+    """Return a text, empty for what is missing."""
+    return "" if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)) else str(value)
+
+
+def as_number(value: Any) -> float | None:
+    """Return a finite number, or None."""
+    if value is None or value is pd.NA:
+        return None
+    number = float(value)
+    return number if math.isfinite(number) else None
+
+
+def as_count(value: Any) -> int | None:
+    """Return a whole number, or None."""
+    number = as_number(value)
+    return None if number is None else int(number)
+
+
+def read_metrics(frame: pd.DataFrame) -> list[Row]:
+    """Return the rows of the table of measures, in their order."""
+    columns = [
+        "dataset", "model", "attack", "norm", "eps", "defense", "knowledge", "seed", "metric",
+        "value", "ci_low", "ci_high", "n", "status", "reference",
+    ]  # fmt: skip
+    rows = []
+    for values in frame[columns].itertuples(index=False, name=None):
+        dataset, model, attack, norm, eps, defense, knowledge, seed, metric = map(as_text, values[:9])
+        value, low, high = map(as_number, values[9:12])
+        n, status, reference = values[12:]
+        rows.append(
+            Row(
+                dataset, model, attack, norm, eps, defense, knowledge, seed, metric,
+                value, low, high, as_count(n), as_text(status), as_number(reference),
+            )
+        )  # fmt: skip
+    return rows
+
+
+class Table:
+    """The metrics of a run, looked up by place, metric and seed, in the order in which they were written."""
+
+    def __init__(
+        self,
+        rows: Iterable[Row],
+        failures: Mapping[Place, str],
+        groups: Mapping[str, Sequence[str]] | None = None,
+    ) -> None:
+        self.rows = list(rows)
+        self.failures = failures
+        self.named_groups = dict(groups or {})
+        self.by_place: dict[Place, dict[str, dict[str, Row]]] = {}
+        self.status: dict[Place, dict[str, str]] = {}
+        self.attacks: dict[tuple[str, str, str], set[str]] = {}
+        self.budgets: dict[tuple[str, str], tuple[str, str]] = {}
+        for row in self.rows:
+            place = Place(row.dataset, row.model, row.attack, row.defense, row.knowledge)
+            self.by_place.setdefault(place, {}).setdefault(row.metric, {})[row.seed] = row
+            if row.attack != CLEAN and not row.attack.startswith(WORST_OF):
+                self.attacks.setdefault((row.dataset, row.model, row.knowledge), set()).add(row.attack)
+            self.budgets.setdefault((row.dataset, row.attack), (row.norm, row.eps))
+            seeds = self.status.setdefault(place, {})
+            # One measure that failed does not make the cell fail.
+            if row.status == "ok" or row.seed not in seeds:
+                seeds[row.seed] = row.status
+
+    def place(self, dataset: str, model: str, attack: str, defense: str, knowledge: str) -> Place:
+        """Return the place of a cell; clean images know no attacker."""
+        clean = Place(dataset, model, attack, defense, "")
+        return clean if attack == CLEAN and clean in self.by_place else clean._replace(knowledge=knowledge)
+
+    def estimate(self, place: Place, metric: str, seed: str | None = None) -> Estimate | None:
+        """Return the mean over seeds, or the value of the only seed, or that of `seed`."""
+        seeds = self.by_place.get(place, {}).get(metric, {})
+        single = [row for name, row in seeds.items() if name not in ("mean", "std") and row.value is not None]
+        chosen = seeds.get(seed) if seed is not None else seeds.get("mean", single[0] if single else None)
+        if chosen is None or chosen.value is None:
+            return None
+        averaged = chosen.seed == "mean"
+        spread = seeds.get("std") if averaged else None
+        images = {row.n for row in single}
+        return Estimate(
+            metric,
+            measure(metric).unit,
+            chosen.value,
+            chosen.low,
+            chosen.high,
+            # The n of a mean counts seeds.
+            (images.pop() if len(images) == 1 else None) if averaged else chosen.n,
+            None if spread is None else spread.value,
+            len(single) if averaged else 1,
+            chosen.reference,
+        )
+
+    def cell(self, place: Place, metric: str, only: str | None = None) -> CellView:
+        """Return the cell without colour, over all seeds or of one seed."""
+        statuses = {
+            seed: status
+            for seed, status in self.status.get(place, {}).items()
+            if seed not in ("mean", "std") and only in (None, seed)
+        }
+        bad = [status for status in statuses.values() if status != "ok"]
+        failure = self.failure(place) if bad else ""
+        estimate = self.estimate(place, metric, only)
+        if estimate is not None:
+            note = f"{len(bad)} of {len(statuses)} seeds {'failed' if 'failed' in bad else 'not run'}" if bad else ""
+            return CellView("ok", estimate, failure, note)
+        rows = self.by_place.get(place, {}).get(metric, {}).values()
+        if "failed" in bad or any(row.status == "failed" and only in (None, row.seed) for row in rows):
+            return CellView("failed", failure=failure)
+        return CellView("missing" if bad or not statuses else "undefined")
+
+    def members(self, place: Place) -> tuple[str, ...]:
+        """Return the attacks of the group that stands at `place`, sorted; nothing for a single attack."""
+        if not place.attack.startswith(WORST_OF):
+            return ()
+        label = place.attack.removeprefix(WORST_OF)
+        if self.named_groups:
+            return tuple(sorted(self.named_groups.get(label, ())))
+        attacks = self.attacks.get((place.dataset, place.model, place.knowledge), set())
+        if label == ALL_ATTACKS:
+            return tuple(sorted(attacks))
+        return tuple(sorted(x for x in attacks if group_label(*self.budgets[place.dataset, x]) == label))
+
+    def failure(self, place: Place) -> str:
+        """Return the anchor of what made the cell fail; for a group, of the first of its attacks that failed."""
+        attacks = self.members(place) or (place.attack,)
+        return next((self.failures[x] for a in attacks if (x := place._replace(attack=a)) in self.failures), "")
+
+    def seeds(self) -> list[str]:
+        """Return the seeds."""
+        return list(dict.fromkeys(row.seed for row in self.rows if row.seed not in ("mean", "std")))
+
+
+def read_comparisons(frame: pd.DataFrame) -> dict[tuple[str, ...], DifferenceView]:
+    """Return differences by data set, model, attack, knowledge, seed, metric, defense and baseline; both ways round."""
+    names = ["dataset", "model", "attack", "knowledge", "seed", "metric", "defense_a", "defense_b"]
+    numbers = ["difference", "ci_low", "ci_high", "p_value", "n"]
+    found: dict[tuple[str, ...], DifferenceView] = {}
+    for values in frame[names + numbers].itertuples(index=False, name=None):
+        *where, a, b = map(as_text, values[: len(names)])
+        difference, low, high, p = map(as_number, values[len(names) : -1])
+        n = as_count(values[-1])
+        if difference is None:
+            continue
+        metric, unit = where[-1], measure(where[-1]).unit
+        found[(*where, a, b)] = DifferenceView(metric, unit, difference, low, high, p, n)
+        found[(*where, b, a)] = DifferenceView(
+            metric, unit, -difference, None if high is None else -high, None if low is None else -low, p, n
+        )
+    return found
+
+
+def ordered(found: Iterable[str], first: Mapping[str, Any] | None) -> list[str]:
+    """Return the names found, in the order of the suite, then of appearance."""
+    names = dict.fromkeys(found)
+    return [name for name in first or () if name in names] + [name for name in names if name not in (first or ())]
+
+
+@dataclass(frozen=True)
+class Axes:
+    """What the grid of a run spans, in the order of the suite.
+
+    Attributes:
+        groups: labels of groups of attacks, as the column `attack` has them.
+        main_group: the group of most attacks.
+        baseline: label of the undefended system, or of the first defense.
+    """
+
+    datasets: tuple[str, ...]
+    models: tuple[str, ...]
+    attacks: tuple[str, ...]
+    groups: tuple[str, ...]
+    defenses: tuple[str, ...]
+    main_group: str | None
+    baseline: str | None
+
+
+def read_axes(table: Table, suite: Mapping[str, Any]) -> Axes:
+    """Return what the grid spans."""
+    places = list(table.by_place)
+    labels = suite.get("attacks") or {}
+    named = suite.get("groups") or {}
+    groups = [x for x in dict.fromkeys(p.attack for p in places) if x.startswith(WORST_OF) and x not in labels]
+    sizes = {x: (len(named.get(x.removeprefix(WORST_OF), ())), x == WORST_OF + ALL_ATTACKS) for x in groups}
+    attacks = (place.attack for place in places if place.attack != CLEAN and place.attack not in groups)
+    defenses = ordered((place.defense for place in places), suite.get("defenses"))
+    uses = {label: component.get("use") for label, component in (suite.get("defenses") or {}).items()}
+    undefended = [name for name in defenses if uses.get(name, name) == "none"]
+    return Axes(
+        datasets=tuple(ordered((place.dataset for place in places), suite.get("datasets"))),
+        models=tuple(ordered((place.model for place in places), suite.get("models"))),
+        attacks=tuple(ordered(attacks, labels)),
+        groups=tuple(groups),
+        defenses=tuple(defenses),
+        main_group=max(groups, key=sizes.__getitem__, default=None),
+        baseline=next(iter([*undefended, *defenses]), None),
+    )

@@ -1,0 +1,303 @@
+"""Runs whose verdicts were drawn and whose tables the host made of them, and a reader of finished pages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+ALL_ATTACKS = "worst-of: all attacks"
+BUDGETS = [("linf", "8/255", 8 / 255), ("linf", "8/255", 8 / 255), ("l2", "0.5", 0.5), ("l2", "", None)]
+CLASSES = 10
+
+
+def write_run(
+    folder: Path,
+    *,
+    datasets: Sequence[str] = ("digits",),
+    models: Sequence[str] = ("small-cnn", "mlp"),
+    attacks: Sequence[str] = ("fgsm", "pgd-linf", "pgd-l2", "deepfool"),
+    defenses: Sequence[str] = ("none", "adversarial-training", "mahalanobis"),
+    detectors: Sequence[str] = ("mahalanobis",),
+    knowledge: Sequence[str] = ("gray-box",),
+    seeds: Sequence[int] = (0,),
+    n: int = 360,
+    failed: Callable[[str, str, str, str, int], str] = lambda dataset, model, attack, defense, seed: "",
+    missing: Callable[[str, str, str, str, int], bool] = lambda dataset, model, attack, defense, seed: False,
+    reference: Mapping[tuple[str, str, str], float] | None = None,
+    manifest: dict[str, Any] | None = None,
+    suite: dict[str, Any] | None = None,
+    strength: float = 0.0,
+    draw: int = 0,
+) -> Path:
+    """Write a run directory and return it.
+
+    Args:
+        failed: reason for which a cell has no numbers, "" for none.
+        missing: whether a cell was not run.
+        reference: published values by defense, attack and measure.
+        manifest, suite: what differs from the usual ones.
+        strength: added to what every defense withstands.
+        draw: seed of the drawn verdicts.
+    """
+    from benchmark.metrics import BUILTIN, Answers, Cell
+    from benchmark.results import CellResult, tabulate, write_tables
+
+    rng = np.random.default_rng(draw)
+    names = [f"{number}.png" for number in range(n)]
+    results: list[CellResult] = []
+    failures: dict[str, list[dict[str, Any]]] = {}
+
+    def labels(y: np.ndarray, right: np.ndarray) -> np.ndarray:
+        return np.where(right, y, (y + 1 + rng.integers(0, CLASSES - 1, n)) % CLASSES)
+
+    for dataset in datasets:
+        y = rng.integers(0, CLASSES, n)
+        for model in models:
+            for seed in seeds:
+                for number, defense in enumerate(defenses):
+                    right = rng.random(n) < 0.97 - 0.03 * (number % 5)
+                    detects = defense in detectors
+                    score, threshold = rng.normal(0, 1, n), 1.6
+                    clean = Answers(
+                        labels(y, right),
+                        labels(y, right),
+                        score if detects else None,
+                        score > threshold if detects else None,
+                    )
+                    for what in (None, *((k, place) for k in knowledge for place in range(len(attacks)))):
+                        attack = "none" if what is None else attacks[what[1]]
+                        norm, eps, size = ("", "", None) if what is None else BUDGETS[what[1] % len(BUDGETS)]
+                        identity: dict[str, Any] = {
+                            "dataset": dataset,
+                            "model": model,
+                            "attack": attack,
+                            "defense": defense,
+                            "knowledge": "" if what is None else what[0],
+                            "seed": seed,
+                        }
+                        reason = failed(dataset, model, attack, defense, seed)
+                        absent = missing(dataset, model, attack, defense, seed)
+                        if reason:
+                            failures.setdefault(reason, []).append(identity)
+                        cell = None
+                        if not reason and not absent:
+                            attacked = perturbation = None
+                            if what is not None:
+                                share = min(0.95, 0.03 + 0.34 * (number % 4) + strength) ** (1 + what[1] / 4)
+                                base = right & (rng.random(n) < share)
+                                suspicion = rng.normal(2.2, 1, n)
+                                attacked = Answers(
+                                    labels(y, base if not detects else base & (rng.random(n) < 0.3)),
+                                    labels(y, base),
+                                    suspicion if detects else None,
+                                    suspicion > threshold if detects else None,
+                                )
+                                perturbation = rng.random(n) * (size or 0.9)
+                            cell = Cell(y, clean, attacked, perturbation, norm, size)
+                        status = "failed" if reason else "missing" if absent else "ok"
+                        results.append(
+                            CellResult(
+                                **identity, norm=norm, eps=eps, status=status, reason=reason, cell=cell,
+                                sample_ids=names, details={},
+                            )
+                        )  # fmt: skip
+    published = pd.DataFrame(
+        [{"defense": d, "attack": a, "metric": m, "value": value} for (d, a, m), value in (reference or {}).items()]
+    )
+    tables = tabulate(results, {name: metric() for name, metric in BUILTIN}, {}, published)
+    folder.mkdir(parents=True)
+    write_tables(tables, folder)
+    (folder / "manifest.json").write_text(
+        json.dumps(
+            {
+                "format": 1,
+                "suite": "synthetic",
+                "title": "Synthetic — which defense holds?",
+                "profile": "embedded",
+                "source": "suites/synthetic.yaml",
+                "command": ["bench", "run", "suites/synthetic.yaml", "--profile", "embedded"],
+                "started": "2025-11-21T08:24:25+00:00",
+                "finished": "2025-11-21T08:25:47+00:00",
+                "exit_code": 1 if failures else 0,
+                "seeds": list(seeds),
+                "protocol": {"false_positive_rate": 0.05, "success": "initially-correct", "repeats": 5},
+                "shard": None,
+                "datasets": {
+                    name: {
+                        "use": "digits",
+                        "fingerprint": f"{number:x}3f9ab" * 10,
+                        "sizes": {"train": 1077, "val": 360, "test": n},
+                        "image_shape": [1, 8, 8],
+                        "class_names": [str(digit) for digit in range(CLASSES)],
+                        "caption": "Scans of handwritten digits: real images, but no evidence about photos.",
+                    }
+                    for number, name in enumerate(datasets)
+                },
+                "cells": len(results),
+                "tasks": 40,
+                "plugins": [{"module": "bench_gradient", "distribution": "unmask-bench", "version": "0.1.0"}],
+                "broken_plugins": [],
+                "versions": {"python": "3.11.9", "unmask-bench": "0.1.0", "torch": "2.6.0"},
+                "device": "cpu: A processor, 2 cores",
+                "executor": "local",
+                "workers": 2,
+                "threads": 1,
+                "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "changed": False},
+                "failures": [
+                    {
+                        "task": f"craft for {cells[0]['defense']}",
+                        "reason": reason,
+                        "traceback": "Traceback …\nValueError: " + reason,
+                        "cells": cells,
+                    }
+                    for reason, cells in failures.items()
+                ],
+                "warnings": [],
+            }
+            | (manifest or {})
+        ),
+        encoding="utf-8",
+    )
+    written = {
+        "suite": "synthetic",
+        "title": "Synthetic — which defense holds?",
+        "description": "Drawn numbers, to look at the report.",
+        "cite": [],
+        "datasets": {name: {"use": "digits"} for name in datasets},
+        "models": {name: {"use": "small_cnn", "width": 16} for name in models},
+        "attacks": {name: {"use": "pgd", "steps": 20} for name in attacks},
+        "defenses": {name: {"use": name if name == "none" else "some_defense"} for name in defenses},
+        "groups": {},
+    } | (suite or {})
+    (folder / "suite.yaml").write_text(yaml.safe_dump(written, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    costs = [
+        {
+            "kind": kind,
+            "key": f"{kind}{number}",
+            "label": f"{kind} number {number}",
+            "status": "cached" if number else "done",
+            "cached": bool(number),
+            "seconds": 1.5 + number,
+            "images": 360 if kind != "train" else None,
+            "forward": 1000,
+            "backward": 500,
+            "peak_memory_bytes": 300 * 2**20,
+        }
+        for kind in ("train", "fit", "craft", "predict", "judge")
+        for number in range(3)
+    ]
+    pd.DataFrame(costs).to_parquet(folder / "costs.parquet", index=False)
+    (folder / "journal.jsonl").write_text(
+        json.dumps({"event": "run started", "time": "2025-11-21T08:24:25+00:00"}) + "\n"
+    )
+    return folder
+
+
+# -- reading pages -----------------------------------------------------------------------------------------------------
+
+VOID = {"meta", "link", "br", "hr", "img", "input", "area", "base", "col", "embed", "source", "track", "wbr"}
+
+
+@dataclass
+class Element:
+    """An element with its attributes, and its children: elements and texts."""
+
+    tag: str
+    attributes: dict[str, str]
+    parent: Element | None = None
+    children: list[Element | str] = field(default_factory=list)
+
+    @property
+    def text(self) -> str:
+        return "".join(child if isinstance(child, str) else child.text for child in self.children)
+
+    def get(self, name: str, default: str = "") -> str:
+        return self.attributes.get(name, default)
+
+    def all(self, *tags: str) -> Iterator[Element]:
+        """Yield all elements below, in order; those of `tags` where given."""
+        for child in self.children:
+            if isinstance(child, Element):
+                if not tags or child.tag in tags:
+                    yield child
+                yield from child.all(*tags)
+
+    def one(self, tag: str, **attributes: str) -> Element:
+        found = [e for e in self.all(tag) if all(e.get(k.replace("_", "-")) == v for k, v in attributes.items())]
+        assert len(found) == 1, (tag, attributes, len(found))
+        return found[0]
+
+    def ancestors(self) -> Iterator[Element]:
+        if self.parent is not None:
+            yield self.parent
+            yield from self.parent.ancestors()
+
+
+class _Reader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.root = Element("", {})
+        self.open = self.root
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        names = [name for name, _ in attrs]
+        assert len(names) == len(set(names)), f"<{tag}> has an attribute twice"
+        element = Element(tag, {name: value or "" for name, value in attrs}, self.open)
+        self.open.children.append(element)
+        if tag not in VOID:
+            self.open = element
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.tag == tag, f"</{tag}> closes <{self.open.tag}>"
+        assert self.open.parent is not None
+        self.open = self.open.parent
+
+    def handle_data(self, data: str) -> None:
+        self.open.children.append(data)
+
+
+@pytest.fixture(scope="session")
+def parse():
+    """Return a function from HTML to a tree; every element must be closed in its turn."""
+
+    def read(html: str) -> Element:
+        reader = _Reader()
+        reader.feed(html)
+        reader.close()
+        assert reader.open is reader.root
+        return reader.root
+
+    return read
+
+
+@pytest.fixture
+def make_run(tmp_path):
+    """Return a function that writes a run and loads it as `bench report` does."""
+    from benchmark import load_run
+
+    def make(name: str = "run", **changes: Any):
+        return load_run(write_run(tmp_path / name, **changes))
+
+    return make
+
+
+@pytest.fixture
+def page_of(tmp_path, parse):
+    """Return a function that writes the report of runs and reads the page."""
+    from bench_report.render import HtmlReporter
+
+    def page(*runs: Any, single_file: bool = False) -> Element:
+        return parse(
+            HtmlReporter().write(runs, tmp_path / "report", single_file=single_file).read_text(encoding="utf-8")
+        )
+
+    return page

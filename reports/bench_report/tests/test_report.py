@@ -1,0 +1,701 @@
+"""The report, read back from its HTML."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from importlib.resources import files
+from itertools import pairwise, product
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench_report import blocks, measures, render, view, words
+
+IDENTITY = ("dataset", "model", "attack", "defense", "knowledge", "metric")
+MATRICES = {family.key for family in measures.FAMILIES}
+
+HOSTILE = [
+    "<script>alert(1)</script>",
+    "\"quoted\" 'twice' &amp; <b>",
+    "../../etc/passwd",
+    "\u202eright to left\u2066",
+    "x" * 300,
+    "🦔🏳️‍🌈",
+    "'\" onmouseover=alert(1) x='",
+    "]]><!--{{ 7 * 7 }}{% raw %}",
+    "</title></style></table>",
+    "javascript:alert(1)",
+]
+
+
+def shown(page, seed=""):
+    """Yield (identity, cell) of every number in the tables of a page: those over all seeds, or those of one seed."""
+    for table in page.all("table"):
+        kind = table.get("data-table")
+        if kind not in MATRICES | {"detector", "others"} or table.get("data-seed") != seed:
+            continue
+        where = {name: table.get(f"data-{name}") for name in ("dataset", "model", "knowledge")}
+        heads = [head for head in table.all("th") if head.get("data-metric")]
+        for row in table.all("tr"):
+            cells = [
+                cell for cell in row.all("td") if "data-value" in cell.attributes or "data-status" in cell.attributes
+            ]
+            if not cells:
+                continue
+            assert len(cells) == len(heads)
+            for head, cell in zip(heads, cells):
+                if "data-value" in cell.attributes:
+                    identity = where | {
+                        "attack": head.get("data-attack") or row.get("data-attack"),
+                        "defense": row.get("data-defense"),
+                        "metric": head.get("data-metric"),
+                    }
+                    yield identity, cell
+
+
+def n_of(cell):
+    """Return the n of a cell, which stands on its row or its table where it is the same for all."""
+    return next(int(element.get("data-n")) for element in (cell, *cell.ancestors()) if element.get("data-n"))
+
+
+def seeds_of(page):
+    return {table.get("data-seed") for table in page.all("table") if table.get("data-table") == "robust"}
+
+
+def expected(frame, seed):
+    rows = frame[(frame.status == "ok") & (frame.seed == seed)]
+    return {tuple(getattr(row, name) for name in IDENTITY): row for row in rows.itertuples()}
+
+
+def check_numbers(page, frame, seed="0"):
+    """Every number of the tables is on the page with its interval and n, and no other number is."""
+    wanted = expected(frame, seed)
+    found = Counter()
+    for identity, cell in shown(page, seed if seed in seeds_of(page) else ""):
+        key = tuple(identity[name] for name in IDENTITY)
+        if key not in wanted and identity["attack"] == "none":
+            key = tuple("" if name == "knowledge" else identity[name] for name in IDENTITY)
+        row = wanted[key]
+        found[key] += 1
+        assert float(cell.get("data-value")) == pytest.approx(row.value, rel=1e-5)
+        if not math.isnan(row.ci_low):
+            assert float(cell.get("data-low")) == pytest.approx(row.ci_low, rel=1e-5, abs=1e-12)
+            assert float(cell.get("data-high")) == pytest.approx(row.ci_high, rel=1e-5)
+        assert n_of(cell) == row.n
+        unit = measures.measure(row.metric).unit
+        if unit in ("rate", "area"):
+            scale, digits = (100, 1) if unit == "rate" else (1, 3)
+            value, low, high = (f"{scale * number:.{digits}f}" for number in (row.value, row.ci_low, row.ci_high))
+            assert cell.text.startswith(value)
+            assert f"{low}–{high}" in cell.text
+        assert words.number_text(row.value, unit) in cell.text
+        if not math.isnan(row.reference):
+            assert f"published {words.number_text(row.reference, unit)}" in cell.text
+    return wanted, found
+
+
+def check_document(page):
+    """What every page keeps: nothing runs or calls out, links lead somewhere, tables can be read aloud."""
+    tags = Counter(element.tag for element in page.all())
+    assert not set(tags) & {
+        "script",
+        "img",
+        "iframe",
+        "object",
+        "embed",
+        "form",
+        "base",
+        "svg",
+        "input",
+        "button",
+        "video",
+    }
+    assert [tags[name] for name in ("html", "head", "body", "title", "header", "nav", "main", "footer", "h1")] == [
+        1
+    ] * 9
+    assert page.one("html").get("lang") == "en"
+    ids = Counter(element.get("id") for element in page.all() if "id" in element.attributes)
+    assert max(ids.values()) == 1
+    for element in page.all():
+        assert not [
+            name for name in element.attributes if name.startswith("on") or name in ("style", "src", "srcset", "action")
+        ]
+        assert element.tag in ("a", "link") or "href" not in element.attributes
+        for name in ("aria-labelledby", "aria-describedby"):
+            assert set(element.get(name).split()) <= set(ids)
+    for link in page.all("a"):
+        assert link.get("href").startswith("#")
+        assert link.get("href")[1:] in ids
+        assert link.text.strip()
+    body = page.one("body")
+    first = next(body.all("a"))
+    assert first.get("href") == "#main"
+    for table in page.all("table"):
+        region = next(parent for parent in table.ancestors() if parent.get("role") == "region")
+        assert region.get("tabindex") == "0"
+        assert region.get("aria-label") or region.get("aria-labelledby")
+        assert all(head.get("scope") in ("col", "row", "colgroup") for head in table.all("th"))
+    levels = [int(element.tag[1]) for element in page.all("h1", "h2", "h3", "h4")]
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+
+
+def notices(page):
+    return [item.text for item in page.all("li") if "notice" in item.get("class").split()]
+
+
+def cell_at(page, table, defense, attack, model="small-cnn"):
+    """Return the cell of a defense × attack table."""
+    found = page.one("table", data_table=table, data_model=model, data_seed="")
+    column = [head.get("data-attack") for head in found.all("th") if head.get("data-attack")].index(attack)
+    return list(found.one("tr", data_defense=defense).all("td"))[column]
+
+
+# -- numbers -----------------------------------------------------------------------------------------------------------
+
+
+def test_every_number_of_the_tables_stands_on_the_page(make_run, page_of):
+    run = make_run(reference={("none", "pgd-linf", "robust_accuracy"): 0.41})
+    page = page_of(run)
+    wanted, found = check_numbers(page, run.metrics)
+    # The classifier alone is shown where it differs from the defended system.
+    assert {key for key in wanted if key not in found} == {
+        key for key in wanted if "base_" in key[-1] and key[3] != "mahalanobis"
+    }
+    assert max(found.values()) == 1
+    check_document(page)
+
+
+def test_the_published_value_stands_beside_the_measured_one(make_run, page_of):
+    run = make_run(reference={("none", "pgd-linf", "robust_accuracy"): 0.41})
+    cell = cell_at(page_of(run), "robust", "none", "pgd-linf")
+    value = float(cell.get("data-value"))
+    assert value < 0.41
+    assert f"published 41.0 (−{100 * (0.41 - value):.1f})" in cell.text
+    assert [float(e.get("data-reference")) for e in cell.all("small") if e.get("data-reference")] == [0.41]
+
+
+def test_several_seeds_show_mean_and_spread(make_run, page_of):
+    run = make_run(seeds=(0, 1, 2))
+    page = page_of(run)
+    frame = run.metrics
+    for identity, cell in shown(page):
+        rows = frame[(frame.status == "ok")]
+        for name in ("dataset", "model", "attack", "defense", "metric"):
+            rows = rows[rows[name] == identity[name]]
+        rows = rows.set_index("seed").value
+        assert float(cell.get("data-value")) == pytest.approx(rows[["0", "1", "2"]].mean(), rel=1e-5)
+        unit = measures.measure(identity["metric"]).unit
+        assert f"± {words.number_text(rows['std'], unit)}" in cell.text
+    assert "standard deviation over 3 seeds" in page.one("main").text
+    for seed in ("0", "1", "2"):
+        wanted, found = check_numbers(page, frame, seed)
+        names = {"clean_accuracy", "robust_accuracy", "worst_case_robust_accuracy"}
+        assert set(found) == {key for key in wanted if key[-1] in names}
+
+
+def test_the_best_of_a_column_is_marked_in_words(make_run, page_of):
+    page = page_of(make_run())
+    table = page.one("table", data_table="robust", data_model="small-cnn")
+    columns = [head.get("data-attack") for head in table.all("th") if head.get("data-attack")]
+    for number, attack in enumerate(columns):
+        cells = [list(row.all("td"))[number] for row in table.all("tr") if row.get("data-defense")]
+        best = max(float(cell.get("data-value")) for cell in cells)
+        for cell in cells:
+            assert ("best" in cell.text) == (float(cell.get("data-value")) == best), attack
+
+
+def test_no_defense_is_best_where_all_are_equal():
+    cells = [view.CellView("ok", view.Estimate("robust_accuracy", "rate", 0.5, None, None, 10)) for _ in range(3)]
+    assert not any(cell.best for cell in blocks.marked(cells, "high"))
+
+
+def test_low_is_best_for_attack_success(make_run, page_of):
+    page = page_of(make_run())
+    table = page.one("table", data_table="success", data_model="small-cnn")
+    for number in range(4):
+        cells = [list(row.all("td"))[number] for row in table.all("tr") if row.get("data-defense")]
+        values = {float(cell.get("data-value")): cell for cell in cells}
+        assert "best" in values[min(values)].get("class").split()
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [(0.41249, "rate", "41.2"), (1.0, "rate", "100.0"), (0.98765, "area", "0.988"), (0.0301234, "distance", "0.03012"),
+     (1234.0, "count", "1,234"), (-0.5, "number", "−0.5"), (1e-9, "number", "1e−09")],
+)  # fmt: skip
+def test_numbers_for_people(value, unit, text):
+    assert words.number_text(value, unit) == text
+
+
+def test_differences_carry_a_sign_unless_they_round_to_nothing():
+    assert words.difference_text(-0.0204, "rate") == "−2.0"
+    assert words.difference_text(0.0204, "rate") == "+2.0"
+    assert words.difference_text(-0.0001, "rate") == "0.0"
+
+
+def test_every_measure_of_the_host_is_explained():
+    from benchmark.metrics import BUILTIN
+
+    for name, metric in BUILTIN:
+        known = measures.MEASURES[name]
+        assert known.definition
+        assert known.unit == metric.unit
+    assert set(measures.MEASURES) == {name for name, _ in BUILTIN}
+
+
+def test_measures_that_are_shown_are_explained_and_no_others(make_run, page_of):
+    run = make_run(defenses=("none", "adversarial-training"), detectors=())
+    text = page_of(run).one("section", id="measures").text
+    assert "robust_accuracy" in text
+    assert "auroc" not in text
+
+
+def test_a_measure_of_another_plugin_is_shown_under_its_name(make_run, page_of):
+    run = make_run()
+    frame = run.metrics
+    extra = frame[frame.metric == "robust_accuracy"].assign(
+        metric="my_measure", value=12.5, ci_low=math.nan, ci_high=math.nan
+    )
+    run.metrics = pd.concat([frame, extra], ignore_index=True)
+    page = page_of(run)
+    cells = [cell for identity, cell in shown(page) if identity["metric"] == "my_measure"]
+    assert len(cells) == len(extra)
+    assert all(cell.text.startswith("12.5") for cell in cells)
+
+
+# -- what is said first ------------------------------------------------------------------------------------------------
+
+
+def test_the_header_says_what_was_run(make_run, page_of):
+    page = page_of(make_run())
+    header = page.one("header").text
+    assert "3 defenses against 4 attacks on 2 models and 1 data set with 360 test images, 1 seed: 30 cells." in header
+    assert "21 November 2025, 08:24 UTC, 1 min 22 s" in header
+    assert "cpu: A processor, 2 cores" in header
+    assert "Scans of handwritten digits" in header
+    assert page.one("title").text == "Synthetic — which defense holds?"
+
+
+def test_few_images_are_said_aloud(make_run, page_of):
+    run = make_run(n=60)
+    frame = run.metrics
+    accuracies = frame[frame.metric.isin(["clean_accuracy", "robust_accuracy"])]
+    widest = 100 * ((accuracies.ci_high - accuracies.ci_low) / 2).max()
+    (said,) = [text for text in notices(page_of(run)) if "Few images" in text]
+    assert "rest on 60" in said
+    assert f"± {widest:.1f} points" in said
+
+
+def test_enough_images_need_no_warning(make_run, page_of):
+    assert not notices(page_of(make_run(n=1200)))
+
+
+def test_failed_cells_are_said_first_and_lead_to_their_reason(make_run, page_of):
+    reason = "adversarial images left the budget: 0.0341 in linf where 0.0314 is allowed"
+    run = make_run(failed=lambda d, m, a, x, s: reason if (m, a, x) == ("mlp", "pgd-l2", "mahalanobis") else "")
+    page = page_of(run)
+    check_document(page)
+    check_numbers(page, run.metrics)
+    assert notices(page)[0].startswith("1 cell failed.")
+    cell = cell_at(page, "robust", "mahalanobis", "pgd-l2", model="mlp")
+    assert "failed" in cell.text
+    target = next(cell.all("a")).get("href")[1:]
+    (article,) = [element for element in page.all() if element.get("id") == target]
+    assert reason in article.text
+    assert "ValueError" in article.one("pre").text
+    assert [td.text for td in article.all("td")] == ["digits", "mlp", "pgd-l2", "mahalanobis", "gray-box", "0"]
+
+
+def test_one_failed_seed_does_not_hide_the_others(make_run, page_of):
+    run = make_run(
+        seeds=(0, 1, 2), failed=lambda d, m, a, x, s: "no luck" if (m, a, x, s) == ("mlp", "fgsm", "none", 1) else ""
+    )
+    cell = cell_at(page_of(run), "robust", "none", "fgsm", model="mlp")
+    rows = run.metrics.query(
+        "model == 'mlp' and attack == 'fgsm' and defense == 'none' and metric == 'robust_accuracy'"
+    )
+    assert float(cell.get("data-value")) == pytest.approx(rows.set_index("seed").value[["0", "2"]].mean(), rel=1e-5)
+    assert "1 of 3 seeds failed" in cell.text
+    assert next(cell.all("a")).get("href") == "#r1-f1"
+
+
+def test_an_interrupted_run_says_so(make_run, page_of):
+    run = make_run(
+        missing=lambda d, m, a, x, s: m == "mlp" and a in ("pgd-l2", "deepfool"), manifest={"exit_code": 130}
+    )
+    page = page_of(run)
+    check_document(page)
+    assert any(text.startswith("6 cells not run.") for text in notices(page))
+    assert "not run" in cell_at(page, "robust", "none", "deepfool", model="mlp").text
+
+
+def test_a_run_with_only_failed_cells_gives_a_report(make_run, page_of):
+    page = page_of(make_run(failed=lambda *cell: "no luck"))
+    check_document(page)
+    assert not list(shown(page))
+    assert notices(page)[0].startswith("30 cells failed.")
+
+
+def test_a_run_with_one_cell_gives_a_report(make_run, page_of):
+    run = make_run(models=("mlp",), attacks=(), defenses=("none",), detectors=())
+    page = page_of(run)
+    check_document(page)
+    _, found = check_numbers(page, run.metrics)
+    assert [key[-1] for key in found] == ["clean_accuracy"]
+    assert "1 defense against 0 attacks on 1 model and 1 data set" in page.one("header").text
+
+
+def test_a_defense_without_scores_leaves_out_the_detector_tables(make_run, page_of):
+    run = make_run(defenses=("none", "adversarial-training"), detectors=())
+    kinds = {table.get("data-table") for table in page_of(run).all("table")}
+    assert not kinds & {"detector", "joint"}
+
+
+def test_tables_without_a_row_still_give_a_report(make_run, page_of):
+    run = make_run()
+    run.metrics = run.metrics.iloc[:0]
+    run.costs = run.costs.iloc[:0]
+    check_document(page_of(run))
+
+
+# -- text --------------------------------------------------------------------------------------------------------------
+
+
+def test_hostile_names_change_nothing_but_text(make_run, page_of):
+    first, second = HOSTILE[:5], HOSTILE[5:]
+    # Marks that would turn around what follows, as far as the end of a block.
+    bidi = {"\u202e", "\u2066"}
+    reason = " ".join(HOSTILE)
+    run = make_run(
+        datasets=HOSTILE[:2],
+        models=HOSTILE[2:4],
+        attacks=first,
+        defenses=second,
+        detectors=second[:1],
+        knowledge=HOSTILE[:1],
+        failed=lambda d, m, a, x, s: reason if (a, x) == (first[0], second[0]) else "",
+        manifest={
+            "title": HOSTILE[0],
+            "profile": HOSTILE[3],
+            "device": HOSTILE[1],
+            "warnings": [{"task": HOSTILE[0], "text": HOSTILE[8]}],
+        },
+    )
+    page = page_of(run)
+    check_document(page)
+    check_numbers(page, run.metrics)
+    for element in page.all():
+        own = "".join(child for child in element.children if isinstance(child, str))
+        if bidi & set(own):
+            assert element.tag in ("bdi", "pre", "title") or element.get("dir"), element
+    assert page.one("title").text == HOSTILE[0]
+    assert page.one("h1").text == HOSTILE[0]
+    headings = {heading.text for heading in page.all("h2")}
+    for model, dataset in product(HOSTILE[2:4], HOSTILE[:2]):
+        assert f"{model} on {dataset}" in headings
+    assert reason in {paragraph.text for paragraph in page.all("p")}
+    for table in page.all("table"):
+        if table.get("data-table") == "robust":
+            names = [head.text for head in table.all("th") if head.get("scope") == "row"]
+            assert names == second
+            # A name with a direction of its own must not turn the numbers around.
+            assert all(
+                next(head.all("bdi")).text == head.text for head in table.all("th") if head.get("scope") == "row"
+            )
+
+
+def test_control_characters_and_lone_surrogates_become_visible(make_run, page_of):
+    run = make_run(manifest={"title": "a\x00b\x1b[31mc\ud800d\x85e"})
+    page = page_of(run)
+    assert page.one("h1").text == "a␀b␛[31mc\ufffdd\ufffde"
+
+
+@pytest.fixture(scope="module")
+def one_name():
+    """Return a template that shows a name as all templates do, and an attribute."""
+    return render._environment().from_string(
+        '{% import "macros.html" as m with context %}<p title="{{ text }}">{{ m.name(text) }}</p>'
+    )
+
+
+@settings(max_examples=200, deadline=None)
+@given(text=st.text(max_size=400))
+def test_any_text_comes_back_as_it_was(parse, one_name, text):
+    page = parse(one_name.render(text=text))
+    paragraph = page.one("p")
+    clean = render.printable(text)
+    assert paragraph.text == clean
+    assert paragraph.get("title") == clean
+    assert {element.tag for element in page.all()} == {"p", "bdi"}
+    if text.isprintable():
+        assert clean == text
+
+
+def test_the_host_finds_the_reporter():
+    import bench_report
+    from benchmark.plugins import Provenance, Registry
+
+    registry = Registry()
+    registry.add_module("report", bench_report, Provenance("bench_report", "unmask-bench", "0"))
+    assert registry.get("reporter", "html").load() is render.HtmlReporter
+    assert registry.get("reporter", "html").summary
+
+
+# -- the page ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_run_gives_the_same_bytes(make_run, tmp_path):
+    run = make_run()
+    pages = [render.HtmlReporter().write([run], tmp_path / name).read_bytes() for name in ("one", "two")]
+    assert pages[0] == pages[1]
+
+
+def test_a_folder_holds_page_and_style_and_a_single_file_everything(make_run, tmp_path):
+    run = make_run()
+    folder = render.HtmlReporter().write([run], tmp_path / "folder")
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["index.html", "report.css"]
+    assert '<link rel="stylesheet" href="report.css">' in folder.read_text(encoding="utf-8")
+    single = render.HtmlReporter().write([run], tmp_path / "single", single_file=True)
+    assert [path.name for path in single.parent.iterdir()] == ["index.html"]
+    text = single.read_text(encoding="utf-8")
+    style = (folder.parent / "report.css").read_text(encoding="utf-8")
+    assert style.strip() in text
+    assert "<link" not in text
+
+
+def test_nothing_is_fetched(make_run, tmp_path):
+    page = render.HtmlReporter().write([make_run()], tmp_path / "single", single_file=True).read_text(encoding="utf-8")
+    assert not re.findall(r"(?:https?:)?//[\w.]", page)
+    assert "url(" not in page
+    assert "@import" not in page
+    assert "default-src 'none'" in page
+
+
+def test_a_small_run_gives_a_small_page(make_run, tmp_path):
+    run = make_run(models=("small-cnn",), attacks=tuple("abcde"))
+    cells = run.metrics[["attack", "defense"]].drop_duplicates()
+    assert (~cells.attack.str.startswith("worst-of: ")).sum() == 18
+    page = render.HtmlReporter().write([run], tmp_path / "single", single_file=True)
+    assert page.stat().st_size < 300_000
+
+
+def _luminance(colour):
+    channels = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(weight * c for weight, c in zip((0.2126, 0.7152, 0.0722), linear))
+
+
+def _contrast(one, other):
+    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_text_can_be_read_on_every_colour(theme):
+    style = files("bench_report").joinpath("assets", "report.css").read_text(encoding="utf-8")
+    themes = [
+        dict(re.findall(r"--([\w-]+):\s*(#[0-9a-f]{6})", block))
+        for block in re.findall(r":root \{(.*?)\n\s*\}", style, re.S)
+    ]
+    colours = themes[0] | (themes[1] if theme == "dark" else {})
+    assert len(themes[1]) == len(themes[0])
+    for step in range(11):
+        assert _contrast(colours[f"q{step}"], colours[f"on{step}"]) >= 4.5
+    steps = [_luminance(colours[f"q{step}"]) for step in range(11)]
+    assert steps == sorted(steps, reverse=theme == "light")
+    for text in ("text", "muted", "link"):
+        for ground in ("page", "panel", "warn-bg", "fail-bg", "note-bg"):
+            assert _contrast(colours[text], colours[ground]) >= 4.5, (text, ground)
+    assert _contrast(colours["fail-text"], colours["fail-bg"]) >= 4.5
+    assert _contrast(colours["focus"], colours["page"]) >= 3
+
+
+def test_costs_are_summed_by_kind(make_run, page_of):
+    page = page_of(make_run())
+    row = page.one("table", data_table="costs").one("tr", data_kind="craft")
+    cells = [cell.text for cell in row.all("td")]
+    # Three tasks of 1.5, 2.5 and 3.5 seconds and 360 images each, the last two from the cache.
+    assert cells == ["3", "67 %", "1.5 s", "6.0 s", "144", "3,000", "1,500", "300 MiB"]
+
+
+def test_the_run_can_be_repeated_from_the_page(make_run, page_of):
+    run = make_run(manifest={"command": ["bench", "run", "my suites/a.yaml", "--set", "seeds=[1]"]})
+    text = page_of(run).one("section", id="r1-provenance").text
+    assert "bench run 'my suites/a.yaml' --set 'seeds=[1]'" in text
+    for fact in ("0123456789abcdef", "3.11.9", "03f9ab", "1,077", "unmask-bench", "5 % of clean validation images"):
+        assert fact in text
+    assert "suite: synthetic" in text
+
+
+# -- comparisons -------------------------------------------------------------------------------------------------------
+
+
+def test_every_defense_is_paired_with_the_undefended_one(make_run, page_of):
+    run = make_run(models=("small-cnn",), defenses=("adversarial-training", "none", "mahalanobis"))
+    page = page_of(run)
+    frame = run.comparisons[
+        run.comparisons.metric.isin(["clean_accuracy", "robust_accuracy", "worst_case_robust_accuracy"])
+    ]
+    table = page.one("table", data_table="paired-robust")
+    assert table.get("data-baseline") == "none"
+    columns = [head.get("data-attack") for head in table.all("th") if head.get("data-attack")]
+    assert columns[0] == "none"
+    assert len(columns) == 1 + 4 + 2
+    for defense, sign in (("mahalanobis", -1), ("adversarial-training", 1)):
+        for attack, cell in zip(columns, table.one("tr", data_defense=defense).all("td")):
+            (row,) = frame[
+                (frame.attack == attack)
+                & frame.defense_a.isin(["none", defense])
+                & frame.defense_b.isin(["none", defense])
+            ].itertuples()
+            assert (row.defense_a == "none") == (sign == -1)
+            assert float(cell.get("data-value")) == pytest.approx(sign * row.difference, rel=1e-5, abs=1e-12)
+            ends = sorted([sign * row.ci_low, sign * row.ci_high])
+            assert [float(cell.get("data-low")), float(cell.get("data-high"))] == pytest.approx(
+                ends, rel=1e-5, abs=1e-12
+            )
+            assert float(cell.get("data-p")) == pytest.approx(row.p_value, rel=1e-5)
+            assert n_of(cell) == row.n
+            assert ("higher" in cell.get("class").split()) == (ends[0] > 0)
+
+
+def test_each_seed_has_its_own_paired_table(make_run, page_of):
+    page = page_of(make_run(models=("small-cnn",), seeds=(3, 4)))
+    seeds = [table.get("data-seed") for table in page.all("table") if table.get("data-table") == "paired-robust"]
+    assert seeds == ["3", "4"]
+
+
+def test_the_overview_shows_the_worst_case_of_all_attacks(make_run, page_of):
+    run = make_run()
+    page = page_of(run)
+    table = page.one("table", data_table="overview")
+    assert table.get("data-attack") == "worst-of: all attacks"
+    values = run.metrics[
+        (run.metrics.metric == "worst_case_robust_accuracy") & (run.metrics.attack == "worst-of: all attacks")
+    ]
+    values = values.set_index(["model", "defense"]).value
+    defenses = [head.get("data-defense") for head in table.all("th") if head.get("data-defense")]
+    shown_values = {
+        (row.get("data-model"), defense): float(cell.get("data-value"))
+        for row in table.all("tr")
+        if row.get("data-model")
+        for defense, cell in zip(defenses, row.all("td"))
+    }
+    assert shown_values == pytest.approx(values.to_dict(), rel=1e-5)
+
+
+def test_the_finding_names_the_best_of_the_worst_case(make_run, page_of):
+    run = make_run(models=("mlp",))
+    rows = run.metrics[
+        (run.metrics.metric == "worst_case_robust_accuracy") & (run.metrics.attack == "worst-of: all attacks")
+    ]
+    best = rows.loc[rows.value.idxmax()]
+    text = " ".join(p.text for p in page_of(run).all("p") if p.get("class") == "finding")
+    assert f"In the worst case of all attacks, {best.defense} labels {100 * best.value:.1f} %" in text
+    assert "none labels" in text
+
+
+def test_what_the_attacker_knows_has_tables_of_its_own(make_run, page_of):
+    run = make_run(models=("mlp",), knowledge=("gray-box", "white-box"))
+    page = page_of(run)
+    _, found = check_numbers(page, run.metrics)
+    tables = [table.get("data-knowledge") for table in page.all("table") if table.get("data-table") == "robust"]
+    assert tables == ["gray-box", "white-box"]
+    # Clean images know no attacker: they stand in both.
+    assert found["digits", "mlp", "none", "mahalanobis", "", "clean_accuracy"] == 2
+
+
+def lined_up(page):
+    tables = [table for table in page.all("table") if table.get("data-table") == "compare"]
+    return [row for table in tables for row in table.all("tr") if row.get("data-metric")]
+
+
+def test_equal_cells_of_two_runs_stand_beside_each_other(make_run, page_of):
+    first, second = make_run("first"), make_run("second", strength=0.2, draw=1)
+    page = page_of(first, second)
+    check_document(page)
+    rows = lined_up(page)
+    wanted = [expected(run.metrics, "0") for run in (first, second)]
+    names = {"clean_accuracy", "robust_accuracy", "worst_case_robust_accuracy", "auroc"}
+    names |= {"joint_clean_accuracy", "joint_robust_accuracy", "worst_case_joint_robust_accuracy"}
+    assert len(rows) == sum(key[-1] in names for key in wanted[0])
+    for row in rows:
+        key = tuple(row.get(f"data-{name}") for name in IDENTITY)
+        cells = [cell for cell in row.all("td") if "data-value" in cell.attributes]
+        for cell, run in zip(cells, wanted):
+            assert float(cell.get("data-value")) == pytest.approx(run[key].value, rel=1e-5)
+        difference = wanted[1][key].value - wanted[0][key].value
+        assert words.difference_text(difference, measures.measure(key[-1]).unit) in cells[1].text
+    assert "Not lined up" not in page.one("main").text
+
+
+def test_other_images_are_not_lined_up(make_run, page_of):
+    first = make_run("first", models=("mlp",), datasets=("digits", "letters"))
+    second = make_run("second", models=("mlp",), datasets=("letters", "digits"))
+    other = second.manifest["datasets"]
+    other["digits"]["fingerprint"] = first.manifest["datasets"]["digits"]["fingerprint"]
+    page = page_of(first, second)
+    assert {row.get("data-dataset") for row in lined_up(page)} == {"digits"}
+    assert any("data set letters" in text and "fingerprints" in text for text in notices(page))
+    assert "have no counterpart" in page.one("main").text
+
+
+def test_runs_that_agree_are_lined_up_past_one_that_does_not(make_run, page_of):
+    runs = [make_run(name, models=("mlp",)) for name in ("one", "two", "three")]
+    runs[0].manifest["datasets"]["digits"]["fingerprint"] = "other images"
+    rows = lined_up(page_of(*runs))
+    assert rows
+    for row in rows:
+        cells = list(row.all("td"))[-4:-1]
+        assert [("data-value" in cell.attributes) for cell in cells] == [False, True, True]
+
+
+def test_another_protocol_is_named_and_nothing_is_lined_up(make_run, page_of):
+    protocol = {"false_positive_rate": 0.05, "success": "any-wrong", "repeats": 5}
+    page = page_of(make_run("first"), make_run("second", manifest={"protocol": protocol}))
+    assert not lined_up(page)
+    assert any("protocol, success" in text and "A: initially-correct; B: any-wrong" in text for text in notices(page))
+
+
+def test_other_options_under_the_same_label_are_remarked(make_run, page_of):
+    first = make_run("first", models=("mlp",))
+    attacks = {**first.suite["attacks"], "fgsm": {"use": "pgd", "steps": 40}}
+    page = page_of(first, make_run("second", models=("mlp",), suite={"attacks": attacks}))
+    for row in lined_up(page):
+        concerned = ("fgsm", "worst-of: linf 8/255", "worst-of: all attacks")
+        assert ("other options: attack" in row.text) == (row.get("data-attack") in concerned)
+    assert "attack fgsm, steps" in page.one("main").text
+
+
+def test_worst_cases_over_other_attacks_are_not_lined_up(make_run, page_of):
+    first = make_run("first", models=("mlp",), attacks=("fgsm", "pgd-linf", "pgd-l2"))
+    page = page_of(first, make_run("second", models=("mlp",), attacks=("fgsm", "pgd-linf", "pgd-l2", "deepfool")))
+    groups = {row.get("data-attack") for row in lined_up(page) if row.get("data-attack").startswith("worst-of: ")}
+    assert groups == {"worst-of: linf 8/255"}
+    assert any("worst-of: all attacks" in text and "deepfool" in text for text in notices(page))
+
+
+def test_three_runs_with_nothing_in_common_are_still_shown(make_run, page_of):
+    runs = [make_run(name, models=(name,)) for name in ("one", "two", "three")]
+    page = page_of(*runs)
+    check_document(page)
+    assert not lined_up(page)
+    assert next(page.all("h2")).text == "The runs beside each other"
+    assert len(list(shown(page))) == 3 * len(list(shown(page_of(runs[0]))))
+
+
+@pytest.mark.slow
+def test_five_thousand_cells_are_written_within_a_minute(make_run, tmp_path):
+    from time import perf_counter
+
+    names = [f"name-{number}" for number in range(20)]
+    run = make_run(datasets=names[:5], models=names[:5], attacks=names[:9], defenses=names, detectors=names[15:], n=200)
+    assert len(run.metrics[["dataset", "model", "attack", "defense"]].drop_duplicates()) >= 5000
+    start = perf_counter()
+    page = render.HtmlReporter().write([run], tmp_path / "report")
+    assert perf_counter() - start < 60
+    assert page.stat().st_size < 20e6

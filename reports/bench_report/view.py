@@ -1,0 +1,455 @@
+"""What a page shows: plain typed values without any markup."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from bench_report.measures import Measure, Unit
+from bench_report.words import difference_text, number_text
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its 95 % interval and the images it rests on.
+
+    Attributes:
+        spread: standard deviation over seeds, None for one seed.
+        seeds: number of seeds that the value is the mean of.
+        reference: the published value, None where the suite names none.
+    """
+
+    metric: str
+    unit: Unit
+    value: float
+    low: float | None
+    high: float | None
+    n: int | None
+    spread: float | None = None
+    seeds: int = 1
+    reference: float | None = None
+
+    @property
+    def text(self) -> str:
+        """The value for people: rates in percent without the sign."""
+        return number_text(self.value, self.unit)
+
+    @property
+    def interval(self) -> str:
+        """The interval for people, or an empty string; also where a distance or a count has one without a width."""
+        if self.low is None or self.high is None:
+            return ""
+        low, high = number_text(self.low, self.unit), number_text(self.high, self.unit)
+        return "" if low == high and self.unit in ("count", "distance") else f"{low}–{high}"
+
+    @property
+    def spread_text(self) -> str:
+        """`± 1.2`, the standard deviation over seeds, or an empty string."""
+        return "" if self.spread is None else f"± {number_text(self.spread, self.unit)}"
+
+    @property
+    def reference_text(self) -> str:
+        """`published 93.0 (−1.8)`: the published value, and measured minus published; or an empty string."""
+        if self.reference is None:
+            return ""
+        difference = difference_text(self.value - self.reference, self.unit)
+        return f"published {number_text(self.reference, self.unit)} ({difference})"
+
+
+@dataclass(frozen=True)
+class CellView:
+    """A cell of a table.
+
+    Attributes:
+        status: `ok`; `failed` and `missing` (not run) have no estimate; `undefined` has none because the measure is not
+            defined there.
+        failure: anchor of the reason, where some seed failed.
+        note: what else has to be said, for example that one seed failed.
+        step: 0 to 10 on the colour scale, stronger is better for the defense; None for no colour.
+        best: no other defense in the column is better.
+    """
+
+    status: Literal["ok", "failed", "missing", "undefined"]
+    estimate: Estimate | None = None
+    failure: str = ""
+    note: str = ""
+    step: int | None = None
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class ColumnGroup:
+    """Neighbouring columns under one heading."""
+
+    title: str
+    span: int
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a defense × attack table.
+
+    Attributes:
+        attack: label of the attack or group, `none` for clean images.
+        starts: whether a new group of columns begins here.
+    """
+
+    attack: str
+    metric: str
+    title: str
+    kind: Literal["clean", "attack", "worst"]
+    starts: bool
+
+
+@dataclass(frozen=True)
+class MatrixRow:
+    """A defense and its cells."""
+
+    defense: str
+    cells: tuple[CellView, ...]
+
+
+@dataclass(frozen=True)
+class MatrixView:
+    """A defense × attack table of one family of measures.
+
+    Attributes:
+        n: the number of images, where it is the same in all cells; each cell shows its own otherwise.
+        seeds: number of seeds that the cells are means of.
+        seed: the seed that the table is of, "" for all of them.
+        lower_is_better: whether the strongest colour stands for the lowest value.
+    """
+
+    key: str
+    title: str
+    note: str
+    groups: tuple[ColumnGroup, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[MatrixRow, ...]
+    n: int | None
+    seeds: int
+    lower_is_better: bool
+    has_best: bool
+    has_reference: bool
+    seed: str = ""
+
+
+@dataclass(frozen=True)
+class ListRow:
+    """Row of a table with one row per defense and attack."""
+
+    defense: str
+    attack: str
+    cells: tuple[CellView, ...]
+    n: int | None
+
+
+@dataclass(frozen=True)
+class ListView:
+    """A table with one row per defense and attack, and a column per measure."""
+
+    key: str
+    title: str
+    note: str
+    measures: tuple[Measure, ...]
+    rows: tuple[ListRow, ...]
+
+
+@dataclass(frozen=True)
+class DifferenceView:
+    """A defense against the baseline on the same images.
+
+    Attributes:
+        difference: defense minus baseline.
+        p: of the paired test; None where it is not defined.
+    """
+
+    metric: str
+    unit: Unit
+    difference: float
+    low: float | None
+    high: float | None
+    p: float | None
+    n: int | None
+
+    @property
+    def text(self) -> str:
+        """The difference with its sign, in percentage points for rates."""
+        return difference_text(self.difference, self.unit)
+
+    @property
+    def interval(self) -> str:
+        """The interval for people, or an empty string."""
+        if self.low is None or self.high is None:
+            return ""
+        return f"{difference_text(self.low, self.unit)} to {difference_text(self.high, self.unit)}"
+
+    @property
+    def p_text(self) -> str:
+        """`p < 0.001` or `p = 0.043`, or an empty string."""
+        if self.p is None:
+            return ""
+        return "p < 0.001" if self.p < 0.001 else f"p = {self.p:.3f}"
+
+    @property
+    def direction(self) -> Literal["higher", "lower", "unclear"]:
+        """Which way the difference goes, where the interval leaves no doubt."""
+        if self.low is not None and self.low > 0:
+            return "higher"
+        if self.high is not None and self.high < 0:
+            return "lower"
+        return "unclear"
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """A defense and its differences from the baseline; None where there is no pair."""
+
+    defense: str
+    cells: tuple[DifferenceView | None, ...]
+
+
+@dataclass(frozen=True)
+class ComparisonView:
+    """Paired differences of one measure family from one baseline.
+
+    Attributes:
+        seed: of the run that both were part of, where there are several.
+        n: the number of images, where it is the same in all cells.
+    """
+
+    key: str
+    baseline: str
+    title: str
+    groups: tuple[ColumnGroup, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[ComparisonRow, ...]
+    seed: str
+    n: int | None
+
+
+@dataclass(frozen=True)
+class Word:
+    """Part of a sentence: the report's own words, a name from the suite, or a number that stays on one line."""
+
+    text: str
+    kind: Literal["words", "name", "number"] = "words"
+
+
+@dataclass(frozen=True)
+class BlockView:
+    """All that is said of a data set, a model and what the attacker knows.
+
+    Attributes:
+        attacker: what that knowledge is, "" where the report does not know it.
+    """
+
+    anchor: str
+    dataset: str
+    model: str
+    knowledge: str
+    attacker: str
+    caption: str
+    findings: tuple[tuple[Word, ...], ...]
+    headline: MatrixView | None
+    matrices: tuple[MatrixView, ...]
+    per_seed: tuple[MatrixView, ...]
+    lists: tuple[ListView, ...]
+    comparisons: tuple[ComparisonView, ...]
+
+
+@dataclass(frozen=True)
+class OverviewRow:
+    """A block in the overview."""
+
+    anchor: str
+    dataset: str
+    model: str
+    knowledge: str
+    cells: tuple[CellView, ...]
+
+
+@dataclass(frozen=True)
+class OverviewView:
+    """Worst-case accuracy of every defense in every block, for one group of attacks."""
+
+    attack: str
+    group: str
+    metric: str
+    defenses: tuple[str, ...]
+    rows: tuple[OverviewRow, ...]
+    n: int | None
+    has_best: bool
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something that the reader must know first."""
+
+    kind: Literal["note", "warn", "fail"]
+    title: str
+    text: str
+    anchor: str = ""
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class DatasetView:
+    """A data set of the run."""
+
+    label: str
+    use: str
+    caption: str
+    sizes: tuple[tuple[str, int], ...]
+    shape: str
+    classes: int
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class FailedCell:
+    """A cell that has no numbers."""
+
+    dataset: str
+    model: str
+    attack: str
+    defense: str
+    knowledge: str
+    seed: str
+
+
+@dataclass(frozen=True)
+class FailureView:
+    """What went wrong first, and the cells that it cost."""
+
+    anchor: str
+    task: str
+    reason: str
+    traceback: str
+    cells: tuple[FailedCell, ...]
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """Tasks of one kind.
+
+    Attributes:
+        spent: seconds of the tasks that were done in this run.
+        saved: seconds that the tasks from the cache once took.
+        rate: images per second over all of them, None where they count no images.
+        memory: largest peak memory in bytes.
+    """
+
+    kind: str
+    tasks: int
+    cached: int
+    failed: int
+    spent: float
+    saved: float
+    images: int
+    rate: float | None
+    forward: int
+    backward: int
+    memory: int | None
+
+    @property
+    def cached_share(self) -> str:
+        """Share of the tasks that came from the cache, in percent."""
+        return f"{100 * self.cached / self.tasks:.0f} %" if self.tasks else ""
+
+
+@dataclass(frozen=True)
+class TaskRow:
+    """One task."""
+
+    label: str
+    kind: str
+    seconds: float
+    cached: bool
+
+
+@dataclass(frozen=True)
+class CostView:
+    """What the run cost."""
+
+    rows: tuple[CostRow, ...]
+    total: CostRow | None
+    slowest: tuple[TaskRow, ...]
+    wall: str
+
+
+@dataclass(frozen=True)
+class ProvenanceView:
+    """How the run came about."""
+
+    command: str
+    facts: tuple[tuple[str, str], ...]
+    versions: tuple[tuple[str, str], ...]
+    plugins: tuple[tuple[str, str, str], ...]
+    broken: tuple[tuple[str, str, str], ...]
+    warnings: tuple[tuple[str, str], ...]
+    suite: str
+
+
+@dataclass(frozen=True)
+class RunView:
+    """A run."""
+
+    anchor: str
+    name: str
+    title: str
+    description: str
+    profile: str
+    sentence: str
+    when: str
+    device: str
+    datasets: tuple[DatasetView, ...]
+    notices: tuple[Notice, ...]
+    overview: OverviewView | None
+    blocks: tuple[BlockView, ...]
+    failures: tuple[FailureView, ...]
+    missing: tuple[FailedCell, ...]
+    costs: CostView
+    provenance: ProvenanceView
+
+
+@dataclass(frozen=True)
+class LinedUpRow:
+    """A cell that several runs have: a value per run, None where a run lacks it or cannot be compared."""
+
+    dataset: str
+    model: str
+    attack: str
+    defense: str
+    knowledge: str
+    metric: str
+    title: str
+    estimates: tuple[Estimate | None, ...]
+    differences: tuple[str, ...]
+    remark: str
+
+
+@dataclass(frozen=True)
+class CompareView:
+    """Several runs beside each other.
+
+    Attributes:
+        obstacles: differences that forbid to line rows up, with what they concern.
+        changes: differences that do not.
+    """
+
+    runs: tuple[tuple[str, str], ...]
+    obstacles: tuple[tuple[str, str], ...]
+    changes: tuple[tuple[str, tuple[str, ...]], ...]
+    rows: tuple[LinedUpRow, ...]
+    only: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True)
+class ReportView:
+    """The whole report."""
+
+    title: str
+    runs: tuple[RunView, ...]
+    compare: CompareView | None
+    glossary: tuple[Measure, ...]
