@@ -145,13 +145,14 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
         run.write_manifest(manifest)
         run.note("run finished", exit_code=code)
         _tell(registry, display, "run_finished", run=run, exit_code=code)
-    display.close()
-    if outcome.interrupted:
-        print("interrupted: finished work is kept; the same command goes on from here", file=sys.stderr)
-        return code
-    if request.report:
-        for path in write_reports(registry, [run.path], run.path / "report"):
-            print(f"report: {path}")
+        display.close()
+        if outcome.interrupted:
+            print("interrupted: finished work is kept; the same command goes on from here", file=sys.stderr)
+            return code
+        if request.report:
+            for path in write_reports(registry, [run.path], run.path / "report"):
+                print(f"report: {path}")
+            run.note("report written")
     _print_summary(plan, failures, run.path)
     return code
 

@@ -4,8 +4,7 @@
 
 Runs the suite from an empty cache, once, with `outermost` counting passes from outside the product. The fewest are
 computed from the suite file and the sizes of the splits alone, attack by attack; for an attack whose passes depend on
-the data (DeepFool) the fewest are those of ART called directly on the same network and images, without the passes
-that ART makes to log success rates.
+the data (DeepFool) they are counted in a plain loop over single images on the same networks.
 """
 
 from __future__ import annotations
@@ -20,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+PREPROCESSORS = ("feature-squeezing", "jpeg", "spatial-smoothing")
 ATTACK_STEPS = {"fgsm": lambda o: 1, "bim": lambda o: o.steps, "pgd": lambda o: o.steps, "mi-fgsm": lambda o: o.steps}
 
 
@@ -69,7 +69,7 @@ def passes(suite_path: str, place: Path) -> None:
 
 
 def fewest(suite_path: str, place: Path) -> tuple[float, float]:
-    """Return the fewest forward and backward passes of the grid, each network, image set and fit counted once."""
+    """Return the fewest forward and backward passes of the grid: each network, example and verdict is made once."""
     from benchmark.plan import make_plan
     from benchmark.plugins import load_plugins
     from benchmark.suite import load_suite
@@ -77,35 +77,46 @@ def fewest(suite_path: str, place: Path) -> tuple[float, float]:
     registry = load_plugins()
     suite = load_suite(suite_path, registry=registry)
     plan = make_plan(suite, registry)
+    networks, examples, verified, squeezed = set(), set(), set(), set()
+    for entry in suite.grid:
+        for data in entry.datasets:
+            for model in entry.models:
+                for defense in entry.defenses:
+                    use = suite.defenses[defense].use
+                    if use not in ("none", "adversarial_training", *PREPROCESSORS):
+                        raise SystemExit(f"perf/grid.py does not know the fewest passes of {use}")
+                    network = (data, model, defense if use == "adversarial_training" else "")
+                    pipeline = entry.knowledge == "white-box" and use in PREPROCESSORS
+                    victim = (*network, defense) if pipeline else network
+                    networks |= {network, (data, model, "")}
+                    verified.add((network, "clean", ""))
+                    for attack in entry.attacks:
+                        examples.add((victim, attack))
+                        verified.add((network, victim, attack))
+                    if use in PREPROCESSORS:
+                        squeezed |= {(defense, network, victim, attack) for attack in entry.attacks}
+                        squeezed.add((defense, network, "clean", ""))
     forward = backward = 0.0
-    for label in suite.datasets:
-        sizes = plan.datasets[label].sizes
-        train, val, test = sizes["train"], sizes["val"], sizes["test"]
-        for model in suite.models.values():
-            recipe = model.options.train
-            forward += recipe.epochs * (train + val)
-            backward += recipe.epochs * train
-            networks = 1
-            for defense in suite.defenses.values():
-                if defense.use == "adversarial_training":
-                    networks += 1
-                    options = defense.options
-                    own = options.recipe(recipe)
-                    steps = options.steps_taken
-                    # A step crafts and learns; validation classifies clean images, crafts, classifies those.
-                    share = 1 if options.mix == 0 else 2
-                    forward += own.epochs * (train * (steps + share) + val * (steps + 2))
-                    backward += own.epochs * (train * (steps + share) + val * steps)
-                elif defense.use in ("feature-squeezing", "jpeg", "spatial-smoothing"):
-                    forward += test * (1 + len(suite.attacks))  # the squeezed images are classified once more
-                elif defense.use != "none":
-                    raise SystemExit(f"perf/grid.py does not know the fewest passes of {defense.use}")
-            forward += networks * test * (1 + len(suite.attacks))  # clean images, and each attack verified
-            for attack in suite.attacks.values():
-                if attack.use in ATTACK_STEPS:
-                    steps = ATTACK_STEPS[attack.use](attack.options)
-                    forward += networks * test * steps
-                    backward += networks * test * steps
+    for data, model, defense in networks:
+        sizes, recipe = plan.datasets[data].sizes, suite.models[model].options.train
+        train, val = sizes["train"], sizes["val"]
+        steps, share, validation = 0, 1, 1
+        if defense:
+            options = suite.defenses[defense].options
+            recipe, steps = options.recipe(recipe), options.steps_taken
+            share = 1 if options.mix in (0, 1) else 2
+            validation = steps + 2  # clean images, the steps, and the examples they make
+        forward += recipe.epochs * (train * (steps + share) + val * validation)
+        backward += recipe.epochs * (train * (steps + share) + val * steps)
+    for (data, *_), attack in examples:
+        component = suite.attacks[attack]
+        if component.use in ATTACK_STEPS:
+            passes = plan.datasets[data].sizes["test"] * ATTACK_STEPS[component.use](component.options)
+            forward, backward = forward + passes, backward + passes
+    for network, *_ in verified:
+        forward += plan.datasets[network[0]].sizes["test"]
+    for _, network, *_ in squeezed:
+        forward += plan.datasets[network[0]].sizes["test"]
     direct = [reference_passes(plan, registry, place, task) for task in data_dependent(plan)]
     return forward + sum(f for f, _ in direct), backward + sum(b for _, b in direct)
 
@@ -115,38 +126,47 @@ def data_dependent(plan):
 
 
 def reference_passes(plan, registry, place: Path, task) -> tuple[float, float]:
-    """Return the passes of ART's attack called directly on the images of a craft task."""
-    import outermost
+    """Return the passes that DeepFool needs on the images of a craft task, from a plain loop over single images.
+
+    Moosavi-Dezfooli et al. 2016, Algorithm 2: per image one pass to see whether it is right at all, then per step one
+    forward pass and a backward pass per considered class, and a pass to see whether the boundary is crossed.
+    """
     import torch
-    from art.attacks.evasion import DeepFool
-    from art.estimators.classification import PyTorchClassifier
 
     from benchmark.store import Store
     from benchmark.tasks import Worker
 
     if task.spec["attack"]["use"] != "deepfool":
-        raise SystemExit(f"perf/grid.py has no direct call for {task.spec['attack']['use']}")
+        raise SystemExit(f"perf/grid.py has no reference for {task.spec['attack']['use']}")
     worker = Worker(Store(place / "cache"), registry, torch.device("cpu"), 1, plan.tasks)
     network = worker._classifier(task.spec["victim"])
     split = worker._split(task.spec, "test")
     options = registry.create("attack", "deepfool", task.spec["attack"]["options"]).options
-    classifier = PyTorchClassifier(
-        network, torch.nn.CrossEntropyLoss(), split.image_shape, len(split.class_names), clip_values=(0, 1)
-    )
-    before = dict(outermost.counts)
-    size = task.spec["batch_size"]
-    for start in range(0, len(split), size):
-        x = split.images(range(start, min(start + size, len(split)))).numpy()
-        DeepFool(
-            classifier,
-            max_iter=options.max_iter,
-            epsilon=options.overshoot,
-            nb_grads=options.nb_grads,
-            batch_size=size,
-            verbose=False,
-        ).generate(x)
-        outermost.counts["forward"] -= 2 * len(x)  # ART's own success rate, for its log
-    return tuple(outermost.counts[name] - before[name] for name in ("forward", "backward"))
+    forward = backward = 0
+    for index in range(len(split)):
+        x, y = split.images([index]), int(split.labels[index])
+        logits = network(x)[0]
+        forward += 1
+        if int(logits.argmax()) != y:
+            continue
+        rivals = [k for k in logits.argsort(descending=True).tolist() if k != y][: options.candidates - 1]
+        point, total = x.clone(), torch.zeros_like(x)
+        for _ in range(options.steps):
+            point.requires_grad_()
+            logits = network(point)[0]
+            gradients = {k: torch.autograd.grad(logits[k], point, retain_graph=True)[0] for k in (y, *rivals)}
+            forward += 1
+            backward += len(rivals)  # of the differences to the true class
+            margins = {k: (logits[k] - logits[y]).item() for k in rivals}
+            normals = {k: gradients[k] - gradients[y] for k in rivals}
+            nearest = min(rivals, key=lambda k: abs(margins[k]) / normals[k].norm().item())
+            normal = normals[nearest]
+            total = total + (abs(margins[nearest]) / normal.norm() + 1e-4) / normal.norm() * normal
+            point = (x + (1 + options.overshoot) * total).clamp(0, 1).detach()
+            forward += 1
+            if int(network(point).argmax()) != y:
+                break
+    return forward, backward
 
 
 def host_time(place: Path, workers: int) -> None:
@@ -157,7 +177,7 @@ def host_time(place: Path, workers: int) -> None:
     tasks = [line for line in journal if line["event"] == "task done"]
     at = {line["event"]: datetime.fromisoformat(line["time"]).timestamp() for line in journal}
     first = min(datetime.fromisoformat(line["time"]).timestamp() - line["seconds"] for line in tasks)
-    wall = at["run finished"] - first
+    wall = at["report written"] - first
     busy = sum(line["seconds"] for line in tasks)
     done = counted(place)
     in_passes = done["forward_seconds"] + done["backward_seconds"]
@@ -165,7 +185,7 @@ def host_time(place: Path, workers: int) -> None:
     print(f"  forward and backward passes      {in_passes:8.1f} s  {in_passes / wall / workers:7.1%}")
     print(f"  methods around them (tasks)      {busy - in_passes:8.1f} s  {(busy - in_passes) / wall / workers:7.1%}")
     rest = wall * workers - busy
-    print(f"  host (engine, store, tables)     {rest:8.1f} s  {rest / wall / workers:7.1%}")
+    print(f"  host (engine, store, report)     {rest:8.1f} s  {rest / wall / workers:7.1%}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,264 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from pydantic import ValidationError
+
+from bench_unmask import masks
+from bench_unmask.coco_parts import scaled
+from bench_unmask.parts import learn_class_parts, part_presence
+from bench_unmask.photos import Fit
+from benchmark.dataset import Dataset
+from benchmark.errors import InputError, MissingError
+
+Make = Callable[..., Dataset]
+Coco = Callable[..., Path]
+Data = dict[str, Any]
+
+
+def test_photos_classes_and_scaled_parts(make: Make, coco: Coco) -> None:
+    data = make("coco_parts", path=str(coco()), size=20)
+    data.check()
+    split = data.split("train")
+    assert split.class_names == ("bird", "car")
+    assert split.labels.tolist() == [1, 1, 0, 0]
+    with Image.open(coco() / "images" / "car_1.jpg") as opened:
+        expected = np.asarray(opened.convert("RGB").resize((20, 20), Image.Resampling.BILINEAR))
+    assert torch.equal(split.images([0])[0], torch.from_numpy(expected.transpose(2, 0, 1).copy()).float() / 255)
+    parts = split.part_annotations()
+    assert parts is not None
+    first = parts.data["annotations"][0]
+    assert first["bbox"] == [2.0, 4.0, 10.0, pytest.approx(20 / 3)]  # 40 x 30 pixels become 20 x 20
+    assert first["segmentation"] == [pytest.approx([2, 4, 12, 4, 12, 32 / 3, 2, 32 / 3])]
+    assert first["area"] == pytest.approx(200 / 2 / 1.5)
+    assert [(i["id"], i["width"], i["height"]) for i in parts.data["images"]] == [(n, 20, 20) for n in (1, 2, 3, 4)]
+    assert learn_class_parts(split).parts == {"bird": ("eye",), "car": ("wheel",)}
+    assert split.sample_ids([0, 3]) == ["car_1.jpg", "bird_4.jpg"]
+
+
+def test_classes_choose_and_order(make: Make, coco: Coco) -> None:
+    split = make("coco_parts", path=str(coco()), classes=["car", "bird"]).split("val")
+    assert split.class_names == ("car", "bird")
+    assert split.labels.tolist() == [0, 0, 1, 1]
+    with pytest.raises(InputError, match=r"train\.json: unknown class 'bidr'.*Did you mean 'bird'"):
+        make("coco_parts", path=str(coco()), classes=["car", "bidr"]).split("train")
+
+
+def test_the_class_may_be_the_folder_of_the_image(make: Make, coco: Coco) -> None:
+    def move(split: str, data: Data) -> None:
+        for image in data["images"]:
+            image["file_name"] = f"{image.pop('class_name')}/{image['file_name']}"
+
+    root = coco(move)
+    for path in list((root / "images").glob("*.jpg")):
+        (root / "images" / path.name.split("_")[0]).mkdir(exist_ok=True)
+        path.rename(root / "images" / path.name.split("_")[0] / path.name)
+    split = make("coco_parts", path=str(root)).split("train")
+    assert [split.class_names[label] for label in split.labels] == ["car", "car", "bird", "bird"]
+    assert split.images([0, 3]).shape == (2, 3, 160, 160)
+
+
+def test_files_may_be_given_one_by_one(make: Make, coco: Coco) -> None:
+    root = coco()
+    files = {split: str(root / "annotations" / f"{split}.json") for split in ("train", "val", "test")}
+    one = make("coco_parts", **files, images=str(root / "images"))
+    per_split = make("coco_parts", **files, images=dict.fromkeys(files, str(root / "images")))
+    whole = make("coco_parts", path=str(root))
+    assert one.fingerprint() == per_split.fingerprint() == whole.fingerprint()
+    assert whole.fingerprint() != make("coco_parts", path=str(root), size=80).fingerprint()
+
+
+def test_the_fingerprint_follows_pixels_and_annotations(make: Make, coco: Coco, photo: Callable[..., None]) -> None:
+    root = coco()
+    before = make("coco_parts", path=str(root)).fingerprint()
+    photo(root / "images" / "car_1.jpg", 99)
+    changed = make("coco_parts", path=str(root)).fingerprint()
+    path = root / "annotations" / "val.json"
+    path.write_text(path.read_text().replace('"area": 200', '"area": 201', 1))
+    assert len({before, changed, make("coco_parts", path=str(root)).fingerprint()}) == 3
+
+
+def change(**fields: Any) -> Callable[[Data], None]:
+    """Return a damage to the first annotation of a file."""
+    return lambda data: data["annotations"][0].update(fields)
+
+
+def drop(key: str, number: int) -> Callable[[Data], Any]:
+    return lambda data: data["images"][number].pop(key)
+
+
+empty_rle = {"size": [30, 40], "counts": [1200]}
+torn_rle = {"size": [30, 40], "counts": [7, 5]}
+small_rle = {"size": [3, 4], "counts": [0, 12]}
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (change(image_id=99), r"annotation 1: points to image 99, which is not among the images"),
+        (change(category_id=5), r"annotation 1: unknown category id 5\. Known: 3, 7"),
+        (change(segmentation=[]), r"annotation 1: its mask is empty"),
+        (change(segmentation=empty_rle), r"annotation 1: its mask is empty"),
+        (change(segmentation=torn_rle), r"annotation 1: segmentation: run lengths sum to 12, the image has 1200"),
+        (change(segmentation=small_rle), r"annotation 1: its mask is of size \(3, 4\), its image \(30, 40\)"),
+        (change(segmentation=[[1, 2, 3, 4]]), r"annotation 1: a polygon needs at least three points"),
+        (change(segmentation=[[1, 2, 3, 4, 5, float("nan")]]), r"annotation 1: a polygon needs"),
+        (change(segmentation="x"), r"annotation 1: segmentation must be"),
+        (change(bbox=[4, 6, 0, 10]), r"annotation 1: bbox \[4, 6, 0, 10\] is empty"),
+        (change(bbox=[50, 6, 5, 5]), r"annotation 1: bbox .* lies outside of its image of 40x30"),
+        (change(bbox=[4, 6, 5]), r"annotation 1: bbox is \[4, 6, 5\], expected four numbers"),
+        (change(id=2), r"the annotation id 2 occurs twice"),
+        (change(id="a"), r"annotation with id 'a'"),
+        (lambda data: data["images"][1].update(id=1), r"the image id 1 occurs twice"),
+        (lambda data: data["images"][0].update(file_name="../car_1.jpg"), r"image 1: file_name '\.\./car_1\.jpg' must"),
+        (lambda data: data["images"][0].update(file_name="/etc/passwd"), r"image 1: file_name '/etc/passwd' must"),
+        (lambda data: data["images"][0].update(file_name="gone.jpg"), r"image 1 is missing: no file .*gone\.jpg"),
+        (lambda data: data["images"][0].update(width="40"), r"image 1: width is '40'"),
+        (drop("class_name", 0), r"image 1 \(car_1\.jpg\) has no class"),
+        (lambda data: data["categories"].append({"id": 3, "name": "door"}), r"the category id 3 occurs twice"),
+        (lambda data: data["categories"].append({"id": 4, "name": "eye"}), r"the category name 'eye' occurs twice"),
+        (lambda data: data.pop("images"), r"expected a list of objects under 'images'"),
+        (lambda data: data.update(annotations=data["annotations"][:2]), r"the class 'bird' has no annotated part"),
+    ],
+)
+def test_damaged_annotations_name_the_file_and_the_id(
+    make: Make, coco: Coco, damage: Callable[[Data], Any], message: str
+) -> None:
+    def only_train(split: str, data: Data) -> None:
+        if split == "train":
+            damage(data)
+
+    root = coco(only_train)
+    with pytest.raises(InputError, match=rf"train\.json: .*{message}") as caught:
+        make("coco_parts", path=str(root)).split("train")
+    assert "\n" not in str(caught.value)
+
+
+def test_broken_json_names_the_line(make: Make, coco: Coco) -> None:
+    root = coco()
+    (root / "annotations" / "val.json").write_text('{"images": [],\n "annotations": [}')
+    with pytest.raises(InputError, match=r"val\.json:2: broken JSON"):
+        make("coco_parts", path=str(root)).split("val")
+    (root / "annotations" / "val.json").write_text("[]")
+    with pytest.raises(InputError, match=r"val\.json: not a COCO file"):
+        make("coco_parts", path=str(root)).split("val")
+
+
+def test_a_class_missing_from_a_split_is_named(make: Make, coco: Coco) -> None:
+    def without_birds(split: str, data: Data) -> None:
+        if split == "test":
+            data["images"], data["annotations"] = data["images"][:2], data["annotations"][:2]
+
+    with pytest.raises(InputError, match=r"test\.json: no image of the class 'bird'"):
+        make("coco_parts", path=str(coco(without_birds))).split("test")
+
+
+def test_the_same_image_in_two_classes_is_refused(make: Make, coco: Coco) -> None:
+    root = coco()
+    shutil.copy(root / "images" / "car_1.jpg", root / "images" / "bird_3.jpg")
+    with pytest.raises(
+        InputError, match=r"same image is in two classes: .*car_1\.jpg \(car\) and .*bird_3\.jpg \(bird\)"
+    ):
+        make("coco_parts", path=str(root)).split("train")
+
+
+def test_the_same_image_in_two_classes_of_different_splits_is_refused(make: Make, coco: Coco) -> None:
+    root = coco()
+    shutil.copy(root / "images" / "car_1.jpg", root / "images" / "bird_12.jpg")  # of test
+    with pytest.raises(InputError, match="same image is in two classes"):
+        make("coco_parts", path=str(root)).fingerprint()
+
+
+def test_damaged_and_wrong_images_are_named(make: Make, coco: Coco, photo: Callable[..., None]) -> None:
+    root = coco()
+    (root / "images" / "car_1.jpg").write_bytes(b"no image")
+    photo(root / "images" / "car_2.jpg", 5, width=30, height=40)
+    split = make("coco_parts", path=str(root)).split("train")
+    with pytest.raises(InputError, match=r"car_1\.jpg: damaged image file: not an image of a known format"):
+        split.images([0])
+    with pytest.raises(InputError, match=r"car_2\.jpg: is 30x40 pixels, but .*train\.json says 40x30 for image 2"):
+        split.images([1])
+
+
+def test_missing_data_says_what_is_missing(make: Make, coco: Coco, tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"no annotation file at .*nowhere/annotations/train\.json.*partshapes"):
+        make("coco_parts", path=str(tmp_path / "nowhere")).check()
+    root = coco()
+    shutil.rmtree(root / "images")
+    with pytest.raises(MissingError, match="no image folder at"):
+        make("coco_parts", path=str(root)).check()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "give path, or train, val and test"),
+        ({"path": "a", "train": "b"}, "give either path or train"),
+        ({"train": "a", "val": "b", "test": "c"}, "need images beside them"),
+        ({"path": "a", "images": {"train": "b"}}, "one for each of train, val and test"),
+        ({"path": "a", "classes": ["car"]}, "at least two names"),
+    ],
+)
+def test_unusable_options_are_refused(make: Make, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        make("coco_parts", **options)
+
+
+def test_run_lengths_move_with_their_image() -> None:
+    mask = np.zeros((30, 40), dtype=bool)
+    mask[6:16, 4:24] = True
+    image = {"width": 40, "height": 30}
+    annotation = {"bbox": [4, 6, 20, 10], "area": 200, "segmentation": masks.rle(mask, compressed=True)}
+    fit = Fit("squash", 60)
+    moved = scaled(annotation, image, fit.place(40, 30), 60)
+    assert masks.bounding_box(masks.decode_rle(moved["segmentation"])) == moved["bbox"] == [6, 12, 30, 20]
+    fit = Fit("pad", 80)
+    moved = scaled(annotation, image, fit.place(40, 30), 80)  # 80 x 60 pixels, 10 black rows above and below
+    assert masks.bounding_box(masks.decode_rle(moved["segmentation"])) == moved["bbox"] == [8, 22, 40, 20]
+    tiny = np.zeros((30, 40), dtype=bool)
+    tiny[11, 21] = True
+    moved = scaled(
+        {"bbox": [21, 11, 1, 1], "area": 1, "segmentation": masks.rle(tiny)}, image, Fit("squash", 16).place(40, 30), 16
+    )
+    assert masks.decode_rle(moved["segmentation"]).sum() == 1  # it does not vanish
+
+
+def test_boxes_without_masks_are_enough(make: Make, coco: Coco) -> None:
+    def boxes(split: str, data: Data) -> None:
+        for annotation in data["annotations"]:
+            del annotation["segmentation"], annotation["area"]
+
+    parts = make("coco_parts", path=str(coco(boxes)), size=20).split("train").part_annotations()
+    assert parts is not None
+    assert parts.data["annotations"][0]["area"] == pytest.approx(200 / 3)
+    assert "segmentation" not in parts.data["annotations"][0]
+
+
+def test_photos_of_the_project(make: Make, objects5: Path) -> None:
+    data = make("coco_parts", path=str(objects5), size=64)
+    split = data.split("test")
+    assert len(split) == 350
+    assert split.class_names == ("ant", "building", "car", "face", "person")
+    parts = split.part_annotations()
+    assert parts is not None
+    assert len(parts.data["annotations"]) == 4814
+    boxes = np.array([annotation["bbox"] for annotation in parts.data["annotations"]])
+    assert (boxes[:, :2] >= 0).all()
+    assert (boxes[:, :2] + boxes[:, 2:] <= 64 + 1e-6).all()
+    assert split.images([0, 100, 349]).shape == (3, 3, 64, 64)
+    train = data.split("train")
+    theirs = json.loads((objects5 / "annotations" / "class_part_presence.json").read_text())["presence"]
+    ours = part_presence(train)
+    for name, parts in theirs.items():
+        assert ours[name] == pytest.approx({part: share for part, share in parts.items() if share}, abs=6e-4)
+    learned = learn_class_parts(train, 0.5)
+    assert set(learned["face"]) == {"eye", "nose", "mouth", "hair", "skin"}
+    assert (learned.overlap().shared, learned.overlap().unique) == (4, 26)  # door, eye, hair and skin are shared

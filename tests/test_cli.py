@@ -1,0 +1,108 @@
+"""The command line: a contract."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from benchmark.cli import main
+
+
+@pytest.fixture
+def bench(capfd):
+    def call(*arguments: str) -> str:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        captured = capfd.readouterr()
+        assert stop.value.code == 0, captured.err
+        return captured.out
+
+    return call
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["plugins"], ["plugins", "--json"], ["validate", "quickstart"], ["schema"], ["show", "attack", "pgd"]]
+)
+def test_these_commands_do_not_wait_for_torch(arguments):
+    program = (
+        "import sys; from benchmark.cli import main\n"
+        f"try: main({arguments!r})\n"
+        "except SystemExit as stop: assert stop.code == 0, stop.code\n"
+        "assert 'torch' not in sys.modules and 'pandas' not in sys.modules and 'art' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_options_of_run_are_those_of_the_contract(bench):
+    said = bench("run", "--help")
+    for option in (
+        *("--profile", "--set", "--output", "--cache", "--device", "--executor", "--workers"),
+        *("--shard", "--fresh", "--no-report", "--plugin"),
+    ):
+        assert option in said
+
+
+def test_the_commands_are_those_of_the_contract(bench):
+    said = bench("--help")
+    for command in ("run", "plan", "validate", "report", "export", "plugins", "show", "schema", "doctor"):
+        assert f"\n  {command} " in said
+
+
+def test_show_names_every_option_with_its_default(bench):
+    said = bench("show", "attack", "pgd")
+    assert "eps" in said
+    assert "required" in said
+    assert "random_start" in said
+    assert "unmask-bench" in said
+
+
+def test_plugins_tells_where_each_comes_from(bench):
+    facts = json.loads(bench("plugins", "--kind", "attack", "--json"))
+    assert {row["kind"] for row in facts["components"]} == {"attack"}
+    assert all(row["distribution"] == "unmask-bench" for row in facts["components"])
+    assert facts["failed"] == []
+
+
+def test_plan_counts_what_is_cached(bench, tmp_path):
+    facts = json.loads(bench("plan", "quickstart", "--cache", str(tmp_path), "--json"))
+    assert facts["tasks"]["train"] == {"total": 2, "to_run": 2}
+    assert not any(cell["cached"] for cell in facts["cells"])
+    assert facts["forward"] > facts["backward"] > 0
+    assert facts["seconds_on_one_core"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_doctor_tells_versions_and_devices(bench):
+    said = bench("doctor")
+    assert "torch" in said
+    assert "digits: found" in said
+
+
+def test_export_writes_the_contract_columns(run_toy, bench):
+    finished = run_toy()
+    header = bench("export", str(finished.path)).splitlines()[0]
+    assert header == (
+        "dataset,model,attack,norm,eps,defense,knowledge,seed,metric,value,ci_low,ci_high,n,status,reference"
+    )
+    rows = json.loads(bench("export", str(finished.path), "--what", "samples", "--format", "json"))
+    assert len(rows) == 120
+
+
+def test_export_into_a_pipe_that_closes_is_no_error(run_toy):
+    finished = run_toy()
+    command = f"{sys.executable} -m benchmark.cli export {finished.path} --what samples | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 0
+    assert "Traceback" not in done.stderr
+
+
+def test_report_is_rebuilt_from_the_tables(run_toy, bench, tmp_path):
+    finished = run_toy()
+    said = bench("report", str(finished.path), "-o", str(tmp_path / "out"), "--single-file")
+    assert "report:" in said
+    assert "Toy" in (tmp_path / "out" / "index.html").read_text()
