@@ -25,7 +25,15 @@ def bench(capfd):
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["plugins"], ["plugins", "--json"], ["validate", "quickstart"], ["schema"], ["show", "attack", "pgd"]]
+    "arguments",
+    [
+        ["--help"],
+        ["plugins"],
+        ["plugins", "--json"],
+        ["validate", "quickstart"],
+        ["schema"],
+        ["show", "attack", "pgd"],
+    ],
 )
 def test_these_commands_do_not_wait_for_torch(arguments):
     program = (

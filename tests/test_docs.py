@@ -43,9 +43,7 @@ def test_the_defense_of_the_five_minutes_works(tmp_path, monkeypatch, capfd):
     assert "blur" in suite.grid[0].defenses
 
 
-@pytest.mark.parametrize(
-    "hook", [name for name in vars(hookspecs) if name.startswith(("register_", "run_", "task_"))]
-)
+@pytest.mark.parametrize("hook", [name for name in vars(hookspecs) if name.startswith(("register_", "run_", "task_"))])
 def test_every_hook_says_what_it_is_for(hook):
     documented = inspect.getdoc(getattr(hookspecs, hook))
     assert documented
