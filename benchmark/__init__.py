@@ -9,6 +9,7 @@ from benchmark.hookspecs import hookimpl
 
 if TYPE_CHECKING:
     from benchmark.attack import Attack, Victim
+    from benchmark.converter import Converter
     from benchmark.dataset import ArraySplit, Dataset, PartAnnotations, Split
     from benchmark.defense import (
         ArtifactRequest,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Attack": "attack",
     "Victim": "attack",
+    "Converter": "converter",
     "ArraySplit": "dataset",
     "Dataset": "dataset",
     "PartAnnotations": "dataset",
@@ -77,6 +79,7 @@ __all__ = [
     "Budget",
     "Cell",
     "Classifier",
+    "Converter",
     "Dataset",
     "DatasetOptions",
     "Defense",

@@ -50,6 +50,8 @@ class Attack(ABC):
     needs: ClassVar[Literal["gradient", "scores", "labels"]] = "gradient"
     """The most that the attack asks of its victim."""
     goal: ClassVar[Literal["untargeted"]] = "untargeted"
+    evades_detector: ClassVar[bool] = False
+    """Whether `craft` lowers `victim.detector_loss` too; without it a detector's white-box row would be none."""
 
     def __init__(self, options: AttackOptions) -> None:
         self.options: Any = options

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from benchmark.plugins import Registry
     from benchmark.suite import Suite
 
-KIND_NAMES = ("dataset", "model", "attack", "defense", "metric", "executor", "reporter")
+KIND_NAMES = ("dataset", "model", "attack", "defense", "metric", "executor", "reporter", "converter")
 
 plugin_option = click.option(
     "--plugin", "plugins", multiple=True, metavar="MODULE", help="Load a plugin module that is not installed."
@@ -208,6 +208,28 @@ def schema(plugins: Sequence[str]) -> None:
     from benchmark.schema import suite_schema
 
     click.echo(json.dumps(suite_schema(_registry(plugins)), indent=1))
+
+
+@cli.group()
+def data() -> None:
+    """Bring data into the form that a data set reads."""
+
+
+@data.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.argument("name", required=False)
+@plugin_option
+@click.pass_context
+def prepare(context: click.Context, name: str | None, plugins: Sequence[str]) -> None:
+    """Run the converter NAME with its options (`--images DIR`, …); without NAME, list the converters."""
+    registry = _registry(plugins)
+    if name is None:
+        for registration in registry.all("converter"):
+            click.echo(f"{registration.name}: {registration.summary}")
+        click.echo("`bench show converter NAME` lists the options of one.")
+        return
+    from benchmark.conversion import convert
+
+    click.echo(convert(registry.get("converter", name), context.args))
 
 
 @cli.command()

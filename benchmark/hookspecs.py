@@ -68,6 +68,11 @@ def register_reporters(register: Register) -> None:
 
 
 @hookspec
+def register_converters(register: Register) -> None:
+    """Register converters: subclasses of `benchmark.Converter`, run by `bench data prepare NAME`."""
+
+
+@hookspec
 def run_started(run: RunDir) -> None:
     """Hear that a run has started: its directory, suite and manifest exist. An exception is shown, not fatal."""
 
@@ -90,6 +95,7 @@ KINDS: dict[str, str] = {
     "metric": "register_metrics",
     "executor": "register_executors",
     "reporter": "register_reporters",
+    "converter": "register_converters",
 }
 """Plugin kind → the hook that registers it."""
 

@@ -480,21 +480,26 @@ class _Planner:
     def _craft(self, dataset: str, model: str, attack: str, defense: str, entry: GridEntry, seed: int) -> str:
         component = self.suite.attacks[attack]
         instance = self._instance(component)
-        family = self._instance(self.suite.defenses[defense]).family
+        defended = self._instance(self.suite.defenses[defense])
+        family = defended.family
         hardened, bare = family == "hardener", family in ("hardener", "none")
         held = "classifier"
         if entry.knowledge == "black-box":
             assert entry.substitute is not None
             victim = self._train(dataset, entry.substitute, seed)
-        elif entry.knowledge in ("white-box", "adaptive") and _has_pipeline(
-            self._instance(self.suite.defenses[defense])
+        elif entry.knowledge in ("white-box", "adaptive") and (
+            _offers(defended, "surrogate") or (_offers(defended, "detector_loss") and instance.evades_detector)
         ):
             victim, held = self._fit(dataset, model, defense, seed), "pipeline"
         elif entry.knowledge in ("white-box", "adaptive") and not bare:
+            what = (
+                f"the attack {attack!r} does not try to evade a detector"
+                if _offers(defended, "detector_loss")
+                else f"the defense {defense!r} offers no differentiable stand-in (surrogate or detector_loss)"
+            )
             raise InputError(
-                f"{entry.where}: knowledge {entry.knowledge}: the defense {defense!r} offers no differentiable "
-                "stand-in (surrogate or detector_loss) that an attacker could use. Choose gray-box for it, or exclude "
-                "it from this grid entry."
+                f"{entry.where}: knowledge {entry.knowledge}: {what}, so the attacker would know no more than under "
+                f"gray-box. Choose gray-box for {defense!r}, or exclude it from this grid entry."
             )
         else:
             # The copy's seed is drawn from the suite's seed, so that it is another one, and always the same one.
@@ -552,9 +557,8 @@ class _Planner:
         )
 
 
-def _has_pipeline(instance: Defense) -> bool:
-    own = type(instance)
-    return own.surrogate is not Defense.surrogate or own.detector_loss is not Defense.detector_loss
+def _offers(defense: Defense, method: Literal["surrogate", "detector_loss"]) -> bool:
+    return getattr(type(defense), method) is not getattr(Defense, method)
 
 
 def _excludes(rule: Mapping[str, Sequence[str]], point: Mapping[str, str]) -> bool:

@@ -19,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
+DETECTORS = ("i-defender",)
 PREPROCESSORS = ("feature-squeezing", "jpeg", "spatial-smoothing")
 ATTACK_STEPS = {"fgsm": lambda o: 1, "bim": lambda o: o.steps, "pgd": lambda o: o.steps, "mi-fgsm": lambda o: o.steps}
 
@@ -37,16 +38,18 @@ def main() -> None:
 
 def run(suite: str, workers: str, place: Path) -> None:
     environment = {**os.environ, "PYTHONPATH": str(HERE), "OUTERMOST_LOG": str(place / "counts")}
-    subprocess.run(
+    done = subprocess.run(
         [
             *[sys.executable, "-m", "benchmark.cli", "run", suite, "--plugin", "outermost", "--device", "cpu"],
             *["--workers", workers, "--cache", str(place / "cache"), "--output", str(place / "run")],
         ],
         env=environment,
-        check=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
+        check=False,
+        capture_output=True,
+        text=True,
     )
+    if done.returncode:
+        raise SystemExit(done.stderr)
 
 
 def counted(place: Path) -> dict[str, float]:
@@ -77,22 +80,25 @@ def fewest(suite_path: str, place: Path) -> tuple[float, float]:
     registry = load_plugins()
     suite = load_suite(suite_path, registry=registry)
     plan = make_plan(suite, registry)
-    networks, examples, verified, squeezed = set(), set(), set(), set()
+    networks, examples, verified, squeezed, states = set(), set(), set(), set(), set()
     for entry in suite.grid:
         for data in entry.datasets:
             for model in entry.models:
                 for defense in entry.defenses:
                     use = suite.defenses[defense].use
-                    if use not in ("none", "adversarial_training", *PREPROCESSORS):
+                    if use not in ("none", "adversarial_training", *PREPROCESSORS, *DETECTORS):
                         raise SystemExit(f"perf/grid.py does not know the fewest passes of {use}")
                     network = (data, model, defense if use == "adversarial_training" else "")
-                    pipeline = entry.knowledge == "white-box" and use in PREPROCESSORS
+                    pipeline = entry.knowledge == "white-box" and use in (*PREPROCESSORS, *DETECTORS)
                     victim = (*network, defense) if pipeline else network
                     networks |= {network, (data, model, "")}
                     verified.add((network, "clean", ""))
                     for attack in entry.attacks:
                         examples.add((victim, attack))
                         verified.add((network, victim, attack))
+                    if use in DETECTORS:  # hidden states, once per network and image set
+                        states |= {(network, "train", ""), (network, "val", ""), (network, "test", "")}
+                        states |= {(network, victim, attack) for attack in entry.attacks}
                     if use in PREPROCESSORS:
                         squeezed |= {(defense, network, victim, attack) for attack in entry.attacks}
                         squeezed.add((defense, network, "clean", ""))
@@ -117,6 +123,8 @@ def fewest(suite_path: str, place: Path) -> tuple[float, float]:
         forward += plan.datasets[network[0]].sizes["test"]
     for _, network, *_ in squeezed:
         forward += plan.datasets[network[0]].sizes["test"]
+    for network, images, _ in states:
+        forward += plan.datasets[network[0]].sizes[images if isinstance(images, str) else "test"]
     direct = [reference_passes(plan, registry, place, task) for task in data_dependent(plan)]
     return forward + sum(f for f, _ in direct), backward + sum(b for _, b in direct)
 

@@ -6,6 +6,25 @@ from benchmark.hookspecs import Register, hookimpl
 
 
 @hookimpl
+def register_converters(register: Register) -> None:
+    """Register `pascal-part` and `unmask-classes`."""
+    register(
+        "pascal-part",
+        "bench_unmask.converters:PascalPart",
+        options="bench_unmask.options:PascalPartOptions",
+        version="1",
+        summary="PASCAL-Part and VOC 2010 to COCO files of part masks, for the part extractor",
+    )
+    register(
+        "unmask-classes",
+        "bench_unmask.converters:UnMaskClassFolders",
+        options="bench_unmask.options:UnMaskClassFoldersOptions",
+        version="1",
+        summary="VOC 2010, ImageNet and Flickr folders to the UnMask paper's class sets",
+    )
+
+
+@hookimpl
 def register_datasets(register: Register) -> None:
     """Register `partshapes`, `coco_parts`, `unmask` and `unmask_parts`."""
     register(

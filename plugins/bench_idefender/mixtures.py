@@ -1,0 +1,341 @@
+"""One Gaussian mixture per class: fitted by scikit-learn, evaluated in torch, stored without pickle."""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.decomposition import PCA
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.mixture import GaussianMixture
+from threadpoolctl import threadpool_limits
+from torch import Tensor
+
+from bench_idefender.options import IDefenderOptions
+from benchmark.errors import InputError
+from benchmark.progress import Progress
+from benchmark.randomness import Rng
+
+LEAST_IMAGES = 20
+"""Fewest training images per class: with fewer, keeping 95 % of them rejects none."""
+LEAST_PER_COMPONENT = 2
+"""Fewest training images per Gaussian: one image has no covariance."""
+LARGEST_COVARIANCES = 4 * 1024**3
+"""Most bytes that the covariances of all classes may take."""
+
+Covariance = Literal["full", "tied", "diag", "spherical"]
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """A Gaussian mixture in float64 tensors (Eq. 4).
+
+    Attributes:
+        log_weights: (K,), logarithms of the weights.
+        means: (K, D).
+        factors: per Gaussian the Cholesky factor of its precision, from the right: (K, D, D), one (D, D) for a tied
+            covariance, (K, D) for a diagonal one, (K,) for a spherical one.
+        covariance: which of these it is.
+    """
+
+    log_weights: Tensor
+    means: Tensor
+    factors: Tensor
+    covariance: Covariance
+
+    @classmethod
+    def of(cls, fitted: GaussianMixture) -> Mixture:
+        """Return the mixture that scikit-learn has fitted."""
+
+        def tensor(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(np.array(array, dtype=np.float64))
+
+        factors = tensor(fitted.precisions_cholesky_)
+        return cls(tensor(fitted.weights_).log(), tensor(fitted.means_), factors, fitted.covariance_type)
+
+    def log_likelihood(self, states: Tensor) -> Tensor:
+        """Return log p (N,) of states (N, D) in float64, differentiable in the states.
+
+        The same as scikit-learn's `GaussianMixture.score_samples`.
+        """
+        states = states.double()
+        dimensions = self.means.shape[1]
+        terms = []
+        for k in range(len(self.means)):
+            factor = self.factors if self.covariance == "tied" else self.factors[k]
+            centred = states - self.means[k]
+            if factor.dim() == 2:
+                whitened, log_determinant = centred @ factor, factor.diagonal().log().sum()
+            else:
+                whitened, log_determinant = centred * factor, factor.expand(dimensions).log().sum()
+            terms.append(self.log_weights[k] + log_determinant - 0.5 * whitened.square().sum(1))
+        return torch.stack(terms, 1).logsumexp(1) - 0.5 * dimensions * math.log(2 * math.pi)
+
+    def to(self, device: torch.device) -> Mixture:
+        """Return the mixture on `device`."""
+        return Mixture(self.log_weights.to(device), self.means.to(device), self.factors.to(device), self.covariance)
+
+
+@dataclass(frozen=True)
+class ClassMixtures:
+    """What I-defender learns: a mixture, a threshold and a spread per class, after an optional projection.
+
+    Attributes:
+        mixtures: one per class.
+        thresholds: (C,) float64, log TH of Eq. 5.
+        spreads: (C,) float64, standard deviation of the class's training log-likelihoods.
+        origin: (D,) mean of the training states, where they are projected.
+        directions: (P, D) principal directions, where they are projected.
+    """
+
+    mixtures: tuple[Mixture, ...]
+    thresholds: Tensor
+    spreads: Tensor
+    origin: Tensor | None = None
+    directions: Tensor | None = None
+
+    def project(self, states: Tensor) -> Tensor:
+        """Return states (N, D) in the coordinates of the mixtures, in float64."""
+        states = states.double()
+        if self.origin is None or self.directions is None:
+            return states
+        return (states - self.origin) @ self.directions.T
+
+    def log_likelihood(self, states: Tensor, classes: Tensor) -> Tensor:
+        """Return log p(H(x) | c) (N,) of states (N, D), each under the mixture of its class in `classes` (N,) int64.
+
+        Differentiable in the states; float64.
+        """
+        states = self.project(states)
+        answer = states.new_zeros(len(states))
+        for c in classes.unique().tolist():
+            chosen = (classes == c).nonzero().squeeze(1)
+            answer = answer.index_put((chosen,), self.mixtures[c].log_likelihood(states[chosen]))
+        return answer
+
+    def to(self, device: torch.device) -> ClassMixtures:
+        """Return everything on `device`."""
+        return ClassMixtures(
+            tuple(mixture.to(device) for mixture in self.mixtures),
+            self.thresholds.to(device),
+            self.spreads.to(device),
+            None if self.origin is None else self.origin.to(device),
+            None if self.directions is None else self.directions.to(device),
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write tensors as `mixtures.safetensors` and what they mean as `mixtures.json`."""
+        tensors = {"thresholds": self.thresholds, "spreads": self.spreads}
+        if self.origin is not None and self.directions is not None:
+            tensors |= {"origin": self.origin, "directions": self.directions}
+        for c, mixture in enumerate(self.mixtures):
+            tensors |= {
+                f"{c}.log_weights": mixture.log_weights,
+                f"{c}.means": mixture.means,
+                f"{c}.factors": mixture.factors,
+            }
+        save_file(
+            {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, folder / "mixtures.safetensors"
+        )
+        about = {
+            "classes": len(self.mixtures),
+            "covariance": self.mixtures[0].covariance,
+            "components": [len(mixture.means) for mixture in self.mixtures],
+            "dimensions": self.mixtures[0].means.shape[1],
+        }
+        (folder / "mixtures.json").write_text(json.dumps(about, indent=1) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> ClassMixtures:
+        """Read what `save` wrote."""
+        about = json.loads((folder / "mixtures.json").read_text())
+        tensors = load_file(folder / "mixtures.safetensors")
+        return cls(
+            tuple(
+                Mixture(
+                    tensors[f"{c}.log_weights"], tensors[f"{c}.means"], tensors[f"{c}.factors"], about["covariance"]
+                )
+                for c in range(about["classes"])
+            ),
+            tensors["thresholds"],
+            tensors["spreads"],
+            tensors.get("origin"),
+            tensors.get("directions"),
+        )
+
+
+def fit_class_mixtures(
+    states: np.ndarray,
+    labels: np.ndarray,
+    class_names: Sequence[str],
+    options: IDefenderOptions,
+    *,
+    rejected: float,
+    rng: Rng,
+    progress: Progress,
+) -> ClassMixtures:
+    """Fit one mixture per class by EM and set its threshold.
+
+    Args:
+        states: (N, D), hidden states of the training images that are learned from.
+        labels: (N,), their classes.
+        class_names: name per class.
+        options: the detector's.
+        rejected: share of each class's states that its threshold rejects.
+        rng: the source of all randomness.
+        progress: hears how many classes are done, and warnings.
+
+    Raises:
+        InputError: a class has too few images, states are not finite, a covariance is singular or too large.
+    """
+    origin = directions = None
+    _check_images(labels, class_names, options)
+    if not np.isfinite(states).all():
+        broken = int((~np.isfinite(states)).any(1).sum())
+        raise InputError(
+            f"i-defender: the hidden states of {broken} of {len(states)} training images at layer {options.layer!r} "
+            "hold NaN or infinity. Choose another layer, or train the network so that its activations stay finite."
+        )
+    # Two threads add up k-means centres in whatever order they finish.
+    with threadpool_limits({"openmp": 1, "blas": torch.get_num_threads()}):
+        if options.pca is not None:
+            origin, directions = _principal(states, options.pca, rng.spawn("pca"))
+        dimensions = states.shape[1] if directions is None else len(directions)
+        _check_size(dimensions, len(class_names), options)
+        unfinished, mixtures, thresholds, spreads = [], [], [], []
+        for c, name in enumerate(class_names):
+            own = states[labels == c].astype(np.float64)
+            if origin is not None and directions is not None:
+                own = (own - origin.numpy()) @ directions.numpy().T
+            fitted = _fit_mixture(own, options, rng.spawn("class", c), name)
+            mixture = Mixture.of(fitted)
+            likelihoods = mixture.log_likelihood(torch.from_numpy(own))
+            mixtures.append(mixture)
+            thresholds.append(_threshold(likelihoods, rejected))
+            spreads.append(float(likelihoods.std()) or 1.0)  # 0 where all are equally likely
+            unfinished += [] if fitted.converged_ else [name]
+            progress.update(c + 1, len(class_names), "classes")
+    if unfinished:
+        progress.warn(
+            f"i-defender: EM had not converged after {options.max_iter} iterations ({_listed(unfinished)}). Raise "
+            "`max_iter`, or set fewer `components`."
+        )
+    return ClassMixtures(
+        tuple(mixtures),
+        torch.tensor(thresholds, dtype=torch.float64),
+        torch.tensor(spreads, dtype=torch.float64),
+        origin,
+        directions,
+    )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return f"class{'es' if len(names) > 1 else ''} " + ", ".join(map(repr, names[:5])) + more
+
+
+def _check_images(labels: np.ndarray, class_names: Sequence[str], options: IDefenderOptions) -> None:
+    wanted = 1 if options.components == "bic" else options.components
+    least = max(LEAST_IMAGES, LEAST_PER_COMPONENT * wanted)
+    counts = np.bincount(labels, minlength=len(class_names))
+    few = [f"{name!r} {count}" for name, count in zip(class_names, counts) if count < least]
+    if few:
+        which = "training images" if options.fit_on == "all" else "training images that the classifier gets right"
+        shown = ", ".join(few[:5]) + (f" and {len(few) - 5} more classes" if len(few) > 5 else "")
+        raise InputError(
+            f"i-defender: too few {which}: {shown}. Each class needs {LEAST_IMAGES}, and {LEAST_PER_COMPONENT} per "
+            f"component (components: {options.components}), so {least}. Give more images per class or set fewer "
+            "components."
+        )
+
+
+def _check_size(dimensions: int, classes: int, options: IDefenderOptions) -> None:
+    if options.covariance not in ("full", "tied"):
+        return
+    most = options.max_components if options.components == "bic" else options.components
+    matrices = classes * (most if options.covariance == "full" else 1)
+    size = 8 * matrices * dimensions**2
+    if size > LARGEST_COVARIANCES:
+        raise InputError(
+            f"i-defender: {matrices} covariance matrices of {dimensions} dimensions take {size / 1024**3:.0f} GiB, at "
+            f"most {LARGEST_COVARIANCES / 1024**3:.0f} GiB are allowed. Set `pca`, or `covariance: diag`."
+        )
+
+
+def _principal(states: np.ndarray, wanted: int, rng: Rng) -> tuple[Tensor, Tensor]:
+    most = min(states.shape)
+    if wanted > most:
+        raise InputError(
+            f"i-defender: pca: {wanted} components of {len(states)} states with {states.shape[1]} dimensions, at most "
+            f"{most} are possible"
+        )
+    fitted = PCA(wanted, random_state=rng.seed).fit(states)
+    return torch.from_numpy(np.float64(fitted.mean_)), torch.from_numpy(np.float64(fitted.components_))
+
+
+def _fit_mixture(states: np.ndarray, options: IDefenderOptions, rng: Rng, name: str) -> GaussianMixture:
+    """Return scikit-learn's mixture for the states (N, D) of the class `name`."""
+    floor = options.regularization * float(states.var(0).mean())
+
+    def fit(components: int) -> GaussianMixture | None:
+        mixture = GaussianMixture(
+            components,
+            covariance_type=options.covariance,
+            reg_covar=floor,
+            n_init=options.n_init,
+            max_iter=options.max_iter,
+            random_state=rng.spawn("components", components).seed,
+        )
+        with warnings.catch_warnings():
+            # Said once for all classes; where k-means finds too few distinct states, the covariances tell.
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            try:
+                mixture.fit(states)
+            except ValueError as error:
+                if "ill-defined empirical covariance" not in str(error):
+                    raise
+                return None
+        return mixture if _conditioned(mixture) else None
+
+    if options.components == "bic":
+        most = min(options.max_components, len(states) // LEAST_PER_COMPONENT)
+        tried = [mixture for mixture in map(fit, range(1, most + 1)) if mixture is not None]
+        best = min(tried, key=lambda mixture: float(mixture.bic(states)), default=None)
+    else:
+        best = fit(options.components)
+    if best is None:
+        constant = int((states.var(0) == 0).sum())
+        raise InputError(
+            f"i-defender: class {name!r}: a covariance is singular ({len(states)} states of {states.shape[1]} "
+            f"dimensions, {constant} of them constant, regularization {options.regularization}). Set a larger "
+            "`regularization`, a smaller `pca`, or fewer `components`."
+        )
+    return best
+
+
+def _conditioned(mixture: GaussianMixture) -> bool:
+    """Tell whether every covariance can be inverted: Cholesky factors of singular ones exist by rounding alone."""
+    covariances = mixture.covariances_
+    dimensions = mixture.means_.shape[1]
+    if mixture.covariance_type in ("full", "tied"):
+        variances = np.linalg.eigvalsh(covariances)
+    else:
+        variances = covariances if mixture.covariance_type == "diag" else covariances[:, None]
+    return bool((variances.min(-1) > variances.max(-1) * dimensions * np.finfo(np.float64).eps).all())
+
+
+def _threshold(likelihoods: Tensor, rejected: float) -> float:
+    """Return a value that at most the share `rejected` of the log-likelihoods (N,) falls below."""
+    ordered = likelihoods.sort().values
+    below = math.floor(rejected * len(ordered) + 1e-9)
+    # Between two images: rounding of another batch cannot turn the verdict on either.
+    gap = ordered[below] - ordered[below - 1] if below else ordered[below].abs().clamp_min(1) * 1e-6
+    return float(ordered[below] - gap / 2)
