@@ -9,19 +9,21 @@ ART's code is used as it is; where it deviates from the papers the README of thi
 
 from __future__ import annotations
 
-import importlib.util
 import inspect
 import math
 from abc import abstractmethod
 from typing import Any, ClassVar
 
+import art.attacks.evasion as library
 import numpy as np
 import torch
+from art.attacks.attack import EvasionAttack
 from torch import Tensor, nn
 
 from bench_art import options
+from bench_art.estimator import DifferenceOfLogitsRatio, Estimator, library_call
 from benchmark.attack import TOLERANCE, Attack, Victim, perturbation_size
-from benchmark.errors import InputError, MissingError, TaskError, unknown_name
+from benchmark.errors import InputError, TaskError, unknown_name
 from benchmark.gradient import project
 from benchmark.options import AttackOptions
 from benchmark.randomness import Rng
@@ -56,7 +58,6 @@ class ArtAttack(Attack):
             InputError: the attack cannot take such images.
             TaskError: the library answered with another shape than it was given.
         """
-        from bench_art.estimator import library_call
 
         x = x.detach()
         with torch.no_grad():
@@ -88,12 +89,9 @@ class Square(ArtAttack):
 
     def build(self, victim: Victim, count: int) -> Any:
         """Return ART's SquareAttack."""
-        from art.attacks.evasion import SquareAttack
-
-        from bench_art.estimator import Estimator
 
         _check_square("square", victim.image_shape, self.options.norm, self.options.p_init)
-        return SquareAttack(
+        return library.SquareAttack(
             Estimator(victim),
             norm=ORDERS[self.options.norm],
             eps=float(self.options.eps),
@@ -112,9 +110,6 @@ class Apgd(ArtAttack):
 
     def build(self, victim: Victim, count: int) -> Any:
         """Return ART's AutoProjectedGradientDescent on the chosen loss."""
-        from art.attacks.evasion import AutoProjectedGradientDescent
-
-        from bench_art.estimator import DifferenceOfLogitsRatio, Estimator
 
         if self.options.loss == "dlr" and victim.num_classes < 3:
             raise InputError(
@@ -123,7 +118,7 @@ class Apgd(ArtAttack):
         # The loss is the estimator's own: ART's choice by name averages over the batch, and its step in l2 then
         # shrinks with the number of images (the gradient is divided by its norm plus 1e-7).
         loss = DifferenceOfLogitsRatio() if self.options.loss == "dlr" else None
-        return AutoProjectedGradientDescent(
+        return library.AutoProjectedGradientDescent(
             Estimator(victim, loss),
             norm=ORDERS[self.options.norm],
             eps=float(self.options.eps),
@@ -141,23 +136,8 @@ class AutoAttackArt(ArtAttack):
 
     Options = options.AutoAttackOptions
 
-    def check(self) -> None:
-        """Look whether the package that ART's AutoAttack imports is there.
-
-        Raises:
-            MissingError: it is not installed.
-        """
-        if importlib.util.find_spec("multiprocess") is None:
-            raise MissingError(
-                "autoattack-art: ART's AutoAttack imports the package multiprocess, which is not installed. "
-                "Run `pip install multiprocess`, or use apgd and square."
-            )
-
     def build(self, victim: Victim, count: int) -> Any:
         """Return ART's AutoAttack with the attacks that it chooses itself."""
-        from art.attacks.evasion import AutoAttack
-
-        from bench_art.estimator import Estimator
 
         if victim.num_classes < 3:
             raise InputError(
@@ -165,7 +145,7 @@ class AutoAttackArt(ArtAttack):
                 "Use apgd with loss: ce."
             )
         _check_square("autoattack-art", victim.image_shape, self.options.norm, ART_P_INIT)
-        ensemble = AutoAttack(
+        ensemble = library.AutoAttack(
             Estimator(victim),
             norm=ORDERS[self.options.norm],
             eps=float(self.options.eps),
@@ -188,7 +168,6 @@ class AnyArtAttack(ArtAttack):
         Raises:
             InputError: unknown class or argument, or a value that ART refuses.
         """
-        from bench_art.estimator import library_call
 
         toy = nn.Sequential(nn.Flatten(), nn.Linear(3 * 32 * 32, 10))
         victim = Victim(_Opaque(toy).eval().requires_grad_(False), 10, (3, 32, 32), torch.device("cpu"))
@@ -201,7 +180,6 @@ class AnyArtAttack(ArtAttack):
         Raises:
             InputError: as `check`.
         """
-        from bench_art.estimator import Estimator
 
         name, given = self.options.attack, dict(self.options.arguments)
         classes = _classes()
@@ -251,10 +229,6 @@ class _Opaque(nn.Module):
 
 def _classes() -> dict[str, Any]:
     """Return ART's evasion attacks that take a PyTorch image classifier, by class name."""
-    import art.attacks.evasion as library
-    from art.attacks.attack import EvasionAttack
-
-    from bench_art.estimator import Estimator
 
     example = object.__new__(Estimator)  # ART looks at its type only
     found: dict[str, Any] = {name: value for name, value in vars(library).items() if isinstance(value, type)}

@@ -1,4 +1,4 @@
-"""A victim as an ART classifier. Import this module late: it imports ART."""
+"""A victim as an ART classifier."""
 
 from __future__ import annotations
 

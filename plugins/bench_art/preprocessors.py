@@ -15,9 +15,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from art.defences import preprocessor as library
 from torch import Tensor, nn
 
 from bench_art import options
+from bench_art.estimator import library_call
 from benchmark.defense import Batch, Defense, Verdict
 from benchmark.model import Passes
 from benchmark.options import TrainOptions
@@ -40,7 +42,6 @@ class Preprocessor(Defense):
 
     def apply(self, x: Tensor) -> Tensor:
         """Return treated images, shape, type and device of `x` (N, C, H, W)."""
-        from bench_art.estimator import library_call
 
         # ART refuses values below 0, which rounding may leave.
         images = x.detach().clamp(0, 1).cpu().numpy()
@@ -69,9 +70,7 @@ class Jpeg(Preprocessor):
 
     def build(self) -> Any:
         """Return ART's JpegCompression."""
-        from art.defences.preprocessor import JpegCompression
-
-        return JpegCompression(CLIP_VALUES, quality=self.options.quality, channels_first=True)
+        return library.JpegCompression(CLIP_VALUES, quality=self.options.quality, channels_first=True)
 
 
 class FeatureSqueezing(Preprocessor):
@@ -81,9 +80,7 @@ class FeatureSqueezing(Preprocessor):
 
     def build(self) -> Any:
         """Return ART's FeatureSqueezing."""
-        from art.defences.preprocessor import FeatureSqueezing as Library
-
-        return Library(CLIP_VALUES, bit_depth=self.options.bit_depth)
+        return library.FeatureSqueezing(CLIP_VALUES, bit_depth=self.options.bit_depth)
 
 
 class SpatialSmoothing(Preprocessor):
@@ -93,9 +90,7 @@ class SpatialSmoothing(Preprocessor):
 
     def build(self) -> Any:
         """Return ART's SpatialSmoothing."""
-        from art.defences.preprocessor import SpatialSmoothing as Library
-
-        return Library(self.options.window_size, channels_first=True, clip_values=CLIP_VALUES)
+        return library.SpatialSmoothing(self.options.window_size, channels_first=True, clip_values=CLIP_VALUES)
 
 
 class StraightThrough(nn.Module):

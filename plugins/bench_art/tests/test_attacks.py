@@ -110,7 +110,6 @@ def test_dlr_loss_is_that_of_the_paper():
 
 
 def test_autoattack_runs_arts_own_ensemble(digits):
-    pytest.importorskip("multiprocess", reason="the package multiprocess, which ART's AutoAttack imports, is missing")
     attack = make(AutoAttackArt, eps=0.3)
     attack.check()
     members = attack.build(digits.victim, 5).attacks
@@ -315,9 +314,6 @@ def test_everything_registered_can_be_loaded():
             assert registration.version == "1"
 
 
-def test_art_is_imported_late():
-    code = (
-        "import sys, bench_art, bench_art.options; bad = 'torch' in sys.modules;"
-        "import bench_art.attacks, bench_art.preprocessors; sys.exit(bad or 'art' in sys.modules)"
-    )
+def test_listing_and_validating_do_not_wait_for_torch_and_art():
+    code = "import sys, bench_art, bench_art.options; sys.exit('torch' in sys.modules or 'art' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
