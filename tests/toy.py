@@ -108,6 +108,23 @@ class Step(Attack):
         )
 
 
+class Sneaky(Step):
+    """Steps that fool the classifier and please the detector."""
+
+    evades_detector: ClassVar[bool] = True
+
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        fool = classification_loss(victim.classifier, y)
+
+        def loss(images: Tensor) -> Tensor:
+            wrong = fool(images)
+            suspicion = victim.detector_loss(images) if victim.detector_loss is not None else 0 * wrong
+            return torch.where(wrong < 1, wrong, -suspicion)
+
+        eps = float(self.options.eps)
+        return ascend(loss, x, norm="linf", eps=eps, step=eps / 20, steps=60)
+
+
 class Nan(Step):
     def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
         return torch.full_like(x, float("nan"))
@@ -275,6 +292,7 @@ def register_models(register):
 def register_attacks(register):
     for name, attack in {
         "step": Step,
+        "sneaky": Sneaky,
         "nan": Nan,
         "wrong-shape": WrongShape,
         "out-of-range": OutOfRange,

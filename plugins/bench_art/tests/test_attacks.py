@@ -222,8 +222,9 @@ def test_check_passes_a_good_one():
 
 
 def test_dlr_needs_three_classes():
-    victim = Victim(Classifier(nn.Sequential(nn.Flatten(), nn.Linear(64, 2)), 2, (1, 8, 8)), 2, (1, 8, 8),
-                    torch.device("cpu"))  # fmt: skip
+    with Rng(0).seeded_globals():
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
+    victim = Victim(Classifier(network, 2, (1, 8, 8)), 2, (1, 8, 8), torch.device("cpu"))
     x = torch.rand(4, 1, 8, 8, generator=Rng(0).torch)
     with torch.no_grad():
         y = victim.classifier(x).argmax(1)
