@@ -83,7 +83,7 @@ def run(
     display = make_display()
     try:
         request = RunRequest(
-            output=output or default_output(loaded),
+            output=output or default_output(loaded, part),
             cache=cache or default_cache(),
             device=resolve_device(device),
             executor=executor,
@@ -246,9 +246,10 @@ def default_cache() -> Path:
     return Path(os.environ.get("BENCH_CACHE") or Path.home() / ".cache" / "unmask-bench").expanduser()
 
 
-def default_output(suite: Suite) -> Path:
-    """Return runs/<suite>-<profile>, made of the letters that every file system takes."""
+def default_output(suite: Suite, part: tuple[int, int] | None = None) -> Path:
+    """Return runs/<suite>-<profile>[-<i>of<n>], made of the letters that every file system takes."""
     name = suite.name if suite.profile is None else f"{suite.name}-{suite.profile}"
+    name += "" if part is None else f"-{part[0]}of{part[1]}"
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in name)[:100]
     return Path("runs") / safe
 

@@ -91,6 +91,19 @@ def test_doctor_tells_versions_and_devices(bench):
     assert "digits: found" in said
 
 
+@pytest.mark.parametrize(
+    ("profile", "part", "expected"), [(None, None, "runs/toy"), ("small", (2, 8), "runs/toy-small-2of8")]
+)
+def test_the_default_output_is_named_by_suite_profile_and_shard(toy_suite, profile, part, expected):
+    from benchmark.cli import default_output
+    from benchmark.plugins import load_plugins
+    from benchmark.suite import load_suite
+
+    path = toy_suite(profiles="{small: {seeds: [1]}}")
+    suite = load_suite(str(path), registry=load_plugins(["toy"]), profile=profile)
+    assert str(default_output(suite, part)) == expected
+
+
 def test_export_writes_the_contract_columns(run_toy, bench):
     finished = run_toy()
     header = bench("export", str(finished.path)).splitlines()[0]
