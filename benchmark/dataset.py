@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -116,6 +116,54 @@ class ArraySplit(Split):
 
         chosen = torch.from_numpy(np.ascontiguousarray(self._images[np.asarray(indices, dtype=np.int64)]))
         return chosen.float().div_(255) if chosen.dtype == torch.uint8 else chosen.float()
+
+
+class DecodedSplit(Split):
+    """A split whose images are decoded when they are first asked for, and kept where all of them fit in memory.
+
+    Threads and processes may share it. Attributes:
+        most_cached_bytes: a split that takes more, at a byte per pixel and channel, is decoded anew each time.
+    """
+
+    most_cached_bytes: ClassVar[int] = 2**30
+    _cache: tuple[np.ndarray, np.ndarray] | None = None
+
+    @abstractmethod
+    def decoded(self, indices: np.ndarray, threads: int) -> Iterator[np.ndarray]:
+        """Yield the images (C, H, W) uint8 of `indices`, in their order, with up to `threads` threads.
+
+        Raises:
+            InputError: an image file is damaged; the message names it.
+        """
+
+    def images(self, indices: Sequence[int]) -> torch.Tensor:
+        """Return the images of `indices`: (n, C, H, W) float32 in [0, 1].
+
+        Raises:
+            InputError: an image file is damaged, or of another shape; the message names it.
+        """
+        import torch
+
+        wanted = np.asarray(indices, dtype=np.int64)
+        whole_shape = (len(self), *self.image_shape)
+        if np.prod(whole_shape, dtype=np.int64) > self.most_cached_bytes:
+            pixels = np.empty((len(wanted), *self.image_shape), dtype=np.uint8)
+            for row, decoded in enumerate(self.decoded(wanted, torch.get_num_threads())):
+                pixels[row] = decoded
+        else:
+            if self._cache is None:
+                self._cache = np.empty(whole_shape, dtype=np.uint8), np.zeros(len(self), dtype=bool)
+            kept, there = self._cache
+            # No lock: threads that decode the same image write the same bytes, and say so after they are in place.
+            missing = np.unique(wanted[~there[wanted]])
+            for index, decoded in zip(missing, self.decoded(missing, torch.get_num_threads())):
+                kept[index] = decoded
+                there[index] = True
+            pixels = kept[wanted]
+        return torch.from_numpy(pixels).float().div_(255)
+
+    def __getstate__(self) -> dict[str, object]:
+        return {**self.__dict__, "_cache": None}
 
 
 class Subset(Split):

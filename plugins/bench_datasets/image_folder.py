@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -18,13 +17,8 @@ from PIL import Image
 from bench_datasets.options import TEST_SHARE, ImageFolderOptions
 from bench_datasets.sources import IMAGE_SUFFIXES, Member, Source, archive_suffix, printable, source
 from bench_datasets.splitting import DrawnDataset, Given, GivenSplit, shares_to_draw
+from benchmark.dataset import DecodedSplit
 from benchmark.errors import InputError, MissingError
-
-if TYPE_CHECKING:
-    import torch
-
-MOST_CACHED_BYTES = 2**30
-"""A split whose decoded images take at most this much is kept in memory as it is read."""
 
 _WORTH_A_THREAD_BYTES = 8192
 """Files above this are decoded by several threads; for smaller ones the threads cost more than they give."""
@@ -100,7 +94,7 @@ class ImageFolder(DrawnDataset):
         return channels, height, width
 
 
-class FolderSplit(GivenSplit):
+class FolderSplit(DecodedSplit, GivenSplit):
     """Images of class folders, decoded when they are first asked for. Threads and processes may share it."""
 
     def __init__(
@@ -120,33 +114,6 @@ class FolderSplit(GivenSplit):
         self.class_names = tuple(printable(name) for name in class_names)
         self.labels = np.asarray(labels, dtype=np.int64)
         self.image_shape = shape
-        self._cache: tuple[np.ndarray, np.ndarray] | None = None
-
-    def images(self, indices: Sequence[int]) -> torch.Tensor:
-        """Return the images of `indices`: (n, C, H, W) float32 in [0, 1].
-
-        Raises:
-            InputError: an image file is damaged, or of another shape; the message names it.
-        """
-        import torch
-
-        wanted = np.asarray(indices, dtype=np.int64)
-        whole_shape = (len(self), *self.image_shape)
-        if np.prod(whole_shape, dtype=np.int64) > MOST_CACHED_BYTES:
-            pixels = np.empty((len(wanted), *self.image_shape), dtype=np.uint8)
-            for row, decoded in enumerate(self._decoded(wanted, torch.get_num_threads())):
-                pixels[row] = decoded
-        else:
-            if self._cache is None:
-                self._cache = np.empty(whole_shape, dtype=np.uint8), np.zeros(len(self), dtype=bool)
-            kept, there = self._cache
-            # No lock: threads that decode the same image write the same bytes, and say so after they are in place.
-            missing = np.unique(wanted[~there[wanted]])
-            for index, decoded in zip(missing, self._decoded(missing, torch.get_num_threads())):
-                kept[index] = decoded
-                there[index] = True
-            pixels = kept[wanted]
-        return torch.from_numpy(pixels).float().div_(255)
 
     def sample_ids(self, indices: Sequence[int]) -> list[str]:
         """Return class folder and file name per image."""
@@ -161,11 +128,8 @@ class FolderSplit(GivenSplit):
             digest.update(line.encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
 
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_cache": None}
-
-    def _decoded(self, indices: np.ndarray, threads: int) -> Iterator[np.ndarray]:
-        """Read images, large files by as many threads as torch may use in this process."""
+    def decoded(self, indices: np.ndarray, threads: int) -> Iterator[np.ndarray]:
+        """Yield the images of `indices`, large files read by as many threads as torch may use in this process."""
         several = threads > 1 and len(indices) > 1
         if several and len(self._source.read(self._members[indices[0]])) > _WORTH_A_THREAD_BYTES:
             with ThreadPoolExecutor(threads) as pool:

@@ -8,21 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 
-from benchmark.dataset import Split
+from benchmark.dataset import DecodedSplit
 from benchmark.errors import InputError
 
-if TYPE_CHECKING:
-    import torch
-
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
-
-MOST_CACHED_BYTES = 2**30
-"""A split whose decoded images take at most this much is kept in memory as it is read."""
 
 _FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
 """Formats that are tried: Pillow has more, and some of them start other programs."""
@@ -122,7 +116,7 @@ class Fit:
         return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
-class PhotoSplit(Split):
+class PhotoSplit(DecodedSplit):
     """Photos decoded when they are first asked for. Threads and processes may share it."""
 
     def __init__(
@@ -143,39 +137,13 @@ class PhotoSplit(Split):
         self.image_shape = (3, fit.size, fit.size)
         self.fit = fit
         self._names = list(names)
-        self._cache: tuple[np.ndarray, np.ndarray] | None = None
-
-    def images(self, indices: Sequence[int]) -> torch.Tensor:
-        """Return the images of `indices`: (n, 3, H, W) float32 in [0, 1].
-
-        Raises:
-            InputError: an image file is damaged; the message names it.
-        """
-        import torch
-
-        wanted = np.asarray(indices, dtype=np.int64)
-        whole_shape = (len(self), *self.image_shape)
-        if np.prod(whole_shape, dtype=np.int64) > MOST_CACHED_BYTES:
-            pixels = np.empty((len(wanted), *self.image_shape), dtype=np.uint8)
-            for row, decoded in enumerate(self._decoded(wanted, torch.get_num_threads())):
-                pixels[row] = decoded
-        else:
-            if self._cache is None:
-                self._cache = np.empty(whole_shape, dtype=np.uint8), np.zeros(len(self), dtype=bool)
-            kept, there = self._cache
-            # No lock: threads that decode the same image write the same bytes, and say so after they are in place.
-            missing = np.unique(wanted[~there[wanted]])
-            for index, decoded in zip(missing, self._decoded(missing, torch.get_num_threads())):
-                kept[index] = decoded
-                there[index] = True
-            pixels = kept[wanted]
-        return torch.from_numpy(pixels).float().div_(255)
 
     def sample_ids(self, indices: Sequence[int]) -> list[str]:
         """Return the name per image."""
         return [self._names[index] for index in indices]
 
-    def _decoded(self, indices: np.ndarray, threads: int) -> Iterator[np.ndarray]:
+    def decoded(self, indices: np.ndarray, threads: int) -> Iterator[np.ndarray]:
+        """Yield the images of `indices`, with several threads where there are enough of them."""
         if threads > 1 and len(indices) >= _WORTH_THREADS:
             with ThreadPoolExecutor(threads) as pool:
                 yield from pool.map(self._read, indices.tolist())
@@ -184,9 +152,6 @@ class PhotoSplit(Split):
 
     def _read(self, index: int) -> np.ndarray:
         return self.fit(read_photo(self.files[index]))
-
-    def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_cache": None}
 
 
 def digest_of(path: Path) -> str:
