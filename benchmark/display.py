@@ -23,8 +23,11 @@ class _Clock:
         self.parts: dict[str, float] = {}  # key → share of a running task that is done
         self.sizes: dict[str, float] = {}
 
+    def worked(self) -> float:
+        return self.finished_work + sum(self.sizes[key] * share for key, share in self.parts.items())
+
     def left(self) -> str:
-        finished = self.finished_work + sum(self.sizes[key] * share for key, share in self.parts.items())
+        finished = self.worked()
         elapsed = monotonic() - self.started
         if elapsed < 3 or finished <= 0:
             return "time left unknown yet"
@@ -141,9 +144,8 @@ class TerminalDisplay(Display):
 
     def _move(self) -> None:
         clock = self._clock
-        done = clock.finished_work + sum(clock.sizes[key] * share for key, share in clock.parts.items())
         note = f"{clock.done}/{clock.total} tasks, {clock.left()}"
-        self._progress.update(self._whole, completed=done, note=note)
+        self._progress.update(self._whole, completed=clock.worked(), note=note)
 
     def warning(self, text: str) -> None:
         """Print a warning above the bars."""
