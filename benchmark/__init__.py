@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.hookspecs import hookimpl
 
 if TYPE_CHECKING:
-    from benchmark.attack import Attack, Victim
+    from benchmark.attack import Attack, ClassLikelihoods, Victim
     from benchmark.converter import Converter
     from benchmark.dataset import ArraySplit, Dataset, PartAnnotations, Split
     from benchmark.defense import (
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         Defense,
         FitContext,
         Hardener,
+        Measure,
         Observation,
         SharedArtifact,
         Verdict,
@@ -26,12 +27,14 @@ if TYPE_CHECKING:
     from benchmark.metrics import Cell, Metric, MetricValue
     from benchmark.model import Classifier, Model
     from benchmark.options import AttackOptions, Budget, DatasetOptions, ModelOptions, Options, TrainOptions
+    from benchmark.progress import Progress
     from benchmark.randomness import Rng
-    from benchmark.reporter import Reporter
+    from benchmark.reporter import GalleryImage, Panel, Reporter
     from benchmark.results import Run, load_run
 
 _HOME = {
     "Attack": "attack",
+    "ClassLikelihoods": "attack",
     "Victim": "attack",
     "Converter": "converter",
     "ArraySplit": "dataset",
@@ -43,6 +46,7 @@ _HOME = {
     "Defense": "defense",
     "FitContext": "defense",
     "Hardener": "defense",
+    "Measure": "defense",
     "Observation": "defense",
     "SharedArtifact": "defense",
     "Verdict": "defense",
@@ -63,6 +67,9 @@ _HOME = {
     "Options": "options",
     "TrainOptions": "options",
     "Rng": "randomness",
+    "Progress": "progress",
+    "GalleryImage": "reporter",
+    "Panel": "reporter",
     "Reporter": "reporter",
     "Run": "results",
     "load_run": "results",
@@ -78,6 +85,7 @@ __all__ = [
     "BenchError",
     "Budget",
     "Cell",
+    "ClassLikelihoods",
     "Classifier",
     "Converter",
     "Dataset",
@@ -85,8 +93,10 @@ __all__ = [
     "Defense",
     "Executor",
     "FitContext",
+    "GalleryImage",
     "Hardener",
     "InputError",
+    "Measure",
     "Metric",
     "MetricValue",
     "MissingError",
@@ -94,7 +104,9 @@ __all__ = [
     "ModelOptions",
     "Observation",
     "Options",
+    "Panel",
     "PartAnnotations",
+    "Progress",
     "Reporter",
     "Rng",
     "Run",

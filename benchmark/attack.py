@@ -19,6 +19,21 @@ TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True)
+class ClassLikelihoods:
+    """How likely a detector finds images for each class, for attacks on it; differentiable in the images.
+
+    Attributes:
+        log_likelihood: (N, num_classes).
+        log_threshold: (num_classes,); a likelihood below it is rejected.
+        logits: (N, num_classes) of the classifier, from the same pass.
+    """
+
+    log_likelihood: Tensor
+    log_threshold: Tensor
+    logits: Tensor
+
+
+@dataclass(frozen=True)
 class Victim:
     """What the attacker holds.
 
@@ -30,6 +45,7 @@ class Victim:
         device: where the classifier is.
         detector_loss: maps images to (N,) suspicion that falls when the detector is evaded; None where the
             attacker does not know the detector or it has none.
+        class_likelihoods: the detector's, where the attacker knows it and it has any.
     """
 
     classifier: nn.Module
@@ -37,6 +53,7 @@ class Victim:
     image_shape: tuple[int, int, int]
     device: torch.device
     detector_loss: Callable[[Tensor], Tensor] | None = None
+    class_likelihoods: Callable[[Tensor], ClassLikelihoods] | None = None
 
 
 class Attack(ABC):
@@ -52,6 +69,8 @@ class Attack(ABC):
     goal: ClassVar[Literal["untargeted"]] = "untargeted"
     evades_detector: ClassVar[bool] = False
     """Whether `craft` lowers `victim.detector_loss` too; without it a detector's white-box row would be none."""
+    needs_likelihoods: ClassVar[bool] = False
+    """Whether `craft` needs `victim.class_likelihoods`: it attacks detectors that have them, and no other defense."""
 
     def __init__(self, options: AttackOptions) -> None:
         self.options: Any = options

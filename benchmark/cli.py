@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from benchmark.plugins import Registry
     from benchmark.suite import Suite
 
-KIND_NAMES = ("dataset", "model", "attack", "defense", "metric", "executor", "reporter", "converter")
+KIND_NAMES = ("dataset", "model", "attack", "defense", "metric", "executor", "reporter", "panel", "converter")
 
 plugin_option = click.option(
     "--plugin", "plugins", multiple=True, metavar="MODULE", help="Load a plugin module that is not installed."
@@ -165,7 +165,7 @@ def report(runs: Sequence[Path], output: Path | None, single_file: bool, plugins
 @click.option("--format", "form", type=click.Choice(["csv", "parquet", "json"]), default="csv", show_default=True)
 @click.option(
     "--what",
-    type=click.Choice(["metrics", "samples", "curves", "comparisons", "costs"]),
+    type=click.Choice(["metrics", "samples", "curves", "comparisons", "artifacts", "costs"]),
     default="metrics",
     show_default=True,
 )

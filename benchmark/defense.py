@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from benchmark.attack import ClassLikelihoods
 from benchmark.dataset import Split
 from benchmark.model import PENULTIMATE, Classifier, Passes, load_weights, save_weights
 from benchmark.options import Options, TrainOptions
@@ -21,13 +22,16 @@ from benchmark.randomness import Rng
 
 Family = Literal["none", "hardener", "preprocessor", "detector", "rectifier"]
 
+NO_LABEL = -1
+"""The label of a verdict that names no class. It is counted as wrong."""
+
 
 @dataclass(frozen=True)
 class Verdict:
     """What a defended system says about a batch.
 
     Attributes:
-        label: (N,) int64, the class it answers with.
+        label: (N,) int64, the class it answers with; NO_LABEL where it names none, which counts as wrong.
         score: (N,) float, how suspicious the input is, higher = more adversarial; None for a defense without one.
         flagged: (N,) bool, rejected as adversarial; None lets the host flag scores above the threshold that keeps
             the suite's false-positive rate on clean validation images.
@@ -38,6 +42,19 @@ class Verdict:
     score: Tensor | None = None
     flagged: Tensor | None = None
     details: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A number about a shared artifact, such as the mean average precision of a part extractor.
+
+    Attributes:
+        value: finite.
+        n: how many images it was measured on.
+    """
+
+    value: float
+    n: int
 
 
 @dataclass(frozen=True)
@@ -64,7 +81,7 @@ class Observation:
     Attributes:
         artifact: name of the requested artifact whose `observe` is called; None for hidden states of the classifier.
         layers: names of the hidden states, where it is the classifier.
-        fit_splits: clean splits on which `fit` wants them too.
+        fit_splits: splits on which `fit` wants them too: clean, and attacked by each of `Defense.training_attacks`.
     """
 
     artifact: str | None = None
@@ -101,11 +118,22 @@ class FitContext:
     checkpoint: Path
     false_positive_rate: float
     artifacts: Mapping[str, SharedArtifact] = field(default_factory=dict)
-    observations: Mapping[tuple[str, str], Callable[[], dict[str, np.ndarray]]] = field(default_factory=dict)
+    observations: Mapping[tuple[str, str, str | None], Callable[[], dict[str, np.ndarray]]] = field(
+        default_factory=dict
+    )
+    adversaries: Mapping[tuple[str, str], Split] = field(default_factory=dict)
 
-    def observed(self, name: str, split: Literal["train", "val"]) -> dict[str, np.ndarray]:
-        """Return the arrays (N, ...) of the observation `name` on a clean split, in the split's order."""
-        return self.observations[name, split]()
+    def observed(self, name: str, split: Literal["train", "val"], attack: str | None = None) -> dict[str, np.ndarray]:
+        """Return the arrays (N, ...) of the observation `name` on a split, clean or attacked, in the split's order."""
+        return self.observations[name, split, attack]()
+
+    def attacked(self, attack: str, split: Literal["train", "val"]) -> Split:
+        """Return a split, in its order and with its true labels, whose images are adversarial examples.
+
+        They were crafted on the deployed classifier by the suite's attack `attack`, one of
+        `Defense.training_attacks`; those that failed are among them.
+        """
+        return self.adversaries[attack, split]
 
 
 class Batch:
@@ -182,6 +210,20 @@ class Defense(ABC):
             InputError: what is wrong and what is allowed.
         """
 
+    def check_classes(self, class_names: tuple[str, ...]) -> None:  # noqa: B027
+        """Look, while the run is planned, whether it can defend a classifier of these classes.
+
+        Raises:
+            InputError: what is wrong and what is allowed.
+        """
+
+    def fingerprint(self) -> str:
+        """Return a digest of what the options only point to (the content of a file), or an empty text.
+
+        It is part of every content key that the defense is in.
+        """
+        return ""
+
     def passes(self, train: int, val: int, recipe: TrainOptions | None) -> Passes | None:
         """Return the forward and backward passes that `fit` makes on so many images, or None where it is not known."""
         return None
@@ -203,6 +245,10 @@ class Defense(ABC):
         """Return the observations that this defense judges by, by the name it uses for them."""
         return {}
 
+    def training_attacks(self) -> tuple[str, ...]:
+        """Return labels of the suite's attacks whose examples on train and val `fit` learns from (not a hardener)."""
+        return ()
+
     def fit(self, context: FitContext) -> None:  # noqa: B027 - nothing to learn is a fair answer
         """Learn from clean training and validation images."""
 
@@ -222,6 +268,10 @@ class Defense(ABC):
 
     def detector_loss(self, x: Tensor) -> Tensor | None:
         """Return a differentiable suspicion (N,) for adaptive attacks, or None."""
+        return None
+
+    def class_likelihoods(self, x: Tensor) -> ClassLikelihoods | None:
+        """Return how likely the detector finds images for each class, differentiable, for adaptive attacks, or None."""
         return None
 
 
@@ -273,6 +323,14 @@ class SharedArtifact(ABC):
     def build(self, context: FitContext) -> None:
         """Make it from training and validation data."""
 
+    def fingerprint(self) -> str:
+        """Return a digest of the files that the options name (initial weights), "" where they name none.
+
+        Raises:
+            InputError: a file is missing or unreadable.
+        """
+        return ""
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write it into an empty folder, without pickle."""
@@ -284,3 +342,10 @@ class SharedArtifact(ABC):
     def observe(self, x: Tensor) -> dict[str, Tensor]:
         """Return what it sees in images (N, C, H, W): named arrays (N, ...)."""
         raise NotImplementedError(f"{type(self).__name__} observes nothing")
+
+    def assess(self, test: Split, progress: Progress) -> dict[str, Measure]:
+        """Return how good it is on the test images of the data that it was built from, by the name of the measure.
+
+        A task of its own, after `load`: what it finds goes into the report and into nothing that is built or judged.
+        """
+        raise NotImplementedError(f"{type(self).__name__} is not assessed")

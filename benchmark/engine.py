@@ -117,7 +117,7 @@ class _Run:
         self.critical = self._critical_paths()
 
     def go(self, device: str, modules: list[str], fresh: bool) -> Outcome:
-        required = self.plan.required(self.plan.cells)
+        required = self.plan.required(self.plan.answers())
         if fresh:
             for key in required:
                 self.store.discard(key)
@@ -149,7 +149,7 @@ class _Run:
         """Read the checksums of cached artifacts that this run will use; drop the damaged ones."""
         while True:
             missing = self.plan.missing(self.store)
-            wanted = {key for cell in self.plan.cells for key in cell.tasks()}
+            wanted = set(self.plan.answers())
             wanted |= {need for task in missing.values() for need in task.needs}
             damaged = False
             for key in sorted(wanted - set(missing)):

@@ -8,11 +8,12 @@ A plugin is a module named by an entry point of the group `bench`. It implements
     def register_defenses(register):
         register("blur", "my_package.blur:Blur")
 
-`register(name, target, *, options=None, version=None, summary="")` takes the name that users type after
+`register(name, target, *, options=None, version=None, summary="", cite="")` takes the name that users type after
 `use:`, and the class or the string `"module:Class"` that is imported when a suite uses it. `options` names
 the options class where it is not `target.Options` (give it as a string to a module that does not import torch,
 and `bench validate` stays fast). `version` goes into every content key: raise it when the component's answers
-change; without one the distribution's version is taken.
+change; without one the distribution's version is taken. `cite` is a BibTeX entry of the paper; reports list those
+of all components that a run used.
 """
 
 from __future__ import annotations
@@ -68,6 +69,11 @@ def register_reporters(register: Register) -> None:
 
 
 @hookspec
+def register_panels(register: Register) -> None:
+    """Register panels: subclasses of `benchmark.Panel`, which add to the images of a cell's page."""
+
+
+@hookspec
 def register_converters(register: Register) -> None:
     """Register converters: subclasses of `benchmark.Converter`, run by `bench data prepare NAME`."""
 
@@ -95,6 +101,7 @@ KINDS: dict[str, str] = {
     "metric": "register_metrics",
     "executor": "register_executors",
     "reporter": "register_reporters",
+    "panel": "register_panels",
     "converter": "register_converters",
 }
 """Plugin kind → the hook that registers it."""

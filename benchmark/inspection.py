@@ -22,7 +22,7 @@ CALIBRATION_BATCH = 32
 
 def plan_facts(plan: Plan, store: Store, registry: Registry) -> dict[str, Any]:
     """Return cells, tasks, what is cached and what the rest will cost."""
-    required = plan.required(plan.cells)
+    required = plan.required(plan.answers())
     missing = plan.missing(store)
     seconds, unknown = _estimate(plan, missing, registry)
     total, to_run = Counter(t.kind for t in required.values()), Counter(t.kind for t in missing.values())

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -26,15 +26,19 @@ class Answers:
 
     Attributes:
         base_label: (N,) class by the deployed classifier alone, without the defense.
-        label: (N,) class by the defended system; (R, N) for a randomised defense judged R times.
+        label: (N,) class by the defended system, -1 where it names none; (R, N) for a randomised defense judged R
+            times.
         score: (N,) or (R, N) suspicion, higher = more adversarial; None for a defense without one.
         flagged: (N,) or (R, N) bool, rejected; None for a defense that rejects nothing.
+        details: (N, ...) arrays beside the verdicts of the first judgement, by the defense's names; measures of scope
+            `group` do not get them.
     """
 
     base_label: np.ndarray
     label: np.ndarray
     score: np.ndarray | None = None
     flagged: np.ndarray | None = None
+    details: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,15 @@ import math
 from fractions import Fraction
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, GetJsonSchemaHandler, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError, PydanticSerializationUnexpectedValue, core_schema
 
 SPLITS = ("train", "val", "test")
@@ -127,6 +135,33 @@ class DatasetOptions(Options):
                     "limit_count", "limit: {split} is {count}, at least 1 is needed", {"split": split, "count": count}
                 )
         return self
+
+
+class StateOptions(Options):
+    """What the options of every detector on hidden states have (`benchmark.states`)."""
+
+    layer: str | tuple[str, ...] = "penultimate"
+    """Hidden state that is looked at, or a list of them. `penultimate` is the input of the last fully connected layer:
+    the last fully connected hidden layer, or the pooled features of a network without one. `logits`, or the name of a
+    module inside the network, means that one's output."""
+
+    positions: Literal["mean", "flatten"] = "mean"
+    """What becomes of a state with positions (C, H, W): its mean per channel, or all its values. States of other shapes
+    are flattened."""
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """The names of the states."""
+        return (self.layer,) if isinstance(self.layer, str) else self.layer
+
+    @field_validator("layer")
+    @classmethod
+    def _layers_differ(cls, layer: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        if isinstance(layer, tuple) and (not layer or len(set(layer)) < len(layer)):
+            raise PydanticCustomError(
+                "layers", "name at least one layer and each once, found {found}", {"found": str(list(layer))}
+            )
+        return layer
 
 
 class TrainOptions(Options):

@@ -9,8 +9,8 @@ from typing import Any, Literal
 import torch
 
 from benchmark.dataset import Dataset
-from benchmark.defense import ArtifactRequest, Defense
-from benchmark.errors import InputError, MissingError
+from benchmark.defense import ArtifactRequest, Defense, SharedArtifact
+from benchmark.errors import InputError, MissingError, unknown_name
 from benchmark.model import Passes
 from benchmark.plugins import Registry
 from benchmark.randomness import Rng
@@ -20,7 +20,9 @@ from benchmark.suite import Component, GridEntry, Suite
 CLEAN = "none"
 """What the attack axis says for clean images."""
 
-TaskKind = Literal["train", "artifact", "fit", "craft", "predict", "observe", "judge"]
+TaskKind = Literal["train", "artifact", "assess", "fit", "craft", "predict", "observe", "judge"]
+
+NO_GPU = "no GPU: torch finds none on this machine, and this suite is meant for one (`gpu: true`)"
 
 UNKNOWN_FIT_EPOCHS = 10
 """Passes over the training images that the progress display assumes of a hardener that does not say."""
@@ -87,6 +89,25 @@ class PlannedCell:
 
 
 @dataclass(frozen=True)
+class PlannedAssessment:
+    """A measurement of a shared artifact on test images.
+
+    Attributes:
+        artifact: the name that a defense uses for it.
+        dataset: label of the data set that it was built from.
+        seed: the suite's.
+        built: key of the task that builds it.
+        task: key of the task that measures it.
+    """
+
+    artifact: str
+    dataset: str
+    seed: int
+    built: str
+    task: str
+
+
+@dataclass(frozen=True)
 class DatasetFacts:
     """What planning learns about a data set."""
 
@@ -106,11 +127,16 @@ class Plan:
     tasks: dict[str, Task]
     datasets: dict[str, DatasetFacts]
     modules: list[str] = field(default_factory=list)
+    assessments: list[PlannedAssessment] = field(default_factory=list)
 
-    def required(self, cells: Iterable[PlannedCell]) -> dict[str, Task]:
-        """Return the tasks that `cells` need, and the tasks those need, in plan order."""
+    def answers(self) -> list[str]:
+        """Return the keys of the tasks whose artifacts the tables are made from."""
+        return [key for cell in self.cells for key in cell.tasks()] + [planned.task for planned in self.assessments]
+
+    def required(self, keys: Iterable[str]) -> dict[str, Task]:
+        """Return the tasks `keys`, and all that they need, in plan order."""
         wanted: set[str] = set()
-        pending = [key for cell in cells for key in cell.tasks()]
+        pending = list(keys)
         while pending:
             key = pending.pop()
             if key not in wanted:
@@ -119,9 +145,9 @@ class Plan:
         return {key: task for key, task in self.tasks.items() if key in wanted}
 
     def missing(self, store: Store) -> dict[str, Task]:
-        """Return the tasks that must run: not in the store, and needed by a cell or by another such task."""
+        """Return the tasks that must run: not in the store, and needed for the tables or by another such task."""
         wanted: set[str] = set()
-        pending = [key for cell in self.cells for key in cell.tasks()]
+        pending = self.answers()
         while pending:
             key = pending.pop()
             if key not in wanted and not store.has(key):
@@ -137,7 +163,11 @@ def shard(plan: Plan, index: int, count: int) -> Plan:
     cells = plan.cells[start : start + size + (index <= rest)]
     if not cells:
         raise InputError(f"--shard {index}/{count}: the grid has {len(plan.cells)} cells, so this part is empty")
-    return Plan(plan.suite, cells, plan.required(cells), plan.datasets, plan.modules)
+    needed = plan.required(key for cell in cells for key in cell.tasks())
+    part = Plan(plan.suite, cells, plan.tasks, plan.datasets, plan.modules)
+    part.assessments = [planned for planned in plan.assessments if planned.built in needed]
+    part.tasks = plan.required(part.answers())
+    return part
 
 
 def make_plan(suite: Suite, registry: Registry) -> Plan:
@@ -159,6 +189,7 @@ class _Planner:
         self.instances: dict[tuple[str, str], Any] = {}
         self.fingerprints: dict[tuple[str, str], str] = {}
         self.modules: set[str] = set()
+        self.assessments: dict[str, PlannedAssessment] = {}
 
     def plan(self) -> Plan:
         used = self._used_components()
@@ -167,6 +198,7 @@ class _Planner:
             if component.kind == "dataset":
                 self._learn(component)
         self._check_shapes()
+        self._check_classes()
         cells: list[PlannedCell] = []
         seen: set[tuple[Any, ...]] = set()
         for dataset, model, attack, defense, entry, seed in self._selected():
@@ -176,7 +208,7 @@ class _Planner:
             if point not in seen:
                 seen.add(point)
                 cells.append(self._cell(dataset, model, attack, defense, entry, seed))
-        return Plan(self.suite, cells, self.tasks, self.datasets, sorted(self.modules))
+        return Plan(self.suite, cells, self.tasks, self.datasets, sorted(self.modules), list(self.assessments.values()))
 
     def _selected(self) -> Iterator[tuple[str, str, str, str, GridEntry, int]]:
         for entry in self.suite.grid:
@@ -204,6 +236,8 @@ class _Planner:
                 for request in self._instance(component).artifacts().values():
                     if request.dataset is not None:
                         found.setdefault(("dataset", request.dataset), self._other_dataset(component, request.dataset))
+                for attack in self._instance(component).training_attacks():
+                    found.setdefault(("attack", attack), self._training_attack(component, attack))
         return list(found.values())
 
     def _other_dataset(self, defense: Component, label: str) -> Component:
@@ -213,6 +247,17 @@ class _Planner:
                 f"Known: {', '.join(self.suite.datasets)}."
             )
         return self.suite.datasets[label]
+
+    def _training_attack(self, defense: Component, label: str) -> Component:
+        if label not in self.suite.attacks:
+            message = unknown_name("attack", label, self.suite.attacks)
+            raise InputError(f"{defense.where}: defenses.{defense.label} learns from the suite's attacks: {message}")
+        if self._instance(self.suite.attacks[label]).needs_likelihoods:
+            raise InputError(
+                f"{defense.where}: defenses.{defense.label} learns from attacks on the classifier alone, and {label!r} "
+                "needs the likelihoods of a detector. Name another attack."
+            )
+        return self.suite.attacks[label]
 
     def _component(self, kind: str, label: str) -> Component:
         table: Mapping[str, Component] = getattr(self.suite, f"{kind}s")
@@ -236,6 +281,8 @@ class _Planner:
             except InputError as error:
                 raise InputError(f"{component.where}: {component.kind}s.{component.label}: {error}") from None
         if missing:
+            if self.suite.gpu and not torch.cuda.is_available():
+                missing.append(NO_GPU)
             others = [name for name in self.suite.profiles if name != self.suite.profile]
             hint = (
                 "\nProfiles of this suite that may need less: "
@@ -292,6 +339,15 @@ class _Planner:
             except Exception:
                 continue
 
+    def _check_classes(self) -> None:
+        """Refuse a defense that cannot tell the classes of a data set it is combined with, before any work."""
+        for dataset, defense in sorted({(dataset, defense) for dataset, _, _, defense, *_ in self._selected()}):
+            component = self.suite.defenses[defense]
+            try:
+                self._instance(component).check_classes(self.datasets[dataset].class_names)
+            except InputError as error:
+                raise InputError(f"{component.where}: defenses.{defense} on datasets.{dataset}: {error}") from None
+
     def _version(self, kind: str, use: str) -> str:
         return self.registry.get(kind, use).version
 
@@ -308,6 +364,8 @@ class _Planner:
             if place not in self.fingerprints:
                 self.fingerprints[place] = self._instance(component).fingerprint()
             reference["content"] = self.fingerprints[place]
+        elif component.kind == "defense" and (content := self._instance(component).fingerprint()):
+            reference["content"] = content
         return reference
 
     def _add(
@@ -355,8 +413,18 @@ class _Planner:
             "train": train if request.per_classifier else None,
             **in_key,
         }
+        content = builder(request.options).fingerprint()
+        if content:
+            spec["content"] = content
         needs = [train] if request.per_classifier and train is not None else []
-        return self._add("artifact", f"build {name} on {source}{self._seed(seed)}", spec, needs, None, beside)
+        built = self._add("artifact", f"build {name} on {source}{self._seed(seed)}", spec, needs, None, beside)
+        if builder.assess is not SharedArtifact.assess:
+            count = self.datasets[source].sizes["test"]
+            label = f"assess {name} on {source}{self._seed(seed)}"
+            assess = {"artifact": built, "split": "test", **in_key}
+            task = self._add("assess", label, assess, [built], Passes(count, 0), beside)
+            self.assessments.setdefault(task, PlannedAssessment(name, source, seed, built, task))
+        return built
 
     def _fit(self, dataset: str, model: str, defense: str, seed: int) -> str:
         component = self.suite.defenses[defense]
@@ -365,12 +433,25 @@ class _Planner:
         artifacts = {
             name: self._artifact(name, request, dataset, train, seed) for name, request in instance.artifacts().items()
         }
-        observed: dict[str, dict[str, str]] = {}
+        attacked: list[dict[str, str]] = []
+        for attack in instance.training_attacks():
+            if train is None:
+                raise InputError(
+                    f"{component.where}: defenses.{defense}: its training_attacks need a classifier to attack, and it "
+                    "says that it needs none (needs_classifier)."
+                )
+            for split in ("train", "val"):
+                craft = self._craft_on(dataset, split, attack, train, "classifier", seed)
+                attacked.append({"attack": attack, "split": split, "key": craft})
+        observed: list[dict[str, Any]] = []
         for name, request in instance.observations().items():
             for split in request.fit_splits:
-                observed.setdefault(name, {})[split] = self._observe(
-                    dataset, split, None, request.artifact, artifacts, request.layers, train, None
-                )
+                crafts = [(one["attack"], one["key"]) for one in attacked if one["split"] == split]
+                for attack_or_none, craft_or_none in [(None, None), *crafts]:
+                    key = self._observe(
+                        dataset, split, craft_or_none, request.artifact, artifacts, request.layers, train, None
+                    )
+                    observed.append({"name": name, "split": split, "attack": attack_or_none, "key": key})
         facts = self.datasets[dataset]
         in_key, beside = self._data(dataset)
         model_component = self.suite.models[model]
@@ -380,6 +461,7 @@ class _Planner:
             "model": self._reference(model_component),
             "train": train,
             "artifacts": artifacts,
+            "attacked": attacked,
             "observed": observed,
             "false_positive_rate": self.suite.protocol.false_positive_rate,
             "seed": seed,
@@ -394,7 +476,7 @@ class _Planner:
             images = UNKNOWN_FIT_EPOCHS * facts.sizes["train"]
             work = Passes(images, images)
         needs = [key for key in (train, *artifacts.values()) if key is not None]
-        needs += [key for splits in observed.values() for key in splits.values()]
+        needs += [one["key"] for one in (*attacked, *observed)]
         return self._add("fit", f"fit {defense} for {model} on {dataset}{self._seed(seed)}", spec, needs, work, beside)
 
     @staticmethod
@@ -403,8 +485,9 @@ class _Planner:
 
     def _predict(self, dataset: str, classifier: str, craft: str | None) -> str:
         in_key, beside = self._data(dataset)
-        spec = {"classifier": classifier, "craft": craft, "split": "test", **in_key}
-        count = self.datasets[dataset].sizes["test"]
+        split = self.suite.protocol.split
+        spec = {"classifier": classifier, "craft": craft, "split": split, **in_key}
+        count = self.datasets[dataset].sizes[split]
         what = "adversarial" if craft else "clean"
         label = f"classify {what} images: {self.tasks[craft or classifier].label}"
         needs = [classifier, *([craft] if craft else [])]
@@ -484,11 +567,14 @@ class _Planner:
         family = defended.family
         hardened, bare = family == "hardener", family in ("hardener", "none")
         held = "classifier"
+        evades = instance.evades_detector and _offers(defended, "detector_loss")
+        if instance.needs_likelihoods:
+            self._check_likelihoods(attack, defense, defended, entry)
         if entry.knowledge == "black-box":
             assert entry.substitute is not None
             victim = self._train(dataset, entry.substitute, seed)
         elif entry.knowledge in ("white-box", "adaptive") and (
-            _offers(defended, "surrogate") or (_offers(defended, "detector_loss") and instance.evades_detector)
+            _offers(defended, "surrogate") or evades
         ):
             victim, held = self._fit(dataset, model, defense, seed), "pipeline"
         elif entry.knowledge in ("white-box", "adaptive") and not bare:
@@ -504,21 +590,43 @@ class _Planner:
         else:
             # The copy's seed is drawn from the suite's seed, so that it is another one, and always the same one.
             copy = Rng(seed).spawn("retrained").seed if entry.knowledge == "gray-box-retrained" else seed
-            victim = self._fit(dataset, model, defense, copy) if hardened else self._train(dataset, model, copy)
+            if entry.knowledge == "gray-box-retrained" and evades:
+                victim, held = self._fit(dataset, model, defense, copy), "pipeline"
+            else:
+                victim = self._fit(dataset, model, defense, copy) if hardened else self._train(dataset, model, copy)
+        return self._craft_on(dataset, self.suite.protocol.split, attack, victim, held, seed)
+
+    @staticmethod
+    def _check_likelihoods(attack: str, defense: str, defended: Defense, entry: GridEntry) -> None:
+        """Refuse an attack on a detector's likelihoods where there are none, or the attacker does not know them."""
+        if not _offers(defended, "class_likelihoods"):
+            what = f"the defense {defense!r} has none. Exclude it from this grid entry"
+        elif entry.knowledge in ("gray-box", "black-box"):
+            what = "this attacker does not know them. Choose white-box or gray-box-retrained"
+        else:
+            return
+        raise InputError(
+            f"{entry.where}: knowledge {entry.knowledge}: the attack {attack!r} needs the detector's likelihoods per "
+            f"class, and {what}, or take another attack."
+        )
+
+    def _craft_on(self, dataset: str, split: str, attack: str, victim: str, held: str, seed: int) -> str:
+        component = self.suite.attacks[attack]
         in_key, beside = self._data(dataset)
-        count = self.datasets[dataset].sizes["test"]
-        per_image = instance.passes()
+        count = self.datasets[dataset].sizes[split]
+        per_image = self._instance(component).passes()
         work = Passes(per_image.forward * count, per_image.backward * count) if per_image is not None else None
         spec = {
             "attack": self._reference(component),
             "victim": victim,
             "held": held,
-            "split": "test",
+            "split": split,
             "batch_size": self.suite.batch_size,
             "seed": seed,
             **in_key,
         }
-        return self._add("craft", f"{attack} against {self._who(victim)}", spec, (victim,), work, beside)
+        label = f"{attack} against {self._who(victim)}" + ("" if split == "test" else f", {split} images")
+        return self._add("craft", label, spec, (victim,), work, beside)
 
     def _who(self, key: str) -> str:
         return self.tasks[key].label.partition(" ")[2]
@@ -528,7 +636,14 @@ class _Planner:
         fit = self._fit(dataset, model, defense, seed)
         classifier = fit if instance.family == "hardener" else self._train(dataset, model, seed)
         clean_predict = self._predict(dataset, classifier, None)
-        clean_judge = self._judge(dataset, fit, defense, None, "test", clean_predict, seed)
+        split = self.suite.protocol.split
+        if split == "val" and instance.gives_scores:
+            raise InputError(
+                f"{self.suite.defenses[defense].where}: protocol.split is val, but the threshold of the defense "
+                f"{defense!r} is set on the validation images: judged on the same ones it would look too good. Leave "
+                "the defense out, or evaluate on test images (`protocol: {split: test}`)."
+            )
+        clean_judge = self._judge(dataset, fit, defense, None, split, clean_predict, seed)
         val_judge = self._judge(dataset, fit, defense, None, "val", None, seed) if instance.gives_scores else None
         shared: dict[str, Any] = {
             "dataset": dataset,
@@ -553,11 +668,11 @@ class _Planner:
             eps="" if options.eps is None else str(options.eps),  # type: ignore[attr-defined]
             craft=craft,
             attacked_predict=predict,
-            attacked_judge=self._judge(dataset, fit, defense, craft, "test", predict, seed),
+            attacked_judge=self._judge(dataset, fit, defense, craft, split, predict, seed),
         )
 
 
-def _offers(defense: Defense, method: Literal["surrogate", "detector_loss"]) -> bool:
+def _offers(defense: Defense, method: Literal["surrogate", "detector_loss", "class_likelihoods"]) -> bool:
     return getattr(type(defense), method) is not getattr(Defense, method)
 
 

@@ -49,6 +49,7 @@ class Registration:
     version: str  # of the method: part of every content key
     summary: str
     provenance: Provenance
+    cite: str = ""  # BibTeX
 
     def load(self) -> type[Any]:
         """Return the component's class.
@@ -170,10 +171,11 @@ class Registry:
             options: str | type | None = None,
             version: str | None = None,
             summary: str = "",
+            cite: str = "",
         ) -> None:
             if version is None:
                 version = provenance.version if provenance.distribution else _source_digest(target, provenance)
-            registrations.append(Registration(kind, name, target, options, version, summary, provenance))
+            registrations.append(Registration(kind, name, target, options, version, summary, provenance, cite))
 
         return register
 

@@ -57,6 +57,30 @@ COMPARISON_COLUMNS = (
     "only_a",
     "only_b",
 )
+ARTIFACT_COLUMNS = ("artifact", "dataset", "seed", "metric", "value", "n", "status", "reference")
+GALLERY_COLUMNS = (
+    *IDENTITY,
+    "stratum",
+    "stratum_n",
+    "sample",
+    "y",
+    "clean",
+    "adversarial",
+    "perturbation",
+    "scale",
+    "size",
+    "clean_base_label",
+    "clean_label",
+    "clean_score",
+    "clean_flagged",
+    "clean_details",
+    "base_label",
+    "label",
+    "score",
+    "flagged",
+    "details",
+    "explanation",
+)
 HEADLINES: dict[str, tuple[str, str]] = {
     "clean": ("clean_accuracy", "joint_clean_accuracy"),
     "attack": ("robust_accuracy", "joint_robust_accuracy"),
@@ -100,6 +124,22 @@ class CellResult:
 
 
 @dataclass(frozen=True)
+class ArtifactResult:
+    """How good a shared artifact is on the test images of its data set.
+
+    Attributes:
+        artifact: the name that a defense uses for it.
+        measures: measure -> value and number of images; empty where it has not been measured.
+    """
+
+    artifact: str
+    dataset: str
+    seed: int
+    status: Status
+    measures: Mapping[str, tuple[float, int]]
+
+
+@dataclass(frozen=True)
 class Tables:
     """The tables of a run.
 
@@ -108,6 +148,7 @@ class Tables:
         samples: a row per cell and image.
         curves: points of curves.
         comparisons: paired tests between defenses.
+        artifacts: a row per shared artifact and measure.
         problems: measures that could not be computed, and why; their rows have the status `failed`.
     """
 
@@ -115,6 +156,7 @@ class Tables:
     samples: pd.DataFrame
     curves: pd.DataFrame
     comparisons: pd.DataFrame
+    artifacts: pd.DataFrame
     problems: tuple[str, ...] = ()
 
 
@@ -153,6 +195,7 @@ def tabulate(
     metrics: Mapping[str, Metric],
     groups: Mapping[str, Sequence[str]],
     references: pd.DataFrame | None,
+    artifacts: Sequence[ArtifactResult] = (),
 ) -> Tables:
     """Return the tables of a run; equal input gives equal tables, row by row.
 
@@ -162,7 +205,9 @@ def tabulate(
         groups: label -> attacks whose worst case is measured. Empty: per data set, model and knowledge one group for
             each norm and budget that several attacks share, and one of all attacks.
         references: published values: metric, value, and any of dataset, model, attack, defense, knowledge, where an
-            empty cell fits everything; of several rows that fit, the one with the fewest empty cells is shown.
+            empty cell fits everything; of several rows that fit, the one with the fewest empty cells is shown. A row
+            with `artifact` is about that artifact instead of a cell.
+        artifacts: measured shared artifacts, in the order in which their rows shall stand.
 
     Raises:
         InputError: `references` lacks a column or holds a value that is no number.
@@ -175,8 +220,10 @@ def tabulate(
     for result in results:
         cell = cells.add(result)
         point = _point(result)
+        # The result's own cell has details yet; they are not kept.
+        whole = None if cell is None else result.cell
         rows += _measures(
-            point, "clean" if result.attack == CLEAN else "attack", result.status, [cell], metrics, problems
+            point, "clean" if result.attack == CLEAN else "attack", result.status, [whole], metrics, problems
         )
         if cell is not None:
             samples.add(point, _sample_columns(cell, cells.sample_codes(result.sample_ids)), len(cell.y))
@@ -193,6 +240,7 @@ def tabulate(
         samples=_samples_frame(samples, cells.sample_names),
         curves=_curves_frame(curves),
         comparisons=_comparisons(cells.results, together),
+        artifacts=_artifacts_frame(artifacts, known),
         problems=tuple(problems.values()),
     )
 
@@ -273,7 +321,7 @@ def _over_seeds(rows: Sequence[_Row], metrics: Mapping[str, Metric]) -> list[_Ro
 class _References:
     """Published values, looked up by the most particular row that fits."""
 
-    columns = ("dataset", "model", "attack", "defense", "knowledge")
+    columns = ("artifact", "dataset", "model", "attack", "defense", "knowledge")
 
     def __init__(self, table: pd.DataFrame | None) -> None:
         self._values: dict[tuple[str, ...], dict[tuple[str, ...], float]] = {}
@@ -296,11 +344,11 @@ class _References:
                 ) from None
             self._values.setdefault(used, {}).setdefault(key, value)
 
-    def find(self, row: _Row) -> float:
-        """Return the published value, or NaN."""
+    def find(self, row: _Row, artifact: str = "") -> float:
+        """Return the published value of a cell's measure, or of an artifact's, or NaN."""
         if row.point.seed == "std":
             return math.nan
-        values = {name: getattr(row.point, name) for name in self.columns}
+        values = {"artifact": artifact, **{name: getattr(row.point, name) for name in self.columns[1:]}}
         for used in sorted(self._values, key=lambda used: (-len(used), used)):
             # A suite names a group by its label alone.
             for attack in (values["attack"], values["attack"].removeprefix(WORST_OF)):
@@ -325,6 +373,22 @@ def _metrics_frame(rows: Sequence[_Row], references: _References) -> pd.DataFram
     columns["status"] = pd.Series([row.status for row in rows], dtype="str")
     columns["reference"] = np.array([references.find(row) for row in rows], dtype=np.float64)
     return pd.DataFrame(columns, columns=list(METRIC_COLUMNS))
+
+
+def _artifacts_frame(artifacts: Sequence[ArtifactResult], references: _References) -> pd.DataFrame:
+    rows: list[tuple[Any, ...]] = []
+    for result in artifacts:
+        about = (result.artifact, result.dataset, str(result.seed))
+        for name, (value, n) in result.measures.items():
+            point = _Point(result.dataset, "", "", "", "", "", "", str(result.seed))
+            reference = references.find(_Row(point, name, value, value, value, n, "ok"), result.artifact)
+            rows.append((*about, name, value, n, result.status, reference))
+        if not result.measures:
+            rows.append((*about, "", math.nan, 0, result.status, math.nan))
+    types = {"value": "float64", "n": "int64", "reference": "float64"}
+    return pd.DataFrame(rows, columns=list(ARTIFACT_COLUMNS)).astype(
+        {name: types.get(name, "str") for name in ARTIFACT_COLUMNS}
+    )
 
 
 # -- cells and groups of cells ----------------------------------------------------------------------------------------
@@ -669,6 +733,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "curves": CURVE_COLUMNS,
     "comparisons": COMPARISON_COLUMNS,
     "metrics": METRIC_COLUMNS,
+    "artifacts": ARTIFACT_COLUMNS,
     "costs": (
         "kind",
         "key",
@@ -692,8 +757,8 @@ def write_tables(tables: Tables, folder: Path) -> None:
     Raises:
         OSError: they cannot be written.
     """
-    for name in ("samples", "curves", "comparisons", "metrics"):
-        _write_whole(folder / f"{name}.parquet", _parquet(getattr(tables, name)))
+    for name in ("samples", "curves", "comparisons", "artifacts", "metrics"):
+        write_whole(folder / f"{name}.parquet", _parquet(getattr(tables, name)))
 
 
 def _parquet(frame: pd.DataFrame) -> bytes:
@@ -702,7 +767,12 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     return buffer.getvalue()
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
     aside = path.with_name(f".{path.name}.aside")
     with open(aside, "wb") as file:
         file.write(content)
@@ -742,6 +812,19 @@ class Run:
     def comparisons(self) -> pd.DataFrame:
         """Paired tests between defenses."""
         return self.table("comparisons")
+
+    @cached_property
+    def artifacts(self) -> pd.DataFrame:
+        """Measures of shared artifacts: a row per artifact and measure."""
+        return self.table("artifacts")
+
+    @cached_property
+    def gallery(self) -> pd.DataFrame:
+        """Images that the report shows: a row per cell, stratum and image; files lie in the folder `images`."""
+        path = self.path / "images" / "gallery.parquet"
+        if not path.exists():
+            return pd.DataFrame(columns=list(GALLERY_COLUMNS))
+        return self._read(path, GALLERY_COLUMNS)
 
     @cached_property
     def costs(self) -> pd.DataFrame:
@@ -788,12 +871,14 @@ class Run:
         """
         if name not in TABLES:
             raise InputError(unknown_name("table", name, TABLES))
-        path = self._file(f"{name}.parquet")
+        return self._read(self._file(f"{name}.parquet"), TABLES[name])
+
+    def _read(self, path: Path, columns: Sequence[str]) -> pd.DataFrame:
         try:
             frame = pd.read_parquet(path, engine="pyarrow")
         except Exception as error:  # pyarrow raises many kinds for a file that is not what it should be
             raise _damaged(path, error) from None
-        lacking = [column for column in TABLES[name] if column not in frame.columns]
+        lacking = [column for column in columns if column not in frame.columns]
         if lacking:
             raise _damaged(path, f"it lacks the columns {', '.join(lacking)}")
         return frame
@@ -863,7 +948,7 @@ def export(run: Run, what: str, format: str, output: Path | None) -> None:
         return
     try:
         if format == "parquet":
-            _write_whole(output, _parquet(frame))
+            write_whole(output, _parquet(frame))
         else:
             aside = output.with_name(f".{output.name}.aside")
             with open(aside, "w", encoding="utf-8", newline="") as file:

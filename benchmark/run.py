@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import subprocess
@@ -23,8 +24,9 @@ from benchmark.display import LineDisplay, TerminalDisplay
 from benchmark.engine import Outcome, TaskRecord, execute
 from benchmark.errors import InputError
 from benchmark.executors import Executor, ExecutorOptions
+from benchmark.gallery import Gallery
 from benchmark.metrics import Answers, Cell, Metric
-from benchmark.plan import CLEAN, Plan, PlannedCell, make_plan, shard
+from benchmark.plan import CLEAN, NO_GPU, Plan, PlannedAssessment, PlannedCell, make_plan, shard
 from benchmark.plugins import Registry
 from benchmark.reporter import Reporter
 from benchmark.rundir import SUITE, RunDir
@@ -90,6 +92,8 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
         manifest = _manifest(suite, registry, plan, request)
         run.write(SUITE, document.dump(suite.resolved))
         run.write_manifest(manifest)
+        if suite.gpu and request.device == "cpu":
+            display.warning(f"{NO_GPU}: it runs, but see `bench plan` for how long")
         run.note("run started", suite=suite.name, profile=suite.profile, cells=len(plan.cells), tasks=len(plan.tasks))
         _tell(registry, display, "run_started", run=run)
 
@@ -120,11 +124,13 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
                 display.close()
                 print(f"error: {outcome.fatal}", file=sys.stderr)
                 return 2
-            tables = _tabulate(plan, store, registry, outcome)
+            gallery = Gallery(run.path, len(plan.cells))
+            tables = _tabulate(plan, store, registry, outcome, gallery)
             results.write_tables(tables, run.path)
+            gallery.close()
             for problem in tables.problems:
                 display.warning(problem)
-            _write_costs(outcome, run.path)
+            _write_costs(plan, outcome, run.path)
         except OSError as error:
             full = storage_error(error, run.path)
             if full is None:
@@ -164,9 +170,11 @@ def write_reports(registry: Registry, runs: Sequence[Path], folder: Path, single
         InputError: a run directory is damaged, or the folder cannot be written to.
     """
     loaded = [results.load_run(path) for path in runs]
+    panels = [registration.load()() for registration in registry.all("panel")]
     written = []
     for registration in registry.all("reporter"):
         reporter: Reporter = registration.load()()
+        reporter.panels = panels
         try:
             folder.mkdir(parents=True, exist_ok=True)
             written.append(reporter.write(loaded, folder, single_file=single_file))
@@ -198,17 +206,35 @@ def _tell(registry: Registry, display: LineDisplay | TerminalDisplay, event: str
 # -- from artifacts to tables -----------------------------------------------------------------------------------------
 
 
-def _tabulate(plan: Plan, store: Store, registry: Registry, outcome: Outcome) -> results.Tables:
+def _tabulate(plan: Plan, store: Store, registry: Registry, outcome: Outcome, gallery: Gallery) -> results.Tables:
     metrics: dict[str, Metric] = {r.name: r.load()() for r in registry.all("metric")}
     reference = pd.DataFrame(list(plan.suite.reference)) if plan.suite.reference else None
-    return results.tabulate(_cells(plan, store, registry, outcome), metrics, plan.suite.groups, reference)
+    return results.tabulate(
+        _cells(plan, store, registry, outcome, gallery),
+        metrics,
+        plan.suite.groups,
+        reference,
+        [_artifact(planned, store, outcome) for planned in plan.assessments],
+    )
 
 
-def _cells(plan: Plan, store: Store, registry: Registry, outcome: Outcome) -> Iterator[results.CellResult]:
+def _artifact(planned: PlannedAssessment, store: Store, outcome: Outcome) -> results.ArtifactResult:
+    about = (planned.artifact, planned.dataset, planned.seed)
+    if not store.has(planned.task):
+        record = outcome.records.get(planned.task)
+        failed = record is not None and record.status == "failed"
+        return results.ArtifactResult(*about, "failed" if failed else "missing", {})
+    found = json.loads((store.open(planned.task) / "measures.json").read_text())
+    return results.ArtifactResult(*about, "ok", {name: (m["value"], m["n"]) for name, m in found.items()})
+
+
+def _cells(
+    plan: Plan, store: Store, registry: Registry, outcome: Outcome, gallery: Gallery
+) -> Iterator[results.CellResult]:
     @lru_cache(maxsize=8)
     def split_of(label: str) -> Split:
         component = plan.suite.datasets[label]
-        split: Split = registry.get("dataset", component.use).load()(component.options).split("test")
+        split: Split = registry.get("dataset", component.use).load()(component.options).split(plan.suite.protocol.split)
         return split
 
     @lru_cache(maxsize=8)
@@ -235,6 +261,7 @@ def _cells(plan: Plan, store: Store, registry: Registry, outcome: Outcome) -> It
             _repeats_first(judged["label"]),
             None if score is None else _repeats_first(score),
             None if flagged is None else _repeats_first(flagged),
+            {name.removeprefix("detail."): array for name, array in judged.items() if name.startswith("detail.")},
         )
 
     for planned in plan.cells:
@@ -278,7 +305,7 @@ def _cells(plan: Plan, store: Store, registry: Registry, outcome: Outcome) -> It
         for name, array in arrays_of(judge).items():
             if name.startswith("detail."):
                 details[name.removeprefix("detail.")] = array
-        yield results.CellResult(
+        result = results.CellResult(
             **identity,
             status="ok",
             reason="",
@@ -295,6 +322,10 @@ def _cells(plan: Plan, store: Store, registry: Registry, outcome: Outcome) -> It
             details=details,
             sweep=sweep,
         )
+        fit = store.folder(plan.tasks[judge].spec["fit"])
+        adversarial = None if planned.craft is None else ArrayReader(store.open(planned.craft))
+        gallery.add(result, split_of(planned.dataset).images, adversarial, fit / "explanation.json")
+        yield result
 
 
 def _repeats_first(judged: np.ndarray) -> np.ndarray:
@@ -318,7 +349,7 @@ def _failures(plan: Plan, outcome: Outcome) -> list[dict[str, Any]]:
             cells = [
                 {name: getattr(cell, name) for name in ("dataset", "model", "attack", "defense", "knowledge", "seed")}
                 for cell in plan.cells
-                if record.key in plan.required([cell])
+                if record.key in plan.required(cell.tasks())
             ]
             failures.append(
                 {"task": record.label, "reason": record.reason, "traceback": record.traceback, "cells": cells}
@@ -326,20 +357,36 @@ def _failures(plan: Plan, outcome: Outcome) -> list[dict[str, Any]]:
     return failures
 
 
-def _write_costs(outcome: Outcome, folder: Path) -> None:
+def _defenses_of(plan: Plan) -> dict[str, str]:
+    """Return the label of the only defense that needs a task, by its key; "" where several share it."""
+    needed: dict[str, set[str]] = {}
+    for cell in plan.cells:
+        pending = cell.tasks()
+        while pending:
+            key = pending.pop()
+            users = needed.setdefault(key, set())
+            if cell.defense not in users:
+                users.add(cell.defense)
+                pending.extend(plan.tasks[key].needs)
+    return {key: next(iter(users)) if len(users) == 1 else "" for key, users in needed.items()}
+
+
+def _write_costs(plan: Plan, outcome: Outcome, folder: Path) -> None:
     columns = ["seconds", "images", "forward", "backward", "peak_memory_bytes", "device"]
+    defenses = _defenses_of(plan)
     rows = [
         {
             "kind": record.kind,
             "key": record.key,
             "label": record.label,
+            "defense": defenses.get(record.key, ""),
             "status": record.status,
             "cached": record.status == "cached",
             **{name: record.meta.get(name) for name in columns},
         }
         for record in outcome.records.values()
     ]
-    frame = pd.DataFrame(rows, columns=["kind", "key", "label", "status", "cached", *columns])
+    frame = pd.DataFrame(rows, columns=["kind", "key", "label", "defense", "status", "cached", *columns])
     aside = folder / ".costs.aside"
     frame.to_parquet(aside, index=False)
     os.replace(aside, folder / "costs.parquet")
@@ -362,6 +409,7 @@ def _manifest(suite: Suite, registry: Registry, plan: Plan, request: RunRequest)
             "false_positive_rate": suite.protocol.false_positive_rate,
             "success": suite.protocol.success,
             "repeats": suite.protocol.repeats,
+            "split": suite.protocol.split,
         },
         "shard": None if request.part is None else "/".join(map(str, request.part)),
         "datasets": {
@@ -375,6 +423,7 @@ def _manifest(suite: Suite, registry: Registry, plan: Plan, request: RunRequest)
             }
             for label, facts in plan.datasets.items()
         },
+        "citations": _citations(suite, registry),
         "cells": len(plan.cells),
         "tasks": len(plan.tasks),
         "plugins": [
@@ -388,6 +437,14 @@ def _manifest(suite: Suite, registry: Registry, plan: Plan, request: RunRequest)
         "threads": suite.threads,
         "git": _git_commit(),
     }
+
+
+def _citations(suite: Suite, registry: Registry) -> list[str]:
+    """Return the BibTeX entries of all components of the suite, each once."""
+    sections = (suite.datasets, suite.models, suite.attacks, suite.defenses)
+    used = (component for section in sections for component in section.values())
+    entries = (registry.get(component.kind, component.use).cite for component in used)
+    return list(dict.fromkeys(entry.strip() for entry in entries if entry.strip()))
 
 
 def library_versions() -> dict[str, str]:

@@ -77,7 +77,7 @@ def suite_schema(registry: Registry) -> Schema:
     }
     loose = {name: _loose(schema) for name, schema in properties.items() if name != "suite"}
     for kind, section in SECTIONS.items():
-        use = {"properties": {"use": _use(registry, kind)}}
+        use = {"properties": {"use": _use(registry, kind), "like": _like(section)}}
         loose[section] = {
             "type": ["object", "null"],
             "additionalProperties": {"anyOf": [{"type": "null"}, {"type": "object", **use}]},
@@ -120,8 +120,19 @@ def _component(registry: Registry, kind: str, definitions: dict[str, Schema]) ->
                 "then": {"$ref": f"#/$defs/{pointer(name)}"},
             }
         )
-    schema = {"type": "object", "required": ["use"], "properties": {"use": _use(registry, kind)}}
+    schema = {
+        "type": "object",
+        "oneOf": [{"required": ["use"]}, {"required": ["like"]}],
+        "properties": {"use": _use(registry, kind), "like": _like(SECTIONS[kind])},
+    }
     return {**schema, "allOf": choices} if choices else schema
+
+
+def _like(section: str) -> Schema:
+    description = (
+        f"Instead of `use`: label of one of {section}, whose plugin and options are taken, but for what stands here."
+    )
+    return {"description": description, "type": ["string", "number", "boolean"]}
 
 
 def _use(registry: Registry, kind: str) -> Schema:

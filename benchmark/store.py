@@ -16,7 +16,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -308,6 +309,14 @@ class ArrayReader:
                 for name, list_ in pieces.items():
                     list_.append(file.get_slice(name)[low - first : high - first])
         return {name: np.concatenate(list_) if len(list_) != 1 else list_[0] for name, list_ in pieces.items()}
+
+    def take(self, name: str, indices: Sequence[int]) -> np.ndarray:
+        """Return the array `name` of single images: (len(indices), ...), in that order."""
+        rows = []
+        for index in indices:
+            number = bisect_right(self._starts, index) - 1
+            rows.append(self._files[number].get_slice(name)[index - self._starts[number]])
+        return np.stack(rows)
 
 
 def file_digest(path: Path) -> str:

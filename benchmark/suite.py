@@ -45,7 +45,7 @@ RESERVED = {kind: (ALL, CLEAN) if kind == "attack" else (ALL,) for kind in SECTI
 """Labels that mean something else."""
 
 LABEL_LENGTH = 300
-REFERENCE_COLUMNS = ("dataset", "model", "attack", "defense", "knowledge", "metric", "value")
+REFERENCE_COLUMNS = ("dataset", "model", "attack", "defense", "knowledge", "artifact", "metric", "value")
 
 _KINDS = {section: kind for kind, section in SECTIONS.items()}
 _OPTIONS: dict[str, type[Options]] = {
@@ -120,6 +120,10 @@ class Protocol:
     repeats: Annotated[int, Field(ge=1)] = 5
     """Judgements of a randomised defense."""
 
+    split: Literal["test", "val"] = "test"
+    """Images that are attacked and judged. `val` is for choosing a hyperparameter, such as the epsilon of adversarial
+    training; not for defenses with scores, whose thresholds are set on these images."""
+
 
 class Head(Options):
     """The part of a suite file that names no component."""
@@ -148,6 +152,9 @@ class Head(Options):
     threads: int = Field(1, ge=1)
     """CPU threads per task."""
 
+    gpu: bool = False
+    """Meant for a GPU: on a machine without one, planning and running say so. It changes nothing else."""
+
 
 _HEAD_KEYS = tuple(Head.model_fields)
 _KEYS = (*_HEAD_KEYS, *_KINDS, "grid", "groups", "reference", "profiles")
@@ -161,8 +168,10 @@ class Suite:
         groups: label → attacks whose worst case per image is measured.
         batch_size: images per batch while crafting and judging.
         threads: CPU threads per task.
+        gpu: meant for a GPU.
         reference: published numbers, a row each: dataset, model, attack, defense, knowledge (texts, "" = any),
-            metric, value (float). `attack` may also name a group, or be "none" for clean images.
+            metric, value (float). `attack` may also name a group, or be "none" for clean images. `artifact` makes it
+            a measure of that shared artifact, such as "extractor", instead of a cell's.
         profile: the profile that was applied.
         profiles: names of all profiles of the file.
         path: the file.
@@ -184,6 +193,7 @@ class Suite:
     protocol: Protocol
     batch_size: int
     threads: int
+    gpu: bool
     reference: tuple[Mapping[str, Any], ...]
     profile: str | None = field(compare=False)
     profiles: tuple[str, ...] = field(compare=False)
@@ -268,6 +278,7 @@ class _Reader:
         self.root = root
         self.labels_of_file = {section: set(_entries(root, section)) for section in (*_KINDS, "groups")}
         self.removed: dict[tuple[str, ...], Place] = {}
+        self.refused: set[tuple[str, str]] = set()  # components whose `like` leads nowhere
         self.labels: dict[str, dict[str, str]] = {}  # section → label after NFC → label
 
     # Overrides
@@ -290,6 +301,7 @@ class _Reader:
         # `use` first: it replaces a component as a whole, whatever the order on the command line.
         for change in sorted((c for c in changes if c is not None), key=lambda change: not change.replaces_component):
             self.root = self._changed(self.root, change, 0)
+        self._resolve_likes()
 
     def _profiles(self, node: Node | None) -> dict[str, Node]:
         profiles: dict[str, Node] = {}
@@ -314,7 +326,7 @@ class _Reader:
         """Return `base` with `override` laid over it: mappings are merged, lists and scalars replaced."""
         if not isinstance(base.value, dict) or not isinstance(override.value, dict):
             return override
-        if _is_component(path) and _use(override) not in (None, _use(base)):
+        if _is_component(path) and _source(override) not in (None, _source(base)):
             return override
         entries = dict(base.value)
         for key, node in override.value.items():
@@ -352,7 +364,7 @@ class _Reader:
             return node
         key = next((known for known in node.value if _nfc(known) == _nfc(segment)), segment)
         allowed = self._settable(path[:-1], node.value)
-        is_new_component = last and _is_component(path) and _use(change.value) is not None
+        is_new_component = last and _is_component(path) and _source(change.value) is not None
         if allowed is not None and key not in allowed and not is_new_component:
             noun = "label" if len(path) == 2 and path[0] in (*_KINDS, "groups") else "key"
             holder = f"{path_text(path[:-1])}: " if depth else ""
@@ -363,7 +375,7 @@ class _Reader:
             self.removed[*path[:-1], key] = where
             return replace(node, value={name: inner for name, inner in node.value.items() if name != key})
         if last:
-            if change.replaces_component and change.value.text != _use(node):
+            if change.replaces_component and _source(node) != (key, change.value.text):
                 return replace(node, value={key: change.value})
             return replace(node, value={**node.value, key: change.value})
         inner = node.value.get(key)
@@ -392,10 +404,14 @@ class _Reader:
         nothing = Node(where, {})
         if not _in_options(path):
             return nothing
-        component = _entries(self.root, path[0]).get(path[1])
-        use = _use(component) if component is not None else None
-        if use is None:
+        components = _entries(self.root, path[0])
+        source, chain = ("like", path[1]), set[str]()
+        while source is not None and source[0] == "like" and source[1] not in chain:
+            chain.add(source[1])
+            source = _source(components[source[1]]) if source[1] in components else None
+        if source is None or source[0] == "like":
             return nothing
+        use = source[1]
         try:
             owner: type[BaseModel] = self.registry.get(_KINDS[path[0]], use).options_type()
         except PluginError:
@@ -411,6 +427,46 @@ class _Reader:
                 return nothing
             owner = type(default)
         return node_from_plain(default.model_dump(mode="json", exclude_unset=True), where)
+
+    def _resolve_likes(self) -> None:
+        """Give every component that is `like` another one its plugin and options; what it says itself goes on top."""
+        assert isinstance(self.root.value, dict)
+        for section in _KINDS:
+            given = _entries(self.root, section)
+            labels = {_nfc(label): label for label in given}
+            resolved = {label: self._resolved(section, label, labels, ()) for label in given}
+            if resolved:
+                entries = replace(self.root.value[section], value=resolved)
+                self.root = replace(self.root, value={**self.root.value, section: entries})
+
+    def _resolved(self, section: str, label: str, labels: Mapping[str, str], chain: tuple[str, ...]) -> Node:
+        node = _entries(self.root, section)[label]
+        like = _entry(node, "like")
+        path, chain = (section, label), (*chain, label)
+        if like is None or path in self.refused:
+            return node
+        assert isinstance(node.value, dict)
+        other = labels.get(_nfc(like.text)) if like.is_scalar and like.value is not None else None
+        wrong = ""
+        if "use" in node.value:
+            wrong = "give `use` or `like`, not both."
+        elif not like.is_scalar or like.value is None:
+            wrong = f"found {like.found()}, allowed: a label of {section}."
+        elif other is None:
+            known = [known for known in labels.values() if known != label]
+            wrong = unknown_name(f"{_KINDS[section]} label", like.text, known)
+            wrong += self._who_removed((section, like.text))
+        elif other in chain:
+            wrong = f"goes round in a circle: {' → '.join((*chain, other))}."
+        own = replace(node, value={key: value for key, value in node.value.items() if key != "like"})
+        if wrong or other is None:
+            self.problems.add(like.where, f"{path_text((*path, 'like'))}: {wrong}")
+            self.refused.add(path)
+            return own
+        base = self._resolved(section, other, labels, chain)
+        if (section, other) in self.refused:
+            self.refused.add(path)
+        return replace(self._merged(base, own, path), where=node.where)
 
     # Reading
 
@@ -439,6 +495,7 @@ class _Reader:
         resolved["protocol"] = asdict(head.protocol)
         resolved["batch_size"] = head.batch_size
         resolved["threads"] = head.threads
+        resolved["gpu"] = head.gpu
         if reference:
             resolved["reference"] = {"rows": [{key: row[key] for key in row if row[key] != ""} for row in reference]}
         return Suite(
@@ -456,6 +513,7 @@ class _Reader:
             protocol=head.protocol,
             batch_size=head.batch_size,
             threads=head.threads,
+            gpu=head.gpu,
             reference=reference,
             profile=profile,
             profiles=self.profiles,
@@ -506,6 +564,8 @@ class _Reader:
             )
             return None
         name = node.value.get("use")
+        if path in self.refused:
+            return None
         if name is None or not name.is_scalar or name.value is None:
             found = "missing" if name is None else f"found {name.found()}"
             self.problems.add(
@@ -892,7 +952,7 @@ class _Reader:
         if not row["metric"]:
             self.problems.add(where, "metric: empty, the name of a measure is needed.")
             good = False
-        elif metrics and row["metric"] not in metrics:
+        elif metrics and row["metric"] not in metrics and not row.get("artifact"):
             self.problems.add(where, f"metric: {unknown_name('metric', row['metric'], metrics)}")
             good = False
         try:
@@ -904,7 +964,8 @@ class _Reader:
             good = False
         if not good or dropped:
             return None
-        return {**checked, "knowledge": knowledge, "metric": row["metric"], "value": value}
+        artifact = row.get("artifact", "")
+        return {"artifact": artifact, **checked, "knowledge": knowledge, "metric": row["metric"], "value": value}
 
 
 @dataclass(frozen=True)
@@ -917,7 +978,9 @@ class _Change:
 
     @property
     def replaces_component(self) -> bool:
-        return len(self.path) == 3 and self.path[0] in _KINDS and self.path[2] == "use" and self.value.is_scalar
+        return (
+            len(self.path) == 3 and self.path[0] in _KINDS and self.path[2] in ("use", "like") and self.value.is_scalar
+        )
 
     @classmethod
     def parse(cls, text: str, problems: Problems) -> _Change | None:
@@ -1004,6 +1067,15 @@ def _in_options(path: Sequence[str]) -> bool:
 def _use(component: Node) -> str | None:
     node = _entry(component, "use")
     return node.text if node is not None and node.is_scalar else None
+
+
+def _source(component: Node) -> tuple[str, str] | None:
+    """Return where plugin and options come from: ("use", plugin) or ("like", label)."""
+    node = _entry(component, "like")
+    if node is not None and node.is_scalar:
+        return "like", node.text
+    use = _use(component)
+    return None if use is None else ("use", use)
 
 
 def _nfc(text: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import math
 import resource
 import shutil
 import sys
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -17,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.attack import TOLERANCE, Attack, Victim, perturbation_size
+from benchmark.attack import TOLERANCE, Attack, ClassLikelihoods, Victim, perturbation_size
 from benchmark.dataset import Dataset, Split
-from benchmark.defense import Batch, Defense, FitContext, SharedArtifact, Verdict
+from benchmark.defense import NO_LABEL, Batch, Defense, FitContext, Measure, SharedArtifact, Verdict
 from benchmark.errors import TaskError
 from benchmark.model import Classifier, Model, load_weights, passes, save_weights
 from benchmark.options import TrainOptions
@@ -116,10 +117,19 @@ class Worker:
     def _artifact(self, task: Task, building: Building, progress: Progress) -> int:
         spec = task.spec
         artifact = self._new_artifact(spec)
-        context = self._context(task, building, progress, spec["train"], None, {}, {}, 0.0)
+        context = self._context(task, building, progress, spec["train"], None, {}, [], [], 0.0)
         artifact.build(context)
         artifact.save(building.out)
         return len(context.train)
+
+    def _assess(self, task: Task, building: Building, progress: Progress) -> int:
+        split = self._split(task.spec, task.spec["split"])
+        measures = self._shared(task.spec["artifact"]).assess(split, progress)
+        for name, measure in measures.items():
+            if not isinstance(measure, Measure) or not math.isfinite(measure.value):
+                raise TaskError(f"assess returned {measure!r} for {name!r} instead of a Measure with a finite value")
+        _write_json(building.out / "measures.json", {name: asdict(measure) for name, measure in measures.items()})
+        return len(split)
 
     def _fit(self, task: Task, building: Building, progress: Progress) -> int:
         spec = task.spec
@@ -132,6 +142,7 @@ class Worker:
             spec["model"],
             {name: self._shared(key) for name, key in spec["artifacts"].items()},
             spec["observed"],
+            spec["attacked"],
             spec["false_positive_rate"],
         )
         self._attach(defense, spec, context.train)
@@ -335,7 +346,7 @@ class Worker:
         return _kept(self._defenses, key, make)
 
     def _victim(self, key: str, held: str, split: Split) -> Victim:
-        detector_loss = None
+        detector_loss = class_likelihoods = None
         if held == "pipeline":
             defense = self._fitted(key)
             network = defense.surrogate() or defense.classifier
@@ -346,10 +357,19 @@ class Worker:
                     assert loss is not None
                     return loss
 
+            if type(defense).class_likelihoods is not Defense.class_likelihoods:
+
+                def class_likelihoods(x: Tensor) -> ClassLikelihoods:
+                    likelihoods = defense.class_likelihoods(x)
+                    assert likelihoods is not None
+                    return likelihoods
+
             network.eval().requires_grad_(False)
         else:
             network = self._classifier(key)
-        return Victim(network, len(split.class_names), split.image_shape, self.device, detector_loss)
+        return Victim(
+            network, len(split.class_names), split.image_shape, self.device, detector_loss, class_likelihoods
+        )
 
     def _context(
         self,
@@ -359,7 +379,8 @@ class Worker:
         train_key: str | None,
         model_reference: dict[str, Any] | None,
         artifacts: dict[str, SharedArtifact],
-        observed: dict[str, dict[str, str]],
+        observed: list[dict[str, Any]],
+        attacked: list[dict[str, Any]],
         false_positive_rate: float,
     ) -> FitContext:
         data, validation = self._split(task.spec, "train"), self._split(task.spec, "val")
@@ -387,10 +408,32 @@ class Worker:
             checkpoint=building.work,
             false_positive_rate=false_positive_rate,
             artifacts=artifacts,
-            observations={
-                (name, split): arrays(key) for name, splits in observed.items() for split, key in splits.items()
+            observations={(one["name"], one["split"], one["attack"]): arrays(one["key"]) for one in observed},
+            adversaries={
+                (one["attack"], one["split"]): AttackedSplit(
+                    data if one["split"] == "train" else validation, self._reader(one["key"])
+                )
+                for one in attacked
             },
         )
+
+
+class AttackedSplit(Split):
+    """Adversarial examples of a split's images, under their true labels."""
+
+    def __init__(self, clean: Split, crafted: ArrayReader) -> None:
+        self._clean, self._crafted = clean, crafted
+        self.labels = clean.labels
+        self.class_names = clean.class_names
+        self.image_shape = clean.image_shape
+
+    def images(self, indices: Sequence[int]) -> Tensor:
+        """Return the adversarial examples of `indices`."""
+        return torch.from_numpy(self._crafted.take("x_adv", indices))
+
+    def sample_ids(self, indices: Sequence[int]) -> list[str]:
+        """Return the names of the clean images."""
+        return self._clean.sample_ids(indices)
 
 
 JUDGE_BATCH = 256
@@ -453,9 +496,11 @@ def _checked(verdict: Any, x: Tensor, defense: Defense, first: int) -> Verdict:
     if verdict.label.is_floating_point() or verdict.label.dtype == torch.bool:
         raise TaskError(f"judge returned {verdict.label.dtype} labels instead of class indices")
     classes = len(defense.class_names)
-    wrong = (verdict.label < 0) | (verdict.label >= classes)
+    wrong = ((verdict.label < 0) & (verdict.label != NO_LABEL)) | (verdict.label >= classes)
     if wrong.any():
-        raise TaskError(f"judge returned a label outside 0 to {classes - 1} for {_which(wrong, first)}")
+        raise TaskError(
+            f"judge returned a label outside 0 to {classes - 1} (or {NO_LABEL}, no answer) for {_which(wrong, first)}"
+        )
     if verdict.score is not None:
         if not defense.gives_scores:
             raise TaskError("judge returned a score, but `gives_scores` is False: set it True in the defense")

@@ -481,12 +481,12 @@ def written(folder, results) -> dict[str, bytes]:
 
 def test_equal_results_give_equal_bytes(tmp_path):
     first, second = written(tmp_path / "one", grid()), written(tmp_path / "two", grid())
-    assert set(first) == {"metrics.parquet", "samples.parquet", "curves.parquet", "comparisons.parquet"}
+    assert set(first) == {f"{name}.parquet" for name in ("metrics", "samples", "curves", "comparisons", "artifacts")}
     assert first == second
 
 
 def test_no_results_give_empty_tables(tmp_path):
-    assert len(written(tmp_path / "run", [])) == 4
+    assert len(written(tmp_path / "run", [])) == 5
     assert list(pd.read_parquet(tmp_path / "run" / "metrics.parquet").columns) == COLUMNS
 
 
@@ -519,7 +519,7 @@ def run_folder(tmp_path):
 
 def test_a_run_is_read_back_as_it_was_written(run_folder):
     run, tables = load_run(str(run_folder)), table(*grid())
-    for name in ("metrics", "samples", "curves", "comparisons"):
+    for name in ("metrics", "samples", "curves", "comparisons", "artifacts"):
         pd.testing.assert_frame_equal(getattr(run, name), getattr(tables, name))
     assert run.metrics is run.metrics
     assert run.manifest == {"suite": "toy"}

@@ -105,6 +105,45 @@ def test_an_artifact_is_shared_between_models(run_toy, tmp_path):
     assert sum("centroids" in label and "test images" in label for label in labels) == 1
 
 
+def test_a_shared_artifact_is_assessed_once_on_test_images_beside_the_published_value(run_toy, tmp_path):
+    (tmp_path / "published.csv").write_text("artifact,metric,value\ncentroids,centroid_accuracy,0.5\n")
+    finished = run_toy(
+        models="{a: {use: linear}, b: {use: linear, train: {epochs: 2, lr: 0.5}}}",
+        defenses="{near: {use: nearest}, none: {use: plain}}",
+        reference="{table: published.csv}",
+    )
+    assert finished.code == 0
+    assert ran(finished).count("assess") == 1
+    (row,) = finished.run.artifacts.itertuples(index=False)
+    # Bright bottoms and bright tops are told apart by their means without an error.
+    assert tuple(row) == ("centroids", "blobs", "0", "centroid_accuracy", 1.0, 60, "ok", 0.5)
+    # Another suite that builds the same artifact does not measure it again; a shard measures what it builds.
+    assert "assess" not in ran(run_toy(out="again", defenses="{near: {use: nearest}}"))
+    plain = run_toy(out="first", part=(1, 2), fresh=True, defenses="{none: {use: plain}, near: {use: nearest}}")
+    assert plain.run.artifacts.empty
+    assert "assess" not in ran(plain)
+
+
+def test_a_detector_learns_from_the_suites_attacks_on_training_images(run_toy):
+    finished = run_toy(
+        attacks="{step: {use: step, eps: 0.3}, sneaky: {use: step, eps: 0.4}}",
+        defenses="{taught: {use: taught}, too: {use: taught, attacks: [step, sneaky]}, none: {use: plain}}",
+        grid="[{datasets: all, models: all, attacks: [sneaky], defenses: all}]",
+    )
+    assert finished.code == 0
+    # On train and val by two attacks, shared by both detectors, and on test by the one in the grid.
+    assert ran(finished).count("craft") == 5
+    auroc = finished.values("auroc")
+    assert auroc["sneaky", "taught"] > 0.5
+
+
+def test_a_detector_that_learns_from_an_unknown_attack_is_refused(run_toy):
+    from benchmark.errors import InputError
+
+    with pytest.raises(InputError, match=r"defenses\.taught learns from the suite's attacks: .*'stepp'.*step"):
+        run_toy(defenses="{taught: {use: taught, attacks: [stepp]}}")
+
+
 @pytest.mark.parametrize(
     ("attack", "reason"),
     [

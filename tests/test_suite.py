@@ -611,7 +611,7 @@ def test_reference_tables_are_read_relative_to_the_suite(write, load):
     Path("reference/b.csv").write_text('\ufeffmetric,value,knowledge\n"auroc",0.5,white-box\n')
     text = SUITE + "reference: {table: [reference/a.csv, reference/b.csv]}\n"
     suite = load(text)
-    anywhere = {"dataset": "", "model": "", "attack": "", "defense": "", "knowledge": ""}
+    anywhere = {"artifact": "", "dataset": "", "model": "", "attack": "", "defense": "", "knowledge": ""}
     assert suite.reference == (
         {**anywhere, "dataset": "photos", "attack": "pgd", "defense": "at", "metric": "robust_accuracy", "value": 0.5},
         {**anywhere, "attack": "none", "defense": "none", "metric": "clean_accuracy", "value": 0.95},
@@ -651,9 +651,9 @@ def test_mistakes_in_reference_tables_have_their_line(write, refusal):
         "s.yaml:31: reference.table: tt.csv: no such file. Did you mean 't.csv'? Files of that kind there: "
         "empty.csv, t.csv.",
         "s.yaml:31: reference.tabel: unknown key 'tabel'. Did you mean 'table'? Allowed: rows, table.",
-        "empty.csv: empty, a header is needed: dataset,model,attack,defense,knowledge,metric,value.",
-        "t.csv:1: unknown column 'atack'. Did you mean 'attack'? Allowed: attack, dataset, defense, knowledge, metric, "
-        "model, value.",
+        "empty.csv: empty, a header is needed: dataset,model,attack,defense,knowledge,artifact,metric,value.",
+        "t.csv:1: unknown column 'atack'. Did you mean 'attack'? Allowed: artifact, attack, dataset, defense, "
+        "knowledge, metric, model, value.",
         "t.csv:2: dataset: unknown dataset label 'digts'. Did you mean 'digits'? Known: digits, photos.",
         "t.csv:3: metric: empty, the name of a measure is needed.",
         "t.csv:4: value: '93 %' is not a number such as 0.93.",
@@ -967,16 +967,99 @@ def test_any_set_is_taken_or_refused_with_an_input_error(folder, change):
     assert all(line.isprintable() for line in message.split("\n"))
 
 
+# Components like others
+
+ALIKE = """\
+suite: demo
+datasets:
+  photos: {use: image_folder, path: here, size: 64, limit: {train: 100}}
+  few: {like: photos, limit: {test: 10}}
+  fewer: {like: few, limit: {test: 5}}
+models:
+  small: {use: small_cnn}
+defenses:
+  none: {use: none}
+grid:
+  - {datasets: [few, fewer]}
+profiles:
+  elsewhere: {datasets: {photos: {path: there}}}
+  digits: {datasets: {few: {use: digits}}}
+  apart: {datasets: {fewer: {like: photos}}}
+"""
+
+
+def test_a_component_like_another_has_its_plugin_and_options_but_for_its_own(load):
+    suite = load(ALIKE)
+    assert {component.use for component in suite.datasets.values()} == {"image_folder"}
+    assert [(d.options.path, d.options.size, d.options.limit) for d in suite.datasets.values()] == [
+        ("here", 64, {"train": 100}),
+        ("here", 64, {"train": 100, "test": 10}),
+        ("here", 64, {"train": 100, "test": 5}),
+    ]
+    assert load(dump(suite.resolved)) == suite
+
+
+@pytest.mark.parametrize(
+    ("profile", "sets", "few", "fewer"),
+    [
+        ("elsewhere", (), ("there", 10), ("there", 5)),
+        (None, ("datasets.photos.path=there",), ("there", 10), ("there", 5)),
+        (None, ("datasets.few.path=there",), ("there", 10), ("there", 5)),
+        (None, ("datasets.fewer.limit.test=7", "datasets.few.path=there"), ("there", 10), ("there", 7)),
+        ("apart", (), ("here", 10), ("here", None)),
+        (None, ("datasets.fewer.like=photos",), ("here", 10), ("here", None)),
+        (None, ("datasets.few={like: photos, path: there}",), ("there", None), ("there", 5)),
+    ],
+)
+def test_what_is_like_another_follows_its_changes(load, profile, sets, few, fewer):
+    found = load(ALIKE, *sets, profile=profile).datasets
+    for label, (path, test) in {"few": few, "fewer": fewer}.items():
+        options = found[label].options
+        assert (options.path, options.size, options.limit.get("test")) == (path, 64, test)
+
+
+def test_another_plugin_ends_the_likeness(load):
+    text = ALIKE.replace("limit: {test: 5}", "note: five")
+    for found in (load(text, profile="digits"), load(text, "datasets.few.use=digits")):
+        assert found.datasets["few"].use == found.datasets["fewer"].use == "digits"
+        assert found.datasets["fewer"].options == Digits(note="five")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "sets", "message"),
+    [
+        ("like: photos", "like: fotos", (), "s.yaml:4: datasets.few.like: unknown dataset label 'fotos'."),
+        ("like: photos", "like: few", (), "datasets.few.like: goes round in a circle: few → few."),
+        ("like: photos", "like: fewer", (), "datasets.fewer.like: goes round in a circle: few → fewer → few."),
+        ("like: photos", "like: [photos]", (), "datasets.few.like: found a list, allowed: a label of datasets."),
+        ("like: photos", "use: digits, like: photos", (), "datasets.few.like: give `use` or `like`, not both."),
+        ("", "", ("datasets.photos=null",), "unknown dataset label 'photos'. "),
+        ("size: 64", "size: 4", (), "s.yaml:3: datasets.photos.size:"),
+        ("{test: 5}", "{tset: 5}", (), "s.yaml:5: datasets.fewer: limit: unknown split 'tset'"),
+    ],
+)
+def test_likeness_that_leads_nowhere(refusal, old, new, sets, message):
+    assert message in refusal(ALIKE.replace(old, new, 1), *sets)
+
+
+def test_a_mistake_that_is_inherited_is_told_where_it_is_made(refusal):
+    lines = refusal(ALIKE.replace("like: photos", "like: fotos")).splitlines()
+    assert len(lines) == 1
+
+
 # Documentation
 
 DOCUMENT = (ROOT / "docs" / "suites.md").read_text(encoding="utf-8")
 
 
 def test_the_suite_in_the_documentation_works_with_each_of_its_profiles_and_sets(load):
-    example, grid = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)[:2]
+    example, alike, grid = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)[:3]
     suite = load(example)
     assert suite.groups == {"worst of both": ("pgd-8", "pgd-2")}
     assert list(load(example, profile="embedded").attacks) == ["pgd-8"]
+    other = next(line for line in alike.splitlines() if "like: pgd-8" in line)
+    added = load(example.replace("  pgd-2:", f"{other}\n  pgd-2:")).attacks
+    assert added["pgd-16"].options == added["pgd-8"].options.model_copy(update={"eps": Budget("16/255")})
     assert len(load(re.sub(r"grid:\n.*\n", grid, example)).grid) == 2
     changes = re.findall(r"^--set '?(.*?)'?  +", DOCUMENT, re.MULTILINE)
     assert len(changes) == 7

@@ -22,10 +22,12 @@ from benchmark import (
     Defense,
     FitContext,
     InputError,
+    Measure,
     Model,
     ModelOptions,
     Observation,
     Options,
+    Progress,
     Rng,
     SharedArtifact,
     Split,
@@ -241,6 +243,10 @@ class Centroids(SharedArtifact):
     def observe(self, x: Tensor) -> dict[str, Tensor]:
         return {"distance": (x[:, None] - self.means[None]).flatten(2).norm(dim=2)}
 
+    def assess(self, test: Split, progress: Progress) -> dict[str, Measure]:
+        nearest = self.observe(test.images(range(len(test))))["distance"].argmin(1).numpy()
+        return {"centroid_accuracy": Measure(float((nearest == test.labels).mean()), len(test))}
+
 
 class Nearest(Defense):
     """Answers with the nearest centroid; suspects disagreement with the classifier's hidden state."""
@@ -275,6 +281,45 @@ class Nearest(Defense):
             score=own / self.scale + 0 * state.sum(1),
             details={"distance": distance},
         )
+
+
+class TaughtOptions(Options):
+    attacks: tuple[str, ...] = ("step",)
+
+
+class Taught(Defense):
+    """Suspects images that are nearer to the mean of the adversarial training images than to that of the clean ones."""
+
+    family = "detector"
+    Options = TaughtOptions
+
+    def training_attacks(self) -> tuple[str, ...]:
+        return self.options.attacks
+
+    def observations(self) -> dict[str, Observation]:
+        return {"states": Observation(fit_splits=("train",))}
+
+    def fit(self, context: FitContext) -> None:
+        clean = context.train.images(range(len(context.train)))
+        crafted = []
+        for attack in self.options.attacks:
+            attacked = context.attacked(attack, "train")
+            assert (attacked.labels == context.train.labels).all()
+            order = list(reversed(range(len(attacked))))
+            crafted.append(attacked.images(order).flip(0))
+            assert len(context.attacked(attack, "val")) == len(context.val)
+            states = torch.from_numpy(context.observed("states", "train", attack)["penultimate"])
+            assert torch.allclose(context.classifier.features(crafted[-1], ("penultimate",))["penultimate"], states)
+        self.direction = torch.cat(crafted).mean(0) - clean.mean(0)
+
+    def save(self, folder: Path) -> None:
+        np.save(folder / "direction.npy", self.direction.numpy(), allow_pickle=False)
+
+    def load(self, folder: Path) -> None:
+        self.direction = torch.from_numpy(np.load(folder / "direction.npy", allow_pickle=False))
+
+    def judge(self, batch: Batch) -> Verdict:
+        return Verdict(label=batch.logits.argmax(1), score=(batch.x * self.direction).flatten(1).sum(1))
 
 
 @hookimpl
@@ -312,5 +357,6 @@ def register_defenses(register):
         "nan-score": NanScore,
         "noisy": Noisy,
         "nearest": Nearest,
+        "taught": Taught,
     }.items():
         register(name, defense)

@@ -4,6 +4,37 @@ from __future__ import annotations
 
 from benchmark.hookspecs import Register, hookimpl
 
+ART = """@article{nicolae2018adversarial,
+  title = {Adversarial Robustness Toolbox v1.0.0},
+  author = {Nicolae, Maria-Irina and Sinn, Mathieu and Tran, Minh Ngoc and others},
+  journal = {arXiv preprint arXiv:1807.01069},
+  year = {2018}
+}"""
+SQUARE = """@inproceedings{andriushchenko2020square,
+  title = {Square Attack: A Query-Efficient Black-Box Adversarial Attack via Random Search},
+  author = {Andriushchenko, Maksym and Croce, Francesco and Flammarion, Nicolas and Hein, Matthias},
+  booktitle = {European Conference on Computer Vision},
+  year = {2020}
+}"""
+AUTO_ATTACK = """@inproceedings{croce2020reliable,
+  title = {Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-Free Attacks},
+  author = {Croce, Francesco and Hein, Matthias},
+  booktitle = {International Conference on Machine Learning},
+  year = {2020}
+}"""
+JPEG = """@article{dziugaite2016study,
+  title = {A Study of the Effect of {JPG} Compression on Adversarial Images},
+  author = {Dziugaite, Gintare Karolina and Ghahramani, Zoubin and Roy, Daniel M.},
+  journal = {arXiv preprint arXiv:1608.00853},
+  year = {2016}
+}"""
+FEATURE_SQUEEZING = """@inproceedings{xu2018feature,
+  title = {Feature Squeezing: Detecting Adversarial Examples in Deep Neural Networks},
+  author = {Xu, Weilin and Evans, David and Qi, Yanjun},
+  booktitle = {Network and Distributed System Security Symposium},
+  year = {2018}
+}"""
+
 
 @hookimpl
 def register_attacks(register: Register) -> None:
@@ -14,6 +45,7 @@ def register_attacks(register: Register) -> None:
         options="bench_art.options:SquareOptions",
         version="1",
         summary="random search with squares, needs scores only (Andriushchenko et al. 2020); ART's code; linf or l2",
+        cite=ART + "\n" + SQUARE,
     )
     register(
         "apgd",
@@ -21,6 +53,7 @@ def register_attacks(register: Register) -> None:
         options="bench_art.options:ApgdOptions",
         version="1",
         summary="PGD that chooses its step sizes (Croce & Hein 2020); ART's code; loss ce or dlr; linf or l2",
+        cite=ART + "\n" + AUTO_ATTACK,
     )
     register(
         "autoattack-art",
@@ -29,6 +62,7 @@ def register_attacks(register: Register) -> None:
         version="1",
         summary="ART's variant of AutoAttack: APGD-CE, untargeted APGD-DLR, DeepFool, Square; not the reference "
         "AutoAttack, which has targeted APGD-DLR and FAB",
+        cite=ART + "\n" + AUTO_ATTACK,
     )
     register(
         "art",
@@ -36,6 +70,7 @@ def register_attacks(register: Register) -> None:
         options="bench_art.options:AnyArtOptions",
         version="1",
         summary="any evasion attack of ART on image classifiers, by class name",
+        cite=ART,
     )
 
 
@@ -48,6 +83,7 @@ def register_defenses(register: Register) -> None:
         options="bench_art.options:JpegOptions",
         version="1",
         summary="JPEG compression before the classifier (Dziugaite et al. 2016); ART's code",
+        cite=ART + "\n" + JPEG,
     )
     register(
         "feature-squeezing",
@@ -55,6 +91,7 @@ def register_defenses(register: Register) -> None:
         options="bench_art.options:FeatureSqueezingOptions",
         version="1",
         summary="fewer grey levels before the classifier (Xu et al. 2018); ART's code",
+        cite=ART + "\n" + FEATURE_SQUEEZING,
     )
     register(
         "spatial-smoothing",
@@ -62,4 +99,5 @@ def register_defenses(register: Register) -> None:
         options="bench_art.options:SpatialSmoothingOptions",
         version="1",
         summary="median filter before the classifier (Xu et al. 2018); ART's code",
+        cite=ART + "\n" + FEATURE_SQUEEZING,
     )

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from benchmark.hookspecs import Register, hookimpl
 
+I_DEFENDER = """@inproceedings{zheng2018robust,
+  title = {Robust Detection of Adversarial Attacks by Modeling the Intrinsic Properties of Deep Neural Networks},
+  author = {Zheng, Zhihao and Hong, Pengyu},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2018}
+}"""
+
 
 @hookimpl
 def register_defenses(register: Register) -> None:
@@ -12,6 +19,21 @@ def register_defenses(register: Register) -> None:
         "i-defender",
         "bench_idefender.detector:IDefender",
         options="bench_idefender.options:IDefenderOptions",
-        version="1",
+        version="2",
         summary="one Gaussian mixture per class over hidden states; rejects unlikely ones (Zheng and Hong 2018)",
+        cite=I_DEFENDER,
+    )
+
+
+@hookimpl
+def register_attacks(register: Register) -> None:
+    """Register the attack on the detector."""
+    register(
+        "idefender-graybox",
+        "bench_idefender.attack:IDefenderGrayBox",
+        options="bench_idefender.options:GrayBoxOptions",
+        version="1",
+        summary="climbs the loss and, while every other class rejects, the likeliest one's density (Zheng and Hong "
+        "2018, Eq. 6); linf or l2",
+        cite=I_DEFENDER,
     )

@@ -121,6 +121,14 @@ class ClassMixtures:
             answer = answer.index_put((chosen,), self.mixtures[c].log_likelihood(states[chosen]))
         return answer
 
+    def log_likelihoods(self, states: Tensor) -> Tensor:
+        """Return log p(H(x) | c) (N, C) of states (N, D) under the mixture of every class.
+
+        Differentiable in the states; float64.
+        """
+        states = self.project(states)
+        return torch.stack([mixture.log_likelihood(states) for mixture in self.mixtures], 1)
+
     def to(self, device: torch.device) -> ClassMixtures:
         """Return everything on `device`."""
         return ClassMixtures(
@@ -306,9 +314,14 @@ def _fit_mixture(states: np.ndarray, options: IDefenderOptions, rng: Rng, name: 
         return mixture if _conditioned(mixture) else None
 
     if options.components == "bic":
-        most = min(options.max_components, len(states) // LEAST_PER_COMPONENT)
-        tried = [mixture for mixture in map(fit, range(1, most + 1)) if mixture is not None]
-        best = min(tried, key=lambda mixture: float(mixture.bic(states)), default=None)
+        best, least = None, math.inf
+        for components in range(1, min(options.max_components, len(states) // LEAST_PER_COMPONENT) + 1):
+            mixture = fit(components)
+            criterion = float(mixture.bic(states)) if mixture is not None else math.inf
+            if criterion < least:
+                best, least = mixture, criterion
+            elif best is not None:  # more of them cost most of the time, and hardly ever come down again
+                break
     else:
         best = fit(options.components)
     if best is None:

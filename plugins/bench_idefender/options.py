@@ -1,4 +1,4 @@
-"""Options of I-defender; imports no torch, so that suites are validated fast."""
+"""Options of I-defender and of the attack on it; imports no torch, so that suites are validated fast."""
 
 from __future__ import annotations
 
@@ -7,27 +7,18 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark.options import Options
+from benchmark.options import AttackOptions, Budget, StateOptions
 
 
-class IDefenderOptions(Options):
+class IDefenderOptions(StateOptions):
     """Options of `i-defender`."""
-
-    layer: str | tuple[str, ...] = "penultimate"
-    """Hidden state that is modelled, or a list of states that are joined into one vector. `penultimate` is the input of
-    the last fully connected layer: the last fully connected hidden layer, or the pooled features of a network without
-    one. `logits`, or the name of a module inside the network, means that one's output."""
-
-    positions: Literal["mean", "flatten"] = "mean"
-    """What becomes of a state with positions (C, H, W): its mean per channel, or all its values. States of other shapes
-    are flattened."""
 
     pca: int | None = Field(None, ge=1)
     """Principal components of the training states that are modelled instead of the states; null takes the states."""
 
     components: int | Literal["bic"] = 3
-    """Gaussians per class, or `bic`: per class the number up to `max_components` with the lowest Bayesian information
-    criterion."""
+    """Gaussians per class, or `bic`: per class one more as long as the Bayesian information criterion falls, up to
+    `max_components`."""
 
     max_components: int = Field(5, ge=1)
     """Most Gaussians that `components: bic` tries."""
@@ -56,20 +47,6 @@ class IDefenderOptions(Options):
     """How likelihoods become comparable over classes: log threshold minus log-likelihood, or that divided by the
     standard deviation of the class's training log-likelihoods. Both exceed 0 where Eq. 5 rejects."""
 
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The names of the modelled states."""
-        return (self.layer,) if isinstance(self.layer, str) else self.layer
-
-    @field_validator("layer")
-    @classmethod
-    def _layers_differ(cls, layer: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        if isinstance(layer, tuple) and (not layer or len(set(layer)) < len(layer)):
-            raise PydanticCustomError(
-                "layers", "name at least one layer and each once, found {found}", {"found": str(list(layer))}
-            )
-        return layer
-
     @field_validator("components")
     @classmethod
     def _at_least_one(cls, components: int | str) -> int | str:
@@ -78,3 +55,27 @@ class IDefenderOptions(Options):
                 "components", "at least 1 is needed, or `bic`, found {found}", {"found": components}
             )
         return components
+
+
+class GrayBoxOptions(AttackOptions):
+    """Options of `idefender-graybox`."""
+
+    norm: Literal["linf", "l2"] = "linf"
+    """Norm of the budget and of the steps: signs of the gradient (Eq. 2), or the l2-normalised gradient (Eq. 3)."""
+
+    eps: Budget
+    """Largest perturbation in the norm, in pixel units of [0, 1], for example 0.013."""
+
+    step: Budget | None = None
+    """Size of one step in the norm; eps / steps unless given. It may exceed eps: the result is projected."""
+
+    steps: int = Field(10, ge=1)
+    """Number of steps; 1 is the FGSM form. Each costs one forward and one backward pass."""
+
+    alpha: float = Field(1.0, ge=0)
+    """Weight of the detector's term; 0 leaves the cross-entropy alone."""
+
+    @property
+    def step_size(self) -> float:
+        """Size of one step in pixel units of [0, 1]."""
+        return float(self.step) if self.step is not None else self.eps / self.steps

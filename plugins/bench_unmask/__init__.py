@@ -4,6 +4,44 @@ from __future__ import annotations
 
 from benchmark.hookspecs import Register, hookimpl
 
+UNMASK = """@inproceedings{freitas2020unmask,
+  title = {{UnMask}: Adversarial Detection and Defense Through Robust Feature Alignment},
+  author = {Freitas, Scott and Chen, Shang-Tse and Wang, Zijie J. and Chau, Duen Horng},
+  booktitle = {IEEE International Conference on Big Data},
+  year = {2020}
+}"""
+
+
+@hookimpl
+def register_defenses(register: Register) -> None:
+    """Register `unmask`."""
+    register(
+        "unmask",
+        "bench_unmask.defense:UnMask",
+        options="bench_unmask.defense_options:UnMaskDefenseOptions",
+        version="1",
+        summary="flags and re-classifies images whose parts do not fit their class (Freitas et al. 2021)",
+        cite=UNMASK,
+    )
+
+
+@hookimpl
+def register_metrics(register: Register) -> None:
+    """Register how often the parts found leave open which class they belong to."""
+    for name, target, summary in (
+        ("parts_tied", "PartsTied", "Share of images whose found parts fit several classes equally well (UnMask)."),
+        ("parts_unmatched", "PartsUnmatched", "Share of images of which no found part belongs to any class (UnMask)."),
+        ("parts_none", "PartsNone", "Share of images in which no part is found (UnMask)."),
+    ):
+        for prefix, kind, images in (("", "", "attacked images"), ("clean_", "Clean", "clean images")):
+            register(
+                prefix + name,
+                f"bench_unmask.measures:{kind}{target}",
+                options="benchmark.options:Options",
+                version="1",
+                summary=summary.replace("images", images),
+            )
+
 
 @hookimpl
 def register_converters(register: Register) -> None:
@@ -54,4 +92,16 @@ def register_datasets(register: Register) -> None:
         options="bench_unmask.options:UnMaskPartsOptions",
         version="1",
         summary="the UnMask paper's part data (PASCAL-Part in COCO form), in the layout of its released data",
+    )
+
+
+@hookimpl
+def register_panels(register: Register) -> None:
+    """Register `unmask-parts`."""
+    register(
+        "unmask-parts",
+        "bench_unmask.panel:PartsPanel",
+        options="benchmark.options:Options",
+        version="1",
+        summary="parts expected and found on each image of the report, with boxes and Jaccard similarity",
     )

@@ -326,6 +326,11 @@ def _checked_shape(entry: dict[str, Any], image: dict[str, Any], where: str) -> 
                 or not all(_finite(value) for value in polygon)
             ):
                 raise InputError(f"{where}: a polygon needs at least three points, as [x1, y1, x2, y2, x3, y3 ...].")
+        if not any(_covers_something(polygon, width, height) for polygon in segmentation):
+            raise InputError(
+                f"{where}: its mask is empty: the points of its polygons lie on a line, or outside of its image of "
+                f"{width}x{height} pixels."
+            )
     elif isinstance(segmentation, dict):
         try:
             mask = masks.decode_rle(segmentation)
@@ -347,6 +352,21 @@ def _checked_shape(entry: dict[str, Any], image: dict[str, Any], where: str) -> 
 
 def _finite(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _covers_something(polygon: list[float], width: int, height: int) -> bool:
+    """Tell a polygon with an area, of which some may lie inside the image, from one that covers nothing."""
+    xs, ys = polygon[::2], polygon[1::2]
+    if max(xs) <= 0 or min(xs) >= width or max(ys) <= 0 or min(ys) >= height:
+        return False
+    across = down = 0.0  # from the first point to the first that lies elsewhere
+    for x, y in zip(xs, ys):
+        right, below = x - xs[0], y - ys[0]
+        if across * below != down * right:
+            return True
+        if not across and not down:
+            across, down = right, below
+    return False
 
 
 def scaled(annotation: dict[str, Any], image: dict[str, Any], place: Place, size: int) -> dict[str, Any]:

@@ -280,9 +280,21 @@ def learn_class_parts(split: Split, share: float = 0.5) -> ClassParts:
     Raises:
         InputError: `share` is out of range, the split has no part annotations, or a class ends without parts.
     """
+    return class_parts_of(part_presence(split), share)
+
+
+def class_parts_of(presence: Mapping[str, Mapping[str, float]], share: float = 0.5) -> ClassParts:
+    """Return V from class → part → share of the class's training images in which the part is annotated.
+
+    Args:
+        presence: as `part_presence` gives it.
+        share: least share of the images of a class in which a part is annotated, in (0, 1].
+
+    Raises:
+        InputError: `share` is out of range, or a class ends without parts.
+    """
     if not 0 < share <= 1:
         raise InputError(f"share of annotated images: {share} is not in (0, 1].")
-    presence = part_presence(split)
     parts = {name: tuple(part for part, found in row.items() if found >= share) for name, row in presence.items()}
     for name, kept in parts.items():
         if not kept:

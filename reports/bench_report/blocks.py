@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
-from bench_report.measures import DETECTOR, FAMILIES, MEASURES, Family, measure
+from bench_report.links import file_name
+from bench_report.measures import DETECTOR, FAMILIES, MEASURES, Family, Unit, measure
 from bench_report.table import Axes, Place, Table, group_label
 from bench_report.view import (
     BlockView,
@@ -28,6 +29,34 @@ from bench_report.words import KNOWLEDGE, budget_text
 from benchmark.results import CLEAN, WORST_OF
 
 HEADLINE = FAMILIES[0]
+
+
+@dataclass(frozen=True)
+class Option:
+    """A measure that the matrix can be switched to: what stands in its columns."""
+
+    key: str
+    title: str
+    unit: Unit
+    better: Literal["high", "low"]
+    clean: str | None
+    attack: str
+    worst: str | None
+
+
+SWITCH = (
+    *(
+        Option(f.key, f.title, "rate", f.better, f.clean, f.attack, f.worst)
+        for f in FAMILIES
+        if f is not HEADLINE and f.key != "repeat"
+    ),
+    *(
+        Option(name, MEASURES[name].title, MEASURES[name].unit, MEASURES[name].better or "high",
+               "clean_fpr" if name == "fpr" else None, name, None)
+        for name in DETECTOR
+    ),
+)  # fmt: skip
+"""Measures that the matrix of the first page can be switched to."""
 
 
 class BlockBuilder:
@@ -69,6 +98,9 @@ class BlockBuilder:
         per_seed = [matrix for seed in seeds if (matrix := self.matrix(HEADLINE, seed)) is not None]
         return BlockView(
             anchor=anchor,
+            page=file_name(
+                "settings", (self.model, self.dataset, self.knowledge), self.table.anchor, *self._identity()
+            ),
             dataset=self.dataset,
             model=self.model,
             knowledge=self.knowledge,
@@ -80,7 +112,30 @@ class BlockBuilder:
             per_seed=tuple(per_seed),
             lists=tuple(self.lists()),
             comparisons=tuple(self.comparisons()),
+            switch=self.switch(headline) if headline else {},
         )
+
+    def _identity(self) -> tuple[str, str, str]:
+        return self.dataset, self.model, self.knowledge
+
+    def switch(self, headline: MatrixView) -> dict[str, Any]:
+        """Return the numbers of all other measures in the layout of the headline table, for the reader to switch to.
+
+        By key a row per defense with an entry per column: value, ends of the interval and n; 0 where there is none.
+        """
+        found = {}
+        for option in SWITCH:
+            rows = []
+            for row in headline.rows:
+                cells = []
+                for column in headline.columns:
+                    name = getattr(option, column.kind)
+                    estimate = name and self.table.estimate(self.place(column.attack, row.defense), name)
+                    cells.append(_compact(estimate) if estimate else 0)
+                rows.append(cells)
+            if any(cell for row in rows for cell in row):
+                found[option.key] = rows
+        return found
 
     def place(self, attack: str, defense: str) -> Place:
         """Return where a cell of this block stands."""
@@ -279,6 +334,11 @@ def _kept(defense: str, estimate: Estimate) -> list[Word]:
     if around:
         words += [Word(" "), Word(around, "number")]
     return [*words, Word(" of the images rightly")]
+
+
+def _compact(estimate: Estimate) -> list[float | None]:
+    numbers = (estimate.value, estimate.low, estimate.high)
+    return [*(None if x is None else float(f"{x:.5g}") for x in numbers), estimate.n]
 
 
 def marked(cells: Sequence[CellView], better: Literal["high", "low"]) -> list[CellView]:

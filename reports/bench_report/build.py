@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import yaml
 
 from bench_report.blocks import BlockBuilder, coloured, marked, same_n
+from bench_report.cells import CellPages
 from bench_report.compare import compare_runs
 from bench_report.measures import MEASURES
+from bench_report.published import published_tables
+from bench_report.summary import findings, ranking, unequal
 from bench_report.table import Place, Table, as_count, as_number, as_text, read_axes, read_comparisons, read_metrics
 from bench_report.view import (
+    AssessedRow,
     BlockView,
     CostRow,
     CostView,
     DatasetView,
+    Estimate,
     FailedCell,
     FailureView,
     Notice,
@@ -33,6 +39,7 @@ from bench_report.view import (
     TaskRow,
 )
 from bench_report.words import moment, moment_text, plural, seconds_text
+from benchmark.reporter import Panel
 from benchmark.results import CLEAN, WORST_OF
 
 if TYPE_CHECKING:
@@ -44,7 +51,15 @@ SLOWEST = 20
 """Tasks listed one by one in the costs."""
 
 
-def build_report(runs: Sequence[Run]) -> ReportView:
+@dataclass(frozen=True)
+class Report:
+    """A report: what its first page and the pages of its blocks show, and the pages of the cells, made one by one."""
+
+    view: ReportView
+    cells: tuple[CellPages, ...]
+
+
+def build_report(runs: Sequence[Run], panels: Sequence[Panel] = ()) -> Report:
     """Return what a report of `runs` shows; several runs are compared."""
     tables = [_table(run, f"r{number}") for number, run in enumerate(runs, 1)]
     views = tuple(
@@ -52,12 +67,14 @@ def build_report(runs: Sequence[Run]) -> ReportView:
     )
     seen = dict.fromkeys(row.metric for table in tables for row in table.rows)
     titles = list(dict.fromkeys(view.title for view in views))
-    return ReportView(
+    view = ReportView(
         title=" · ".join(titles[:3]) + (" · …" if len(titles) > 3 else ""),
         runs=views,
         compare=compare_runs(runs, tables, views) if len(runs) > 1 else None,
         glossary=tuple(known for name, known in MEASURES.items() if name in seen),
     )
+    cells = tuple(CellPages(run, table, one.blocks, panels) for run, table, one in zip(runs, tables, views))
+    return Report(view, cells)
 
 
 def _failure_list(run: Run) -> list[Mapping[str, Any]]:
@@ -70,7 +87,7 @@ def _table(run: Run, anchor: str) -> Table:
         for cell in failure.get("cells", ()):
             place = Place(*(as_text(cell.get(name)) for name in Place._fields))
             failures.setdefault(place, f"{anchor}-f{number}")
-    return Table(read_metrics(run.metrics), failures, run.suite.get("groups"))
+    return Table(read_metrics(run.metrics), failures, run.suite.get("groups"), anchor)
 
 
 class _RunBuilder:
@@ -84,6 +101,8 @@ class _RunBuilder:
 
     def build(self) -> RunView:
         blocks = tuple(self._blocks())
+        rankings = tuple(ranking(self.table, self.axes, blocks))
+        protocol = self.manifest.get("protocol") or {}
         failures = tuple(self._failures())
         missing = tuple(self._missing())
         started, finished = moment(self.manifest.get("started")), moment(self.manifest.get("finished"))
@@ -101,9 +120,15 @@ class _RunBuilder:
             when=when,
             device=as_text(self.manifest.get("device")),
             datasets=tuple(self._datasets()),
-            notices=tuple(self._notices(failures, missing)),
+            notices=(*self._notices(failures, missing), *unequal(rankings)),
+            findings=tuple(findings(self.table, self.axes, rankings, protocol.get("false_positive_rate"))),
+            rankings=rankings,
             overview=self._overview(blocks),
             blocks=blocks,
+            published=published_tables(
+                self.table, (self.suite.get("reference") or {}).get("rows") or (), self._artifacts()
+            ),
+            artifacts=tuple(self._assessed()),
             failures=failures,
             missing=missing,
             costs=_costs(self.run.costs, wall),
@@ -114,7 +139,9 @@ class _RunBuilder:
 
     def _sentence(self) -> str:
         seeds = self.table.seeds()
-        images = sum(dataset.get("sizes", {}).get("test", 0) for dataset in self._dataset_facts().values())
+        split = as_text((self.manifest.get("protocol") or {}).get("split")) or "test"
+        facts = self._dataset_facts()  # data that only a shared artifact learns from is not judged
+        images = sum(facts[label].get("sizes", {}).get(split, 0) for label in self.axes.datasets if label in facts)
         parts = [
             plural(len(self.axes.defenses), "defense"),
             plural(len(self.axes.attacks), "attack"),
@@ -123,7 +150,7 @@ class _RunBuilder:
         ]
         text = f"{parts[0]} against {parts[1]} on {parts[2]} and {parts[3]}"
         if images:
-            text += f" with {plural(images, 'test image')}"
+            text += f" with {plural(images, 'validation image' if split == 'val' else 'test image')}"
         cells = sum(
             seed not in ("mean", "std")
             for place, statuses in self.table.status.items()
@@ -211,6 +238,28 @@ class _RunBuilder:
 
     # Tables
 
+    def _artifacts(self) -> pd.DataFrame | None:
+        """Return the measures of shared artifacts, None for a run of before there were any."""
+        return self.run.artifacts if (self.run.path / "artifacts.parquet").exists() else None
+
+    def _assessed(self) -> Iterator[AssessedRow]:
+        frame = self._artifacts()
+        for record in () if frame is None else frame.to_dict("records"):
+            value = as_number(record["value"])
+            yield AssessedRow(
+                as_text(record["artifact"]),
+                as_text(record["dataset"]),
+                as_text(record["seed"]),
+                as_text(record["metric"]),
+                None
+                if value is None
+                else Estimate(
+                    as_text(record["metric"]), "area", value, None, None, as_count(record["n"]),
+                    reference=as_number(record["reference"]),
+                ),
+                as_text(record["status"]),
+            )  # fmt: skip
+
     def _blocks(self) -> Iterator[BlockView]:
         differences = read_comparisons(self.run.comparisons)
         kinds: dict[tuple[str, str], dict[str, None]] = {}
@@ -243,7 +292,7 @@ class _RunBuilder:
             ]
             rows.append(
                 OverviewRow(
-                    block.anchor, block.dataset, block.model, block.knowledge, coloured(marked(cells, "high"), "high")
+                    block.page, block.dataset, block.model, block.knowledge, coloured(marked(cells, "high"), "high")
                 )
             )
         cells_shown = [cell for row in rows for cell in row.cells]
@@ -317,6 +366,7 @@ class _RunBuilder:
             ("Seeds", ", ".join(map(as_text, manifest.get("seeds") or ()))),
             ("Threshold", f"{_percent(protocol.get('false_positive_rate'))} of clean validation images may be flagged"),
             ("Successful attack", _SUCCESS.get(as_text(protocol.get("success")), as_text(protocol.get("success")))),
+            ("Images judged", "validation images, to choose by" if protocol.get("split") == "val" else "test images"),
             ("Repeats", f"{as_text(protocol.get('repeats'))} judgements of a randomised defense"),
             ("Git commit", commit),
             ("Part of the grid", as_text(manifest.get("shard")) or "all of it"),
@@ -338,6 +388,7 @@ class _RunBuilder:
                 (as_text(p.get("name")), as_text(p.get("from")), as_text(p.get("reason")))
                 for p in manifest.get("broken_plugins") or ()
             ),
+            citations="\n\n".join(dict.fromkeys(map(as_text, manifest.get("citations") or ()))),
             warnings=tuple((as_text(w.get("task")), as_text(w.get("text"))) for w in manifest.get("warnings") or ()),
             suite=yaml.safe_dump(dict(self.suite), sort_keys=False, allow_unicode=True, width=100)
             if self.suite
@@ -372,6 +423,7 @@ def _costs(frame: pd.DataFrame, wall: str) -> CostView:
     return CostView(
         rows=rows,
         total=_cost_row("all", records) if records else None,
+        by_defense=tuple(_by_defense(records)),
         slowest=tuple(
             TaskRow(as_text(r["label"]), as_text(r["kind"]), as_number(r.get("seconds")) or 0.0, bool(r["cached"]))
             for r in timed[:SLOWEST]
@@ -379,6 +431,16 @@ def _costs(frame: pd.DataFrame, wall: str) -> CostView:
         ),
         wall=wall,
     )
+
+
+def _by_defense(records: Sequence[Mapping[str, Any]]) -> Iterator[CostRow]:
+    """Yield what each defense alone cost, by kind of task; what several share is in the table by kind."""
+    mine: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for record in records:
+        if defense := as_text(record.get("defense")):
+            mine.setdefault((defense, as_text(record["kind"])), []).append(record)
+    for (defense, kind), rows in sorted(mine.items(), key=lambda item: item[0][0]):
+        yield replace(_cost_row(kind, rows), defense=defense)
 
 
 def _cost_row(kind: str, records: Sequence[Mapping[str, Any]]) -> CostRow:

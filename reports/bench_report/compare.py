@@ -6,11 +6,14 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from bench_report.measures import FAMILIES, measure
-from bench_report.table import Place, Table, as_text
-from bench_report.view import CompareView, Estimate, LinedUpRow, RunView
+from bench_report.table import Place, Table, as_text, grouped
+from bench_report.view import CompareView, DifferenceView, Estimate, LinedUpRow, RunView
 from bench_report.words import budget_text, difference_text
 from benchmark.results import CLEAN
+from benchmark.statistics import compare_paired
 
 if TYPE_CHECKING:
     from benchmark.results import Run
@@ -34,6 +37,7 @@ def compare_runs(runs: Sequence[Run], tables: Sequence[Table], views: Sequence[R
         for place, metrics in table.by_place.items():
             keys |= dict.fromkeys((place, name) for name in _LINED_UP if name in metrics)
     order = {name: number for number, name in enumerate(_LINED_UP)}
+    pairs = _Pairs(runs)
     rows, alone = [], [0] * len(runs)
     for place, name in sorted(keys, key=lambda key: order[key[1]]):
         estimates = [table.estimate(place, name) for table in tables]
@@ -47,7 +51,15 @@ def compare_runs(runs: Sequence[Run], tables: Sequence[Table], views: Sequence[R
             if len(members) < 2:
                 alone[members[0]] += 1
             else:
-                rows.append(_lined_up(place, name, estimates, members, _remark(place, tables[members[0]], changed)))
+                first = members[0]
+                paired = [
+                    pairs.difference(first, number, place, name, tables[first].members(place))
+                    if number in members[1:]
+                    else None
+                    for number in range(len(runs))
+                ]
+                remark = _remark(place, tables[first], changed)
+                rows.append(_lined_up(place, name, estimates, members, paired, remark))
     return CompareView(
         runs=tuple((letter, view.name) for letter, view in zip(letters, views)),
         obstacles=tuple(obstacles),
@@ -55,6 +67,67 @@ def compare_runs(runs: Sequence[Run], tables: Sequence[Table], views: Sequence[R
         rows=tuple(rows),
         only=tuple((letter, count) for letter, count in zip(letters, alone) if count),
     )
+
+
+class _Pairs:
+    """Pairs the verdicts of two runs on the same images."""
+
+    def __init__(self, runs: Sequence[Run]) -> None:
+        self.runs = runs
+        self._read: dict[int, tuple[dict[tuple[str, ...], dict[str, np.ndarray]], dict[str, np.ndarray]]] = {}
+
+    def difference(
+        self, first: int, second: int, place: Place, name: str, group: Sequence[str]
+    ) -> DifferenceView | None:
+        """Return the difference of an accuracy, second minus first; None where it is no share of single verdicts.
+
+        Over a group of attacks it is the worst case of each image. Runs of several seeds are not paired: an image would
+        count once for each of them.
+        """
+        if not name.endswith("accuracy"):
+            return None
+        outcomes = self._outcome(first, place, name, group), self._outcome(second, place, name, group)
+        if outcomes[0] is None or outcomes[1] is None:
+            return None
+        (names, one), (others, two) = outcomes[0], outcomes[1]
+        places = {image: at for at, image in enumerate(others)}
+        common = [(at, places[image]) for at, image in enumerate(names) if image in places]
+        if not common:
+            return None
+        a, b = (np.array(side, dtype=int) for side in zip(*common))
+        paired = compare_paired(two[b].astype(float), one[a].astype(float))
+        return DifferenceView(name, "rate", paired.difference, paired.low, paired.high, paired.p_value, paired.n)
+
+    def _outcome(
+        self, number: int, place: Place, name: str, group: Sequence[str]
+    ) -> tuple[list[str], np.ndarray] | None:
+        rows_of, columns = self._samples(number)
+        found = []
+        for attack in group or (place.attack,):
+            seeds = list(rows_of.get(tuple(place._replace(attack=attack)), {}).values())
+            if len(seeds) != 1:
+                return None
+            found.append(seeds[0])
+        outcomes = []
+        for rows in found:
+            right, flagged = columns["right"][rows], columns["flagged"][rows]
+            joint = right & ~flagged if place.attack == CLEAN else right | flagged
+            outcomes.append(joint if "joint" in name else right)
+        return columns["sample"][found[0]].tolist(), np.min(outcomes, axis=0)
+
+    def _samples(self, number: int) -> tuple[dict[tuple[str, ...], dict[str, np.ndarray]], dict[str, np.ndarray]]:
+        if number not in self._read:
+            frame = self.runs[number].samples
+            columns = {
+                "sample": frame["sample"].astype("object").to_numpy(),
+                "right": (frame["y"] == frame["label"]).to_numpy(dtype=bool, na_value=False),
+                "flagged": frame["flagged"].fillna(False).to_numpy(dtype=bool),
+            }
+            rows_of: dict[tuple[str, ...], dict[str, np.ndarray]] = {}
+            for (*place, seed), rows in grouped(frame, (*Place._fields, "seed")).items():
+                rows_of.setdefault(tuple(place), {})[seed] = rows
+            self._read[number] = rows_of, columns
+        return self._read[number]
 
 
 def _letter(number: int) -> str:
@@ -83,7 +156,12 @@ def _substitutes(run: Run, knowledge: str) -> tuple[str, ...]:
 
 
 def _lined_up(
-    place: Place, name: str, estimates: Sequence[Estimate | None], members: Sequence[int], remark: str
+    place: Place,
+    name: str,
+    estimates: Sequence[Estimate | None],
+    members: Sequence[int],
+    paired: Sequence[DifferenceView | None],
+    remark: str,
 ) -> LinedUpRow:
     shown = [estimate if number in members else None for number, estimate in enumerate(estimates)]
     first = next(estimate for estimate in shown if estimate is not None)
@@ -97,6 +175,7 @@ def _lined_up(
             "" if estimate is None or estimate is first else difference_text(estimate.value - first.value, known.unit)
             for estimate in shown
         ),
+        paired=tuple(paired),
         remark=remark,
     )
 

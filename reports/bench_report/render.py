@@ -1,49 +1,215 @@
-"""Writes the report: view data into templates."""
+"""Writes the report: view data into templates, pages into a folder or into one file."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import base64
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from bench_report.build import build_report
+from bench_report.blocks import SWITCH
+from bench_report.build import Report, build_report
+from bench_report.charts import charts_script, vega_script
+from bench_report.links import INDEX, Links, page_id
 from bench_report.words import bytes_text, plural, seconds_text
+from benchmark.errors import InputError
 from benchmark.reporter import Reporter
 
 if TYPE_CHECKING:
     from benchmark.results import Run
 
-PAGE = "index.html"
-STYLE = "report.css"
+STYLE, SCRIPT, VEGA, CHARTS = "report.css", "report.js", "vega.js", "charts.js"
+MARK = '<meta name="generator" content="unmask-bench">'
+OWNED = ("assets", "cells", "settings", "images", "downloads")
+"""Folders of a report: removed before it is written again, so that no page of an earlier run is left."""
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """A page to be rendered."""
+
+    page: str
+    title: str
+    template: str
+    values: dict[str, Any]
+    charts: bool = False
 
 
 class HtmlReporter(Reporter):
-    """Writes `index.html` and its style sheet; with `single_file` the page holds the style sheet."""
+    """Writes `index.html`, a page per cell and what they need; with `single_file` one page that holds all of it."""
 
     def write(self, runs: Sequence[Run], folder: Path, *, single_file: bool = False) -> Path:
-        """Write the report of `runs` into `folder` and return the page.
+        """Write the report of `runs` into `folder` and return the page to open first.
 
         The same runs give the same bytes.
+
+        Raises:
+            InputError: a run is damaged.
+            OSError: the folder cannot be written to.
         """
-        style = files("bench_report").joinpath("assets", STYLE).read_text(encoding="utf-8")
-        page = _environment().get_template("report.html")
-        html = page.render(
-            report=build_report(runs),
-            style=Markup(style) if single_file else None,  # a file of this package, not data
-            stylesheet=STYLE,
-        )
+        report = build_report(runs, self.panels)
         folder.mkdir(parents=True, exist_ok=True)
-        if not single_file:
-            (folder / STYLE).write_text(style, encoding="utf-8")
-        path = folder / PAGE
-        path.write_text(html, encoding="utf-8")
-        return path
+        _clear(folder)
+        if single_file:
+            (folder / INDEX).write_text(_single(report, runs), encoding="utf-8")
+        else:
+            _write_folder(report, runs, folder)
+        return folder / INDEX
 
 
+def _clear(folder: Path) -> None:
+    """Remove an earlier report, and nothing else.
+
+    Raises:
+        InputError: a folder of the same name is not of a report.
+    """
+    index = folder / INDEX
+    ours = index.is_file() and MARK in index.read_text(encoding="utf-8", errors="replace")
+    for name in OWNED:
+        if (folder / name).exists() and not ours:
+            raise InputError(
+                f"{str(folder)!r} has a folder {name!r} that no report wrote. Give an empty or a new folder by -o, so "
+                "that nothing of yours is overwritten."
+            )
+        shutil.rmtree(folder / name, ignore_errors=True)
+    index.unlink(missing_ok=True)
+
+
+def _sheets(report: Report, runs: Sequence[Run]) -> Iterator[Sheet]:
+    """Yield the pages, cell by cell."""
+    view = report.view
+    options = [{"key": o.key, "title": o.title, "unit": o.unit, "better": o.better} for o in SWITCH]
+    yield Sheet(INDEX, view.title, "index.html", {"report": view, "options": options})
+    for number, (run, cells) in enumerate(zip(view.runs, report.cells), 1):
+        common = {"report": view, "run": run, "several": len(runs) > 1}
+        for block in run.blocks:
+            yield Sheet(block.page, f"{block.model} on {block.dataset}", "setting.html", {**common, "block": block})
+        for cell in cells:
+            title = f"{cell.defense} · {cell.attack_title}"
+            charts = any(seed.charts for seed in cell.seeds)
+            yield Sheet(cell.page, title, "cell.html", {**common, "cell": cell, "run_number": number}, charts)
+
+
+def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> None:
+    for name in ("assets", "cells", "settings", "downloads"):
+        (folder / name).mkdir()
+    (folder / "assets" / STYLE).write_text(_asset(STYLE), encoding="utf-8")
+    (folder / "assets" / SCRIPT).write_text(_asset(SCRIPT), encoding="utf-8")
+    for name, content in _downloads(runs):
+        (folder / "downloads" / name).write_bytes(content)
+    images: dict[str, Path] = {}
+    template = _environment().get_template("page.html")
+    charts = False
+    for sheet in _sheets(report, runs):
+        links = Links(sheet.page)
+        charts |= sheet.charts
+
+        def image(name: str, run_number: int, links: Links = links) -> str:
+            images[name] = runs[run_number - 1].path / "images" / name
+            return links.file(f"images/{name}")
+
+        scripts = [*([VEGA, CHARTS] if sheet.charts else []), SCRIPT]
+        html = _rendered(
+            template,
+            [sheet],
+            title=sheet.title,
+            links=links,
+            image=image,
+            download=lambda name, links=links: links.file(f"downloads/{name}"),
+            policy="script-src 'self' file:; style-src 'self' file: 'unsafe-inline'",
+            stylesheet=links.file(f"assets/{STYLE}"),
+            scripts=[links.file(f"assets/{name}") for name in scripts],
+        )
+        (folder / sheet.page).write_text(html, encoding="utf-8")
+    if charts:
+        (folder / "assets" / VEGA).write_text(vega_script(), encoding="utf-8")
+        (folder / "assets" / CHARTS).write_text(charts_script(), encoding="utf-8")
+    if images:
+        (folder / "images").mkdir()
+        for name, source in images.items():
+            _place(_found(source), folder / "images" / name)
+
+
+def _single(report: Report, runs: Sequence[Run]) -> str:
+    downloads = {
+        name: f"data:{'text/csv' if name.endswith('.csv') else 'application/octet-stream'};base64,{_base64(content)}"
+        for name, content in _downloads(runs)
+    }
+
+    @cache
+    def image(name: str, run_number: int) -> str:
+        return "data:image/png;base64," + _base64(_found(runs[run_number - 1].path / "images" / name).read_bytes())
+
+    sheets = list(_sheets(report, runs))
+    charts = [vega_script(), charts_script()] if any(sheet.charts for sheet in sheets) else []
+    # A script that is closed by what it holds would let the rest of it into the page.
+    scripts = [
+        script.replace("</script", "<\\/script").replace("<!--", "<\\!--") for script in [*charts, _asset(SCRIPT)]
+    ]
+    digests = [hashlib.sha256(f"\n{script}\n".encode()).digest() for script in scripts]
+    hashes = " ".join(f"'sha256-{_base64(digest)}'" for digest in digests)
+    return _rendered(
+        _environment().get_template("page.html"),
+        sheets,
+        title=report.view.title,
+        links=Links(INDEX, single=True),
+        image=image,
+        download=downloads.__getitem__,
+        policy=f"script-src {hashes}; style-src 'unsafe-inline'",
+        style=Markup(_asset(STYLE)),  # files of this package and of libraries, not data
+        inline=[Markup(script) for script in scripts],
+    )
+
+
+def _rendered(template: Template, sheets: Sequence[Sheet], **values: Any) -> str:
+    usual: dict[str, Any] = {"style": None, "stylesheet": "", "scripts": (), "inline": ()}
+    return template.render(sheets=sheets, page_id=page_id, **{**usual, **values})
+
+
+def _downloads(runs: Sequence[Run]) -> Iterator[tuple[str, bytes]]:
+    """Yield names and contents of the tables to download."""
+    for number, run in enumerate(runs, 1):
+        prefix = f"run{number}-" if len(runs) > 1 else ""
+        yield f"{prefix}metrics.csv", run.metrics.to_csv(index=False, lineterminator="\n").encode("utf-8", "replace")
+        yield f"{prefix}metrics.parquet", (run.path / "metrics.parquet").read_bytes()
+
+
+def _found(source: Path) -> Path:
+    if not source.is_file():
+        raise InputError(
+            f"{str(source)!r} is missing, though the run's gallery names it. "
+            "`bench run` with the same --output writes it anew."
+        )
+    return source
+
+
+def _place(source: Path, target: Path) -> None:
+    """Let the report have its own name for an image; a copy where the file system knows no links."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def _asset(name: str) -> str:
+    return files("bench_report").joinpath("assets", name).read_text(encoding="utf-8")
+
+
+def _base64(content: bytes) -> str:
+    return base64.b64encode(content).decode()
+
+
+@cache
 def _environment() -> Environment:
     environment = Environment(
         loader=PackageLoader("bench_report"),
@@ -54,9 +220,22 @@ def _environment() -> Environment:
         finalize=printable,
     )
     environment.filters.update(
-        seconds=seconds_text, memory=bytes_text, plural=plural, number=lambda value: f"{value:,}", machine=machine
+        seconds=seconds_text,
+        memory=bytes_text,
+        plural=plural,
+        number=lambda value: f"{value:,}",
+        machine=machine,
+        script=script_data,
     )
     return environment
+
+
+def script_data(value: Any) -> Markup:
+    """Return JSON that may stand in a script element: nothing in it can close the element or open a comment."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
 
 
 def machine(value: float | None) -> str:

@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 
+from bench_report.links import file_name
 from bench_report.measures import measure
 from bench_report.view import CellView, DifferenceView, Estimate
 from benchmark.results import CLEAN, WORST_OF
@@ -91,6 +93,28 @@ def read_metrics(frame: pd.DataFrame) -> list[Row]:
     return rows
 
 
+def grouped(frame: pd.DataFrame, names: Sequence[str]) -> dict[tuple[str, ...], np.ndarray]:
+    """Return the rows of each combination of texts, in their order."""
+    if frame.empty:
+        return {}
+    codes = np.zeros(len(frame), dtype=np.int64)
+    labels = []
+    for name in names:
+        code, values = pd.factorize(frame[name].astype("object"))
+        labels.append([as_text(value) for value in values])
+        codes = codes * max(len(values), 1) + code
+    order = np.argsort(codes, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(codes[order]) != 0])
+    found = {}
+    for rows in np.split(order, starts[1:]):
+        rest, key = int(codes[rows[0]]), []
+        for texts in reversed(labels):
+            rest, number = divmod(rest, max(len(texts), 1))
+            key.append(texts[number])
+        found[tuple(reversed(key))] = rows
+    return found
+
+
 class Table:
     """The metrics of a run, looked up by place, metric and seed, in the order in which they were written."""
 
@@ -99,8 +123,11 @@ class Table:
         rows: Iterable[Row],
         failures: Mapping[Place, str],
         groups: Mapping[str, Sequence[str]] | None = None,
+        anchor: str = "r1",
     ) -> None:
         self.rows = list(rows)
+        self.anchor = anchor
+        self._pages: dict[Place, str] = {}
         self.failures = failures
         self.named_groups = dict(groups or {})
         self.by_place: dict[Place, dict[str, dict[str, Row]]] = {}
@@ -122,6 +149,15 @@ class Table:
         """Return the place of a cell; clean images know no attacker."""
         clean = Place(dataset, model, attack, defense, "")
         return clean if attack == CLEAN and clean in self.by_place else clean._replace(knowledge=knowledge)
+
+    def page(self, place: Place) -> str:
+        """Return the page of a cell or group, "" where the run has none."""
+        if place not in self.by_place:
+            return ""
+        if place not in self._pages:
+            words = (place.attack.removeprefix(WORST_OF) if place.attack != CLEAN else "clean", place.defense)
+            self._pages[place] = file_name("cells", words, self.anchor, *place)
+        return self._pages[place]
 
     def estimate(self, place: Place, metric: str, seed: str | None = None) -> Estimate | None:
         """Return the mean over seeds, or the value of the only seed, or that of `seed`."""
@@ -158,11 +194,11 @@ class Table:
         estimate = self.estimate(place, metric, only)
         if estimate is not None:
             note = f"{len(bad)} of {len(statuses)} seeds {'failed' if 'failed' in bad else 'not run'}" if bad else ""
-            return CellView("ok", estimate, failure, note)
+            return CellView("ok", estimate, failure, note, page=self.page(place))
         rows = self.by_place.get(place, {}).get(metric, {}).values()
         if "failed" in bad or any(row.status == "failed" and only in (None, row.seed) for row in rows):
-            return CellView("failed", failure=failure)
-        return CellView("missing" if bad or not statuses else "undefined")
+            return CellView("failed", failure=failure, page=self.page(place))
+        return CellView("missing" if bad or not statuses else "undefined", page=self.page(place) if bad else "")
 
     def members(self, place: Place) -> tuple[str, ...]:
         """Return the attacks of the group that stands at `place`, sorted; nothing for a single attack."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from bench_report.measures import Measure, Unit
 from bench_report.words import difference_text, number_text
+from benchmark.reporter import PanelPart
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class CellView:
         note: what else has to be said, for example that one seed failed.
         step: 0 to 10 on the colour scale, stronger is better for the defense; None for no colour.
         best: no other defense in the column is better.
+        page: of the cell, "" for none.
     """
 
     status: Literal["ok", "failed", "missing", "undefined"]
@@ -75,6 +77,7 @@ class CellView:
     note: str = ""
     step: int | None = None
     best: bool = False
+    page: str = ""
 
 
 @dataclass(frozen=True)
@@ -230,10 +233,15 @@ class ComparisonView:
 
 @dataclass(frozen=True)
 class Word:
-    """Part of a sentence: the report's own words, a name from the suite, or a number that stays on one line."""
+    """Part of a sentence: the report's own words, a name from the suite, or a number that stays on one line.
+
+    Attributes:
+        page: where the part leads, "" for nowhere.
+    """
 
     text: str
     kind: Literal["words", "name", "number"] = "words"
+    page: str = ""
 
 
 @dataclass(frozen=True)
@@ -245,6 +253,7 @@ class BlockView:
     """
 
     anchor: str
+    page: str
     dataset: str
     model: str
     knowledge: str
@@ -256,13 +265,119 @@ class BlockView:
     per_seed: tuple[MatrixView, ...]
     lists: tuple[ListView, ...]
     comparisons: tuple[ComparisonView, ...]
+    switch: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A number and the block in which it was measured."""
+
+    estimate: Estimate
+    dataset: str
+    model: str
+    page: str
+
+
+@dataclass(frozen=True)
+class RankingRow:
+    """A defense in the ranking: its lowest values over the blocks.
+
+    Attributes:
+        settings: number of blocks in which the defense has a number.
+    """
+
+    rank: int
+    defense: str
+    worst: Setting
+    joint: Setting | None
+    clean: Setting | None
+    settings: int
+
+
+@dataclass(frozen=True)
+class RankingView:
+    """Defenses against one kind of attacker, the one that holds best first.
+
+    Attributes:
+        attack: label of the group of attacks, or of the only attack.
+        settings: number of blocks.
+        rejects: whether some defense rejects images.
+    """
+
+    knowledge: str
+    attack: str
+    attacks: tuple[str, ...]
+    settings: int
+    rejects: bool
+    rows: tuple[RankingRow, ...]
+
+
+@dataclass(frozen=True)
+class PublishedCell:
+    """A published number and the one that was measured.
+
+    Attributes:
+        measured: None where the run has none.
+        inside: whether the published number lies in the interval of the measured one.
+    """
+
+    published: float
+    metric: str
+    unit: Unit
+    measured: Estimate | None
+    page: str
+
+    @property
+    def published_text(self) -> str:
+        """The published number for people."""
+        return number_text(self.published, self.unit)
+
+    @property
+    def difference_text(self) -> str:
+        """Measured minus published with its sign."""
+        return "" if self.measured is None else difference_text(self.measured.value - self.published, self.unit)
+
+    @property
+    def inside(self) -> bool:
+        """Whether the published number lies in the interval of the measured one."""
+        m = self.measured
+        return m is not None and m.low is not None and m.high is not None and m.low <= self.published <= m.high
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """Published numbers in the layout of their table.
+
+    Attributes:
+        fixed: what is the same in all cells: axis and label.
+        row_axes: names of the axes that the rows stand for.
+        columns: labels per column, one per axis that the columns stand for.
+    """
+
+    title: str
+    fixed: tuple[tuple[str, str], ...]
+    row_axes: tuple[str, ...]
+    columns: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[tuple[str, ...], tuple[PublishedCell | None, ...]], ...]
+
+
+@dataclass(frozen=True)
+class AssessedRow:
+    """A measure of a shared artifact, such as a part extractor's mean average precision."""
+
+    artifact: str
+    dataset: str
+    seed: str
+    metric: str
+    estimate: Estimate | None
+    status: str
 
 
 @dataclass(frozen=True)
 class OverviewRow:
     """A block in the overview."""
 
-    anchor: str
+    page: str
     dataset: str
     model: str
     knowledge: str
@@ -334,6 +449,7 @@ class CostRow:
     """Tasks of one kind.
 
     Attributes:
+        defense: that alone needed them, "" for any.
         spent: seconds of the tasks that were done in this run.
         saved: seconds that the tasks from the cache once took.
         rate: images per second over all of them, None where they count no images.
@@ -351,6 +467,7 @@ class CostRow:
     forward: int
     backward: int
     memory: int | None
+    defense: str = ""
 
     @property
     def cached_share(self) -> str:
@@ -374,6 +491,7 @@ class CostView:
 
     rows: tuple[CostRow, ...]
     total: CostRow | None
+    by_defense: tuple[CostRow, ...]
     slowest: tuple[TaskRow, ...]
     wall: str
 
@@ -387,6 +505,7 @@ class ProvenanceView:
     versions: tuple[tuple[str, str], ...]
     plugins: tuple[tuple[str, str, str], ...]
     broken: tuple[tuple[str, str, str], ...]
+    citations: str
     warnings: tuple[tuple[str, str], ...]
     suite: str
 
@@ -405,8 +524,12 @@ class RunView:
     device: str
     datasets: tuple[DatasetView, ...]
     notices: tuple[Notice, ...]
+    findings: tuple[tuple[Word, ...], ...]
+    rankings: tuple[RankingView, ...]
     overview: OverviewView | None
     blocks: tuple[BlockView, ...]
+    published: tuple[PublishedTable, ...]
+    artifacts: tuple[AssessedRow, ...]
     failures: tuple[FailureView, ...]
     missing: tuple[FailedCell, ...]
     costs: CostView
@@ -414,8 +537,154 @@ class RunView:
 
 
 @dataclass(frozen=True)
+class ChartView:
+    """A chart and its numbers as a table.
+
+    Attributes:
+        kind: key of `charts.DESCRIPTIONS`.
+        data: rows by the name of the data set in the description.
+    """
+
+    kind: str
+    title: str
+    how: str
+    data: dict[str, list[dict[str, Any]]]
+    headings: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+@dataclass(frozen=True)
+class ThresholdView:
+    """What a detector would do at other thresholds, counted on the images of the cell.
+
+    Attributes:
+        thresholds: ascending; flagged is what scores above.
+        caught, alarms: successful adversarial images flagged, and their clean versions flagged.
+        withstood, kept: attacked images that are flagged or labelled rightly, and clean images that are labelled
+            rightly and not flagged.
+        successful, images: what these are out of.
+        operating: index of the threshold at which the defense works, None where no threshold gives its flags.
+    """
+
+    thresholds: tuple[float, ...]
+    caught: tuple[int, ...]
+    alarms: tuple[int, ...]
+    withstood: tuple[int, ...]
+    kept: tuple[int, ...]
+    successful: int
+    images: int
+    operating: int | None
+
+
+@dataclass(frozen=True)
+class PictureView:
+    """An image file of the gallery; width and height in pixels."""
+
+    file: str
+    width: int
+    height: int
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class VerdictView:
+    """What was said of an image: a line of name and text, and whether it is as it should be."""
+
+    name: str
+    label: str
+    right: bool
+    base: str
+    score: str
+    flag: str
+
+
+@dataclass(frozen=True)
+class CardView:
+    """An image of the gallery."""
+
+    sample: str
+    truth: str
+    pictures: tuple[PictureView, ...]
+    verdicts: tuple[VerdictView, ...]
+    size: str
+    panels: tuple[tuple[str, tuple[PanelPart, ...]], ...]
+
+
+@dataclass(frozen=True)
+class StratumView:
+    """Images of one kind, and how many of the kind there are."""
+
+    key: str
+    title: str
+    definition: str
+    of: int
+    cards: tuple[CardView, ...]
+
+
+@dataclass(frozen=True)
+class SeedView:
+    """What one seed of a cell shows."""
+
+    seed: str
+    charts: tuple[ChartView, ...]
+    threshold: ThresholdView | None
+    strata: tuple[StratumView, ...]
+
+
+@dataclass(frozen=True)
+class MeasureRow:
+    """A measure of a cell: over all seeds, and of each seed where there are several."""
+
+    measure: Measure
+    estimate: Estimate
+    seeds: tuple[Estimate | None, ...]
+
+
+@dataclass(frozen=True)
+class Sibling:
+    """Another cell of the same block."""
+
+    name: str
+    cell: CellView
+
+
+@dataclass(frozen=True)
+class CellPage:
+    """The page of a cell, or of a group of attacks.
+
+    Attributes:
+        headline: measures that stand first.
+        failure: anchor of the reason on the first page, "" for none.
+        members: cells of the group's attacks.
+        others: what the other defenses do under the same attack.
+    """
+
+    page: str
+    block: BlockView
+    attack: str
+    attack_title: str
+    defense: str
+    threat: str
+    status: Literal["ok", "failed", "missing"]
+    failure: str
+    headline: tuple[MeasureRow, ...]
+    measures: tuple[MeasureRow, ...]
+    seed_names: tuple[str, ...]
+    seeds: tuple[SeedView, ...]
+    members: tuple[Sibling, ...]
+    others: tuple[Sibling, ...]
+    previous: str
+    next: str
+
+
+@dataclass(frozen=True)
 class LinedUpRow:
-    """A cell that several runs have: a value per run, None where a run lacks it or cannot be compared."""
+    """A cell that several runs have: a value per run, None where a run lacks it or cannot be compared.
+
+    Attributes:
+        paired: the difference from the first of these runs on the same images, None where none can be paired.
+    """
 
     dataset: str
     model: str
@@ -426,6 +695,7 @@ class LinedUpRow:
     title: str
     estimates: tuple[Estimate | None, ...]
     differences: tuple[str, ...]
+    paired: tuple[DifferenceView | None, ...]
     remark: str
 
 

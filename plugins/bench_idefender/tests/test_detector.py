@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import textwrap
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
+from sklearn.decomposition import PCA
 from torch import nn
 
 from bench_idefender.detector import IDefender
@@ -85,8 +84,8 @@ def fit(tmp_path) -> Callable[..., IDefender]:
                 checkpoint=tmp_path,
                 false_positive_rate=0.1,
                 observations={
-                    ("states", "train"): lambda: observe(split),
-                    ("states", "val"): lambda: observe(validation),
+                    ("states", "train", None): lambda: observe(split),
+                    ("states", "val", None): lambda: observe(validation),
                 },
             )
         )
@@ -163,6 +162,8 @@ def test_saved_and_loaded_verdicts_are_the_same(fit, tmp_path):
     states = clouds(seed=3)[0]
     one, other = judged(detector, states), judged(again, states)
     assert torch.equal(one.score, other.score)
+    for name in ("log_likelihood", "projection", "unit"):
+        assert torch.equal(one.details[name], other.details[name])
     assert torch.equal(one.flagged, other.flagged)
 
 
@@ -182,6 +183,19 @@ def test_detector_loss_is_the_score_and_its_gradient_leads_back(fit, score):
         torch.testing.assert_close(slope, gradient[:, axis, 0, 0], rtol=1e-2, atol=0.5)
     assert (detector.detector_loss(start - 0.05 * gradient / gradient.norm()) < loss).all()
     assert detector.surrogate() is None
+
+
+def test_details_are_what_figure_1_draws(fit):
+    detector = fit()
+    states = clouds(seed=2)[0]
+    details = judged(detector, states).details
+    trained = clouds()[0]
+    assert detector.projection.unit == int(trained.var(0).argmax())
+    assert torch.equal(details["unit"], torch.from_numpy(states[:, detector.projection.unit]))
+    expected = PCA(2).fit(trained).transform(states)
+    for axis in (0, 1):
+        found = details["projection"][:, axis].numpy()
+        assert min(np.abs(found - sign * expected[:, axis]).max() for sign in (-1, 1)) < 1e-3
 
 
 def test_layers_are_joined_and_positions_averaged_or_kept():
@@ -215,7 +229,7 @@ def test_a_layer_that_does_not_exist_is_refused_with_its_near_match(fit):
     detector = attached(layer="flaten")
     context_classifier = detector.classifier
     with pytest.raises(InputError, match=r"unknown layer 'flaten'\. Did you mean 'flatten'\? Known: .*logits"):
-        detector._check_layers(context_classifier)
+        detector.check_layers(context_classifier)
     with pytest.raises(InputError, match="Did you mean 'flatten'"):
         fit(layer="flaten")
 
@@ -264,40 +278,6 @@ grid:
   - {datasets: all, models: all, attacks: step, defenses: all}
   - {datasets: all, models: all, attacks: sneaky, defenses: [id-95], knowledge: white-box}
 """
-
-
-@pytest.fixture
-def run_suite_file(tmp_path, monkeypatch) -> Callable[[str], tuple[int, object, str]]:
-    """Return a function that runs a suite of toy components in this process: exit code, the run, what was said."""
-
-    def run(text: str):
-        from benchmark import load_run
-        from benchmark.display import LineDisplay
-        from benchmark.plugins import load_plugins
-        from benchmark.run import RunRequest, run_suite
-        from benchmark.suite import load_suite
-
-        monkeypatch.setenv("BENCH_PLUGINS", "core")
-        path = tmp_path / "suite.yaml"
-        path.write_text(textwrap.dedent(text))
-        registry = load_plugins(["toy", "inline", "bench_idefender"])
-        loaded = load_suite(str(path), registry=registry)
-        said = io.StringIO()
-        request = RunRequest(
-            output=tmp_path / "run",
-            cache=tmp_path / "cache",
-            device="cpu",
-            executor="inline",
-            workers=None,
-            part=None,
-            fresh=False,
-            report=False,
-            command=["bench", "run"],
-        )
-        code = run_suite(loaded, registry, request, LineDisplay(said))
-        return code, load_run(tmp_path / "run"), said.getvalue()
-
-    return run
 
 
 def test_through_the_host_strong_steps_are_detected(run_suite_file, tmp_path):

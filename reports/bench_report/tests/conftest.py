@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,16 @@ import yaml
 ALL_ATTACKS = "worst-of: all attacks"
 BUDGETS = [("linf", "8/255", 8 / 255), ("linf", "8/255", 8 / 255), ("l2", "0.5", 0.5), ("l2", "", None)]
 CLASSES = 10
+
+
+class _Images:
+    """Adversarial images, read as from the store."""
+
+    def __init__(self, images: np.ndarray) -> None:
+        self.images = images
+
+    def read(self, start: int, stop: int, names: list[str]) -> dict[str, np.ndarray]:
+        return {"x_adv": self.images[start:stop]}
 
 
 def write_run(
@@ -37,6 +48,7 @@ def write_run(
     suite: dict[str, Any] | None = None,
     strength: float = 0.0,
     draw: int = 0,
+    pictures: bool = False,
 ) -> Path:
     """Write a run directory and return it.
 
@@ -47,7 +59,9 @@ def write_run(
         manifest, suite: what differs from the usual ones.
         strength: added to what every defense withstands.
         draw: seed of the drawn verdicts.
+        pictures: whether the run has images to show.
     """
+    from benchmark.gallery import Gallery
     from benchmark.metrics import BUILTIN, Answers, Cell
     from benchmark.results import CellResult, tabulate, write_tables
 
@@ -116,6 +130,13 @@ def write_run(
     tables = tabulate(results, {name: metric() for name, metric in BUILTIN}, {}, published)
     folder.mkdir(parents=True)
     write_tables(tables, folder)
+    if pictures:
+        gallery = Gallery(folder, len(results))
+        clean_images = rng.random((n, 1, 8, 8)).astype(np.float32)
+        for result in results:
+            attacked_images = _Images((clean_images + rng.uniform(-0.1, 0.1, clean_images.shape)).clip(0, 1))
+            gallery.add(result, clean_images.__getitem__, None if result.attack == "none" else attacked_images, None)
+        gallery.close()
     (folder / "manifest.json").write_text(
         json.dumps(
             {
@@ -279,6 +300,12 @@ def parse():
     return read
 
 
+@pytest.fixture(scope="session")
+def run_writer():
+    """Return `write_run`."""
+    return write_run
+
+
 @pytest.fixture
 def make_run(tmp_path):
     """Return a function that writes a run and loads it as `bench report` does."""
@@ -290,14 +317,47 @@ def make_run(tmp_path):
     return make
 
 
+class Site:
+    """The pages of a report, read when they are asked for."""
+
+    def __init__(self, folder: Path, parse: Callable[[str], Element]) -> None:
+        self.folder = folder
+        self.parse = parse
+
+    def read(self, page: str | Path) -> Element:
+        return self.parse((self.folder / page).read_text(encoding="utf-8"))
+
+    @cached_property
+    def index(self) -> Element:
+        return self.read("index.html")
+
+    @cached_property
+    def settings(self) -> list[Element]:
+        return [self.read(path) for path in sorted(self.folder.glob("settings/*.html"))]
+
+    @cached_property
+    def cells(self) -> list[Element]:
+        return [self.read(path) for path in sorted(self.folder.glob("cells/*.html"))]
+
+    @property
+    def pages(self) -> list[Element]:
+        return [self.index, *self.settings, *self.cells]
+
+
 @pytest.fixture
-def page_of(tmp_path, parse):
-    """Return a function that writes the report of runs and reads the page."""
+def site_of(tmp_path, parse):
+    """Return a function that writes the report of runs."""
     from bench_report.render import HtmlReporter
 
-    def page(*runs: Any, single_file: bool = False) -> Element:
-        return parse(
-            HtmlReporter().write(runs, tmp_path / "report", single_file=single_file).read_text(encoding="utf-8")
-        )
+    def site(*runs: Any, panels: Sequence[Any] = ()) -> Site:
+        reporter = HtmlReporter()
+        reporter.panels = panels
+        return Site(reporter.write(runs, tmp_path / "report").parent, parse)
 
-    return page
+    return site
+
+
+@pytest.fixture
+def page_of(site_of):
+    """Return a function that writes the report of runs and reads the first page."""
+    return lambda *runs: site_of(*runs).index

@@ -1,0 +1,234 @@
+"""Which images the report shows, and their files: the folder `images` of a run directory.
+
+Per cell and stratum the same few images are chosen, by a digest of their names: not the first ones, which data sets
+tend to order by class, and not the best ones. The files are named by their content, so that cells share them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+
+from benchmark.metrics import Answers, Cell, rejected, right, successful
+from benchmark.results import GALLERY_COLUMNS, IDENTITY, CellResult, write_whole
+from benchmark.store import ArrayReader
+
+FOLDER = "images"
+TABLE = "gallery.parquet"
+PER_STRATUM = 8
+MOST_ROWS = 8000
+"""A grid of many cells shows fewer images of each, so that the folder stays small beside the artifacts."""
+MOST_DETAILS = 4096
+"""Numbers per image and array that the gallery keeps of what explains a verdict."""
+
+Stratum = Literal["missed", "caught", "rectified", "failed", "false-alarm", "wrong"]
+
+
+def strata(cell: Cell) -> dict[Stratum, np.ndarray]:
+    """Return which images of a cell belong to each stratum, (N,) bool, by the first of several judgements.
+
+    Attacked cells: `missed`, `caught` and `rectified` share the successful attacks between them (label wrong and not
+    flagged; label wrong and flagged; label right), `failed` has the others; `false-alarm` are the images whose clean
+    version is flagged. Clean cells: `false-alarm`, and `wrong`, labelled wrongly and not flagged.
+    """
+    alarm = rejected(cell.clean)[0]
+    if cell.attacked is None:
+        return {"false-alarm": alarm, "wrong": ~right(cell.clean, cell.y)[0] & ~alarm}
+    success, is_right, flagged = successful(cell), right(cell.attacked, cell.y)[0], rejected(cell.attacked)[0]
+    return {
+        "missed": success & ~is_right & ~flagged,
+        "caught": success & ~is_right & flagged,
+        "rectified": success & is_right,
+        "failed": ~success,
+        "false-alarm": alarm,
+    }
+
+
+class Gallery:
+    """Chooses images while the tables are made, writes their files, and at last the table that lists them.
+
+    Args:
+        run: the run directory.
+        cells: how many cells the run has.
+    """
+
+    def __init__(self, run: Path, cells: int) -> None:
+        self._folder = run / FOLDER
+        self._per_stratum = max(1, min(PER_STRATUM, MOST_ROWS // (5 * max(cells, 1))))
+        self._rows: list[dict[str, Any]] = []
+        self._used: set[str] = set()
+        self._orders: dict[int, tuple[Sequence[str], np.ndarray]] = {}
+        self._clean = lru_cache(maxsize=128)(self._read_clean)
+
+    def add(
+        self,
+        result: CellResult,
+        images: Callable[[Sequence[int]], Any],
+        adversarial: ArrayReader | None,
+        explanation: Path | None,
+    ) -> None:
+        """Choose images of a cell that has a result, and write their files.
+
+        Args:
+            result: what the tables are made of.
+            images: the test images by index, (n, C, H, W) in [0, 1]. Equal functions for the same data set.
+            adversarial: the adversarial test images, array `x_adv`; None in a clean cell.
+            explanation: a JSON file in which the defense says what explains its verdicts; it need not exist.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        cell = result.cell
+        if cell is None:
+            return
+        identity = {name: str(getattr(result, name)) for name in IDENTITY}
+        order = self._order(result.sample_ids)
+        chosen = [
+            (stratum, int(member.sum()), int(index))
+            for stratum, member in strata(cell).items()
+            for index in order[member[order]][: self._per_stratum]
+        ]
+        if not chosen:
+            return
+        self._folder.mkdir(exist_ok=True)
+        explained = self._explanation(explanation)
+        pictures: dict[int, dict[str, Any]] = {}
+        for stratum, of, index in chosen:
+            if index not in pictures:
+                pictures[index] = self._pictures(cell, index, images, adversarial)
+            self._rows.append(
+                {
+                    **identity,
+                    "stratum": stratum,
+                    "stratum_n": of,
+                    "sample": str(result.sample_ids[index]),
+                    "y": int(cell.y[index]),
+                    **pictures[index],
+                    "explanation": explained,
+                }
+            )
+
+    def close(self) -> None:
+        """Write the table and remove files of an earlier one that it does not name.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        if not self._rows and not self._folder.exists():
+            return
+        frame = pd.DataFrame(self._rows, columns=list(GALLERY_COLUMNS)).astype(_TYPES)
+        buffer = io.BytesIO()
+        frame.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd")
+        self._folder.mkdir(exist_ok=True)
+        write_whole(self._folder / TABLE, buffer.getvalue())
+        for file in self._folder.iterdir():
+            if file.name not in self._used and file.name != TABLE:
+                file.unlink()
+
+    def _order(self, sample_ids: Sequence[str]) -> np.ndarray:
+        """Return the indices of images in the order of the digests of their names."""
+        kept = self._orders.get(id(sample_ids))
+        if kept is None:
+            digests = [hashlib.blake2b(str(name).encode("utf-8", "replace")).digest() for name in sample_ids]
+            order = np.array(sorted(range(len(digests)), key=digests.__getitem__), dtype=np.int64)
+            kept = self._orders[id(sample_ids)] = (sample_ids, order)
+        return kept[1]
+
+    def _pictures(
+        self, cell: Cell, index: int, images: Callable[[Sequence[int]], Any], reader: ArrayReader | None
+    ) -> dict[str, Any]:
+        clean, name = self._clean(images, index)
+        row: dict[str, Any] = {"clean": name, **_verdict(cell.clean, index, "clean_")}
+        if reader is not None and cell.attacked is not None:
+            attacked = reader.read(index, index + 1, ["x_adv"])["x_adv"][0]
+            delta = attacked.astype(np.float64) - clean
+            scale = _scale(float(np.abs(delta).max()))
+            row |= {
+                "adversarial": self._write(attacked),
+                "perturbation": self._write(0.5 + delta * scale / 2),
+                "scale": scale,
+                "size": math.nan if cell.perturbation is None else float(cell.perturbation[index]),
+                **_verdict(cell.attacked, index, ""),
+            }
+        return row
+
+    def _read_clean(self, images: Callable[[Sequence[int]], Any], index: int) -> tuple[np.ndarray, str]:
+        pixels = np.asarray(images([index])[0])
+        return pixels, self._write(pixels)
+
+    def _write(self, pixels: np.ndarray) -> str:
+        """Write (C, H, W) in [0, 1] as a PNG file, and return its name."""
+        from PIL import Image
+
+        levels = np.ascontiguousarray(np.rint(pixels.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
+        name = hashlib.blake2b(levels.tobytes() + str(levels.shape).encode(), digest_size=10).hexdigest() + ".png"
+        if name not in self._used:
+            self._used.add(name)
+            path = self._folder / name
+            if not path.exists():
+                buffer = io.BytesIO()
+                Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels).save(buffer, "PNG")
+                write_whole(path, buffer.getvalue())
+        return name
+
+    def _explanation(self, path: Path | None) -> str:
+        """Copy the explanation of a defense, and return the name of the copy, empty where there is none."""
+        if path is None or not path.is_file():
+            return ""
+        content = path.read_bytes()
+        name = hashlib.blake2b(content, digest_size=10).hexdigest() + ".json"
+        if name not in self._used:
+            self._used.add(name)
+            write_whole(self._folder / name, content)
+        return name
+
+
+def _verdict(answers: Answers, index: int, prefix: str) -> dict[str, Any]:
+    """Return what was answered on an image, by the first of several judgements."""
+    return {
+        f"{prefix}base_label": int(answers.base_label[index]),
+        f"{prefix}label": int(np.atleast_2d(answers.label)[0, index]),
+        f"{prefix}score": None if answers.score is None else float(np.atleast_2d(answers.score)[0, index]),
+        f"{prefix}flagged": None if answers.flagged is None else bool(np.atleast_2d(answers.flagged)[0, index]),
+        f"{prefix}details": _details(answers.details, index),
+    }
+
+
+def _details(details: Mapping[str, np.ndarray], index: int) -> str:
+    """Return arrays that explain a verdict as JSON, numbers rounded to five digits."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, list):
+            return [plain(item) for item in value]
+        if isinstance(value, float):
+            return float(f"{value:.5g}") if math.isfinite(value) else None
+        return value
+
+    kept = {name: array[index] for name, array in details.items() if np.size(array[index]) <= MOST_DETAILS}
+    return json.dumps({name: plain(np.asarray(array).tolist()) for name, array in kept.items()}) if kept else ""
+
+
+def _scale(largest: float) -> float:
+    """Return the factor 1, 2 or 5 times a power of ten that brings the largest change of a pixel near to 1."""
+    if largest <= 0:
+        return 1.0
+    exact = 1 / largest
+    power = 10.0 ** math.floor(math.log10(exact))
+    return max((step * power for step in (1.0, 2.0, 5.0) if step * power <= exact * (1 + 1e-6)), default=power)
+
+
+_TYPES: dict[str, str] = (
+    dict.fromkeys(GALLERY_COLUMNS, "str")
+    | dict.fromkeys(("scale", "size", "score", "clean_score"), "Float64")
+    | dict.fromkeys(("stratum_n", "y", "base_label", "label", "clean_base_label", "clean_label"), "Int64")
+    | dict.fromkeys(("flagged", "clean_flagged"), "boolean")
+)

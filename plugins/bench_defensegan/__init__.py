@@ -1,0 +1,24 @@
+"""Defense-GAN: images far from everything that a generator can draw are suspicious (Samangouei et al., ICLR 2018)."""
+
+from __future__ import annotations
+
+from benchmark.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def register_defenses(register: Register) -> None:
+    """Register the detector and the rectifier."""
+    register(
+        "defense-gan",
+        "bench_defensegan.detector:DefenseGan",
+        options="bench_defensegan.options:DefenseGanOptions",
+        version="1",
+        summary="suspects what a generator of natural images cannot draw (Samangouei et al. 2018)",
+    )
+    register(
+        "defense-gan-rectifier",
+        "bench_defensegan.detector:DefenseGanRectifier",
+        options="bench_defensegan.options:DefenseGanOptions",
+        version="1",
+        summary="classifies the nearest image of the generator, and detects by its distance (Samangouei et al. 2018)",
+    )

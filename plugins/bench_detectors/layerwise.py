@@ -1,0 +1,198 @@
+"""Detectors that take one number per layer, and how the numbers become one score."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, StratifiedKFold
+from torch import Tensor
+
+from bench_detectors.options import LayerwiseOptions
+from benchmark.defense import FitContext
+from benchmark.errors import InputError
+from benchmark.model import Passes
+from benchmark.options import TrainOptions
+from benchmark.states import LOGITS, STATES, StateDetector
+
+CHUNK = 512
+"""States that are measured at a time while fitting."""
+LEAST_EXAMPLES = 20
+"""Fewest successful adversarial examples that a logistic regression is trained on."""
+
+
+@dataclass(frozen=True)
+class Combination:
+    """A weighted sum of standardised numbers (N, L), one per layer. All tensors are float64 (L,).
+
+    Attributes:
+        centre: mean over clean validation images.
+        spread: standard deviation over clean validation images.
+        weights: per layer.
+    """
+
+    centre: Tensor
+    spread: Tensor
+    weights: Tensor
+
+    @classmethod
+    def equal(cls, clean: Tensor) -> Combination:
+        """Return the mean of the numbers, standardised on those (N, L) of clean images."""
+        spread = clean.std(0, correction=0)
+        # A number that is the same for all clean images says nothing about them, and keeps its own unit.
+        return cls(clean.mean(0), torch.where(spread > 0, spread, 1.0), torch.full_like(spread, 1 / len(spread)))
+
+    def taught(self, negative: Tensor, positive: Tensor, seed: int) -> Combination:
+        """Return it with the weights of a logistic regression, regularised by cross-validation.
+
+        Args:
+            negative: numbers (N, L) of natural images.
+            positive: numbers (M, L) of adversarial images.
+            seed: of the folds.
+        """
+        numbers = self._standardized(torch.cat([negative, positive])).numpy()
+        labels = np.repeat([0, 1], [len(negative), len(positive)])
+        search = GridSearchCV(
+            LogisticRegression(class_weight="balanced", max_iter=1000),
+            {"C": np.logspace(-4, 4, 10)},
+            scoring="neg_log_loss",
+            cv=StratifiedKFold(5, shuffle=True, random_state=seed),
+        )
+        fitted = search.fit(numbers, labels).best_estimator_
+        return Combination(self.centre, self.spread, torch.from_numpy(np.float64(fitted.coef_[0])))
+
+    def __call__(self, numbers: Tensor) -> Tensor:
+        """Return the sums (N,) of numbers (N, L)."""
+        return self._standardized(numbers) @ self.weights
+
+    def _standardized(self, numbers: Tensor) -> Tensor:
+        return (numbers - self.centre) / self.spread
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what it consists of, by name."""
+        return {"centre": self.centre, "spread": self.spread, "weights": self.weights}
+
+    def to(self, device: torch.device) -> Combination:
+        """Return it on `device`."""
+        return Combination(self.centre.to(device), self.spread.to(device), self.weights.to(device))
+
+
+class LayerwiseDetector(StateDetector):
+    """Takes one number per layer that rises with suspicion, and adds them up. The author writes `learn` and `measure`.
+
+    The numbers are standardised on clean validation images, which `learn` has not seen: on the training images, whose
+    states it has fitted, layers with many dimensions for their images would look calmer than they are.
+    """
+
+    options: LayerwiseOptions
+    combination: Combination
+    learned: dict[str, Tensor]
+    """What `learn` returned: it is saved and loaded."""
+
+    @abstractmethod
+    def learn(self, states: list[Tensor], context: FitContext) -> dict[str, Tensor]:
+        """Return what `measure` needs, from the states (N, D) per layer of all training images.
+
+        Raises:
+            InputError: the states or classes do not suffice.
+        """
+
+    @abstractmethod
+    def measure(self, states: list[Tensor]) -> Tensor:
+        """Return the numbers (N, L) in float64 of states (N, D) per layer, differentiable in them."""
+
+    def suspicion(self, states: list[Tensor], logits: Tensor) -> Tensor:
+        """Return the weighted sum (N,)."""
+        return self.combination(self.measure(states))
+
+    def training_attacks(self) -> tuple[str, ...]:
+        """Return the attacks that teach the weights."""
+        return self.options.attacks
+
+    def passes(self, train: int, val: int, recipe: TrainOptions | None) -> Passes | None:
+        """Return the passes of noisy validation images, per attack that teaches the weights."""
+        return Passes(val * len(self.options.attacks))
+
+    def fit(self, context: FitContext) -> None:
+        """Learn from training images, and how to combine the layers from validation images.
+
+        Raises:
+            InputError: a layer does not exist, states are not finite, a class has too few images, or the attacks have
+                too few successful examples.
+        """
+        self.learned = {
+            name: tensor.to(self.device)
+            for name, tensor in self.learn(self.clean_states(context, "train"), context).items()
+        }
+        clean = self._measured(self.clean_states(context, "val"))
+        combination = Combination.equal(clean)
+        if self.options.attacks:
+            combination = combination.taught(*self._lessons(clean, context), context.rng.spawn("folds").seed)
+        self.combination = combination.to(self.device)
+
+    def _measured(self, states: list[Tensor]) -> Tensor:
+        """Return `measure` of any number of states, on the CPU."""
+        parts = [
+            self.measure([state[start : start + CHUNK].to(self.device) for state in states])
+            for start in range(0, len(states[0]), CHUNK)
+        ]
+        return torch.cat(parts).cpu()
+
+    def _lessons(self, clean: Tensor, context: FitContext) -> tuple[Tensor, Tensor]:
+        """Return the numbers of natural and of adversarial images (Ma et al., section 4; Lee et al., section 3.1).
+
+        Adversarial are those that turned a right answer into a wrong one. Natural are the clean images that they were
+        made from, and these with Gaussian noise of the adversarial perturbation's L2 size, so that noise is no alarm.
+        """
+        labels = torch.from_numpy(context.val.labels)
+        right = torch.from_numpy(context.observed(STATES, "val")[LOGITS]).argmax(1) == labels
+        natural, adversarial = [], []
+        for attack in self.options.attacks:
+            observed = {
+                name: torch.from_numpy(array) for name, array in context.observed(STATES, "val", attack).items()
+            }
+            chosen = (right & (observed[LOGITS].argmax(1) != labels)).nonzero().squeeze(1)
+            if not len(chosen):
+                continue
+            adversarial.append(self._measured([state[chosen] for state in self.states(observed)]))
+            natural += [clean[chosen], self._noisy(attack, chosen, context)]
+        found = sum(map(len, adversarial))
+        if found < LEAST_EXAMPLES:
+            raise InputError(
+                f"{self.name}: attacks: {', '.join(self.options.attacks)} fooled the classifier on {found} of "
+                f"{int(right.sum())} validation images that it gets right, at least {LEAST_EXAMPLES} are needed to "
+                "learn from. Name stronger attacks, give more validation images, or leave `attacks` out."
+            )
+        return torch.cat(natural), torch.cat(adversarial)
+
+    def _noisy(self, attack: str, chosen: Tensor, context: FitContext) -> Tensor:
+        """Return the numbers (n, L) of the `chosen` validation images with noise of the attack's size."""
+        attacked, rng = context.attacked(attack, "val"), context.rng.spawn("noise", attack)
+        parts = []
+        for part in chosen.split(CHUNK):
+            images = context.val.images(part.tolist())
+            size = (attacked.images(part.tolist()) - images).flatten(1).norm(dim=1)
+            noise = torch.randn(images.shape, generator=rng.torch)
+            noise *= (size / noise.flatten(1).norm(dim=1)).view(-1, 1, 1, 1)
+            with torch.no_grad():
+                seen = self.classifier.features((images + noise).clamp(0, 1).to(self.device), self._named_layers)
+                parts.append(self.measure(self.states(seen)).cpu())
+        return torch.cat(parts)
+
+    def save(self, folder: Path) -> None:
+        """Write what was learned."""
+        tensors = {**self.learned, **{f"combination.{name}": t for name, t in self.combination.tensors().items()}}
+        save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, folder / "learned.safetensors")
+
+    def load(self, folder: Path) -> None:
+        """Read what `save` wrote."""
+        tensors = load_file(folder / "learned.safetensors", device=str(self.device))
+        self.combination = Combination(
+            *(tensors.pop(f"combination.{name}") for name in ("centre", "spread", "weights"))
+        )
+        self.learned = tensors

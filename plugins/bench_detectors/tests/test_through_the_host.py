@@ -1,0 +1,91 @@
+"""All detectors in a suite of toy components."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from collections.abc import Callable
+
+import pytest
+
+SUITE = """
+suite: clouds
+title: Detectors through the host
+seeds: [0]
+batch_size: 16
+datasets:
+  blobs: {use: blobs, count: 120}
+models:
+  linear: {use: linear}
+attacks:
+  step: {use: step, eps: 0.9}
+  sneaky: {use: sneaky, eps: 0.9}
+defenses:
+  mahalanobis: {use: mahalanobis}
+  mahalanobis-step: {use: mahalanobis, layer: [penultimate, logits], attacks: [step]}
+  lid: {use: lid, neighbors: 5}
+  lid-step: {use: lid, layer: [penultimate, logits], references: 60, attacks: [step]}
+  kernel-density: {use: kernel-density}
+  squeezing: {use: feature-squeezing-detector, bit_depth: 1, nlm_search: 3}
+grid:
+  - {datasets: all, models: all, attacks: step, defenses: all}
+  - {datasets: all, models: all, attacks: sneaky, defenses: [mahalanobis, kernel-density], knowledge: white-box}
+"""
+
+
+@pytest.fixture
+def run_suite_file(tmp_path, monkeypatch) -> Callable[[str], tuple[int, object, str]]:
+    """Return a function that runs a suite of toy components in this process: exit code, the run, what was said."""
+
+    def run(text: str):
+        from benchmark import load_run
+        from benchmark.display import LineDisplay
+        from benchmark.plugins import load_plugins
+        from benchmark.run import RunRequest, run_suite
+        from benchmark.suite import load_suite
+
+        monkeypatch.setenv("BENCH_PLUGINS", "core")
+        path = tmp_path / "suite.yaml"
+        path.write_text(textwrap.dedent(text))
+        registry = load_plugins(["toy", "inline", "bench_detectors"])
+        loaded = load_suite(str(path), registry=registry)
+        said = io.StringIO()
+        request = RunRequest(
+            output=tmp_path / "run",
+            cache=tmp_path / "cache",
+            device="cpu",
+            executor="inline",
+            workers=None,
+            part=None,
+            fresh=False,
+            report=False,
+            command=["bench", "run"],
+        )
+        code = run_suite(loaded, registry, request, LineDisplay(said))
+        return code, load_run(tmp_path / "run"), said.getvalue()
+
+    return run
+
+
+def test_strong_steps_are_detected_and_evasion_is_not(run_suite_file, tmp_path):
+    code, run, said = run_suite_file(SUITE)
+    assert code == 0, said
+    metrics = run.metrics
+    auroc = metrics[metrics.metric == "auroc"].set_index(["knowledge", "defense"]).value
+    gray = auroc["gray-box"]
+    assert (gray[["mahalanobis", "mahalanobis-step", "lid-step", "kernel-density"]] > 0.95).all(), auroc
+    assert gray["lid"] > 0.7
+    assert 0 <= gray["squeezing"] <= 1  # after so large a step the answer is as sure as before
+    assert (auroc["white-box"] < 0.7).all(), auroc  # an attack that descends detector_loss gets past them
+    # One extraction per set of images and layers: clean train, val and test, attacked gray-box and white-box twice for
+    # `penultimate`; the two layers share it, since logits come along; attacked train and val for those that are taught.
+    journal = (tmp_path / "run" / "journal.jsonl").read_text().splitlines()
+    assert sum('"task done"' in line and '"observe"' in line for line in journal) == 8
+
+
+def test_an_unknown_layer_is_one_message(run_suite_file, capsys):
+    code, _, _ = run_suite_file(SUITE.replace("neighbors: 5", "layer: penultimat", 1))
+    assert code == 2
+    said = capsys.readouterr().err
+    assert "unknown layer 'penultimat'. Did you mean 'penultimate'?" in said
+    assert "Traceback" not in said

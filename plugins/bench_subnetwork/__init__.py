@@ -1,0 +1,17 @@
+"""A detector subnetwork beside the classifier (Metzen, Genewein, Fischer, Bischoff, ICLR 2017)."""
+
+from __future__ import annotations
+
+from benchmark.hookspecs import Register, hookimpl
+
+
+@hookimpl
+def register_defenses(register: Register) -> None:
+    """Register the detector."""
+    register(
+        "detector-subnetwork",
+        "bench_subnetwork.detector:DetectorSubnetwork",
+        options="bench_subnetwork.options:DetectorSubnetworkOptions",
+        version="1",
+        summary="small network on a hidden state, trained on clean against adversarial images (Metzen et al. 2017)",
+    )

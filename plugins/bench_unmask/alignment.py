@@ -1,0 +1,138 @@
+"""Robust feature alignment: parts that were found against parts that the classes have, and what follows from it.
+
+Freitas, Chen, Wang, Chau: *UnMask: Adversarial Detection and Defense Through Robust Feature Alignment*, IEEE Big Data
+2021, section III-B and Algorithm 1. Pure functions on tensors, no network, no loop over images.
+
+Where the paper contradicts itself, this is what holds here:
+
+- An image is flagged when its distance d = 1 - s reaches the threshold, d >= t, as Algorithm 1 has it and as the
+  released code counts. The prose of step 3 calls d > t benign: that would flag the images whose parts fit best.
+- The rectified class is the one whose parts are most similar to the parts *found*, argmax over c of JS(f_r, V[c]), as
+  the prose of step 4 has it. Algorithm 1 prints argmin of JS(f_e, V[c]): f_e = V[prediction] is the expected set, whose
+  most similar class is always the prediction itself and whose least similar class has nothing to do with the image.
+
+What the paper leaves open:
+
+- No part in common, an empty set of found parts included, is similarity 0 (not the 0 / 0 of two empty sets: a class
+  has at least one part).
+- Several classes equally similar (a *tie*): the class whose found parts have the greater sum of scores, which is what
+  the extractor knows beyond the sets; then the class that the classifier itself finds most likely. The latter decides
+  between classes of equal parts, such as the paper's bus and car, that no extractor can tell apart.
+- An image *unmatched* by every class, since none of its found parts belongs to any: no class is more similar than
+  another, so there is no answer (NO_LABEL), which counts as wrong, as the released code counts it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.defense import NO_LABEL
+from benchmark.statistics import threshold_at_fpr
+
+_SCORE_STEPS = 2**20
+"""Part scores are summed in steps of this fraction: sums of whole numbers do not depend on their order."""
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How the parts found in N images fit the C classes.
+
+    Attributes:
+        similarity: (N, C) float64 in [0, 1], Jaccard similarity of the found parts and each class's parts.
+        score: (N,) float64 in [0, 1], Algorithm 1's d: 1 - similarity with the parts of the classifier's class.
+        rectified: (N,) int64, the most similar class, NO_LABEL where unmatched.
+        found: (N, P) bool, the parts found.
+        tied: (N,) bool, several classes are equally similar to the parts found, and more than 0.
+        unmatched: (N,) bool, no part found belongs to any of the classes.
+    """
+
+    similarity: Tensor
+    score: Tensor
+    rectified: Tensor
+    found: Tensor
+    tied: Tensor
+    unmatched: Tensor
+
+
+def found_parts(part_scores: Tensor, part_score: float) -> Tensor:
+    """Return which parts count as found: (N, P) bool, those with at least `part_score`.
+
+    A score of 0 says that the part was not found, so it is not, whatever `part_score`.
+    """
+    return (part_scores >= part_score) & (part_scores > 0)
+
+
+def jaccard(found: Tensor, matrix: Tensor) -> Tensor:
+    """Return the Jaccard similarity (N, C) float64 of found parts (N, P) bool and class parts (C, P) bool.
+
+    |found and class| / |found or class|; 0 where both are empty. Equal fractions are equal numbers: both counts are
+    exact and the quotient is rounded once.
+    """
+    common, either = _overlap(found, matrix)
+    return common / either.clamp(min=1)
+
+
+def distance(found: Tensor, matrix: Tensor) -> Tensor:
+    """Return 1 - Jaccard similarity (N, C) float64; 1 where both are empty.
+
+    Counted, not subtracted: 1 of 10 parts that differ is 0.1, which a threshold of 0.1 meets, while 1 - 0.9 is less.
+    """
+    common, either = _overlap(found, matrix)
+    return torch.where(either > 0, either - common, 1.0) / either.clamp(min=1)
+
+
+def _overlap(found: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return how many parts are in both and how many in either of found (N, P) and class parts (C, P): (N, C) each."""
+    found, matrix = found.double(), matrix.double()
+    common = found @ matrix.T
+    return common, found.sum(1, keepdim=True) + matrix.sum(1) - common
+
+
+def align(part_scores: Tensor, matrix: Tensor, logits: Tensor, part_score: float) -> Alignment:
+    """Compare what was found in N images with what C classes have, and with what the classifier says.
+
+    Args:
+        part_scores: (N, P) in [0, 1], best score of each part, 0 where it is not found.
+        matrix: (C, P) bool, the class-part matrix V.
+        logits: (N, C), the classifier's.
+        part_score: a part counts as found at this score or more.
+    """
+    found = found_parts(part_scores, part_score)
+    similarity = jaccard(found, matrix)
+    largest = similarity.amax(1, keepdim=True)
+    unmatched = largest.squeeze(1) == 0
+    best = similarity == largest
+    tied = (best.sum(1) > 1) & ~unmatched
+    steps = (part_scores.double() * _SCORE_STEPS).round() * found
+    support = (steps @ matrix.double().T).masked_fill(~best, -1)
+    best = support == support.amax(1, keepdim=True)
+    rectified = logits.masked_fill(~best, -torch.inf).argmax(1)
+    return Alignment(
+        similarity=similarity,
+        score=distance(found, matrix).gather(1, logits.argmax(1, keepdim=True)).squeeze(1),
+        rectified=rectified.masked_fill(unmatched, NO_LABEL),
+        found=found,
+        tied=tied,
+        unmatched=unmatched,
+    )
+
+
+def flag(score: Tensor, threshold: float) -> Tensor:
+    """Return which images Algorithm 1 calls adversarial (z = -1): (N,) bool, d >= t."""
+    return score >= threshold
+
+
+def threshold_for(clean_scores: np.ndarray, false_positive_rate: float) -> float:
+    """Return the smallest t >= 0 for which `flag` rejects at most this share of clean images, given their scores (N,).
+
+    The host flags what lies *above* one of the clean scores; the next number after it says the same with d >= t.
+    Jaccard distances take few values, so many images share one, and the share rejected may stay far below the target.
+    Where more images than that have no part in common with their class, t lies above 1, the largest distance, and
+    nothing is ever flagged.
+    """
+    above = threshold_at_fpr(clean_scores, false_positive_rate)
+    return max(0.0, float(np.nextafter(above, np.inf)))

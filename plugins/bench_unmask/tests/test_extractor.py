@@ -1,0 +1,320 @@
+"""K through its public doors: build, observe, save, load; small networks on drawn pictures."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bench_unmask.extractor import training
+from bench_unmask.extractor.artifact import PartExtractor
+from bench_unmask.extractor.options import PartExtractorOptions
+from bench_unmask.options import PartShapesOptions
+from bench_unmask.partshapes import PartShapes
+from benchmark import Rng
+from benchmark.dataset import ArraySplit
+from benchmark.defense import FitContext
+from benchmark.errors import InputError
+from benchmark.progress import Progress
+
+TINY = {
+    "network": "resnet10",
+    "channels": 16,
+    "anchors": (4, 8, 16, 32, 64),
+    "proposals": 30,
+    "rois": 16,
+    "batch_size": 4,
+    "stages": ({"layers": "all", "epochs": 2, "lr": 0.01},),
+    "min_score": 0.01,
+}
+
+
+@pytest.fixture(scope="module")
+def pictures():
+    options = PartShapesOptions(class_set=("car", "bottle"), size=64, train=5, val=1, test=3)
+    return PartShapes(options)
+
+
+def options_of(**changes) -> PartExtractorOptions:
+    return PartExtractorOptions.model_validate({**TINY, **changes}, strict=False)
+
+
+def extractor_of(**changes) -> PartExtractor:
+    extractor = PartExtractor(options_of(**changes))
+    extractor.device = torch.device("cpu")
+    return extractor
+
+
+def context(pictures, folder, send=lambda *message: None, **changes) -> FitContext:
+    folder.mkdir(exist_ok=True)
+    arguments = {
+        "classifier": None,
+        "new_classifier": lambda rng: None,
+        "recipe": None,
+        "train": pictures.split("train"),
+        "val": pictures.split("val"),
+        "rng": Rng(3),
+        "device": torch.device("cpu"),
+        "progress": Progress(send, every=0),
+        "checkpoint": folder,
+        "false_positive_rate": 0.05,
+    }
+    return FitContext(**{**arguments, **changes})
+
+
+@pytest.fixture(scope="module")
+def trained(pictures, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("extractor")
+    extractor = extractor_of()
+    extractor.build(context(pictures, folder / "work"))
+    (folder / "saved").mkdir()
+    extractor.save(folder / "saved")
+    return extractor, folder / "saved"
+
+
+def loaded(folder, **changes) -> PartExtractor:
+    extractor = extractor_of(**changes)
+    extractor.load(folder)
+    return extractor
+
+
+def test_it_learns_the_parts_and_in_which_classes_they_are(trained, pictures):
+    extractor, folder = trained
+    split = pictures.split("train")
+    assert extractor.parts == tuple(c["name"] for c in split.part_annotations().data["categories"])
+    assert set(extractor.presence) == {"car", "bottle"}
+    assert extractor.presence["bottle"]["body"] > 0.5
+    assert extractor.presence["car"].get("body", 0) == 0
+    history = json.loads((folder / "extractor.json").read_text())["history"]
+    assert [epoch["epoch"] for epoch in history] == [1, 2]
+    assert history[1]["loss_classifier"] < history[0]["loss_classifier"]
+
+
+def test_what_is_saved_comes_back(trained, pictures):
+    extractor, folder = trained
+    x = pictures.split("test").images(range(4))
+    again = loaded(folder)
+    assert (again.parts, again.presence) == (extractor.parts, extractor.presence)
+    for name, array in extractor.observe(x).items():
+        torch.testing.assert_close(again.observe(x)[name], array)
+
+
+def as_it_comes(extractor: PartExtractor, x: torch.Tensor, size: int):
+    """The same answers from torchvision's network called as its documentation says."""
+    network = extractor._backend.network
+    network.transform.min_size, network.transform.max_size = (size,), 10_000
+    scores = torch.zeros(len(x), len(extractor.parts))
+    boxes = torch.zeros(len(x), len(extractor.parts), 4)
+    height, width = x.shape[2:]
+    with torch.no_grad():
+        for row, image in enumerate(x):
+            (found,) = network([image])
+            assert "masks" in found
+            for box, label, score in zip(found["boxes"], found["labels"], found["scores"]):
+                if score > scores[row, label - 1]:
+                    scores[row, label - 1] = score
+                    boxes[row, label - 1] = box / torch.tensor([width, height, width, height])
+    return scores, boxes
+
+
+@pytest.mark.parametrize("size", [None, 80])
+def test_its_answers_are_those_of_torchvisions_network_as_it_comes(trained, pictures, size):
+    _, folder = trained
+    extractor = loaded(folder, size=size)
+    x = pictures.split("test").images(range(5))[:, :, :56]  # not square, and not a multiple of the stride
+    seen = extractor.observe(x)
+    scores, boxes = as_it_comes(extractor, x, size or 56)
+    assert (scores > 0).float().mean() > 0.2
+    torch.testing.assert_close(seen["scores"], scores, atol=1e-4, rtol=0)
+    torch.testing.assert_close(seen["boxes"], boxes, atol=1e-3, rtol=0)
+
+
+def test_an_image_is_seen_the_same_way_in_any_batch(trained, pictures, monkeypatch):
+    extractor, _ = trained
+    x = pictures.split("test").images(range(6))
+    together = extractor.observe(x)
+    monkeypatch.setattr("bench_unmask.extractor.artifact.PIXELS_PER_PASS", {"cpu": 1})
+    for name, array in extractor.observe(x).items():
+        torch.testing.assert_close(array, together[name], atol=1e-4, rtol=0)
+
+
+def test_what_is_not_found_scores_0_and_has_no_box(trained, pictures):
+    _, folder = trained
+    x = pictures.split("test").images(range(3))
+    strict = loaded(folder, min_score=0.99).observe(x)
+    assert strict["scores"].shape == (3, len(loaded(folder).parts))
+    assert not strict["scores"].any()
+    assert not strict["boxes"].any()
+    seen = loaded(folder).observe(x)
+    there = seen["scores"] > 0
+    assert there.any()
+    assert ((seen["boxes"] >= 0) & (seen["boxes"] <= 1)).all()
+    assert (seen["boxes"][..., 2:] > seen["boxes"][..., :2])[there].all()
+
+
+def test_only_so_many_detections_of_an_image_count(trained, pictures):
+    _, folder = trained
+    x = pictures.split("test").images(range(3))
+    one = loaded(folder, detections=1).observe(x)["scores"]
+    every = loaded(folder).observe(x)["scores"]
+    assert ((one > 0).sum(1) == 1).all()
+    torch.testing.assert_close(one.max(1).values, every.max(1).values)
+
+
+def test_grey_images_are_seen_as_rgb_and_others_are_refused(trained, pictures):
+    extractor, _ = trained
+    grey = pictures.split("test").images(range(2)).mean(1, keepdim=True)
+    torch.testing.assert_close(
+        extractor.observe(grey)["scores"], extractor.observe(grey.expand(-1, 3, -1, -1))["scores"]
+    )
+    with pytest.raises(InputError, match="RGB or grey images; these have 2 channels"):
+        extractor.observe(grey.expand(-1, 2, -1, -1))
+
+
+class StopError(Exception):
+    pass
+
+
+def test_an_interrupted_training_ends_with_the_same_weights(trained, pictures, tmp_path, monkeypatch):
+    _, whole = trained
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    for stop_at in (12, 16):  # of 2 x 10 images: within the second epoch, and again
+
+        def send(kind, done=0, *rest, stop_at=stop_at):
+            if kind == "progress" and done >= stop_at:
+                raise StopError
+
+        with pytest.raises(StopError):
+            extractor_of().build(context(pictures, tmp_path / "work", send))
+    seen = []
+    extractor = extractor_of()
+    extractor.build(context(pictures, tmp_path / "work", lambda kind, *rest: seen.append(rest)))
+    assert seen[0][0] > 16, "it went on where it was stopped"
+    (tmp_path / "saved").mkdir()
+    extractor.save(tmp_path / "saved")
+    expected, found = (load_file(folder / "weights.safetensors") for folder in (whole, tmp_path / "saved"))
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor), name
+    assert (whole / "extractor.json").read_text() == (tmp_path / "saved" / "extractor.json").read_text()
+
+
+def test_a_stage_teaches_its_layers_and_no_others(trained, pictures, tmp_path):
+    _, folder = trained
+    weights = str(folder / "weights.safetensors")
+    before = load_file(weights)
+    changed = {}
+    for layers in ("heads", "5+"):
+        extractor = extractor_of(
+            weights=weights, normalization="batch", stages=[{"layers": layers, "epochs": 1, "lr": 0.001}]
+        )
+        extractor.build(context(pictures, tmp_path / layers))
+        (tmp_path / layers / "saved").mkdir()
+        extractor.save(tmp_path / layers / "saved")
+        after = load_file(tmp_path / layers / "saved" / "weights.safetensors")
+        changed[layers] = {
+            name.split(".")[2] if name.startswith("backbone.body.") else "heads"
+            for name in before
+            if not torch.equal(before[name], after[name])
+        }
+    assert changed == {"heads": {"heads"}, "5+": {"heads", "layer4"}}
+
+
+# -- initial weights --------------------------------------------------------------------------------------------------
+
+
+def test_a_detector_of_other_parts_and_a_backbone_alone_can_be_the_start(trained, pictures, tmp_path):
+    _, folder = trained
+    tensors = load_file(folder / "weights.safetensors")
+    others = dict(tensors)
+    for name in ("roi_heads.box_predictor.cls_score.weight", "roi_heads.box_predictor.cls_score.bias"):
+        others[name] = others[name][:3].clone()
+    bare = {name.removeprefix("backbone.body."): t for name, t in tensors.items() if name.startswith("backbone.body.")}
+    for kind, kept in (("others", others), ("bare", {**bare, "fc.weight": torch.zeros(1000, 512)})):
+        save_file(kept, tmp_path / f"{kind}.safetensors")
+        messages = []
+        extractor = extractor_of(
+            weights=str(tmp_path / f"{kind}.safetensors"),
+            normalization="batch",
+            stages=[{"layers": "heads", "epochs": 1, "lr": 1e-9}],
+        )
+        extractor.build(context(pictures, tmp_path / kind, lambda *message, into=messages: into.append(message)))
+        (warning,) = (text for what, text, *_ in messages if what == "warning")
+        missing = warning.partition("start at random: ")[2].split(", ")
+        if kind == "others":
+            assert missing == ["roi_heads.box_predictor"]
+        else:
+            assert {"backbone.fpn", "rpn.head", "roi_heads.box_head", "roi_heads.mask_predictor"} < set(missing)
+        name = "backbone.body.layer1.0.conv1.weight"
+        assert torch.equal(extractor._backend.network.state_dict()[name], tensors[name])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"channels": 32}, r"does not fit torchvision's resnet10 with channels 32: backbone.fpn.* expected \(32, "),
+        ({"network": "resnet18"}, "lacks .* of the backbone's tensors of torchvision's resnet18 .*`network`"),
+    ],
+)
+def test_initial_weights_that_do_not_fit_are_refused(trained, pictures, tmp_path, changes, message):
+    _, folder = trained
+    extractor = extractor_of(weights=str(folder / "weights.safetensors"), normalization="batch", **changes)
+    with pytest.raises(InputError, match=message):
+        extractor.build(context(pictures, tmp_path / "work"))
+
+
+def test_foreign_and_incomplete_weights_are_refused(trained, pictures, tmp_path):
+    _, folder = trained
+    save_file({"something.else": torch.zeros(2)}, tmp_path / "foreign.safetensors")
+    with pytest.raises(InputError, match=r"none of its 1 names occurs in it, such as 'something.else'"):
+        extractor_of(weights=str(tmp_path / "foreign.safetensors")).build(context(pictures, tmp_path / "a"))
+    tensors = load_file(folder / "weights.safetensors")
+    del tensors["roi_heads.box_head.fc6.weight"]
+    save_file(tensors, tmp_path / "incomplete.safetensors")
+    incomplete = extractor_of(weights=str(tmp_path / "incomplete.safetensors"), stages=(), normalization="batch")
+    with pytest.raises(
+        InputError, match=r"lacks 1 tensors, such as 'roi_heads.box_head.fc6.weight'.*`stages` is empty"
+    ):
+        incomplete.build(context(pictures, tmp_path / "b"))
+
+
+def test_weights_can_be_used_as_they_are(trained, pictures, tmp_path):
+    extractor, folder = trained
+    as_is = extractor_of(weights=str(folder / "weights.safetensors"), stages=(), normalization="batch")
+    as_is.build(context(pictures, tmp_path / "work"))
+    x = pictures.split("test").images(range(2))
+    torch.testing.assert_close(as_is.observe(x)["scores"], extractor.observe(x)["scores"])
+    assert len(as_is.fingerprint()) == 64
+    assert extractor.fingerprint() == ""
+
+
+# -- bad data ---------------------------------------------------------------------------------------------------------
+
+
+def test_data_without_part_annotations_is_refused(pictures, tmp_path):
+    plain = ArraySplit(np.zeros((2, 3, 64, 64), dtype=np.uint8), np.array([0, 1]), ("a", "b"))
+    with pytest.raises(InputError, match=r"its data set has none\. Name a data set that has them"):
+        extractor_of().build(context(pictures, tmp_path / "work", train=plain))
+
+
+def test_images_with_other_channels_are_refused_in_training(pictures, tmp_path, monkeypatch):
+    split = pictures.split("train")
+    whole = split.images
+    monkeypatch.setattr(split, "images", lambda indices: whole(indices)[:, :2])
+    with pytest.raises(InputError, match="these have 2 channels"):
+        extractor_of().build(context(pictures, tmp_path / "work", train=split))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"anchors": (8, 16)}, "expected 5 sides above 0"),
+        ({"stages": ()}, "an empty training needs `weights`"),
+        ({"normalization": "frozen"}, "frozen statistics come with `weights`"),
+    ],
+)
+def test_options_that_contradict_each_other_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        options_of(**changes)

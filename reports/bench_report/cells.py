@@ -1,0 +1,496 @@
+"""The page of a cell: measures, charts, threshold and gallery.
+
+What a detector would do at other thresholds is counted here from the table of samples; every other number stands in a
+table of the run.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from bench_report.measures import MEASURES, measure
+from bench_report.table import Place, Table, as_number, as_text, grouped
+from bench_report.view import (
+    BlockView,
+    CardView,
+    CellPage,
+    ChartView,
+    MeasureRow,
+    PictureView,
+    SeedView,
+    Sibling,
+    StratumView,
+    ThresholdView,
+    VerdictView,
+)
+from bench_report.words import budget_text, norm_text, number_text
+from benchmark.errors import InputError
+from benchmark.reporter import Facts, GalleryImage, ImageVerdict, Panel, PanelPart
+from benchmark.results import CLEAN, IDENTITY, WORST_OF
+
+if TYPE_CHECKING:
+    from benchmark.results import Run
+
+STEPS = 240
+"""Thresholds of the slider; a data set of more scores shows evenly spaced ones of them."""
+FILE = re.compile(r"[0-9a-f]{20}\.(png|json)")
+HEADLINES = {
+    "clean": ("clean_accuracy", "joint_clean_accuracy", "clean_fpr"),
+    "attack": ("robust_accuracy", "joint_robust_accuracy", "auroc", "tpr"),
+    "group": ("worst_case_robust_accuracy", "worst_case_joint_robust_accuracy"),
+}
+STRATA = {
+    "missed": ("Missed", "The attack succeeded, the answer is wrong, and nothing was flagged."),
+    "caught": ("Caught", "The attack succeeded and the answer is wrong, but the image was flagged."),
+    "rectified": ("Rectified", "The attack turned the classifier wrong; the defended system still answers rightly."),
+    "failed": ("Attack failed", "The attack did not succeed against the classifier."),
+    "false-alarm": ("False alarm", "The clean version of the image was flagged."),
+    "wrong": ("Wrong", "The clean image was labelled wrongly, and not flagged."),
+}
+
+
+class CellPages:
+    """Makes the pages of a run's cells and groups, one after another.
+
+    Args:
+        blocks: as the report shows them; pages of a block stand together.
+    """
+
+    def __init__(self, run: Run, table: Table, blocks: Sequence[BlockView], panels: Sequence[Panel]) -> None:
+        self.run = run
+        self.table = table
+        self.blocks = blocks
+        self.panels = panels
+        self.seeds = table.seeds()
+        self._explanations: dict[str, Any] = {}
+
+    def __iter__(self) -> Iterator[CellPage]:
+        done = set()
+        for block in self.blocks:
+            if block.headline is None:
+                continue
+            defenses = [row.defense for row in block.headline.rows]
+            columns = block.headline.columns
+            for defense in defenses:
+                places = [self._place(block, column.attack, defense) for column in columns]
+                for number, (column, place) in enumerate(zip(columns, places)):
+                    page = self.table.page(place)
+                    if page in done or place not in self.table.by_place:
+                        continue
+                    done.add(page)
+                    around = [
+                        self.table.page(places[n]) if 0 <= n < len(places) else "" for n in (number - 1, number + 1)
+                    ]
+                    others = tuple(
+                        Sibling(row.defense, row.cells[number])
+                        for row in block.headline.rows
+                        if row.defense != defense and row.cells[number].page
+                    )
+                    yield self._page(block, column.title, place, others, around)
+
+    def _place(self, block: BlockView, attack: str, defense: str) -> Place:
+        return self.table.place(block.dataset, block.model, attack, defense, block.knowledge)
+
+    def _page(
+        self, block: BlockView, title: str, place: Place, others: tuple[Sibling, ...], around: Sequence[str]
+    ) -> CellPage:
+        group = place.attack.startswith(WORST_OF)
+        scope = "clean" if place.attack == CLEAN else "group" if group else "attack"
+        rows = self._measures(place)
+        by_name = {row.measure.name: row for row in rows}
+        headline = [by_name[name] for name in HEADLINES[scope] if name in by_name]
+        if scope != "clean" and "auroc" not in by_name and len(headline) > 1 and self._no_rejection(headline):
+            headline = headline[:1]
+        members = tuple(
+            Sibling(attack, self.table.cell(place._replace(attack=attack), "robust_accuracy"))
+            for attack in self.table.members(place)
+        )
+        norm, eps = self.table.budgets.get((place.dataset, place.attack), ("", ""))
+        statuses = {s for seed, s in self.table.status.get(place, {}).items() if seed not in ("mean", "std")}
+        known_seeds = [seed for seed in self.seeds if seed in self.table.status.get(place, {})]
+        return CellPage(
+            page=self.table.page(place),
+            block=block,
+            attack=place.attack,
+            attack_title="clean images" if scope == "clean" else title,
+            defense=place.defense,
+            threat="" if scope == "clean" else budget_text(norm, eps) if norm or eps else "",
+            status="ok" if "ok" in statuses else "failed" if "failed" in statuses else "missing",
+            failure=self.table.failure(place) if "failed" in statuses else "",
+            headline=tuple(headline),
+            measures=tuple(rows),
+            seed_names=tuple(known_seeds) if len(self.seeds) > 1 else (),
+            seeds=() if group else tuple(self._seed(block, place, seed) for seed in known_seeds),
+            members=members,
+            others=others,
+            previous=around[0],
+            next=around[1],
+        )
+
+    @staticmethod
+    def _no_rejection(rows: Sequence[MeasureRow]) -> bool:
+        return len({row.estimate.value for row in rows}) == 1
+
+    def _measures(self, place: Place) -> list[MeasureRow]:
+        found = self.table.by_place.get(place, {})
+        names = [name for name in MEASURES if name in found] + [name for name in found if name not in MEASURES]
+        rows = []
+        for name in names:
+            estimate = self.table.estimate(place, name)
+            if estimate is not None:
+                seeds = tuple(self.table.estimate(place, name, seed) for seed in self.seeds)
+                rows.append(MeasureRow(measure(name), estimate, seeds if len(self.seeds) > 1 else ()))
+        return rows
+
+    def _seed(self, block: BlockView, place: Place, seed: str) -> SeedView:
+        norm, eps = self.table.budgets.get((place.dataset, place.attack), ("", ""))
+        threshold = self._threshold(place, seed)
+        return SeedView(
+            seed=seed,
+            charts=tuple(self._charts(place, seed, norm, eps, threshold)),
+            threshold=threshold,
+            strata=tuple(self._strata(place, seed)),
+        )
+
+    # Charts
+
+    def _charts(
+        self, place: Place, seed: str, norm: str, eps: str, threshold: ThresholdView | None
+    ) -> Iterator[ChartView]:
+        curves = self._curves.get((*place, seed), {})
+        start = None if threshold is None else threshold.operating
+        if "roc" in curves:
+            roc = curves["roc"]
+            points = list(zip(roc["x"].tolist(), roc["y"].tolist()))
+            point = []
+            if threshold is not None and start is not None and threshold.successful:
+                point = [
+                    {"x": threshold.alarms[start] / threshold.successful,
+                     "y": threshold.caught[start] / threshold.successful}
+                ]  # fmt: skip
+            reached = [(q, max(y for x, y in points if x <= q)) for q in (0.01, 0.05, 0.1, 0.2, 0.5)]
+            yield ChartView(
+                "roc",
+                "ROC curve",
+                "Successful adversarial images against the clean versions of the same images.",
+                {
+                    "curve": [{"x": _short(x), "y": _short(y), "order": n} for n, (x, y) in enumerate(points)],
+                    "point": point,
+                },
+                ("False-positive rate up to", "True-positive rate"),
+                tuple((f"{100 * q:.0f} %", f"{100 * y:.1f} %") for q, y in reached),
+            )
+        kinds = {
+            "score_density_clean": "clean",
+            "score_density_success": "attack successful",
+            "score_density_failed": "attack failed",
+        }
+        density = {words: curves[name] for name, words in kinds.items() if name in curves}
+        if density:
+            middles = next(iter(density.values()))["x"].tolist()
+            shares = {words: bins["y"] / max(bins["y"].sum(), 1) for words, bins in density.items()}
+            yield ChartView(
+                "scores",
+                "Scores",
+                "How the scores spread. Outliers are counted in the outermost bins.",
+                {
+                    "bins": [
+                        {"x": _short(x), "share": _short(y), "kind": words}
+                        for words, values in shares.items()
+                        for x, y in zip(middles, values.tolist())
+                    ],
+                    "cut": [] if threshold is None or start is None else [{"x": threshold.thresholds[start]}],
+                },
+                ("Score around", *density),
+                tuple(
+                    (number_text(x, "number"), *(f"{bins['y'][n]:.0f}" for bins in density.values()))
+                    for n, x in enumerate(middles)
+                ),
+            )
+        sweep = self._sweep(place, seed, norm, eps)
+        if sweep:
+            yield ChartView(
+                "budget",
+                "Success against budget",
+                f"Attacks that differ in nothing but ε ({norm_text(norm)}). At 0 stand the clean images.",
+                {
+                    "sweep": [
+                        {"eps": _short(x), "value": _short(y), "kind": words}
+                        for words, points in sweep.items()
+                        for x, y in points
+                    ]
+                },
+                ("ε", *(f"{words}, %" for words in sweep)),
+                tuple(
+                    (number_text(x, "distance"), *(number_text(dict(line)[x], "rate") for line in sweep.values()))
+                    for x, _ in sweep["robust accuracy"]
+                ),
+            )
+
+    def _sweep(self, place: Place, seed: str, norm: str, eps: str) -> dict[str, list[tuple[float, float]]]:
+        """Return the curves over budgets that this cell is a point of."""
+        robust = self.table.estimate(place, "robust_accuracy", seed)
+        if not eps or robust is None:
+            return {}
+        for name, curves in self._sweeps.get(
+            (place.dataset, place.model, place.defense, place.knowledge, norm, seed), ()
+        ):
+            accuracy = curves.get("accuracy_vs_eps")
+            if accuracy is None or not place.attack.startswith(name):
+                continue
+            points = list(zip(accuracy["x"].tolist(), accuracy["y"].tolist()))
+            if any(abs(x - _budget(eps)) < 1e-9 and abs(y - robust.value) < 1e-12 for x, y in points):
+                found = {"robust accuracy": points}
+                success = curves.get("success_vs_eps")
+                if success is not None and success["x"].tolist() == accuracy["x"].tolist():
+                    found["attack success"] = list(zip(success["x"].tolist(), success["y"].tolist()))
+                return found
+        return {}
+
+    @cached_property
+    def _curves(self) -> dict[tuple[str, ...], dict[str, dict[str, np.ndarray]]]:
+        return self._by_point(self.run.curves, ("dataset", "model", "attack", "defense", "knowledge", "seed"))
+
+    @cached_property
+    def _sweeps(self) -> dict[tuple[str, ...], list[tuple[str, dict[str, dict[str, np.ndarray]]]]]:
+        frame = self.run.curves
+        frame = frame[frame.curve.isin(["accuracy_vs_eps", "success_vs_eps"])]
+        names = ("dataset", "model", "defense", "knowledge", "norm", "seed", "attack")
+        found: dict[tuple[str, ...], list[tuple[str, dict[str, dict[str, np.ndarray]]]]] = {}
+        for (*key, attack), curves in self._by_point(frame, names).items():
+            found.setdefault(tuple(key), []).append((attack, curves))
+        return found
+
+    @staticmethod
+    def _by_point(frame: pd.DataFrame, names: Sequence[str]) -> dict[tuple[str, ...], dict[str, dict[str, np.ndarray]]]:
+        found: dict[tuple[str, ...], dict[str, dict[str, np.ndarray]]] = {}
+        x, y = frame["x"].to_numpy(), frame["y"].to_numpy()
+        for key, rows in grouped(frame, (*names, "curve")).items():
+            found.setdefault(key[:-1], {})[key[-1]] = {"x": x[rows], "y": y[rows]}
+        return found
+
+    # Thresholds
+
+    @cached_property
+    def _scored(self) -> tuple[dict[tuple[str, ...], np.ndarray], dict[str, np.ndarray]]:
+        """Return rows of the cells with scores, and the columns of the samples."""
+        frame = self.run.samples
+        frame = frame[frame.score.notna()]
+        columns: dict[str, np.ndarray] = {
+            "sample": pd.factorize(frame["sample"])[0],
+            "score": frame["score"].to_numpy(dtype=np.float64),
+            "right": (frame["y"] == frame["label"]).to_numpy(dtype=bool, na_value=False),
+            "flagged": frame["flagged"].to_numpy(dtype=object),
+            "success": frame["success"].fillna(False).to_numpy(dtype=bool),
+        }
+        return grouped(frame, ("dataset", "model", "attack", "defense", "knowledge", "seed")), columns
+
+    def _threshold(self, place: Place, seed: str) -> ThresholdView | None:
+        if place.attack == CLEAN:
+            return None
+        cells, columns = self._scored
+        attacked = cells.get((*place, seed))
+        clean = cells.get((*place._replace(attack=CLEAN, knowledge=""), seed))
+        if clean is None:
+            clean = cells.get((*place._replace(attack=CLEAN), seed))
+        if attacked is None or clean is None:
+            return None
+        a, c = ({name: column[rows] for name, column in columns.items()} for rows in (attacked, clean))
+        if len(attacked) != len(clean) or (a["sample"] != c["sample"]).any():
+            return None
+        return threshold_view(a["score"], c["score"], a["flagged"], c["flagged"], a["success"], a["right"], c["right"])
+
+    # Gallery
+
+    @cached_property
+    def _gallery(self) -> dict[tuple[str, ...], list[dict[str, Any]]]:
+        found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+        for record in self.run.gallery.to_dict("records"):
+            row = {str(name): value for name, value in record.items()}
+            found.setdefault(tuple(as_text(row[name]) for name in IDENTITY), []).append(row)
+        return found
+
+    def _strata(self, place: Place, seed: str) -> Iterator[StratumView]:
+        norm, eps = self.table.budgets.get((place.dataset, place.attack), ("", ""))
+        key = (place.dataset, place.model, place.attack, norm, eps, place.defense, place.knowledge, seed)
+        by_stratum: dict[str, list[dict[str, Any]]] = {}
+        for row in self._gallery.get(key, ()):
+            by_stratum.setdefault(as_text(row["stratum"]), []).append(row)
+        for name, rows in by_stratum.items():
+            title, definition = STRATA.get(name, (name, ""))
+            of = int(as_number(rows[0]["stratum_n"]) or len(rows))
+            yield StratumView(name, title, definition, of, tuple(self._card(place, norm, row) for row in rows))
+
+    def _card(self, place: Place, norm: str, row: Mapping[str, Any]) -> CardView:
+        facts = (self.run.manifest.get("datasets") or {}).get(place.dataset) or {}
+        names = tuple(map(str, facts.get("class_names") or ()))
+        shape = [int(side) for side in facts.get("image_shape") or (1, 1, 1)]
+        y = int(row["y"])
+        clean = _verdict(row, "clean_")
+        attacked = _verdict(row, "") if as_text(row["adversarial"]) else None
+        truth = _class(names, y)
+        pictures = [("clean", "Clean", f"Clean image of class {truth}")]
+        if attacked is not None:
+            scale = as_number(row["scale"]) or 1.0
+            pictures += [
+                ("perturbation", f"Perturbation × {scale:g}", f"Perturbation, {scale:g} times as strong, grey is none"),
+                ("adversarial", "Attacked", f"Attacked image of class {truth}"),
+            ]
+        size = as_number(row["size"])
+        return CardView(
+            sample=as_text(row["sample"]),
+            truth=truth,
+            pictures=tuple(
+                PictureView(self._file(row[which]), shape[-1], shape[-2], caption, alt)
+                for which, caption, alt in pictures
+            ),
+            verdicts=tuple(
+                _verdict_view(name, verdict, y, names)
+                for name, verdict in (("Clean", clean), ("Attacked", attacked))
+                if verdict is not None
+            ),
+            size="" if size is None else f"{norm_text(norm)} size {number_text(size, 'distance')}",
+            panels=tuple(self._panels(place, names, y, clean, attacked, as_text(row["explanation"]))),
+        )
+
+    def _panels(
+        self,
+        place: Place,
+        names: tuple[str, ...],
+        y: int,
+        clean: ImageVerdict,
+        attacked: ImageVerdict | None,
+        explanation: str,
+    ) -> Iterator[tuple[str, tuple[PanelPart, ...]]]:
+        if not self.panels:
+            return
+        use = as_text(((self.run.suite.get("defenses") or {}).get(place.defense) or {}).get("use"))
+        image = GalleryImage(use, names, y, clean, attacked, self._explanation(explanation))
+        for panel in self.panels:
+            try:
+                parts = tuple(panel.of_image(image))
+            except Exception as error:  # a plugin must not cost the report
+                parts = (Facts((("This panel failed", f"{type(error).__name__}: {error}"),)),)
+            if parts:
+                yield panel.title, parts
+
+    def _explanation(self, name: str) -> Any:
+        if name and name not in self._explanations:
+            path = self.run.path / "images" / self._file(name)
+            try:
+                self._explanations[name] = json.loads(path.read_text(encoding="utf-8"))
+            except (OSError, ValueError) as error:
+                raise InputError(
+                    f"{str(path)!r} is damaged ({error}). `bench run` with the same --output writes it anew."
+                ) from None
+        return self._explanations.get(name)
+
+    def _file(self, name: Any) -> str:
+        """Return a file name of the gallery, which nothing but the gallery can have made."""
+        text = as_text(name)
+        if not FILE.fullmatch(text):
+            raise InputError(
+                f"{str(self.run.path / 'images' / 'gallery.parquet')!r} is damaged (it names the file {text[:80]!r}). "
+                "`bench run` with the same --output writes it anew."
+            )
+        return text
+
+
+def threshold_view(
+    attacked: np.ndarray,
+    clean: np.ndarray,
+    attacked_flagged: np.ndarray,
+    clean_flagged: np.ndarray,
+    success: np.ndarray,
+    attacked_right: np.ndarray,
+    clean_right: np.ndarray,
+) -> ThresholdView | None:
+    """Return what is flagged at each threshold; all arrays are (N,), scores of attacked and clean versions of an image.
+
+    None where no score is finite.
+    """
+    scores = np.concatenate([attacked, clean])
+    finite = np.unique(scores[np.isfinite(scores)])
+    if finite.size == 0:
+        return None
+    chosen = finite
+    if finite.size > STEPS:
+        chosen = finite[np.unique(np.linspace(0, finite.size - 1, STEPS).round().astype(int))]
+    operating = _operating(scores, np.concatenate([attacked_flagged, clean_flagged]))
+    # One below all scores, at which everything is flagged.
+    chosen = np.unique([np.nextafter(finite[0], -np.inf), *chosen, *([] if operating is None else [operating])])
+
+    def above(values: np.ndarray) -> np.ndarray:
+        return values.size - np.searchsorted(np.sort(values), chosen, side="right")
+
+    return ThresholdView(
+        thresholds=tuple(chosen.tolist()),
+        caught=tuple(above(attacked[success]).tolist()),
+        alarms=tuple(above(clean[success]).tolist()),
+        withstood=tuple((int(attacked_right.sum()) + above(attacked[~attacked_right])).tolist()),
+        kept=tuple((int(clean_right.sum()) - above(clean[clean_right])).tolist()),
+        successful=int(success.sum()),
+        images=attacked.size,
+        operating=None if operating is None else int(np.searchsorted(chosen, operating)),
+    )
+
+
+def _operating(scores: np.ndarray, flagged: np.ndarray) -> float | None:
+    """Return the largest score that is not flagged, where it parts the flagged ones from the others."""
+    if any(flag is None or flag is pd.NA for flag in flagged):
+        return None
+    flags = flagged.astype(bool)
+    passed = scores[~flags]
+    if passed.size == 0 or not np.isfinite(passed.max()) or (scores[flags] <= passed.max()).any():
+        return None
+    return float(passed.max())
+
+
+def _short(value: float) -> float:
+    return float(f"{value:.6g}")
+
+
+def _budget(eps: str) -> float:
+    top, _, bottom = eps.partition("/")
+    try:
+        return float(top) / float(bottom or 1)
+    except (ValueError, ZeroDivisionError):
+        return math.nan
+
+
+def _class(names: Sequence[str], label: int) -> str:
+    return names[label] if 0 <= label < len(names) else "no class" if label < 0 else f"class {label}"
+
+
+def _verdict(row: Mapping[str, Any], prefix: str) -> ImageVerdict:
+    flagged = row[f"{prefix}flagged"]
+    try:
+        details = json.loads(as_text(row[f"{prefix}details"]) or "{}")
+    except ValueError:
+        details = {}
+    return ImageVerdict(
+        base_label=int(row[f"{prefix}base_label"]),
+        label=int(row[f"{prefix}label"]),
+        score=as_number(row[f"{prefix}score"]),
+        flagged=None if flagged is None or flagged is pd.NA else bool(flagged),
+        details=details if isinstance(details, dict) else {},
+    )
+
+
+def _verdict_view(name: str, verdict: ImageVerdict, y: int, names: Sequence[str]) -> VerdictView:
+    return VerdictView(
+        name=name,
+        label=_class(names, verdict.label),
+        right=verdict.label == y,
+        base="" if verdict.base_label == verdict.label else _class(names, verdict.base_label),
+        score="" if verdict.score is None else number_text(verdict.score, "number"),
+        flag="" if verdict.flagged is None else "flagged" if verdict.flagged else "passed",
+    )

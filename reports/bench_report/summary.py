@@ -1,0 +1,269 @@
+"""The ranking of defenses, and what the numbers say in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from bench_report.table import Axes, Place, Table, as_number
+from bench_report.view import BlockView, Estimate, Notice, RankingRow, RankingView, Setting, Word
+from bench_report.words import number_text, plural
+from benchmark.results import CLEAN, WORST_OF
+
+BROKEN = 0.1
+"""A defense that withstands fewer attacked images than this is called broken by the attack."""
+MOST = 4
+"""Sentences of one kind."""
+
+
+def ranking(table: Table, axes: Axes, blocks: Sequence[BlockView]) -> Iterator[RankingView]:
+    """Yield a ranking per kind of attacker: by the lowest worst-case robust accuracy over all blocks."""
+    for knowledge in dict.fromkeys(block.knowledge for block in blocks):
+        mine = [block for block in blocks if block.knowledge == knowledge]
+        group = axes.main_group
+        attacks = list(dict.fromkeys(name for block in mine for name in _attacks(table, block)))
+        if group is None or not any(_members(table, block, group) for block in mine):
+            if len(attacks) != 1:
+                continue
+            group = attacks[0]
+        prefix = "worst_case_" if group.startswith(WORST_OF) else ""
+        found = []
+        for defense in axes.defenses:
+            worst = _lowest(table, mine, group, defense, f"{prefix}robust_accuracy")
+            if worst:
+                joint = _lowest(table, mine, group, defense, f"{prefix}joint_robust_accuracy")
+                clean = _lowest(table, mine, CLEAN, defense, "clean_accuracy")
+                found.append((defense, worst, joint, clean))
+        if not found:
+            continue
+        found.sort(key=lambda row: -min(s.estimate.value for s in row[1]))
+        rows: list[RankingRow] = []
+        for defense, worst, joint, clean in found:
+            lowest = min(worst, key=lambda setting: setting.estimate.value)
+            rank = len(rows) + 1
+            if rows and lowest.estimate.value == rows[-1].worst.estimate.value:
+                rank = rows[-1].rank
+            rows.append(RankingRow(rank, defense, lowest, _least(joint), _least(clean), len(worst)))
+        members = list(dict.fromkeys(a for block in mine for a in (_members(table, block, group) or (group,))))
+        yield RankingView(
+            knowledge=knowledge,
+            attack=group,
+            attacks=tuple(members),
+            settings=len(mine),
+            rejects=any(row.joint and row.joint.estimate.value != row.worst.estimate.value for row in rows),
+            rows=tuple(rows),
+        )
+
+
+def _attacks(table: Table, block: BlockView) -> set[str]:
+    return table.attacks.get((block.dataset, block.model, block.knowledge), set())
+
+
+def _members(table: Table, block: BlockView, group: str) -> tuple[str, ...]:
+    return table.members(Place(block.dataset, block.model, group, "", block.knowledge))
+
+
+def _lowest(table: Table, blocks: Sequence[BlockView], attack: str, defense: str, metric: str) -> list[Setting]:
+    found = []
+    for block in blocks:
+        place = table.place(block.dataset, block.model, attack, defense, block.knowledge)
+        estimate = table.estimate(place, metric)
+        if estimate is not None:
+            found.append(Setting(estimate, block.dataset, block.model, table.page(place)))
+    return found
+
+
+def _least(settings: Sequence[Setting]) -> Setting | None:
+    return min(settings, key=lambda setting: setting.estimate.value, default=None)
+
+
+def unequal(rankings: Sequence[RankingView]) -> Iterator[Notice]:
+    """Yield a warning where not all defenses met the same attackers."""
+    defenses = {view.knowledge: {row.defense for row in view.rows} for view in rankings}
+    if len({frozenset(names) for names in defenses.values()}) > 1:
+        everyone = set().union(*defenses.values())
+        lacking = [
+            f"{', '.join(sorted(everyone - names))} not against {knowledge}"
+            for knowledge, names in defenses.items()
+            if everyone - names
+        ]
+        yield Notice(
+            "note",
+            "Not all defenses met the same attackers:",
+            "; ".join(lacking) + ". Compare within one kind of attacker.",
+        )
+
+
+def findings(
+    table: Table, axes: Axes, rankings: Sequence[RankingView], false_positives: object
+) -> Iterator[tuple[Word, ...]]:
+    """Yield the strongest findings as sentences."""
+    for view in rankings:
+        yield _holds_best(view, axes.baseline)
+    yield from _broken(table, axes)
+    yield from _misjudged(table)
+    yield from _known(table, axes)
+    yield from _alarms(table, axes, as_number(false_positives))
+
+
+def _holds_best(view: RankingView, baseline: str | None) -> tuple[Word, ...]:
+    best = view.rows[0]
+    words = [
+        Word("Against a "),
+        Word(view.knowledge, "name"),
+        Word(" attacker, "),
+        Word(best.defense, "name", best.worst.page),
+    ]
+    several = view.settings > 1
+    words += [
+        Word(" holds best: in its hardest setting it labels " if several else " holds best: it labels "),
+        Word(f"{best.worst.estimate.text} %", "number"),
+        *_around(best.worst.estimate),
+        Word(" of the images rightly under "),
+        Word("every attack" if len(view.attacks) > 1 else "the attack"),
+    ]
+    other = next((row for row in view.rows if row.defense == baseline and row is not best), None)
+    if other is not None:
+        words += [
+            Word("; "),
+            Word(other.defense, "name", other.worst.page),
+            Word(" labels "),
+            Word(f"{other.worst.estimate.text} %", "number"),
+        ]
+    return (*words, Word("."))  # fmt: skip
+
+
+def _around(estimate: Estimate) -> list[Word]:
+    around = estimate.spread_text or estimate.interval
+    return [Word(" ("), Word(around, "number"), Word(")")] if around else []
+
+
+def _cells(table: Table, axes: Axes) -> Iterator[Place]:
+    groups = {*axes.groups, CLEAN}
+    return (place for place in table.by_place if place.attack not in groups)
+
+
+def _broken(table: Table, axes: Axes) -> Iterator[tuple[Word, ...]]:
+    """Yield which attack breaks which defense; where a defense rejects, a rejected image counts for it."""
+    lowest: dict[str, tuple[Estimate, Place]] = {}
+    for place in _cells(table, axes):
+        estimate = table.estimate(place, "joint_robust_accuracy") or table.estimate(place, "robust_accuracy")
+        if estimate is None or place.defense == axes.baseline:
+            continue
+        if place.defense not in lowest or estimate.value < lowest[place.defense][0].value:
+            lowest[place.defense] = (estimate, place)
+    broken = sorted((pair for pair in lowest.values() if pair[0].value < BROKEN), key=lambda pair: pair[0].value)
+    for estimate, place in broken[:MOST]:
+        plain = table.estimate(place, "robust_accuracy")
+        kept = "labelled rightly" if plain and plain.value == estimate.value else "labelled rightly or rejected"
+        yield (
+            Word(place.attack, "name", table.page(place)),
+            Word(" breaks "),
+            Word(place.defense, "name"),
+            Word(f" ({place.knowledge}, "),
+            Word(place.model, "name"),
+            Word(" on "),
+            Word(place.dataset, "name"),
+            Word("): only "),
+            Word(f"{estimate.text} %", "number"),
+            *_around(estimate),
+            Word(f" of the attacked images are {kept}."),
+        )
+    if len(broken) > MOST:
+        more = len(broken) - MOST
+        yield (Word(f"{more} more {'defense is' if more == 1 else 'defenses are'} broken in the same sense."),)
+
+
+def _misjudged(table: Table) -> Iterator[tuple[Word, ...]]:
+    """Yield the published values that are missed by most."""
+    missed = []
+    total = 0
+    for place, metrics in table.by_place.items():
+        for name in metrics:
+            estimate = table.estimate(place, name)
+            if estimate is None or estimate.reference is None:
+                continue
+            total += 1
+            if estimate.low is None or estimate.high is None or not estimate.low <= estimate.reference <= estimate.high:
+                missed.append((abs(estimate.value - estimate.reference), estimate, place))
+    if not total:
+        return
+    yield (
+        Word(f"{total - len(missed)} of {plural(total, 'published value')} "),
+        Word("lies" if total == 1 else "lie"),
+        Word(" within the 95 % interval of what was measured."),
+    )
+    for _, estimate, place in sorted(missed, key=lambda item: -item[0])[:3]:
+        yield (
+            Word("Published "),
+            Word(number_text(estimate.reference or 0.0, estimate.unit), "number"),
+            Word(", measured "),
+            Word(estimate.text, "number"),
+            *_around(estimate),
+            Word(": "),
+            Word(estimate.metric.replace("_", " ")),
+            Word(" of "),
+            Word(place.defense, "name", table.page(place)),
+            Word(" on clean images" if place.attack == CLEAN else " under "),
+            *([] if place.attack == CLEAN else [Word(place.attack.removeprefix(WORST_OF), "name")]),
+            Word(", "),
+            Word(place.model, "name"),
+            Word(" on "),
+            Word(place.dataset, "name"),
+            Word("."),
+        )
+
+
+def _known(table: Table, axes: Axes) -> Iterator[tuple[Word, ...]]:
+    """Yield what becomes of defenses once the attacker knows them."""
+    drops = []
+    for place in _cells(table, axes):
+        if place.knowledge not in ("white-box", "adaptive"):
+            continue
+        before_place = place._replace(knowledge="gray-box")
+        name = "joint_robust_accuracy"
+        before, after = table.estimate(before_place, name), table.estimate(place, name)
+        if before and after and before.low is not None and after.high is not None and after.high < before.low:
+            drops.append((before.value - after.value, before, after, place))
+    best: dict[str, tuple[float, Estimate, Estimate, Place]] = {}
+    for drop in sorted(drops, key=lambda item: -item[0]):
+        best.setdefault(drop[3].defense, drop)
+    for _, before, after, place in list(best.values())[:MOST]:
+        yield (
+            Word("Once the attacker knows "),
+            Word(place.defense, "name", table.page(place)),
+            Word(", "),
+            Word(place.attack, "name"),
+            Word(" brings it from "),
+            Word(f"{before.text} %", "number"),
+            Word(" to "),
+            Word(f"{after.text} %", "number"),
+            Word(" ("),
+            Word(place.model, "name"),
+            Word(" on "),
+            Word(place.dataset, "name"),
+            Word(")."),
+        )
+
+
+def _alarms(table: Table, axes: Axes, target: float | None) -> Iterator[tuple[Word, ...]]:
+    """Yield which defenses reject more clean images than they were set to."""
+    highest: dict[str, tuple[Estimate, Place]] = {}
+    for place in table.by_place:
+        estimate = table.estimate(place, "clean_fpr")
+        if estimate and (place.defense not in highest or estimate.value > highest[place.defense][0].value):
+            highest[place.defense] = (estimate, place)
+    for defense, (estimate, place) in list(highest.items())[:MOST]:
+        if target is not None and estimate.low is not None and estimate.low > target:
+            yield (
+                Word(defense, "name", table.page(place)),
+                Word(" rejects "),
+                Word(f"{estimate.text} %", "number"),
+                *_around(estimate),
+                Word(" of the clean test images, more than the "),
+                Word(f"{100 * target:g} %", "number"),
+                Word(" its threshold was set for ("),
+                Word(place.model, "name"),
+                Word(" on "),
+                Word(place.dataset, "name"),
+                Word(")."),
+            )

@@ -1,0 +1,283 @@
+"""The report in a real browser: the system's Chromium, without a window and without network."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shutil
+from urllib.parse import urlsplit
+
+import pytest
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser: pip install '.[dev]'")
+axe = pytest.importorskip(
+    "axe_playwright_python.sync_playwright", reason="axe looks for barriers: pip install '.[dev]'"
+)
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with playwright.sync_playwright() as driver:
+        # Containers run as root, where Chromium's sandbox refuses to start; the pages are our own.
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, run_writer):
+    """Return a run with images and its report, as folder and as single file."""
+    from bench_report.render import HtmlReporter
+    from benchmark import load_run
+
+    place = tmp_path_factory.mktemp("browser")
+    run = load_run(run_writer(place / "run", n=120, pictures=True, seeds=(0,)))
+    folder = HtmlReporter().write([run], place / "report").parent
+    single = HtmlReporter().write([run], place / "single", single_file=True)
+    return run, folder, single
+
+
+@pytest.fixture
+def open_page(browser):
+    """Return a function that opens a page; what it says on its console or asks of the network fails the test."""
+    contexts, faults = [], []
+
+    def opened(path, *, scheme="light", width=1280, script=True):
+        context = browser.new_context(
+            color_scheme=scheme, viewport={"width": width, "height": 900}, java_script_enabled=script, offline=True
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.on(
+            "console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None
+        )
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", lambda asked: faults.append(asked.url) if outside(asked.url) else None)
+        page.goto(path.as_uri())
+        if script:
+            page.wait_for_selector("html[data-ready]", state="attached")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not faults
+
+
+def outside(address):
+    return urlsplit(address).scheme not in ("file", "data", "blob")
+
+
+def cell_link(page, defense, attack, model="small-cnn"):
+    """Return the link in a cell of the first page's matrix."""
+    table = page.locator(f'table[data-table="robust"][data-model="{model}"]')
+    column = table.locator("thead th[data-attack]").evaluate_all(
+        "(heads, attack) => heads.findIndex((head) => head.dataset.attack === attack)", attack
+    )
+    return table.locator(f'tr[data-defense="{defense}"] td').nth(column).locator("a")
+
+
+def test_from_the_matrix_to_an_image_by_mouse(made, open_page):
+    _, folder, _ = made
+    page = open_page(folder / "index.html")
+    cell_link(page, "mahalanobis", "pgd-linf").click()
+    page.wait_for_selector("figure[data-drawn] svg")
+    assert page.locator("h1").inner_text() == "mahalanobis against pgd-linf"
+    assert page.locator("figure.chart[data-drawn]").count() == 2
+    first = page.locator("a.zoom:visible").first
+    first.click()
+    dialog = page.locator("dialog[open]")
+    assert dialog.locator("img").count() == 3
+    page.keyboard.press("Escape")
+    assert page.locator("dialog").count() == 0
+
+
+def test_from_the_matrix_to_an_image_by_keyboard(made, open_page):
+    _, folder, _ = made
+    page = open_page(folder / "index.html")
+    cell_link(page, "none", "none").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    assert cell_link(page, "mahalanobis", "fgsm").evaluate("(link) => link === document.activeElement")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("figure[data-drawn]")
+    assert page.locator("h1").inner_text() == "mahalanobis against fgsm"
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.matches('a.zoom')"):
+            break
+    page.keyboard.press("Enter")
+    assert page.locator("dialog[open] img").count() == 3
+    page.keyboard.press("Escape")
+    assert page.evaluate("document.activeElement.matches('a.zoom')")
+
+
+def test_columns_are_sorted_and_rows_filtered(made, open_page):
+    _, folder, _ = made
+    page = open_page(folder / "index.html")
+    table = page.locator('table[data-table="robust"][data-model="mlp"]')
+    head = table.locator('th[data-attack="fgsm"]')
+
+    def values():
+        cells = table.locator("tbody tr").evaluate_all(
+            "(rows) => rows.map((row) => Number(row.cells[2].dataset.value))"
+        )
+        return cells
+
+    before = values()
+    for direction, wanted in (("descending", sorted(before, reverse=True)), ("ascending", sorted(before))):
+        head.locator("button").click()
+        assert head.get_attribute("aria-sort") == direction
+        assert values() == wanted
+    page.locator('[data-tool="defense"]').fill("MAHA")
+    assert table.locator("tbody tr:visible").count() == 1
+    page.locator('[data-tool="attack"]').fill("pgd-l2")
+    assert table.locator("thead th[data-attack]:visible").evaluate_all("(h) => h.map((x) => x.dataset.attack)") == [
+        "pgd-l2"
+    ]
+    page.locator('[data-tool="model"]').select_option("mlp")
+    assert page.locator(".matrix .block:visible").count() == 1
+    assert page.locator('[data-tool="status"]').inner_text() == "1 cells shown"
+    page.locator('[data-tool="reset"]').click()
+    assert page.locator(".matrix .block:visible").count() == 2
+    assert table.locator("tbody tr:visible").count() == 3
+
+
+def test_the_measure_is_switched(made, open_page):
+    run, folder, _ = made
+    page = open_page(folder / "index.html")
+    original = page.locator(".matrix").text_content()
+    frame = run.metrics.set_index(["model", "attack", "defense", "metric"]).value
+    for option, metric in (("auroc", "auroc"), ("success", "attack_success_rate")):
+        page.locator('[data-tool="measure"]').select_option(option)
+        cell = cell_link(page, "mahalanobis", "pgd-linf").locator("..")
+        value = frame["small-cnn", "pgd-linf", "mahalanobis", metric]
+        assert float(cell.get_attribute("data-value")) == pytest.approx(value, rel=1e-4)
+        text = f"{value:.3f}" if metric == "auroc" else f"{100 * value:.1f}"
+        assert cell.locator("b").inner_text() == text
+    page.locator('[data-tool="measure"]').select_option("")
+    assert page.locator(".matrix").text_content() == original
+
+
+def test_the_slider_says_what_the_samples_say(made, open_page):
+    run, folder, _ = made
+    page = open_page(folder / "index.html")
+    cell_link(page, "mahalanobis", "pgd-linf").click()
+    page.wait_for_selector("figure[data-drawn]")
+    samples = run.samples[(run.samples.model == "small-cnn") & (run.samples.defense == "mahalanobis")]
+    attacked = samples[samples.attack == "pgd-linf"].set_index("sample")
+    clean = samples[samples.attack == "none"].set_index("sample").loc[attacked.index]
+    success = attacked.success.astype(bool).to_numpy()
+    slider = page.locator('input[type="range"]')
+    thresholds = page.evaluate("JSON.parse(document.querySelector('[data-threshold]').textContent).t")
+
+    def read(name):
+        return page.locator(f'[data-out="{name}"]').inner_text()
+
+    def expected(threshold):
+        caught = (attacked.score > threshold).to_numpy(bool)
+        alarm = (clean.score > threshold).to_numpy(bool)
+        shares = {
+            "caught": caught[success].mean(),
+            "alarms": alarm[success].mean(),
+            "withstood": (caught | (attacked.label == attacked.y).to_numpy(bool)).mean(),
+            "kept": (~alarm & (clean.label == clean.y).to_numpy(bool)).mean(),
+        }
+        return {name: f"{100 * share:.1f} %" for name, share in shares.items()}
+
+    operating = int(slider.input_value())
+    metrics = run.metrics.set_index(["model", "attack", "defense", "metric"]).value
+    assert read("caught") == f"{100 * metrics['small-cnn', 'pgd-linf', 'mahalanobis', 'tpr']:.1f} %"
+    assert read("alarms") == f"{100 * metrics['small-cnn', 'pgd-linf', 'mahalanobis', 'fpr']:.1f} %"
+    point = page.locator("figure[data-chart=roc] .plot svg").inner_html()
+    for at in (0, 7, len(thresholds) // 2, operating, len(thresholds) - 1):
+        slider.fill(str(at))
+        assert {name: read(name) for name in expected(0)} == expected(thresholds[at]), at
+    assert page.locator("figure[data-chart=roc] .plot svg").inner_html() != point
+    slider.press("ArrowLeft")
+    assert {name: read(name) for name in expected(0)} == expected(thresholds[-2])
+    page.locator("[data-back]").click()
+    assert int(slider.input_value()) == operating
+
+
+def test_tables_and_charts_are_saved(made, open_page):
+    _, folder, _ = made
+    page = open_page(folder / "index.html")
+
+    def saved(button):
+        with page.expect_download() as download:
+            button.click()
+        return download.value.suggested_filename, download.value.path().read_text(encoding="utf-8")
+
+    block = page.locator('.matrix .block[data-model="mlp"]')
+    name, text = saved(block.get_by_role("button", name="CSV"))
+    lines = list(csv.reader(io.StringIO(text)))
+    assert name == "robust.csv"
+    assert lines[1][:3] == ["Defense", "clean", "fgsm"]
+    assert len({len(line) for line in lines}) == 1
+    name, text = saved(block.get_by_role("button", name="LaTeX"))
+    assert name == "robust.tex"
+    assert text.count(r"\\") == len(lines)
+    assert r"\begin{tabular}{l" in text
+    cell_link(page, "mahalanobis", "pgd-linf").click()
+    page.wait_for_selector("figure[data-chart=roc][data-drawn]")
+    name, text = saved(page.locator("figure[data-chart=roc]").get_by_role("button", name="SVG"))
+    assert name == "roc.svg"
+    assert text.startswith("<svg")
+    assert "var(" not in text
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_serious_barrier(made, open_page, scheme):
+    _, folder, _ = made
+    for pattern in ("index.html", "settings/*.html", "cells/pgd-linf-mahalanobis-*.html", "cells/clean-none-*.html"):
+        page = open_page(sorted(folder.glob(pattern))[0], scheme=scheme)
+        if "mahalanobis" in pattern:
+            page.wait_for_selector("figure[data-chart=scores][data-drawn]")
+        found = [
+            (v["id"], v["impact"], [node["html"][:160] for node in v["nodes"][:3]])
+            for v in axe.Axe().run(page, options={"preload": False}).response["violations"]
+            if v["impact"] in ("serious", "critical")
+        ]
+        assert not found, pattern
+
+
+def test_pages_fit_a_phone(made, open_page):
+    _, folder, _ = made
+    for pattern in ("index.html", "settings/*.html", "cells/pgd-linf-mahalanobis-*.html"):
+        page = open_page(sorted(folder.glob(pattern))[0], width=390)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, pattern
+
+
+def test_everything_can_be_read_without_scripts(made, open_page):
+    _, folder, _ = made
+    page = open_page(folder / "index.html", script=False)
+    assert not page.locator(".tools").is_visible()
+    page.locator(".block a.go >> nth=1").click()
+    assert page.locator("h1").is_visible()
+    page = open_page(next(folder.glob("cells/pgd-linf-mahalanobis-*.html")), script=False)
+    assert not page.locator('input[type="range"]').is_visible()
+    assert re.fullmatch(r"\d+\.\d %", page.locator('[data-out="caught"]').inner_text())
+    page.locator("summary").first.click()
+    assert page.locator('table[data-table="chart-roc"]').is_visible()
+    assert page.locator(".card").count() == page.locator(".card:visible").count() > 4
+
+
+def test_a_single_file_turns_its_pages(made, open_page):
+    _, _, single = made
+    page = open_page(single)
+    assert page.locator(".sheet:visible").count() == 1
+    cell_link(page, "mahalanobis", "pgd-linf").click()
+    page.wait_for_selector("figure[data-drawn]:visible")
+    assert page.locator(".sheet:visible h1").inner_text() == "mahalanobis against pgd-linf"
+    page.locator(".sheet:visible .trail a").first.click()
+    assert page.locator(".matrix").is_visible()

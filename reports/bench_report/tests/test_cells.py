@@ -1,0 +1,282 @@
+"""Thresholds, images, panels and published numbers on the pages of cells and on the first page."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench_report.cells import threshold_view
+from bench_report.links import Links, file_name
+from bench_report.render import script_data
+from benchmark.gallery import strata
+from benchmark.metrics import Answers, Cell
+from benchmark.reporter import Bar, Bars, Box, Facts, Panel, Picture
+
+HOSTILE = "</script><script>alert(1)</script>\u202e'\"&"
+
+
+def table_of(page, name):
+    return page.one("table", data_table=name)
+
+
+# -- thresholds --------------------------------------------------------------------------------------------------------
+
+N = 30
+SCORES = st.lists(st.sampled_from([-2.0, -0.5, 0.0, 0.25, 1.0, 3.5]), min_size=N, max_size=N)
+FLAGS = st.lists(st.booleans(), min_size=N, max_size=N)
+
+
+@settings(max_examples=60, deadline=None)
+@given(SCORES, SCORES, FLAGS, FLAGS, FLAGS, st.sampled_from([-1.0, 0.1, 0.25]))
+def test_counts_at_every_threshold_are_those_of_the_definition(attacked, clean, success, right, clean_right, at):
+    attacked, clean = np.array(attacked), np.array(clean)
+    success, right, clean_right = map(np.array, (success, right, clean_right))
+    view = threshold_view(attacked, clean, attacked > at, clean > at, success, right, clean_right)
+    for number, threshold in enumerate(view.thresholds):
+        assert view.caught[number] == (attacked[success] > threshold).sum()
+        assert view.alarms[number] == (clean[success] > threshold).sum()
+        assert view.withstood[number] == (right | (attacked > threshold)).sum()
+        assert view.kept[number] == (clean_right & ~(clean > threshold)).sum()
+    assert (view.successful, view.images) == (success.sum(), N)
+    if view.operating is not None:
+        threshold = view.thresholds[view.operating]
+        assert ((attacked > threshold) == (attacked > at)).all()
+        assert ((clean > threshold) == (clean > at)).all()
+
+
+def test_flags_that_no_threshold_gives_have_no_operating_point():
+    scores, flags = np.array([0.0, 1.0]), np.array([True, False])
+    none = np.zeros(2, dtype=bool)
+    assert threshold_view(scores, scores, flags, flags, ~none, none, none).operating is None
+
+
+def test_scores_that_are_not_finite_have_no_slider():
+    scores, none = np.array([math.inf, -math.inf]), np.zeros(2, dtype=bool)
+    assert threshold_view(scores, scores, none, none, ~none, none, none) is None
+
+
+def test_many_scores_are_thinned_and_the_operating_point_stays():
+    scores = np.random.default_rng(0).normal(size=5000)
+    flags = scores > 1.2345
+    none = np.zeros(5000, dtype=bool)
+    view = threshold_view(scores, scores, flags, flags, ~none, none, none)
+    assert len(view.thresholds) < 260
+    assert view.caught[view.operating] == flags.sum()
+
+
+# -- images ------------------------------------------------------------------------------------------------------------
+
+
+def test_strata_share_the_successful_attacks():
+    y = np.zeros(6, dtype=int)
+    clean = Answers(y, y, np.zeros(6), np.array([1, 0, 0, 0, 0, 0], dtype=bool))
+    attacked = Answers(
+        base_label=np.array([1, 1, 1, 1, 0, 0]),
+        label=np.array([1, 1, 0, 0, 0, 1]),
+        score=np.zeros(6),
+        flagged=np.array([0, 1, 0, 1, 0, 0], dtype=bool),
+    )
+    found = {name: np.flatnonzero(member).tolist() for name, member in strata(Cell(y, clean, attacked)).items()}
+    assert found == {"missed": [0], "caught": [1], "rectified": [2, 3], "failed": [4, 5], "false-alarm": [0]}
+    wrong = Answers(y, np.array([1, 1, 0, 0, 0, 0]), np.zeros(6), clean.flagged)
+    found = {name: np.flatnonzero(member).tolist() for name, member in strata(Cell(y, wrong)).items()}
+    assert found == {"false-alarm": [0], "wrong": [1]}
+
+
+def test_the_gallery_shows_what_the_samples_say(make_run, site_of):
+    run = make_run(models=("mlp",), attacks=("fgsm",), n=80, pictures=True)
+    gallery = run.gallery
+    samples = run.samples.set_index(["attack", "defense", "sample"])
+    assert set(gallery.stratum) == {"missed", "caught", "rectified", "failed", "false-alarm", "wrong"} & set(
+        gallery.stratum
+    )
+    assert {"missed", "caught", "failed"} <= set(gallery[gallery.defense == "mahalanobis"].stratum)
+    for row in gallery[gallery.attack == "fgsm"].itertuples():
+        sample = samples.loc[("fgsm", row.defense, row.sample)]
+        assert (row.y, row.label, row.base_label) == (sample.y, sample.label, sample.base_label)
+        assert row.score is sample.score or row.score == sample.score
+        assert row.size == sample.perturbation
+        for name in (row.clean, row.adversarial, row.perturbation):
+            assert (run.path / "images" / name).is_file()
+        assert row.clean != row.adversarial
+    site = site_of(run)
+    cards = [card for page in site.cells for card in page.all("li") if card.get("class") == "card"]
+    assert len(cards) == len(gallery)
+    sections = [s for page in site.cells for s in page.all("section") if s.get("data-stratum")]
+    counts = gallery.groupby(["attack", "defense", "stratum"]).stratum_n.first()
+    assert sorted(int(s.get("data-count")) for s in sections) == sorted(counts.tolist())
+
+
+def test_the_same_images_are_chosen_again(make_run):
+    runs = [make_run(name, models=("mlp",), attacks=("fgsm",), n=60, pictures=True) for name in ("one", "two")]
+    assert runs[0].gallery.equals(runs[1].gallery)
+
+
+def test_a_damaged_gallery_is_one_clear_message(make_run, site_of):
+    from benchmark import InputError
+
+    run = make_run(models=("mlp",), attacks=("fgsm",), n=60, pictures=True)
+    run.gallery = run.gallery.assign(clean="../../secret.png")
+    with pytest.raises(InputError, match=r"gallery\.parquet' is damaged"):
+        site_of(run)
+    again = make_run("again", models=("mlp",), attacks=("fgsm",), n=60, pictures=True)
+    (again.path / "images" / again.gallery.clean.iloc[0]).unlink()
+    with pytest.raises(InputError, match="is missing"):
+        site_of(again)
+
+
+def test_a_run_without_images_has_no_gallery(make_run, site_of):
+    site = site_of(make_run(models=("mlp",), attacks=("fgsm",), n=60))
+    assert not any(page.get("data-stratum") for cell in site.cells for page in cell.all("section"))
+    assert not (site.folder / "images").exists()
+
+
+# -- panels ------------------------------------------------------------------------------------------------------------
+
+
+class Hostile(Panel):
+    title = HOSTILE
+
+    def of_image(self, image):
+        return [
+            Picture("clean", HOSTILE, (Box(HOSTILE, 0.1, 0.2, 0.6, 0.7, "good"),)),
+            Bars(HOSTILE, (Bar(HOSTILE, 0.5, HOSTILE, True), Bar("beyond", 7.0, "7"))),
+            Facts(((HOSTILE, f"{image.use} {image.class_names[image.y]}"),)),
+        ]
+
+
+class Broken(Panel):
+    title = "Broken"
+
+    def of_image(self, image):
+        raise RuntimeError("no parts today")
+
+
+def test_panels_are_drawn_and_escaped(make_run, site_of):
+    run = make_run(models=("mlp",), attacks=("fgsm",), defenses=("none",), detectors=(), n=60, pictures=True)
+    site = site_of(run, panels=[Hostile(), Broken()])
+    panels = [d for page in site.cells for d in page.all("details") if "panel" in d.get("class").split()]
+    assert panels
+    for first, second in zip(panels[::2], panels[1::2]):
+        assert next(first.all("summary")).text == HOSTILE
+        boxes = [r for r in first.all("rect") if r.get("class") == "good"]
+        assert [boxes[0].get(a) for a in ("x", "y", "width", "height")] == ["0.1000", "0.2000", "0.5000", "0.5000"]
+        assert not list(first.all("script"))
+        assert "none " in first.text
+        fills = [r.get("width") for r in first.all("rect") if r.get("class") == "fill"]
+        assert fills == ["50.00", "100.00"]
+        assert "RuntimeError: no parts today" in second.text
+
+
+def test_data_in_a_script_element_cannot_close_it():
+    text = script_data({"name": HOSTILE, "comment": "<!-- -->"})
+    assert not set("<>&") & set(text)
+    assert json.loads(text)["name"] == HOSTILE
+
+
+# -- pages -------------------------------------------------------------------------------------------------------------
+
+
+@given(st.text(max_size=300), st.text(max_size=300))
+def test_file_names_are_safe_and_apart(one, other):
+    names = [file_name("cells", (text,), "r1", text) for text in (one, other)]
+    for name in names:
+        folder, _, rest = name.partition("/")
+        assert folder == "cells"
+        assert len(rest) < 80
+        assert set(rest) <= set("abcdefghijklmnopqrstuvwxyz0123456789-.")
+        assert rest.count(".") == 1
+    assert (names[0] == names[1]) == (one == other)
+
+
+def test_links_lead_from_page_to_page():
+    assert Links("cells/a.html").to("cells/b.html") == "../cells/b.html"
+    assert Links("cells/a.html").to("index.html", "x") == "../index.html#x"
+    assert Links("index.html").to("index.html", "x") == "#x"
+    assert Links("index.html", single=True).to("cells/b.html") == "#page-cells-b"
+
+
+def test_a_cell_page_has_all_measures_of_the_cell(make_run, site_of):
+    run = make_run(models=("mlp",))
+    frame = run.metrics.set_index(["attack", "defense", "knowledge", "metric"])
+    seen = 0
+    for page in site_of(run).cells:
+        table = table_of(page, "cell")
+        where = tuple(table.get(f"data-{name}") for name in ("attack", "defense", "knowledge"))
+        for row in table.all("tr"):
+            if metric := row.get("data-metric"):
+                wanted = frame.loc[(*where, metric)]
+                assert float(row.get("data-value")) == pytest.approx(wanted.value, rel=1e-5)
+                assert float(row.get("data-low")) == pytest.approx(wanted.ci_low, rel=1e-5, abs=1e-9)
+                assert int(row.get("data-n")) == wanted.n
+                seen += 1
+    assert seen == len(frame)
+
+
+def test_runs_are_paired_image_by_image(make_run, page_of):
+    from benchmark.statistics import compare_paired
+
+    runs = [make_run("first", models=("mlp",)), make_run("second", models=("mlp",), strength=0.2, draw=1)]
+    page = page_of(*runs)
+    (row,) = [
+        row
+        for row in table_of(page, "compare").all("tr")
+        if (row.get("data-defense"), row.get("data-attack"), row.get("data-metric"))
+        == ("none", "fgsm", "robust_accuracy")
+    ]
+    right = []
+    for run in runs:
+        mine = run.samples[(run.samples.defense == "none") & (run.samples.attack == "fgsm")].set_index("sample")
+        right.append((mine.y == mine.label).astype(float).sort_index().to_numpy())
+    wanted = compare_paired(right[1], right[0])
+    (small,) = [s for s in row.all("small") if s.get("data-difference")]
+    found = [float(small.get(f"data-{name}")) for name in ("difference", "low", "high", "p")]
+    assert found == pytest.approx([wanted.difference, wanted.low, wanted.high, wanted.p_value], rel=1e-5, abs=1e-9)
+
+
+def test_published_numbers_stand_in_the_layout_of_their_table(make_run, page_of):
+    published = {
+        ("none", "fgsm"): 0.05,
+        ("none", "pgd-linf"): 0.9,
+        ("mahalanobis", "fgsm"): 0.1,
+        ("mahalanobis", "pgd-linf"): 0.2,
+    }
+    rows = [
+        {"defense": d, "attack": a, "knowledge": "gray-box", "metric": "robust_accuracy", "value": value}
+        for (d, a), value in published.items()
+    ] + [{"defense": "none", "attack": "none", "metric": "clean_accuracy", "value": 0.99}]
+    run = make_run(
+        models=("mlp",),
+        reference={(d, a, "robust_accuracy"): v for (d, a), v in published.items()},
+        suite={"reference": {"rows": rows}},
+    )
+    page = page_of(run)
+    table = table_of(page, "published")
+    assert [head.get("data-label") for head in table.all("th") if head.get("data-label")] == [
+        "fgsm",
+        "pgd-linf",
+        "none",
+    ]
+    assert [head.text for head in table.all("th") if head.get("scope") == "row"] == ["none", "mahalanobis"]
+    frame = run.metrics[run.metrics.metric == "robust_accuracy"].set_index(["defense", "attack"])
+    cells = [cell for cell in table.all("td") if cell.get("data-published")]
+    for cell, ((defense, attack), value) in zip([cells[0], cells[1], *cells[3:]], published.items()):
+        row = frame.loc[(defense, attack)]
+        assert float(cell.get("data-published")) == value
+        assert float(cell.get("data-value")) == pytest.approx(row.value, rel=1e-5)
+        assert ("inside" in cell.get("class").split()) == (row.ci_low <= value <= row.ci_high)
+    said = page.one("ul", **{"class": "findings"}).text
+    assert "Published 90.0, measured" in said
+    assert "4 published values lie within" in said
+
+
+def test_papers_are_cited(make_run, page_of):
+    entries = ["@article{one, title = {<b>}}", "@article{one, title = {<b>}}", "@article{two}"]
+    page = page_of(make_run(models=("mlp",), attacks=("fgsm",), manifest={"citations": entries}))
+    (pre,) = [element for element in page.all("pre") if element.get("class") == "bibtex"]
+    assert pre.text == "@article{one, title = {<b>}}\n\n@article{two}"
