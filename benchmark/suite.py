@@ -405,7 +405,8 @@ class _Reader:
         if not _in_options(path):
             return nothing
         components = _entries(self.root, path[0])
-        source, chain = ("like", path[1]), set[str]()
+        source: tuple[str, str] | None = ("like", path[1])
+        chain: set[str] = set()
         while source is not None and source[0] == "like" and source[1] not in chain:
             chain.add(source[1])
             source = _source(components[source[1]]) if source[1] in components else None

@@ -7,7 +7,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
@@ -225,9 +225,19 @@ def read_coco(path: Path) -> CocoFile:
             mask; the message names the file and the id.
     """
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        about = path.stat()
     except FileNotFoundError:
         raise MissingError(f"no annotation file at {path.absolute()}.") from None
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error}.") from None
+    return _read_coco(path, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=8)
+def _read_coco(path: Path, changed: int, size: int) -> CocoFile:
+    """Read a file once, however many class sets are chosen from it; nobody changes what is returned."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise InputError(
             f"{path}:{error.lineno}: broken JSON: {error.msg} (column {error.colno}). Fetch or write the file again."
