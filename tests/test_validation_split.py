@@ -1,4 +1,4 @@
-"""`protocol: {split: val}` attacks and judges validation images, and refuses defenses whose threshold is set on them."""
+"""`protocol: {split: val}` attacks and judges validation images, and refuses defenses with a threshold set there."""
 
 from __future__ import annotations
 

@@ -41,10 +41,10 @@ def _version(
     found = np.asarray(verdict.details["part_scores"], dtype=float) >= float(about["part_score"])  # (P,)
     expected = matrix[verdict.base_label]
     predicted = class_names[verdict.base_label]
-    boxes = [
-        Box(names[part], *map(float, verdict.details["part_boxes"][part]), tone="good" if expected[part] else "bad")
-        for part in np.flatnonzero(found)
-    ]
+    boxes = []
+    for part in np.flatnonzero(found):
+        x0, y0, x1, y1 = map(float, verdict.details["part_boxes"][part])
+        boxes.append(Box(names[part], x0, y0, x1, y1, "good" if expected[part] else "bad"))
     version = "Clean" if which == "clean" else "Attacked"
     yield Picture(which, f"{version}: classified as {predicted}", tuple(boxes))
     missing = [names[part] for part in np.flatnonzero(expected & ~found)]

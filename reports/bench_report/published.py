@@ -11,7 +11,7 @@ import pandas as pd
 from bench_report.measures import FAMILIES, measure
 from bench_report.table import Place, Table, as_count, as_number, as_text
 from bench_report.view import Estimate, PublishedCell, PublishedTable
-from benchmark.results import WORST_OF
+from benchmark.results import CLEAN, WORST_OF
 
 AXES = ("dataset", "model", "attack", "defense", "knowledge", "artifact", "metric")
 WIDEST = 30
@@ -70,7 +70,7 @@ def _table(
     in_rows = sorted((n for n in varying if n not in in_columns), key=changes.__getitem__)
 
     def labels(key: tuple[str, ...], chosen: Sequence[int]) -> tuple[str, ...]:
-        return tuple(key[n] for n in chosen)
+        return tuple("clean" if (AXES[n], key[n]) == ("attack", CLEAN) else key[n] for n in chosen)
 
     columns = list(dict.fromkeys(labels(key, in_columns) for key in keys))
     heads = list(dict.fromkeys(labels(key, in_rows) for key in keys))

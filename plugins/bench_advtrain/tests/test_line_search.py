@@ -90,7 +90,7 @@ def test_what_is_no_line_search_is_refused():
     twice = {"defenses": {"a": SUITE["defenses"]["at-4"], "b": SUITE["defenses"]["at-4"]}}
     failed = metrics(whole)
     failed.loc[(failed.defense == "at-8") & (failed.metric == "robust_accuracy"), "status"] = "failed"
-    uneven = {key: value for key, value in (whole | {("easy", "mia", "at-4"): 0.5}).items()}
+    uneven = whole | {("easy", "mia", "at-4"): 0.5}
     for suite, rows, words in (
         (one, metrics(whole), "at: 4/255"),
         (interval, metrics(whole), "defenses.at: eps is an interval"),

@@ -8,6 +8,7 @@ of images that are resized already, only candidates above the least score are de
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -163,11 +164,20 @@ class TorchvisionBackend(Backend):
         return stages.get(name.split(".")[2], 1)
 
     def translate(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Return the weights of a torchvision classifier (bare, or inside the host's) as those of the backbone."""
+        """Return the weights of a torchvision classifier (bare, or inside the host's) as those of the backbone.
+
+        Of a detector the names that torchvision published weights under, and renamed since, become today's.
+        """
         bare = {name.removeprefix("network."): tensor for name, tensor in tensors.items()}
-        if not any(name.startswith("layer1.") for name in bare):
-            return dict(tensors)
-        return {f"backbone.body.{name}": tensor for name, tensor in bare.items() if not name.startswith("fc.")}
+        if any(name.startswith("layer1.") for name in bare):
+            return {f"backbone.body.{name}": tensor for name, tensor in bare.items() if not name.startswith("fc.")}
+        renamed = {}
+        for name, tensor in tensors.items():
+            name = re.sub(r"^(backbone\.fpn\.(?:inner|layer)_blocks\.\d)\.(weight|bias)$", r"\1.0.\2", name)
+            name = re.sub(r"^rpn\.head\.conv\.(weight|bias)$", r"rpn.head.conv.0.0.\1", name)
+            name = re.sub(r"^(roi_heads\.mask_head)\.mask_fcn(\d)\.", lambda m: f"{m[1]}.{int(m[2]) - 1}.0.", name)
+            renamed[name] = tensor
+        return renamed
 
     def depends_on_parts(self, name: str) -> bool:
         """Tell the last layers of the box and mask heads from the rest."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -249,6 +250,26 @@ def test_a_detector_of_other_parts_and_a_backbone_alone_can_be_the_start(trained
             assert {"backbone.fpn", "rpn.head", "roi_heads.box_head", "roi_heads.mask_predictor"} < set(missing)
         name = "backbone.body.layer1.0.conv1.weight"
         assert torch.equal(extractor._backend.network.state_dict()[name], tensors[name])
+
+
+def test_weights_under_the_names_they_were_published_with_are_found(trained, pictures, tmp_path):
+    extractor, folder = trained
+    today = {
+        r"(_blocks\.\d)\.0\.": r"\1.",
+        r"rpn\.head\.conv\.0\.0\.": "rpn.head.conv.",
+        r"mask_head\.(\d)\.0\.": lambda found: f"mask_head.mask_fcn{int(found[1]) + 1}.",
+    }
+    old = {}
+    for name, tensor in load_file(folder / "weights.safetensors").items():
+        for pattern, replacement in today.items():
+            name = re.sub(pattern, replacement, name)
+        old[name] = tensor
+    assert "roi_heads.mask_head.mask_fcn4.weight" in old
+    save_file(old, tmp_path / "old.safetensors")
+    as_is = extractor_of(weights=str(tmp_path / "old.safetensors"), stages=(), normalization="batch")
+    as_is.build(context(pictures, tmp_path / "work"))
+    x = pictures.split("test").images(range(2))
+    torch.testing.assert_close(as_is.observe(x)["scores"], extractor.observe(x)["scores"])
 
 
 @pytest.mark.parametrize(

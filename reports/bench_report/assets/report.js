@@ -240,7 +240,7 @@
           if (!block.hidden && !row.hidden) shown += kept.filter(Boolean).length;
         }
       }
-      tool("status").textContent = Object.values(wanted).some(Boolean) ? `${shown} cells shown` : "";
+      tool("status").textContent = Object.values(wanted).some(Boolean) ? `${shown} ${shown === 1 ? "cell" : "cells"} shown` : "";
     }
 
     tool("measure").addEventListener("change", (event) => show(event.target.value));

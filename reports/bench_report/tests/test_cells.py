@@ -260,7 +260,7 @@ def test_published_numbers_stand_in_the_layout_of_their_table(make_run, page_of)
     assert [head.get("data-label") for head in table.all("th") if head.get("data-label")] == [
         "fgsm",
         "pgd-linf",
-        "none",
+        "clean",
     ]
     assert [head.text for head in table.all("th") if head.get("scope") == "row"] == ["none", "mahalanobis"]
     frame = run.metrics[run.metrics.metric == "robust_accuracy"].set_index(["defense", "attack"])
