@@ -573,9 +573,7 @@ class _Planner:
         if entry.knowledge == "black-box":
             assert entry.substitute is not None
             victim = self._train(dataset, entry.substitute, seed)
-        elif entry.knowledge in ("white-box", "adaptive") and (
-            _offers(defended, "surrogate") or evades
-        ):
+        elif entry.knowledge in ("white-box", "adaptive") and (_offers(defended, "surrogate") or evades):
             victim, held = self._fit(dataset, model, defense, seed), "pipeline"
         elif entry.knowledge in ("white-box", "adaptive") and not bare:
             what = (

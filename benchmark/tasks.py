@@ -367,9 +367,7 @@ class Worker:
             network.eval().requires_grad_(False)
         else:
             network = self._classifier(key)
-        return Victim(
-            network, len(split.class_names), split.image_shape, self.device, detector_loss, class_likelihoods
-        )
+        return Victim(network, len(split.class_names), split.image_shape, self.device, detector_loss, class_likelihoods)
 
     def _context(
         self,
