@@ -113,7 +113,14 @@ def test_ctrl_c_exits_130_and_can_be_resumed(tmp_path):
     suite = write_suite(tmp_path, epochs=40, craft=0.2)
     arguments = command(suite, tmp_path / "cache", tmp_path / "run")
     process = subprocess.Popen(
-        arguments, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        arguments,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # A shell starts what runs in the background with Ctrl-C ignored, and that is inherited.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
     while not parts_of(tmp_path / "cache", "x_adv"):
