@@ -28,8 +28,16 @@ RENDERER = "1"
 """Part of the fingerprint: raise it when a change alters pixels or masks."""
 
 MOST_CACHED_BYTES = 2**28
-"""A split whose pictures take at most this much is kept in memory as it is drawn."""
+"""Pictures are kept in memory as they are drawn, for all class sets of a process together, up to this much."""
 
+
+class _Drawn(dict[tuple[object, ...], np.ndarray]):
+    """The pictures that this process has drawn and kept."""
+
+    bytes = 0
+
+
+_DRAWN = _Drawn()
 _FULL_SUPERSAMPLING_SIZE = 160
 _PIXELS, _SHAPES = 0, 1  # the two streams of a picture: masks need only the shapes
 
@@ -79,29 +87,32 @@ class PartShapesSplit(Split):
         self.image_shape = (3, options.size, options.size)
         self._split = split
         self._options = options
-        self._cache: tuple[np.ndarray, np.ndarray] | None = None
         self._annotations: PartAnnotations | None = None
 
     def images(self, indices: Sequence[int]) -> torch.Tensor:
         """Return the pictures of `indices`: (n, 3, H, W) float32 in [0, 1]."""
         import torch
 
-        wanted = np.asarray(indices, dtype=np.int64)
         size = self._options.size
-        if len(self) * size * size * 3 > MOST_CACHED_BYTES:
-            pixels = np.empty((len(wanted), size, size, 3), dtype=np.uint8)
-            for row, index in enumerate(wanted.tolist()):
-                pixels[row] = self.picture(index)
-        else:
-            if self._cache is None:
-                self._cache = np.empty((len(self), size, size, 3), dtype=np.uint8), np.zeros(len(self), dtype=bool)
-            kept, there = self._cache
-            # No lock: threads that draw the same picture write the same bytes, and say so after they are in place.
-            for index in wanted[~there[wanted]].tolist():
-                kept[index] = self.picture(index)
-                there[index] = True
-            pixels = kept[wanted]
+        pixels = np.empty((len(indices), size, size, 3), dtype=np.uint8)
+        for row, index in enumerate(indices):
+            pixels[row] = self._kept(int(index))
         return torch.from_numpy(np.ascontiguousarray(pixels.transpose(0, 3, 1, 2))).float().div_(255)
+
+    def _kept(self, index: int) -> np.ndarray:
+        """Return the pixels of a picture, drawn once per process whatever the class set."""
+        options = self._options
+        number, label = divmod(index, len(self.class_names))
+        knobs = options.size, options.seed, options.clutter, options.occlusion, options.noise
+        key = (*knobs, self._split, self.class_names[label], number)
+        pixels = _DRAWN.get(key)
+        if pixels is None:
+            pixels = self.picture(index)
+            # Threads that draw the same picture at once draw the same bytes.
+            if _DRAWN.bytes + pixels.nbytes <= MOST_CACHED_BYTES:
+                _DRAWN.bytes += pixels.nbytes
+                _DRAWN[key] = pixels
+        return pixels
 
     def sample_ids(self, indices: Sequence[int]) -> list[str]:
         """Return class and number per picture."""
@@ -171,7 +182,7 @@ class PartShapesSplit(Split):
         return paint(self.shapes(index), name, self._generator(index, _PIXELS), self._options.noise)
 
     def __getstate__(self) -> dict[str, object]:
-        return {**self.__dict__, "_cache": None, "_annotations": None}
+        return {**self.__dict__, "_annotations": None}
 
     def _generator(self, index: int, stream: int) -> np.random.Generator:
         number, label = divmod(index, len(self.class_names))

@@ -29,6 +29,7 @@ INSTALL = (
 """Installs the commit that this backend was tried with: no release is newer than 2021 or fits today's torch."""
 
 _BLOCKS = {
+    "resnet10-half": (1, 1, 1, 1),
     "resnet10": (1, 1, 1, 1),
     "resnet18": (2, 2, 2, 2),
     "resnet34": (3, 4, 6, 3),
@@ -140,9 +141,10 @@ class Detectron2Backend(Backend):
 
         norm = _NORMS[self.normalization]
         bottlenecks = self.options.network in ("resnet50", "resnet101")
-        stages, before = [], 64
+        first = 32 if self.options.network == "resnet10-half" else 64
+        stages, before = [], first
         for number, blocks in enumerate(_BLOCKS[self.options.network]):
-            inner = 64 * 2**number
+            inner = first * 2**number
             after = 4 * inner if bottlenecks else inner
             stages.append(
                 ResNet.make_stage(
@@ -157,7 +159,7 @@ class Detectron2Backend(Backend):
             )
             before = after
         outputs = ["res2", "res3", "res4", "res5"]
-        body = ResNet(BasicStem(norm=norm), stages, out_features=outputs)
+        body = ResNet(BasicStem(out_channels=first, norm=norm), stages, out_features=outputs)
         pyramid: nn.Module = FPN(body, outputs, self.options.channels, top_block=LastLevelMaxPool())
         return pyramid
 

@@ -32,8 +32,8 @@ class PartExtractorOptions(Options):
     backend: Literal["torchvision", "detectron2"] = "torchvision"
     """Library that the network comes from."""
 
-    network: Literal["resnet10", "resnet18", "resnet34", "resnet50", "resnet101"] = "resnet50"
-    """Backbone under the feature pyramid; `resnet10` has one block per stage."""
+    network: Literal["resnet10-half", "resnet10", "resnet18", "resnet34", "resnet50", "resnet101"] = "resnet50"
+    """Backbone under the feature pyramid; `resnet10` has one block per stage, `resnet10-half` half as wide layers."""
 
     channels: int = Field(256, ge=16)
     """Width of the feature pyramid; the box head's two layers are four times as wide."""

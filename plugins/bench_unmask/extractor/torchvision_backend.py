@@ -33,6 +33,19 @@ STRIDE = 32
 """Sides are padded to a multiple of this, as torchvision's own transform does."""
 
 
+class _HalfResNet(resnet.ResNet):
+    """torchvision's ResNet with half the channels in every layer."""
+
+    def _make_layer(
+        self, block: type[resnet.BasicBlock | resnet.Bottleneck], planes: int, *arguments: Any, **options: Any
+    ) -> nn.Sequential:
+        if planes == 64:  # the first: the stem is there, at full width
+            self.inplanes = 32
+            self.conv1 = nn.Conv2d(3, 32, kernel_size=7, stride=2, padding=3, bias=False)
+            self.bn1 = self._norm_layer(32)
+        return super()._make_layer(block, planes // 2, *arguments, **options)
+
+
 class TorchvisionBackend(Backend):
     """torchvision's Mask R-CNN."""
 
@@ -71,11 +84,12 @@ class TorchvisionBackend(Backend):
             "group": partial(nn.GroupNorm, 32),
         }[normalization]
         scratch = normalization != "frozen"
-        body = (
-            resnet.ResNet(resnet.BasicBlock, [1, 1, 1, 1], norm_layer=layer, zero_init_residual=scratch)
-            if self.options.network == "resnet10"
-            else getattr(resnet, self.options.network)(norm_layer=layer, zero_init_residual=scratch)
-        )
+        makers: dict[str, Callable[..., resnet.ResNet]] = {
+            "resnet10-half": partial(_HalfResNet, resnet.BasicBlock, [1, 1, 1, 1]),
+            "resnet10": partial(resnet.ResNet, resnet.BasicBlock, [1, 1, 1, 1]),
+        }
+        make = makers.get(self.options.network) or getattr(resnet, self.options.network)
+        body = make(norm_layer=layer, zero_init_residual=scratch)
         first = body.inplanes // 8
         return BackboneWithFPN(
             body,

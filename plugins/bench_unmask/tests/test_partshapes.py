@@ -130,13 +130,38 @@ def test_the_side_of_a_vehicle_that_can_be_seen_follows_its_heading(heading: flo
         assert nose[0] > tail[0]
 
 
-def test_what_is_not_kept_in_memory_is_drawn_again(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = make("partshapes", size=40, train=3).load("train")
-    expected = kept.images(range(9))
-    monkeypatch.setattr(bench_unmask.partshapes, "MOST_CACHED_BYTES", 0)
-    drawn = make("partshapes", size=40, train=3).load("train")
-    assert torch.equal(drawn.images(range(9)), expected)
-    assert drawn._cache is None
+@pytest.fixture
+def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Count the pictures drawn from here on, with nothing kept from before."""
+    monkeypatch.setattr(bench_unmask.partshapes, "_DRAWN", bench_unmask.partshapes._Drawn())
+    count: list[int] = []
+    draw = bench_unmask.partshapes.PartShapesSplit.picture
+    monkeypatch.setattr(
+        bench_unmask.partshapes.PartShapesSplit,
+        "picture",
+        lambda split, index: (count.append(index), draw(split, index))[1],
+    )
+    return count
+
+
+def test_what_is_not_kept_in_memory_is_drawn_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch, drawn: list[int]
+) -> None:
+    monkeypatch.setattr(bench_unmask.partshapes, "MOST_CACHED_BYTES", 5 * 40 * 40 * 3)
+    split = make("partshapes", size=40, train=3).load("train")
+    expected = split.images(range(9))
+    assert torch.equal(split.images(range(9)), expected)
+    assert len(drawn) == 9 + 4
+
+
+def test_a_picture_that_two_class_sets_share_is_drawn_once(make: Make, drawn: list[int]) -> None:
+    first = make("partshapes", size=32, train=2, class_set=["car", "dog"]).load("train")
+    second = make("partshapes", size=32, train=2, class_set=["bird", "car"]).load("train")
+    cars = first.images([0, 2])
+    assert torch.equal(second.images([1, 3]), cars)
+    assert len(drawn) == 2
+    other = make("partshapes", size=32, train=2, class_set=["bird", "car"], seed=1).load("train")
+    assert not torch.equal(other.images([1, 3]), cars)
 
 
 def test_every_option_that_changes_a_pixel_changes_the_fingerprint(make: Make) -> None:
