@@ -20,6 +20,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 DETECTORS = ("i-defender",)
+EXTRACTORS = ("unmask",)
 PREPROCESSORS = ("feature-squeezing", "jpeg", "spatial-smoothing")
 ATTACK_STEPS = {"fgsm": lambda o: 1, "bim": lambda o: o.steps, "pgd": lambda o: o.steps, "mi-fgsm": lambda o: o.steps}
 
@@ -80,13 +81,13 @@ def fewest(suite_path: str, place: Path) -> tuple[float, float]:
     registry = load_plugins()
     suite = load_suite(suite_path, registry=registry)
     plan = make_plan(suite, registry)
-    networks, examples, verified, squeezed, states = set(), set(), set(), set(), set()
+    networks, examples, verified, squeezed, states, looked = set(), set(), set(), set(), set(), set()
     for entry in suite.grid:
         for data in entry.datasets:
             for model in entry.models:
                 for defense in entry.defenses:
                     use = suite.defenses[defense].use
-                    if use not in ("none", "adversarial_training", *PREPROCESSORS, *DETECTORS):
+                    if use not in ("none", "adversarial_training", *PREPROCESSORS, *DETECTORS, *EXTRACTORS):
                         raise SystemExit(f"perf/grid.py does not know the fewest passes of {use}")
                     network = (data, model, defense if use == "adversarial_training" else "")
                     pipeline = entry.knowledge == "white-box" and use in (*PREPROCESSORS, *DETECTORS)
@@ -99,6 +100,12 @@ def fewest(suite_path: str, place: Path) -> tuple[float, float]:
                     if use in DETECTORS:  # hidden states, once per network and image set
                         states |= {(network, "train", ""), (network, "val", ""), (network, "test", "")}
                         states |= {(network, victim, attack) for attack in entry.attacks}
+                    if use in EXTRACTORS:  # K sees each image set once, and its part data's test images to be assessed
+                        if suite.defenses[defense].options.extractor.stages:
+                            raise SystemExit(f"perf/grid.py does not know the fewest passes of training {defense}'s K")
+                        looked |= {(data, "val"), (data, "test")}
+                        looked |= {(data, victim, attack) for attack in entry.attacks}
+                        looked.add((suite.defenses[defense].options.parts_from or data, "test", "assessed"))
                     if use in PREPROCESSORS:
                         squeezed |= {(defense, network, victim, attack) for attack in entry.attacks}
                         squeezed.add((defense, network, "clean", ""))
@@ -123,6 +130,8 @@ def fewest(suite_path: str, place: Path) -> tuple[float, float]:
         forward += plan.datasets[network[0]].sizes["test"]
     for _, network, *_ in squeezed:
         forward += plan.datasets[network[0]].sizes["test"]
+    for data, images, *_ in looked:
+        forward += plan.datasets[data].sizes[images if isinstance(images, str) else "test"]
     for network, images, _ in states:
         forward += plan.datasets[network[0]].sizes[images if isinstance(images, str) else "test"]
     direct = [reference_passes(plan, registry, place, task) for task in data_dependent(plan)]

@@ -29,7 +29,13 @@ def _before(module: torch.nn.Module, inputs: tuple[Any, ...]) -> None:
 
 def _after(module: torch.nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
     _state.depth -= 1
-    if _state.depth == 0 and inputs and isinstance(inputs[0], Tensor) and inputs[0].dim() == 4:
+    if (
+        _state.depth == 0
+        and inputs
+        and isinstance(inputs[0], Tensor)
+        and inputs[0].dim() == 4
+        and inputs[0].shape[1] < 4
+    ):
         images = inputs[0].shape[0]
         counts["forward"] += images
         counts["forward_seconds"] += perf_counter() - _state.started

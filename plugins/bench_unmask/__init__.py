@@ -10,6 +10,13 @@ UNMASK = """@inproceedings{freitas2020unmask,
   booktitle = {IEEE International Conference on Big Data},
   year = {2020}
 }"""
+PASCAL_PART = """@inproceedings{chen2014detect,
+  title = {Detect What You Can: Detecting and Representing Objects using Holistic Models and Body Parts},
+  author = {Chen, Xianjie and Mottaghi, Roozbeh and Liu, Xiaobai and Fidler, Sanja and Urtasun, Raquel
+            and Yuille, Alan},
+  booktitle = {IEEE Conference on Computer Vision and Pattern Recognition},
+  year = {2014}
+}"""
 
 
 @hookimpl
@@ -85,6 +92,7 @@ def register_datasets(register: Register) -> None:
         options="bench_unmask.options:UnMaskOptions",
         version="1",
         summary="the UnMask paper's images of a class set, in the layout of its released data",
+        cite=UNMASK,
     )
     register(
         "unmask_parts",
@@ -92,6 +100,7 @@ def register_datasets(register: Register) -> None:
         options="bench_unmask.options:UnMaskPartsOptions",
         version="1",
         summary="the UnMask paper's part data (PASCAL-Part in COCO form), in the layout of its released data",
+        cite=UNMASK + "\n" + PASCAL_PART,
     )
 
 

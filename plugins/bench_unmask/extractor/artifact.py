@@ -14,6 +14,7 @@ from torch import Tensor
 from bench_unmask.extractor.backend import Backend, Detections
 from bench_unmask.extractor.evaluation import MeanAveragePrecision
 from bench_unmask.extractor.options import PartExtractorOptions
+from bench_unmask.extractor.shipped import weights_file
 from bench_unmask.extractor.training import AnnotatedParts, for_network, load_initial_weights, resized_shape, train
 from bench_unmask.parts import part_presence
 from benchmark.dataset import Split
@@ -61,13 +62,14 @@ class PartExtractor(SharedArtifact):
         """Return a digest of the file of initial weights, "" without one.
 
         Raises:
-            MissingError, InputError: the file is missing or not one of weights.
+            MissingError, InputError: the file is missing or not one of weights, or no weights of that name are shipped.
         """
         weights = self.options.weights
         if weights is None:
             return ""
-        check_weights_file(weights)
-        return file_digest(Path(weights))
+        file = weights_file(weights)
+        check_weights_file(file)
+        return file_digest(Path(file))
 
     def build(self, context: FitContext) -> None:
         """Learn from the part annotations of the training images.
@@ -86,7 +88,7 @@ class PartExtractor(SharedArtifact):
         with context.rng.spawn("weights").seeded_globals():
             self._backend = library(options, len(self.parts))
         if options.weights is not None:
-            load_initial_weights(self._backend, options.weights, context.progress)
+            load_initial_weights(self._backend, weights_file(options.weights), self.parts, context.progress)
         elif any(stage.layers != "all" for stage in options.stages):
             context.progress.warn("the part extractor has no initial weights: all of its layers learn in every stage")
         self._history = train(
@@ -109,7 +111,7 @@ class PartExtractor(SharedArtifact):
             name: tensor.detach().cpu().clone().contiguous()
             for name, tensor in self._backend.network.state_dict().items()
         }
-        save_file(state, folder / "weights.safetensors")
+        save_file(state, folder / "weights.safetensors", metadata={"parts": json.dumps(self.parts)})
         known = {"parts": self.parts, "presence": self.presence, "history": self._history}
         (folder / "extractor.json").write_text(json.dumps(known, indent=1))
 

@@ -64,7 +64,8 @@ class PartExtractorOptions(Options):
     """Detections of a lower score are dropped. The paper drops none, but its K gives a box one part only."""
 
     weights: str | None = None
-    """Initial weights: a .safetensors or .pt file of K, of a detector with other parts, or of a backbone alone."""
+    """Initial weights: a .safetensors or .pt file of K, of a detector with other parts, or of a backbone alone; or
+    `partshapes`, the small K for drawn pictures that is shipped."""
 
     stages: tuple[TrainingStage, ...] = (
         TrainingStage(layers="heads", epochs=10, lr=0.001),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import re
@@ -175,12 +176,15 @@ def for_network(x: Tensor, size: int | None) -> Tensor:
 # -- initial weights --------------------------------------------------------------------------------------------------
 
 
-def load_initial_weights(backend: Backend, path: str, progress: Progress) -> None:
+def load_initial_weights(backend: Backend, path: str, parts: Sequence[str], progress: Progress) -> None:
     """Load what fits of a weights file: a whole detector, one of other parts, or a backbone; warn about the rest.
 
     Raises:
-        InputError: nothing fits, or a layer that does not depend on the parts has another shape.
+        InputError: nothing fits, a layer that does not depend on the parts has another shape, or the file is taken as
+            it is and names other parts than `parts`.
     """
+    if not backend.options.stages:
+        _check_same_parts(path, parts)
     tensors = backend.translate(read_tensors(path))
     own = backend.network.state_dict()
     fitting: dict[str, Tensor] = {}
@@ -215,6 +219,23 @@ def load_initial_weights(backend: Backend, path: str, progress: Progress) -> Non
             + ", ".join(dict.fromkeys(".".join(name.split(".")[:2]) for name in missing))
         )
     backend.network.load_state_dict({**own, **fitting})
+
+
+def _check_same_parts(path: str, parts: Sequence[str]) -> None:
+    if not path.endswith(".safetensors"):
+        return
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        named = (file.metadata() or {}).get("parts")
+    known = json.loads(named) if named is not None else list(parts)
+    if known != list(parts):
+        other = sorted(set(known) ^ set(parts)) or ["their order"]
+        raise InputError(
+            f"weights: {path!r} knows {len(known)} parts, the part data has {len(parts)}, and nothing is learned: "
+            f"`stages` is empty. They differ in {', '.join(other[:6])}{' and more' if len(other) > 6 else ''}. Take "
+            "part data with the same parts (option `parts_from`), or train some epochs."
+        )
 
 
 # -- the training -----------------------------------------------------------------------------------------------------

@@ -1,0 +1,66 @@
+"""Weights of K that come with the package, and the command that makes them.
+
+`partshapes` is the K of `unmask_paper --profile embedded`, in half precision: small, and made for drawn pictures alone.
+
+    bench run unmask_paper --profile embedded
+    python -m bench_unmask.extractor.shipped runs/unmask_paper-embedded partshapes.safetensors
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from benchmark.errors import BenchError, InputError, unknown_name
+
+SHIPPED = {"partshapes": Path(__file__).parent / "weights" / "partshapes.safetensors"}
+
+
+def weights_file(weights: str) -> str:
+    """Return the file that the option `weights` means: one that is shipped, or a path.
+
+    Raises:
+        InputError: it looks like a name, and no such weights are shipped.
+    """
+    if weights in SHIPPED:
+        return str(SHIPPED[weights])
+    path = Path(weights)
+    if not path.suffix and len(path.parts) == 1 and not path.exists():
+        raise InputError(f"weights: {unknown_name('name', weights, SHIPPED)} A file ends in .safetensors, .pt or .pth.")
+    return weights
+
+
+@click.command()
+@click.argument("run", type=click.Path(path_type=Path))
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--cache", type=click.Path(path_type=Path), help="Cache of the run [BENCH_CACHE].")
+def main(run: Path, out: Path, cache: Path | None) -> None:
+    """Write the part extractor that RUN trained to OUT, in half precision and with the names of its parts."""
+    from safetensors.torch import save_file
+
+    from benchmark import load_run
+    from benchmark.cli import default_cache
+    from benchmark.model import read_tensors
+    from benchmark.store import Store
+
+    try:
+        lines = load_run(run).journal
+        keys = {line["key"] for line in lines if line.get("kind") == "artifact" and "extractor" in line["label"]}
+        if len(keys) != 1:
+            raise InputError(f"{run}: expected a run that trained one part extractor, found {len(keys)}.")
+        folder = Store(cache or default_cache()).open(keys.pop())
+        parts = json.loads((folder / "extractor.json").read_text())["parts"]
+        tensors = read_tensors(folder / "weights.safetensors")
+    except FileNotFoundError as error:
+        raise click.ClickException(f"no {error.filename}: the cache of the run is another one; set --cache.") from None
+    except BenchError as error:
+        raise click.ClickException(str(error)) from None
+    half = {n: t.half() if t.is_floating_point() else t for n, t in tensors.items() if "num_batches" not in n}
+    save_file(half, out, metadata={"parts": json.dumps(parts)})
+    click.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {len(parts)} parts")
+
+
+if __name__ == "__main__":
+    main()
