@@ -86,6 +86,8 @@ def fewest(suite_path: str, place: Path) -> tuple[float, float]:
         for data in entry.datasets:
             for model in entry.models:
                 for defense in entry.defenses:
+                    if any(rule == {"defenses": (defense,)} for rule in entry.exclude):
+                        continue
                     use = suite.defenses[defense].use
                     if use not in ("none", "adversarial_training", *PREPROCESSORS, *DETECTORS, *EXTRACTORS):
                         raise SystemExit(f"perf/grid.py does not know the fewest passes of {use}")
