@@ -11,7 +11,7 @@ import torch
 from benchmark.dataset import Dataset
 from benchmark.defense import ArtifactRequest, Defense, SharedArtifact
 from benchmark.errors import InputError, MissingError, unknown_name
-from benchmark.model import Passes
+from benchmark.model import PENULTIMATE, Passes
 from benchmark.plugins import Registry
 from benchmark.randomness import Rng
 from benchmark.store import Store, digest
@@ -198,6 +198,7 @@ class _Planner:
             if component.kind == "dataset":
                 self._learn(component)
         self._check_shapes()
+        self._check_layers()
         self._check_classes()
         cells: list[PlannedCell] = []
         seen: set[tuple[Any, ...]] = set()
@@ -338,6 +339,33 @@ class _Planner:
                 raise InputError(f"{component.where}: models.{model} on datasets.{dataset}: {error}") from None
             except Exception:
                 continue
+
+    def _check_layers(self) -> None:
+        """Refuse a defense that asks for hidden states which a network it is combined with lacks, before any work."""
+        known: dict[tuple[str, str], list[str]] = {}
+        for dataset, model, defense in sorted({(d, m, defense) for d, m, _, defense, *_ in self._selected()}):
+            component, asked = self.suite.defenses[defense], self._instance(self.suite.defenses[defense]).observations()
+            layers = [layer for request in asked.values() if request.artifact is None for layer in request.layers]
+            if not layers:
+                continue
+            if (dataset, model) not in known:
+                known[dataset, model] = self._layers(dataset, model)
+            for layer in layers:
+                if known[dataset, model] and layer not in known[dataset, model]:
+                    said = unknown_name("layer", layer, known[dataset, model])
+                    raise InputError(f"{component.where}: defenses.{defense} on models.{model}: {said}")
+
+    def _layers(self, dataset: str, model: str) -> list[str]:
+        """Return the names of a network's hidden states, none where it cannot be told before it is trained."""
+        component, facts = self.suite.models[model], self.datasets[dataset]
+        if component.options.weights is not None:  # type: ignore[attr-defined]
+            return []
+        try:
+            with torch.device("meta"):
+                network = self._instance(component).network(len(facts.class_names), facts.image_shape)
+        except Exception:
+            return []
+        return [PENULTIMATE, *(name for name, _ in network.named_modules() if name), "logits"]
 
     def _check_classes(self) -> None:
         """Refuse a defense that cannot tell the classes of a data set it is combined with, before any work."""

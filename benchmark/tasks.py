@@ -192,7 +192,15 @@ class Worker:
 
         def work(start: int, stop: int, part: slice, x: Tensor, y: Tensor) -> dict[str, Tensor]:
             with torch.no_grad():
-                return {name: _finite(array, f"the observation {name!r}", start) for name, array in observe(x).items()}
+                try:
+                    seen = observe(x).items()
+                    return {name: _finite(array, f"the observation {name!r}", start) for name, array in seen}
+                except TaskError as error:
+                    if spec["layers"] is None:
+                        raise
+                    raise TaskError(
+                        f"{error}. Name another layer, or train the network so that its activations stay finite."
+                    ) from None
 
         return self._per_image(split, spec["craft"], JUDGE_BATCH, building, progress, work)
 

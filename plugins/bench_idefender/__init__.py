@@ -19,7 +19,7 @@ def register_defenses(register: Register) -> None:
         "i-defender",
         "bench_idefender.detector:IDefender",
         options="bench_idefender.options:IDefenderOptions",
-        version="2",
+        version="3",
         summary="one Gaussian mixture per class over hidden states; rejects unlikely ones (Zheng and Hong 2018)",
         cite=I_DEFENDER,
     )
@@ -36,4 +36,17 @@ def register_attacks(register: Register) -> None:
         summary="climbs the loss and, while every other class rejects, the likeliest one's density (Zheng and Hong "
         "2018, Eq. 6); linf or l2",
         cite=I_DEFENDER,
+    )
+
+
+@hookimpl
+def register_panels(register: Register) -> None:
+    """Register what the report draws of hidden states."""
+    register(
+        "idefender-states",
+        "bench_idefender.panel:StatesPanel",
+        options="benchmark.options:Options",
+        version="1",
+        summary="hidden states of a cell's images in their plane, one unit's activations, likelihoods (I-defender's "
+        "Figure 1)",
     )

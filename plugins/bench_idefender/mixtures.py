@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,6 +14,7 @@ from typing import Literal
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
+from scipy.spatial.distance import cdist
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
@@ -30,6 +32,14 @@ LEAST_PER_COMPONENT = 2
 """Fewest training images per Gaussian: one image has no covariance."""
 LARGEST_COVARIANCES = 4 * 1024**3
 """Most bytes that the covariances of all classes may take."""
+WORKING_MEMORY = 2 * 1024**3
+"""Bytes that the classes which are fitted at the same time may take, unless a single one takes more."""
+COPIES = 6
+"""Arrays of the size of a class's states that EM holds at a time."""
+TOLERANCE = 1e-3
+"""EM has converged where an iteration changes the log-likelihood by less, in nats per state; scikit-learn's default."""
+CLEAR = 10
+"""EM that stops at a tolerance may still gain this many times as much; candidates further apart keep their order."""
 
 Covariance = Literal["full", "tied", "diag", "spherical"]
 
@@ -212,25 +222,38 @@ def fit_class_mixtures(
             f"i-defender: the hidden states of {broken} of {len(states)} training images at layer {options.layer!r} "
             "hold NaN or infinity. Choose another layer, or train the network so that its activations stay finite."
         )
-    # Two threads add up k-means centres in whatever order they finish.
-    with threadpool_limits({"openmp": 1, "blas": torch.get_num_threads()}):
-        if options.pca is not None:
+    if options.pca is not None:
+        with threadpool_limits({"openmp": 1, "blas": torch.get_num_threads()}):
             origin, directions = _principal(states, options.pca, rng.spawn("pca"))
-        dimensions = states.shape[1] if directions is None else len(directions)
-        _check_size(dimensions, len(class_names), options)
-        unfinished, mixtures, thresholds, spreads = [], [], [], []
-        for c, name in enumerate(class_names):
-            own = states[labels == c].astype(np.float64)
-            if origin is not None and directions is not None:
-                own = (own - origin.numpy()) @ directions.numpy().T
-            fitted = _fit_mixture(own, options, rng.spawn("class", c), name)
-            mixture = Mixture.of(fitted)
-            likelihoods = mixture.log_likelihood(torch.from_numpy(own))
-            mixtures.append(mixture)
-            thresholds.append(_threshold(likelihoods, rejected))
-            spreads.append(float(likelihoods.std()) or 1.0)  # 0 where all are equally likely
-            unfinished += [] if fitted.converged_ else [name]
-            progress.update(c + 1, len(class_names), "classes")
+    dimensions = states.shape[1] if directions is None else len(directions)
+    _check_size(dimensions, len(class_names), options)
+
+    def own(c: int) -> np.ndarray:
+        chosen = states[labels == c].astype(np.float64)
+        return chosen if origin is None or directions is None else (chosen - origin.numpy()) @ directions.numpy().T
+
+    def fit(c: int) -> GaussianMixture:
+        return _fit_mixture(own(c), options, rng.spawn("class", c), class_names[c])
+
+    unfinished, mixtures, thresholds, spreads = [], [], [], []
+    at_once = WORKING_MEMORY // (8 * COPIES * dimensions * int(np.bincount(labels).max()))
+    threads = max(1, min(torch.get_num_threads(), len(class_names), at_once))
+    # A thread per class: more threads in a class would add its sums up in an order that depends on their number.
+    pool = ThreadPoolExecutor(threads, initializer=threadpool_limits, initargs=({"openmp": 1},))
+    with threadpool_limits(1), warnings.catch_warnings():
+        # Said once for all classes; where k-means finds too few distinct states, the covariances tell.
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        try:
+            for c, fitted in enumerate(pool.map(fit, range(len(class_names)))):
+                mixture = Mixture.of(fitted)
+                likelihoods = mixture.log_likelihood(torch.from_numpy(own(c)))
+                mixtures.append(mixture)
+                thresholds.append(_threshold(likelihoods, rejected))
+                spreads.append(float(likelihoods.std()) or 1.0)  # 0 where all are equally likely
+                unfinished += [] if fitted.converged_ else [class_names[c]]
+                progress.update(c + 1, len(class_names), "classes")
+        finally:
+            pool.shutdown(cancel_futures=True)
     if unfinished:
         progress.warn(
             f"i-defender: EM had not converged after {options.max_iter} iterations ({_listed(unfinished)}). Raise "
@@ -289,48 +312,114 @@ def _principal(states: np.ndarray, wanted: int, rng: Rng) -> tuple[Tensor, Tenso
     return torch.from_numpy(np.float64(fitted.mean_)), torch.from_numpy(np.float64(fitted.components_))
 
 
-def _fit_mixture(states: np.ndarray, options: IDefenderOptions, rng: Rng, name: str) -> GaussianMixture:
-    """Return scikit-learn's mixture for the states (N, D) of the class `name`."""
-    floor = options.regularization * float(states.var(0).mean())
+class _TiedMixture(GaussianMixture):
+    """Scikit-learn's, with the product of all states and the one matrix formed once instead of once per Gaussian."""
 
-    def fit(components: int) -> GaussianMixture | None:
-        mixture = GaussianMixture(
+    def _estimate_log_prob(self, X: np.ndarray, **kwargs: object) -> np.ndarray:
+        factor = self.precisions_cholesky_
+        distances: np.ndarray = cdist(X @ factor, self.means_ @ factor, "sqeuclidean")
+        constant = np.log(np.diagonal(factor)).sum() - 0.5 * X.shape[1] * math.log(2 * math.pi)
+        return constant - 0.5 * distances
+
+
+class _Em:
+    """Expectation maximisation with some number of Gaussians, which can stop early and go on from there.
+
+    Attributes:
+        mixture: scikit-learn's, None once a covariance was singular.
+        cost: the Bayesian information criterion in nats per state: half of it over the number of states.
+    """
+
+    mixture: GaussianMixture | None
+
+    def __init__(self, states: np.ndarray, components: int, floor: float, options: IDefenderOptions, rng: Rng) -> None:
+        kind = _TiedMixture if options.covariance == "tied" else GaussianMixture
+        self.mixture = kind(
             components,
             covariance_type=options.covariance,
             reg_covar=floor,
             n_init=options.n_init,
-            max_iter=options.max_iter,
             random_state=rng.spawn("components", components).seed,
         )
-        with warnings.catch_warnings():
-            # Said once for all classes; where k-means finds too few distinct states, the covariances tell.
-            warnings.simplefilter("ignore", ConvergenceWarning)
-            try:
-                mixture.fit(states)
-            except ValueError as error:
-                if "ill-defined empirical covariance" not in str(error):
-                    raise
-                return None
-        return mixture if _conditioned(mixture) else None
+        self.cost = math.inf
+        self._bounds: list[float] = []
+        self._states = states
+        self._left = options.max_iter
+        self._penalty = _parameters(components, states.shape[1], options.covariance) * _penalty(states)
 
-    if options.components == "bic":
-        best, least = None, math.inf
-        for components in range(1, min(options.max_components, len(states) // LEAST_PER_COMPONENT) + 1):
-            mixture = fit(components)
-            criterion = float(mixture.bic(states)) if mixture is not None else math.inf
-            if criterion < least:
-                best, least = mixture, criterion
-            elif best is not None:  # more of them cost most of the time, and hardly ever come down again
-                break
-    else:
-        best = fit(options.components)
-    if best is None:
+    def until(self, tolerance: float) -> _Em:
+        """Go on until an iteration changes the log-likelihood by less than `tolerance`, and return this."""
+        if self.mixture is None or (len(self._bounds) > 1 and abs(self._bounds[-1] - self._bounds[-2]) < tolerance):
+            return self
+        if self._left == 0:
+            self.mixture.converged_ = False
+            return self
+        try:
+            self.mixture.set_params(tol=tolerance, max_iter=self._left).fit(self._states)
+        except ValueError as error:
+            if "ill-defined empirical covariance" not in str(error):
+                raise
+            self.mixture = None
+        if self.mixture is None or not _conditioned(self.mixture):
+            self.mixture, self.cost = None, math.inf
+            return self
+        self.mixture.set_params(warm_start=True)
+        self._left -= self.mixture.n_iter_
+        self._bounds += self.mixture.lower_bounds_
+        self.cost = self._penalty - float(self._bounds[-1])
+        return self
+
+
+def _parameters(components: int, dimensions: int, covariance: Covariance) -> int:
+    """Return how many free parameters a mixture has."""
+    matrix = dimensions * (dimensions + 1) // 2
+    each = {"full": matrix, "tied": 0, "diag": dimensions, "spherical": 1}[covariance]
+    return components * (each + dimensions + 1) - 1 + (matrix if covariance == "tied" else 0)
+
+
+def _penalty(states: np.ndarray) -> float:
+    """Return what the Bayesian information criterion takes for a parameter, in nats per state."""
+    return math.log(len(states)) / (2 * len(states))
+
+
+def _fit_mixture(states: np.ndarray, options: IDefenderOptions, rng: Rng, name: str) -> GaussianMixture:
+    """Return scikit-learn's mixture for the states (N, D) of the class `name`."""
+    floor = options.regularization * float(states.var(0).mean())
+
+    def em(components: int) -> _Em:
+        return _Em(states, components, floor, options, rng)
+
+    chosen = _least_bic(states, options, em) if options.components == "bic" else em(options.components)
+    fitted = chosen.until(TOLERANCE).mixture
+    if fitted is None:
         constant = int((states.var(0) == 0).sum())
         raise InputError(
             f"i-defender: class {name!r}: a covariance is singular ({len(states)} states of {states.shape[1]} "
             f"dimensions, {constant} of them constant, regularization {options.regularization}). Set a larger "
             "`regularization`, a smaller `pca`, or fewer `components`."
         )
+    return fitted
+
+
+def _least_bic(states: np.ndarray, options: IDefenderOptions, em: Callable[[int], _Em]) -> _Em:
+    """Return the candidate before the first whose Bayesian information criterion is greater.
+
+    Likelihoods have to be known only as well as tells candidates apart: they start at a tenth of what one more Gaussian
+    has to gain, and go on while they lie too close together. The one that is returned may have to go on.
+    """
+    one, two = (_parameters(components, states.shape[1], options.covariance) for components in (1, 2))
+    coarse = max(TOLERANCE, (two - one) * _penalty(states) / CLEAR)
+    best = em(1).until(coarse)
+    for components in range(2, min(options.max_components, len(states) // LEAST_PER_COMPONENT) + 1):
+        rival, tolerance = em(components).until(coarse), coarse
+        while tolerance > TOLERANCE and abs(best.cost - rival.cost) < CLEAR * tolerance:
+            tolerance = max(TOLERANCE, tolerance / 3)
+            best.until(tolerance)
+            rival.until(tolerance)
+        if rival.cost < best.cost:
+            best = rival
+        elif best.mixture is not None:  # more of them cost most of the time, and hardly ever come down again
+            break
     return best
 
 

@@ -4,6 +4,19 @@ from __future__ import annotations
 
 from benchmark.hookspecs import Register, hookimpl
 
+SAFETYNET = """@inproceedings{lu2017safetynet,
+  title = {{SafetyNet}: Detecting and Rejecting Adversarial Examples Robustly},
+  author = {Lu, Jiajun and Issaranon, Theerasit and Forsyth, David},
+  booktitle = {IEEE International Conference on Computer Vision},
+  year = {2017}
+}"""
+I_DEFENDER = """@inproceedings{zheng2018robust,
+  title = {Robust Detection of Adversarial Attacks by Modeling the Intrinsic Properties of Deep Neural Networks},
+  author = {Zheng, Zhihao and Hong, Pengyu},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2018}
+}"""
+
 
 @hookimpl
 def register_defenses(register: Register) -> None:
@@ -14,6 +27,7 @@ def register_defenses(register: Register) -> None:
         options="bench_safetynet.options:SafetyNetOptions",
         version="1",
         summary="RBF-SVM on quantised late activations, natural against adversarial images (Lu et al. 2017)",
+        cite=SAFETYNET,
     )
     register(
         "safetynet-msvm",
@@ -21,4 +35,5 @@ def register_defenses(register: Register) -> None:
         options="bench_safetynet.options:SafetyNetOptions",
         version="1",
         summary="the same with a class per natural class and one for adversarial images (mSVM in I-defender's Table 6)",
+        cite=SAFETYNET + "\n" + I_DEFENDER,
     )

@@ -8,6 +8,8 @@ from collections.abc import Callable
 
 import pytest
 
+from benchmark.errors import InputError
+
 SUITE = """
 suite: clouds
 title: Detectors through the host
@@ -83,9 +85,7 @@ def test_strong_steps_are_detected_and_evasion_is_not(run_suite_file, tmp_path):
     assert sum('"task done"' in line and '"observe"' in line for line in journal) == 8
 
 
-def test_an_unknown_layer_is_one_message(run_suite_file, capsys):
-    code, _, _ = run_suite_file(SUITE.replace("neighbors: 5", "layer: penultimat", 1))
-    assert code == 2
-    said = capsys.readouterr().err
-    assert "unknown layer 'penultimat'. Did you mean 'penultimate'?" in said
-    assert "Traceback" not in said
+def test_an_unknown_layer_is_refused_before_any_work(run_suite_file, tmp_path):
+    with pytest.raises(InputError, match=r"defenses\.[\w-]+ on models\.\w+: unknown layer 'penultimat'\. Did you mean"):
+        run_suite_file(SUITE.replace("neighbors: 5", "layer: penultimat", 1))
+    assert not (tmp_path / "run").exists()

@@ -132,10 +132,11 @@ def test_thresholds_of_too_few_images_are_warned_of(fit):
     assert "reject 5% of the training images reject" in warnings[0]
 
 
-def test_em_that_has_not_converged_is_warned_of(fit):
+@pytest.mark.parametrize(("components", "most"), [(5, 2), ("bic", 1)])
+def test_em_that_has_not_converged_is_warned_of(fit, components, most):
     warnings: list[str] = []
-    fit(*clouds(2000), components=5, max_iter=2, warnings=warnings)
-    assert "EM had not converged after 2 iterations (classes 'left', 'right', 'up')" in warnings[0]
+    fit(*clouds(2000), components=components, max_iter=most, warnings=warnings)
+    assert f"EM had not converged after {most} iterations (classes 'left', 'right', 'up')" in warnings[0]
 
 
 def test_flags_are_eq_5_and_scores_rise_with_suspicion(fit):
@@ -291,11 +292,3 @@ def test_through_the_host_strong_steps_are_detected(run_suite_file, tmp_path):
     # Three detectors, one extraction per set of images: clean train, val and test, attacked gray-box and white-box.
     journal = (tmp_path / "run" / "journal.jsonl").read_text().splitlines()
     assert sum('"task done"' in line and '"observe"' in line for line in journal) == 5
-
-
-def test_through_the_host_an_unknown_layer_is_one_message(run_suite_file, capsys):
-    code, _, _ = run_suite_file(SUITE.replace("components: 1, covariance: diag}", "layer: penultimat}", 1))
-    assert code == 2
-    said = capsys.readouterr().err
-    assert "unknown layer 'penultimat'. Did you mean 'penultimate'?" in said
-    assert "Traceback" not in said

@@ -124,6 +124,64 @@ def test_bic_finds_the_number_of_lumps():
     assert [len(mixture.means) for mixture in mixtures.mixtures] == [3, 1]
 
 
+def overlapping(seed: int, count: int = 240, dimensions: int = 3) -> np.ndarray:
+    """Return states (N, D) in one to four lumps, some of which run into each other."""
+    generator = np.random.RandomState(seed)
+    lumps = 2.5 * generator.randn(1 + seed % 4, dimensions)
+    return (lumps[generator.randint(len(lumps), size=count)] + generator.randn(count, dimensions)).astype(np.float32)
+
+
+def reference(states: np.ndarray, components: int, covariance: str) -> GaussianMixture:
+    """Return scikit-learn's mixture of class 0, fitted to the end from the same start."""
+    own = states.astype(np.float64)
+    seed = Rng(0).spawn("class", 0).spawn("components", components).seed
+    floor = 1e-3 * own.var(0).mean()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        return GaussianMixture(components, covariance_type=covariance, reg_covar=floor, random_state=seed).fit(own)
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("seed", range(6))
+def test_bic_chooses_as_if_every_candidate_had_been_fitted_to_the_end(covariance, seed):
+    states = overlapping(seed)
+    chosen = fitted(states, [0] * len(states), names=("a",), components="bic", covariance=covariance)
+    found = [reference(states, components, covariance) for components in range(1, 6)]
+    criteria = [mixture.bic(states.astype(np.float64)) for mixture in found]
+    best = next((k for k in range(4) if criteria[k + 1] > criteria[k]), 4)
+    assert len(chosen.mixtures[0].means) == best + 1
+    # And that one goes on until scikit-learn's own would stop.
+    likelihood = chosen.log_likelihood(torch.from_numpy(states), torch.zeros(len(states), dtype=torch.int64))
+    assert float(likelihood.mean()) >= found[best].score(states.astype(np.float64)) - 1e-3
+
+
+@pytest.mark.parametrize("covariance", COVARIANCES)
+@pytest.mark.parametrize("components", [1, 3, "bic"])
+def test_fits_are_scikit_learns_own(covariance, components):
+    states = overlapping(7)
+    found = fitted(states, [0] * len(states), names=("a",), components=components, covariance=covariance)
+    own = states.astype(np.float64)
+    wanted = reference(states, len(found.mixtures[0].means), covariance).score_samples(own)
+    ours = found.log_likelihood(torch.from_numpy(own), torch.zeros(len(own), dtype=torch.int64))
+    np.testing.assert_allclose(ours.numpy(), wanted, rtol=1e-6, atol=1e-6)
+
+
+def test_threads_change_no_bit():
+    states, labels = two_clouds(300, 12)
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for number in (1, 3):
+            torch.set_num_threads(number)
+            found.append(fitted(states, labels, components="bic"))
+    finally:
+        torch.set_num_threads(threads)
+    for one, other in zip(found[0].mixtures, found[1].mixtures):
+        assert torch.equal(one.means, other.means)
+        assert torch.equal(one.factors, other.factors)
+    assert torch.equal(found[0].thresholds, found[1].thresholds)
+
+
 def test_principal_components_are_scikit_learns():
     states, labels = two_clouds(dimensions=8)
     mixtures = fitted(states, labels, pca=3, components=1)
