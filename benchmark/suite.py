@@ -45,7 +45,7 @@ RESERVED = {kind: (ALL, CLEAN) if kind == "attack" else (ALL,) for kind in SECTI
 """Labels that mean something else."""
 
 LABEL_LENGTH = 300
-REFERENCE_COLUMNS = ("dataset", "model", "attack", "defense", "knowledge", "artifact", "metric", "value")
+REFERENCE_COLUMNS = ("table", "dataset", "model", "attack", "defense", "knowledge", "artifact", "metric", "value")
 
 _KINDS = {section: kind for kind, section in SECTIONS.items()}
 _OPTIONS: dict[str, type[Options]] = {
@@ -170,8 +170,9 @@ class Suite:
         threads: CPU threads per task.
         gpu: meant for a GPU.
         reference: published numbers, a row each: dataset, model, attack, defense, knowledge (texts, "" = any),
-            metric, value (float). `attack` may also name a group, or be "none" for clean images. `artifact` makes it
-            a measure of that shared artifact, such as "extractor", instead of a cell's.
+            metric, value (float), and `table`, where it was published ("" = not said). `attack` may also name a group,
+            or be "none" for clean images. `artifact` makes it a measure of that shared artifact, such as "extractor",
+            instead of a cell's.
         profile: the profile that was applied.
         profiles: names of all profiles of the file.
         path: the file.
@@ -852,10 +853,13 @@ class _Reader:
             checked = self._reference_row(where, row)
             if checked is None:
                 continue
-            same = tuple(checked[column] for column in REFERENCE_COLUMNS[:-1])
-            first = seen.setdefault(same, where)
-            if first is not where:
-                self.problems.add(where, f"a second value for the same cell and metric: the first is at {first}.")
+            cell = tuple(checked[column] for column in REFERENCE_COLUMNS[1:-1])
+            # One paper may print two values of a cell, each in a table of its own.
+            for table in reference_tables(checked["table"]):
+                first = seen.setdefault((table, *cell), where)
+                if first is not where:
+                    self.problems.add(where, f"a second value for the same cell and metric: the first is at {first}.")
+                    break
             reference.append(checked)
         return tuple(reference)
 
@@ -963,10 +967,21 @@ class _Reader:
         if not math.isfinite(value):
             self.problems.add(where, f"value: {shorten(row['value'])!r} is not a number such as 0.93.")
             good = False
+        table = row.get("table", "")
+        tables = reference_tables(table)
+        broken = (len(tables) > 1 and "" in tables) or len(set(tables)) < len(tables)
+        if broken or len(table) > LABEL_LENGTH or not table.isprintable():
+            self.problems.add(
+                where,
+                f"table: found {shorten(table)!r}, allowed: where the number was published, such as 'Table IV', or "
+                f"several such places with ';' between; at most {LABEL_LENGTH} characters on one line.",
+            )
+            good = False
         if not good or dropped:
             return None
         artifact = row.get("artifact", "")
-        return {"artifact": artifact, **checked, "knowledge": knowledge, "metric": row["metric"], "value": value}
+        about = {"table": table, "artifact": artifact, **checked}
+        return {**about, "knowledge": knowledge, "metric": row["metric"], "value": value}
 
 
 @dataclass(frozen=True)
@@ -1005,6 +1020,11 @@ class _Change:
             problems.add(where, f"the value reads as {value.text!r}: quote it.")
             return None
         return cls(path, value, where)
+
+
+def reference_tables(text: str) -> tuple[str, ...]:
+    """Return the published tables that the column `table` of a reference row names; ("",) for none."""
+    return tuple(name.strip() for name in text.split(";"))
 
 
 def _split_path(text: str) -> tuple[tuple[str, ...], str | None]:

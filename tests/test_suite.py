@@ -611,7 +611,7 @@ def test_reference_tables_are_read_relative_to_the_suite(write, load):
     Path("reference/b.csv").write_text('\ufeffmetric,value,knowledge\n"auroc",0.5,white-box\n')
     text = SUITE + "reference: {table: [reference/a.csv, reference/b.csv]}\n"
     suite = load(text)
-    anywhere = {"artifact": "", "dataset": "", "model": "", "attack": "", "defense": "", "knowledge": ""}
+    anywhere = {"table": "", "artifact": "", "dataset": "", "model": "", "attack": "", "defense": "", "knowledge": ""}
     assert suite.reference == (
         {**anywhere, "dataset": "photos", "attack": "pgd", "defense": "at", "metric": "robust_accuracy", "value": 0.5},
         {**anywhere, "attack": "none", "defense": "none", "metric": "clean_accuracy", "value": 0.95},
@@ -651,9 +651,9 @@ def test_mistakes_in_reference_tables_have_their_line(write, refusal):
         "s.yaml:31: reference.table: tt.csv: no such file. Did you mean 't.csv'? Files of that kind there: "
         "empty.csv, t.csv.",
         "s.yaml:31: reference.tabel: unknown key 'tabel'. Did you mean 'table'? Allowed: rows, table.",
-        "empty.csv: empty, a header is needed: dataset,model,attack,defense,knowledge,artifact,metric,value.",
+        "empty.csv: empty, a header is needed: table,dataset,model,attack,defense,knowledge,artifact,metric,value.",
         "t.csv:1: unknown column 'atack'. Did you mean 'attack'? Allowed: artifact, attack, dataset, defense, "
-        "knowledge, metric, model, value.",
+        "knowledge, metric, model, table, value.",
         "t.csv:2: dataset: unknown dataset label 'digts'. Did you mean 'digits'? Known: digits, photos.",
         "t.csv:3: metric: empty, the name of a measure is needed.",
         "t.csv:4: value: '93 %' is not a number such as 0.93.",
