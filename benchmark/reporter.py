@@ -6,9 +6,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from benchmark.metrics import Cell, Metric
     from benchmark.results import Run
 
 
@@ -99,8 +103,35 @@ class Facts:
 PanelPart = Picture | Bars | Facts
 
 
+@dataclass(frozen=True)
+class Series:
+    """Points that belong together; `x` and `y` hold as many numbers."""
+
+    name: str
+    x: Sequence[float] | np.ndarray
+    y: Sequence[float] | np.ndarray
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Series of points in a plane, as dots, or as the steps of a histogram: then `x` are the middles of its bins.
+
+    Attributes:
+        how: a sentence that says what is drawn, shown below the title.
+    """
+
+    title: str
+    how: str
+    x_title: str
+    y_title: str
+    series: tuple[Series, ...]
+    mark: Literal["dots", "steps"] = "dots"
+
+
 class Panel(ABC):
-    """Says what a report shows beside an image of the gallery. Gives values, never markup: the report draws them.
+    """Says what a report shows beside an image of the gallery and on the page of a cell.
+
+    Gives values, never markup: the report draws them.
 
     Attributes:
         title: heading.
@@ -115,15 +146,31 @@ class Panel(ABC):
         `details` and `explanation` come from files: look before using them.
         """
 
+    def points(self, use: str, cell: Cell) -> Mapping[str, tuple[np.ndarray, np.ndarray]]:
+        """Return what is to be kept of a cell for `of_cell`, by name: x and y, (n,) numbers each.
+
+        Called once, while the tables of a run are made of all its images: a report has only the tables. Kept in the
+        table of curves as `TITLE: NAME`; some hundred points show as much as all. `use` names the defense's plugin.
+        """
+        return {}
+
+    def of_cell(
+        self, points: Mapping[str, tuple[np.ndarray, np.ndarray]], class_names: Sequence[str]
+    ) -> Sequence[Plot]:
+        """Return plots of what `points` has kept of a cell, by the same names."""
+        return ()
+
 
 class Reporter(ABC):
     """Writes something people read from finished runs. Reads their tables and images only.
 
     Attributes:
         panels: the panels of all plugins, set by the host.
+        measures: the registered measures by name, set by the host: their titles, units and directions.
     """
 
     panels: Sequence[Panel] = ()
+    measures: Mapping[str, type[Metric]] = MappingProxyType({})
 
     @abstractmethod
     def write(self, runs: Sequence[Run], folder: Path, *, single_file: bool = False) -> Path:

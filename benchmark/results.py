@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations, takewhile
 from pathlib import Path
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -34,6 +34,9 @@ from benchmark.metrics import (
     withstood,
 )
 from benchmark.statistics import compare_paired, mean, roc_curve, spread, thin
+
+if TYPE_CHECKING:
+    from benchmark.reporter import Panel
 
 CLEAN = "none"
 WORST_OF = "worst-of: "
@@ -105,6 +108,7 @@ class CellResult:
         sample_ids: name per image.
         details: per-image arrays that explain the verdicts; no table holds them.
         sweep: equal for attacks that differ in nothing but eps, "" where that is not known.
+        use: name of the defense's plugin.
     """
 
     dataset: str
@@ -121,6 +125,7 @@ class CellResult:
     sample_ids: Sequence[str]
     details: Mapping[str, np.ndarray]
     sweep: str = ""
+    use: str = ""
 
 
 @dataclass(frozen=True)
@@ -196,6 +201,7 @@ def tabulate(
     groups: Mapping[str, Sequence[str]],
     references: pd.DataFrame | None,
     artifacts: Sequence[ArtifactResult] = (),
+    panels: Sequence[Panel] = (),
 ) -> Tables:
     """Return the tables of a run; equal input gives equal tables, row by row.
 
@@ -208,6 +214,7 @@ def tabulate(
             empty cell fits everything; of several rows that fit, the one with the fewest empty cells is shown. A row
             with `artifact` is about that artifact instead of a cell.
         artifacts: measured shared artifacts, in the order in which their rows shall stand.
+        panels: what plugins add to the report; the points that they keep of a cell go to the curves.
 
     Raises:
         InputError: `references` lacks a column or holds a value that is no number.
@@ -227,7 +234,7 @@ def tabulate(
         )
         if cell is not None:
             samples.add(point, _sample_columns(cell, cells.sample_codes(result.sample_ids)), len(cell.y))
-            for name, block in _score_curves(cell):
+            for name, block in (*_score_curves(cell), *_points(point, result, panels, problems)):
                 curves.add(point, {**block, "curve": name}, len(block["x"]))
     together = _groups(cells.results, groups)
     for group in together:
@@ -598,6 +605,26 @@ def _score_curves(cell: Cell) -> Iterable[tuple[str, dict[str, np.ndarray]]]:
         if values.size:
             counts, _ = np.histogram(values.clip(edges[0], edges[-1]), bins=edges)
             yield f"score_density_{kind}", {"x": centres, "y": counts}
+
+
+def _points(
+    point: _Point, result: CellResult, panels: Sequence[Panel], problems: dict[str, str]
+) -> Iterable[tuple[str, dict[str, np.ndarray]]]:
+    """Yield what the panels keep of a cell."""
+    assert result.cell is not None
+    for panel in panels:
+        try:
+            for name, (x, y) in panel.points(result.use, result.cell).items():
+                block = {"x": np.asarray(x, dtype=np.float64), "y": np.asarray(y, dtype=np.float64)}
+                if block["x"].ndim != 1 or block["x"].shape != block["y"].shape:
+                    raise ValueError(f"{name!r}: x {block['x'].shape} and y {block['y'].shape} are not (n,) each")
+                yield f"{panel.title}: {name}", block
+        except Exception as error:  # a panel of a plugin must not cost the run
+            problems.setdefault(
+                f"panel {panel.title}",
+                f"panel {panel.title!r} failed, first for {' / '.join(filter(None, point.values()))}: "
+                f"{type(error).__name__}: {error}",
+            )
 
 
 def _budget_curves(results: Sequence[CellResult]) -> Iterable[tuple[_Point, str, dict[str, np.ndarray]]]:

@@ -171,10 +171,12 @@ def write_reports(registry: Registry, runs: Sequence[Path], folder: Path, single
     """
     loaded = [results.load_run(path) for path in runs]
     panels = [registration.load()() for registration in registry.all("panel")]
+    measures = {registration.name: registration.load() for registration in registry.all("metric")}
     written = []
     for registration in registry.all("reporter"):
         reporter: Reporter = registration.load()()
         reporter.panels = panels
+        reporter.measures = measures
         try:
             folder.mkdir(parents=True, exist_ok=True)
             written.append(reporter.write(loaded, folder, single_file=single_file))
@@ -215,6 +217,7 @@ def _tabulate(plan: Plan, store: Store, registry: Registry, outcome: Outcome, ga
         plan.suite.groups,
         reference,
         [_artifact(planned, store, outcome) for planned in plan.assessments],
+        [registration.load()() for registration in registry.all("panel")],
     )
 
 
@@ -321,6 +324,7 @@ def _cells(
             sample_ids=ids_of(planned.dataset),
             details=details,
             sweep=sweep,
+            use=plan.suite.defenses[planned.defense].use,
         )
         fit = store.folder(plan.tasks[judge].spec["fit"])
         adversarial = None if planned.craft is None else ArrayReader(store.open(planned.craft))

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from benchmark.errors import InputError
 from benchmark.metrics import BUILTIN, Answers, Cell, Metric, MetricValue
+from benchmark.reporter import Panel
 from benchmark.results import CellResult, Tables, export, load_run, tabulate, write_tables
 from benchmark.statistics import compare_paired, mean
 
@@ -380,6 +381,34 @@ def test_scores_that_are_all_equal_or_infinite_still_give_curves():
         assert rows(tables, metric="auroc").value.item() == 0.5
         roc = tables.curves[tables.curves.curve == "roc"]
         assert list(zip(roc.x, roc.y, strict=True)) == [(0, 0), (1, 1)]
+
+
+class Labels(Panel):
+    title = "Labels"
+
+    def of_image(self, image):
+        return ()
+
+    def points(self, use, cell):
+        return {"true": (np.arange(len(cell.y)), cell.y)}
+
+
+class Torn(Labels):
+    title = "Torn"
+
+    def points(self, use, cell):
+        return {"torn": (np.arange(3), np.arange(4))}
+
+
+def test_points_that_panels_keep_are_curves_and_a_panel_that_fails_is_named():
+    cells = [result(attack="none"), result(), result(defense="at", status="failed")]
+    tables = tabulate(cells, METRICS, {}, None, panels=[Torn(), Labels()])
+    kept = tables.curves[tables.curves.curve == "Labels: true"]
+    assert kept.groupby("attack").size().to_dict() == {"none": IMAGES, "pgd": IMAGES}
+    assert kept.y.tolist() == 2 * (np.arange(IMAGES) % 3).tolist()
+    (problem,) = tables.problems
+    assert problem.startswith("panel 'Torn' failed, first for blobs / net / none")
+    assert "'torn': x (3,) and y (4,) are not (n,) each" in problem
 
 
 def test_attacks_that_differ_in_eps_only_make_a_curve():

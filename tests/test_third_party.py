@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import html
 import importlib.metadata
 import importlib.util
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -18,9 +20,24 @@ import pandas as pd
 import pytest
 
 DISTRIBUTION = Path(__file__).parent / "third_party"
-COMPONENTS = {("dataset", "stripes"), ("attack", "uniform_noise"), ("defense", "max_softmax")}
+COMPONENTS = {
+    ("dataset", "stripes"),
+    ("attack", "uniform_noise"),
+    ("defense", "max_softmax"),
+    ("panel", "sureness"),
+}
 
 Bench = Callable[..., str]
+DIGITS = """
+suite: digits
+seeds: [0]
+datasets: {digits: {use: digits}}
+models: {mlp: {use: idefender_e, train: {epochs: 3}}}
+attacks: {fgsm: {use: fgsm, norm: linf, eps: 0.2}}
+defenses: {none: {use: none}, unsure: {use: max_softmax}}
+grid:
+  - {datasets: all, models: all, attacks: all, defenses: all, knowledge: gray-box}
+"""
 
 
 @pytest.fixture(scope="module")
@@ -99,3 +116,30 @@ def test_its_suite_runs(bench: Bench) -> None:
     assert value("none", "unsure", "clean_fpr") < 0.2
     assert 0 <= value("fgsm", "unsure", "auroc") <= 1
     assert value("fgsm", "unsure", "robust_accuracy") == value("fgsm", "none", "robust_accuracy")
+
+
+@pytest.mark.slow
+def test_its_panel_stands_beside_the_images_of_the_report(bench: Bench, tmp_path: Path) -> None:
+    suite, folder = tmp_path / "digits.yaml", tmp_path / "run"
+    suite.write_text(DIGITS)
+    bench("run", str(suite), "--output", str(folder), "--device", "cpu", "--workers", "1")
+    table = bench("export", str(folder), "--format", "csv", "--what", "samples")
+    samples = pd.read_csv(StringIO(table), dtype={"sample": str})
+    scores = samples[samples["defense"] == "unsure"].set_index(["attack", "sample"])["score"]
+    (page,) = (folder / "report" / "cells").glob("fgsm-unsure-*.html")
+    cards = page.read_text(encoding="utf-8").split('<li class="card">')[1:]
+    assert len(cards) > 4
+    for card in cards:
+        for image in re.findall(r'src="([^"]+)"', card):
+            assert (page.parent / image).is_file()
+        assert "Confidence of the classifier" in card
+        sample = re.search(r'<span class="muted small"><bdi[^>]*>(.*?)</bdi>', card)
+        assert sample is not None
+        shown = re.findall(r"<bdi>([\d.]+%)</bdi>", card)
+        name = html.unescape(sample[1])
+        assert shown == [f"{1 - scores[attack, name]:.1%}" for attack in ("none", "fgsm")]
+    # The undefended system has images too, and nothing of the plugin beside them.
+    (other,) = (folder / "report" / "cells").glob("fgsm-none-*.html")
+    text = other.read_text(encoding="utf-8")
+    assert '<li class="card">' in text
+    assert "Confidence of the classifier" not in text

@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from benchmark.hookspecs import Register, hookimpl
 
+DIGITS = """@misc{alpaydin1998optical,
+  title = {Optical Recognition of Handwritten Digits},
+  author = {Alpaydin, E. and Kaynak, C.},
+  howpublished = {UCI Machine Learning Repository},
+  year = {1998},
+  doi = {10.24432/C50P49}
+}"""
+
 
 @hookimpl
 def register_datasets(register: Register) -> None:
@@ -14,6 +22,7 @@ def register_datasets(register: Register) -> None:
         options="bench_datasets.options:DigitsOptions",
         version="1",
         summary="scikit-learn's 1,797 real handwritten digits, 8x8 grey: embedded, never downloads",
+        cite=DIGITS,
     )
     register(
         "image_folder",

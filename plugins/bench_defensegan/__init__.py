@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from benchmark.hookspecs import Register, hookimpl
 
+DEFENSE_GAN = """@inproceedings{samangouei2018defense,
+  title = {Defense-{GAN}: Protecting Classifiers Against Adversarial Attacks Using Generative Models},
+  author = {Samangouei, Pouya and Kabkab, Maya and Chellappa, Rama},
+  booktitle = {International Conference on Learning Representations},
+  year = {2018}
+}"""
+
 
 @hookimpl
 def register_defenses(register: Register) -> None:
@@ -14,6 +21,7 @@ def register_defenses(register: Register) -> None:
         options="bench_defensegan.options:DefenseGanOptions",
         version="1",
         summary="suspects what a generator of natural images cannot draw (Samangouei et al. 2018)",
+        cite=DEFENSE_GAN,
     )
     register(
         "defense-gan-rectifier",
@@ -21,4 +29,5 @@ def register_defenses(register: Register) -> None:
         options="bench_defensegan.options:DefenseGanOptions",
         version="1",
         summary="classifies the nearest image of the generator, and detects by its distance (Samangouei et al. 2018)",
+        cite=DEFENSE_GAN,
     )

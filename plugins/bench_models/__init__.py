@@ -4,6 +4,31 @@ from __future__ import annotations
 
 from benchmark.hookspecs import Register, hookimpl
 
+PROTOTYPE_CONFORMITY = """@inproceedings{mustafa2019adversarial,
+  title = {Adversarial Defense by Restricting the Hidden Space of Deep Neural Networks},
+  author = {Mustafa, Aamir and Khan, Salman and Hayat, Munawar and Goecke, Roland and Shen, Jianbing and Shao, Ling},
+  booktitle = {IEEE International Conference on Computer Vision},
+  year = {2019}
+}"""
+I_DEFENDER = """@inproceedings{zheng2018robust,
+  title = {Robust Detection of Adversarial Attacks by Modeling the Intrinsic Properties of Deep Neural Networks},
+  author = {Zheng, Zhihao and Hong, Pengyu},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2018}
+}"""
+RESNET = """@inproceedings{he2016deep,
+  title = {Deep Residual Learning for Image Recognition},
+  author = {He, Kaiming and Zhang, Xiangyu and Ren, Shaoqing and Sun, Jian},
+  booktitle = {IEEE Conference on Computer Vision and Pattern Recognition},
+  year = {2016}
+}"""
+WIDE_RESNET = """@inproceedings{zagoruyko2016wide,
+  title = {Wide Residual Networks},
+  author = {Zagoruyko, Sergey and Komodakis, Nikos},
+  booktitle = {British Machine Vision Conference},
+  year = {2016}
+}"""
+
 
 @hookimpl
 def register_models(register: Register) -> None:
@@ -21,6 +46,7 @@ def register_models(register: Register) -> None:
         options="bench_models.options:Cnn6Options",
         version="1",
         summary="CNN-6 of the Prototype Conformity Loss (Mustafa et al. 2019, Table 1)",
+        cite=PROTOTYPE_CONFORMITY,
     )
     register(
         "idefender_e",
@@ -28,6 +54,7 @@ def register_models(register: Register) -> None:
         options="bench_models.options:IDefenderEOptions",
         version="1",
         summary="model E of I-defender (Zheng and Hong 2018, Table 1): two fully connected layers of 200",
+        cite=I_DEFENDER,
     )
     register(
         "idefender_f",
@@ -35,6 +62,7 @@ def register_models(register: Register) -> None:
         options="bench_models.options:IDefenderFOptions",
         version="1",
         summary="model F of I-defender (Zheng and Hong 2018, Table 1): two strided convolutions",
+        cite=I_DEFENDER,
     )
     register(
         "cifar_resnet",
@@ -42,6 +70,7 @@ def register_models(register: Register) -> None:
         options="bench_models.options:CifarResNetOptions",
         version="1",
         summary="ResNet-20 to -110 and deeper for small images, basic or bottleneck blocks (He et al. 2016)",
+        cite=RESNET,
     )
     register(
         "wide_resnet",
@@ -49,6 +78,7 @@ def register_models(register: Register) -> None:
         options="bench_models.options:WideResNetOptions",
         version="1",
         summary="Wide ResNet by depth and width, such as 28-10 (Zagoruyko and Komodakis 2016)",
+        cite=WIDE_RESNET,
     )
     register(
         "torchvision",

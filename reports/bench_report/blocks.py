@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from bench_report.links import file_name
-from bench_report.measures import DETECTOR, FAMILIES, MEASURES, Family, Unit, measure
+from bench_report.measures import DETECTOR, FAMILIES, MEASURES, Family, Unit
 from bench_report.table import Axes, Place, Table, group_label
 from bench_report.view import (
     BlockView,
@@ -292,7 +292,7 @@ class BlockBuilder:
                     CellView("undefined") if estimate is None else CellView("ok", estimate) for estimate in estimates
                 )
                 rows.append(ListRow(defense, attack, cells, same_n(cells)))
-        return ListView(key, title, note, tuple(measure(name) for name in names), tuple(rows))
+        return ListView(key, title, note, tuple(map(self.table.measure, names)), tuple(rows))
 
     def comparisons(self) -> Iterator[ComparisonView]:
         """Yield the paired differences from the baseline, per family of measures and seed."""

@@ -6,8 +6,9 @@ numbers, and sums of costs.
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ import yaml
 from bench_report.blocks import BlockBuilder, coloured, marked, same_n
 from bench_report.cells import CellPages
 from bench_report.compare import compare_runs
-from bench_report.measures import MEASURES
+from bench_report.figures import Figures
+from bench_report.measures import MEASURES, Measure
 from bench_report.published import published_tables
 from bench_report.summary import findings, ranking, unequal
 from bench_report.table import Place, Table, as_count, as_number, as_text, read_axes, read_comparisons, read_metrics
@@ -53,15 +55,19 @@ SLOWEST = 20
 
 @dataclass(frozen=True)
 class Report:
-    """A report: what its first page and the pages of its blocks show, and the pages of the cells, made one by one."""
+    """A report: what its first page and the pages of its blocks show; pages of cells and figures, made one by one."""
 
     view: ReportView
     cells: tuple[CellPages, ...]
+    figures: tuple[Figures, ...]
 
 
-def build_report(runs: Sequence[Run], panels: Sequence[Panel] = ()) -> Report:
-    """Return what a report of `runs` shows; several runs are compared."""
-    tables = [_table(run, f"r{number}") for number, run in enumerate(runs, 1)]
+def build_report(
+    runs: Sequence[Run], panels: Sequence[Panel] = (), measures: Mapping[str, Measure] | None = None
+) -> Report:
+    """Return what a report of `runs` shows; several runs are compared. `measures` are those of plugins."""
+    measures = measures or {}
+    tables = [_table(run, f"r{number}", measures) for number, run in enumerate(runs, 1)]
     views = tuple(
         _RunBuilder(run, table, f"r{number}").build() for number, (run, table) in enumerate(zip(runs, tables), 1)
     )
@@ -71,23 +77,32 @@ def build_report(runs: Sequence[Run], panels: Sequence[Panel] = ()) -> Report:
         title=" · ".join(titles[:3]) + (" · …" if len(titles) > 3 else ""),
         runs=views,
         compare=compare_runs(runs, tables, views) if len(runs) > 1 else None,
-        glossary=tuple(known for name, known in MEASURES.items() if name in seen),
+        glossary=tuple(known for name, known in {**MEASURES, **measures}.items() if name in seen),
     )
     cells = tuple(CellPages(run, table, one.blocks, panels) for run, table, one in zip(runs, tables, views))
-    return Report(view, cells)
+    return Report(view, cells, tuple(Figures(run, table) for run, table in zip(runs, tables)))
+
+
+def _entries(texts: Iterable[str]) -> list[str]:
+    """Return BibTeX entries, each once; a component that rests on several papers gives them as one text."""
+    return list(
+        dict.fromkeys(
+            entry.strip() for text in texts for entry in re.split(r"^(?=@)", text, flags=re.M) if entry.strip()
+        )
+    )
 
 
 def _failure_list(run: Run) -> list[Mapping[str, Any]]:
     return list(run.manifest.get("failures") or ())
 
 
-def _table(run: Run, anchor: str) -> Table:
+def _table(run: Run, anchor: str, measures: Mapping[str, Measure]) -> Table:
     failures: dict[Place, str] = {}
     for number, failure in enumerate(_failure_list(run), 1):
         for cell in failure.get("cells", ()):
             place = Place(*(as_text(cell.get(name)) for name in Place._fields))
             failures.setdefault(place, f"{anchor}-f{number}")
-    return Table(read_metrics(run.metrics), failures, run.suite.get("groups"), anchor)
+    return Table(read_metrics(run.metrics), failures, run.suite.get("groups"), anchor, measures)
 
 
 class _RunBuilder:
@@ -125,8 +140,12 @@ class _RunBuilder:
             rankings=rankings,
             overview=self._overview(blocks),
             blocks=blocks,
+            means=Figures(self.run, self.table).means(blocks),
             published=published_tables(
-                self.table, (self.suite.get("reference") or {}).get("rows") or (), self._artifacts()
+                self.table,
+                (self.suite.get("reference") or {}).get("rows") or (),
+                self._artifacts(),
+                self.suite.get("attacks"),
             ),
             artifacts=tuple(self._assessed()),
             failures=failures,
@@ -388,7 +407,7 @@ class _RunBuilder:
                 (as_text(p.get("name")), as_text(p.get("from")), as_text(p.get("reason")))
                 for p in manifest.get("broken_plugins") or ()
             ),
-            citations="\n\n".join(dict.fromkeys(map(as_text, manifest.get("citations") or ()))),
+            citations="\n\n".join(_entries(map(as_text, manifest.get("citations") or ()))),
             warnings=tuple((as_text(w.get("task")), as_text(w.get("text"))) for w in manifest.get("warnings") or ()),
             suite=yaml.safe_dump(dict(self.suite), sort_keys=False, allow_unicode=True, width=100)
             if self.suite

@@ -9,14 +9,14 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from bench_report.measures import MEASURES, measure
+from bench_report.measures import MEASURES
 from bench_report.table import Place, Table, as_number, as_text, grouped
 from bench_report.view import (
     BlockView,
@@ -25,6 +25,7 @@ from bench_report.view import (
     ChartView,
     MeasureRow,
     PictureView,
+    PlotsView,
     SeedView,
     Sibling,
     StratumView,
@@ -33,7 +34,7 @@ from bench_report.view import (
 )
 from bench_report.words import budget_text, norm_text, number_text
 from benchmark.errors import InputError
-from benchmark.reporter import Facts, GalleryImage, ImageVerdict, Panel, PanelPart
+from benchmark.reporter import Facts, GalleryImage, ImageVerdict, Panel, PanelPart, Plot
 from benchmark.results import CLEAN, IDENTITY, WORST_OF
 
 if TYPE_CHECKING:
@@ -147,7 +148,7 @@ class CellPages:
             estimate = self.table.estimate(place, name)
             if estimate is not None:
                 seeds = tuple(self.table.estimate(place, name, seed) for seed in self.seeds)
-                rows.append(MeasureRow(measure(name), estimate, seeds if len(self.seeds) > 1 else ()))
+                rows.append(MeasureRow(self.table.measure(name), estimate, seeds if len(self.seeds) > 1 else ()))
         return rows
 
     def _seed(self, block: BlockView, place: Place, seed: str) -> SeedView:
@@ -157,6 +158,7 @@ class CellPages:
             seed=seed,
             charts=tuple(self._charts(place, seed, norm, eps, threshold)),
             threshold=threshold,
+            plots=tuple(self._plots(place, seed)),
             strata=tuple(self._strata(place, seed)),
         )
 
@@ -235,6 +237,28 @@ class CellPages:
                 ),
             )
 
+    def _plots(self, place: Place, seed: str) -> Iterator[PlotsView]:
+        """Yield what the panels draw of the points that they kept of a cell."""
+        facts = (self.run.manifest.get("datasets") or {}).get(place.dataset) or {}
+        names = tuple(map(str, facts.get("class_names") or ()))
+        curves = self._curves.get((*place, seed), {})
+        for panel in self.panels:
+            prefix = f"{panel.title}: "
+            kept = {
+                name.removeprefix(prefix): (curve["x"], curve["y"])
+                for name, curve in curves.items()
+                if name.startswith(prefix)
+            }
+            if not kept:
+                continue
+            try:
+                charts = tuple(filter(None, map(_plot_chart, panel.of_cell(kept, names))))
+            except Exception as error:  # a plugin must not cost the report
+                yield PlotsView(panel.title, (), f"{type(error).__name__}: {error}")
+                continue
+            if charts:
+                yield PlotsView(panel.title, charts)
+
     def _sweep(self, place: Place, seed: str, norm: str, eps: str) -> dict[str, list[tuple[float, float]]]:
         """Return the curves over budgets that this cell is a point of."""
         robust = self.table.estimate(place, "robust_accuracy", seed)
@@ -266,7 +290,7 @@ class CellPages:
         names = ("dataset", "model", "defense", "knowledge", "norm", "seed", "attack")
         found: dict[tuple[str, ...], list[tuple[str, dict[str, dict[str, np.ndarray]]]]] = {}
         for (*key, attack), curves in self._by_point(frame, names).items():
-            found.setdefault(tuple(key), []).append((attack, curves))
+            found.setdefault(tuple(key), []).extend((attack, one) for one in _apart(curves))
         return found
 
     @staticmethod
@@ -288,6 +312,8 @@ class CellPages:
             "sample": pd.factorize(frame["sample"])[0],
             "score": frame["score"].to_numpy(dtype=np.float64),
             "right": (frame["y"] == frame["label"]).to_numpy(dtype=bool, na_value=False),
+            "base_right": (frame["y"] == frame["base_label"]).to_numpy(dtype=bool, na_value=False),
+            "changed": (frame["label"] != frame["base_label"]).to_numpy(dtype=bool, na_value=True),
             "flagged": frame["flagged"].to_numpy(dtype=object),
             "success": frame["success"].fillna(False).to_numpy(dtype=bool),
         }
@@ -306,7 +332,8 @@ class CellPages:
         a, c = ({name: column[rows] for name, column in columns.items()} for rows in (attacked, clean))
         if len(attacked) != len(clean) or (a["sample"] != c["sample"]).any():
             return None
-        return threshold_view(a["score"], c["score"], a["flagged"], c["flagged"], a["success"], a["right"], c["right"])
+        attacked_answers, clean_answers = (Judged(**{name: x[name] for name in Judged._fields}) for x in (a, c))
+        return threshold_view(attacked_answers, clean_answers, a["success"])
 
     # Gallery
 
@@ -404,42 +431,104 @@ class CellPages:
         return text
 
 
-def threshold_view(
-    attacked: np.ndarray,
-    clean: np.ndarray,
-    attacked_flagged: np.ndarray,
-    clean_flagged: np.ndarray,
-    success: np.ndarray,
-    attacked_right: np.ndarray,
-    clean_right: np.ndarray,
-) -> ThresholdView | None:
-    """Return what is flagged at each threshold; all arrays are (N,), scores of attacked and clean versions of an image.
+class Judged(NamedTuple):
+    """What a defense said of N images; all arrays are (N,).
 
-    None where no score is finite.
+    Attributes:
+        right, base_right: whether the label of the defended system, and of its classifier alone, is right.
+        changed: whether these labels differ.
     """
-    scores = np.concatenate([attacked, clean])
+
+    score: np.ndarray
+    flagged: np.ndarray
+    right: np.ndarray
+    base_right: np.ndarray
+    changed: np.ndarray
+
+
+def threshold_view(attacked: Judged, clean: Judged, success: np.ndarray) -> ThresholdView | None:
+    """Return what is flagged at each threshold, for the attacked and the clean versions of the same N images.
+
+    A defense may change the labels of the images that it flags, and of these alone: flagging fewer then gives the
+    others back the classifier's label. The samples do not say so, but they can rule it out, by an image that passed
+    with another label. Where they do not, the images withstood and kept are counted both ways, and are None where the
+    two differ.
+
+    Args:
+        success: (N,) whether the attack on the image succeeded.
+
+    Returns:
+        None where no score is finite.
+    """
+    scores = np.concatenate([attacked.score, clean.score])
+    flagged = np.concatenate([attacked.flagged, clean.flagged])
     finite = np.unique(scores[np.isfinite(scores)])
     if finite.size == 0:
         return None
     chosen = finite
     if finite.size > STEPS:
         chosen = finite[np.unique(np.linspace(0, finite.size - 1, STEPS).round().astype(int))]
-    operating = _operating(scores, np.concatenate([attacked_flagged, clean_flagged]))
+    operating = _operating(scores, flagged)
     # One below all scores, at which everything is flagged.
     chosen = np.unique([np.nextafter(finite[0], -np.inf), *chosen, *([] if operating is None else [operating])])
 
     def above(values: np.ndarray) -> np.ndarray:
         return values.size - np.searchsorted(np.sort(values), chosen, side="right")
 
+    def withstood(right: np.ndarray) -> np.ndarray:
+        flagged_or_right: np.ndarray = int(right.sum()) + above(attacked.score[~right])
+        return flagged_or_right
+
+    def kept(right: np.ndarray) -> np.ndarray:
+        passed_and_right: np.ndarray = int(right.sum()) - above(clean.score[right])
+        return passed_and_right
+
+    passed = np.array([flag is None or flag is pd.NA or not flag for flag in flagged], dtype=bool)
+    fixed = bool(np.concatenate([attacked.changed, clean.changed])[passed].any())
+
+    def counted(count: Callable[[np.ndarray], np.ndarray], judged: Judged) -> tuple[int | None, ...]:
+        first = count(judged.right)
+        other = first if fixed else count(judged.base_right)
+        return tuple(a if a == b else None for a, b in zip(first.tolist(), other.tolist()))
+
     return ThresholdView(
         thresholds=tuple(chosen.tolist()),
-        caught=tuple(above(attacked[success]).tolist()),
-        alarms=tuple(above(clean[success]).tolist()),
-        withstood=tuple((int(attacked_right.sum()) + above(attacked[~attacked_right])).tolist()),
-        kept=tuple((int(clean_right.sum()) - above(clean[clean_right])).tolist()),
+        caught=tuple(above(attacked.score[success]).tolist()),
+        alarms=tuple(above(clean.score[success]).tolist()),
+        withstood=counted(withstood, attacked),
+        kept=counted(kept, clean),
         successful=int(success.sum()),
-        images=attacked.size,
+        images=success.size,
         operating=None if operating is None else int(np.searchsorted(chosen, operating)),
+    )
+
+
+def _apart(curves: Mapping[str, Mapping[str, np.ndarray]]) -> Iterator[dict[str, dict[str, np.ndarray]]]:
+    """Yield sweeps one by one that share a name, such as two variants of an attack; each begins at 0."""
+    for number in range(max(int((curve["x"] == 0).sum()) for curve in curves.values())):
+        part = {name: np.cumsum(curve["x"] == 0) == number + 1 for name, curve in curves.items()}
+        yield {name: {axis: curve[axis][part[name]] for axis in ("x", "y")} for name, curve in curves.items()}
+
+
+def _plot_chart(plot: Plot) -> ChartView | None:
+    """Return a plot as a chart, None where it has no point."""
+    points = [
+        (series.name, float(x), float(y))
+        for series in plot.series
+        for x, y in zip(series.x, series.y, strict=True)
+        if math.isfinite(x) and math.isfinite(y)
+    ]
+    if not points:
+        return None
+    drawn: list[dict[str, Any]] = [{"series": name, "x": _short(x), "y": _short(y)} for name, x, y in points]
+    drawn[0] |= {"xt": plot.x_title, "yt": plot.y_title}
+    return ChartView(
+        "steps" if plot.mark == "steps" else "dots",
+        plot.title,
+        plot.how,
+        {"points": drawn},
+        ("Series", plot.x_title, plot.y_title),
+        tuple((name, number_text(x, "number"), number_text(y, "number")) for name, x, y in points),
     )
 
 

@@ -7,6 +7,8 @@ style sheet, so that light and dark are one chart.
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -25,6 +27,95 @@ def _axis(field: str, title: str, *, domain: list[float] | None = None, **axis: 
 _FPR, _TPR = "False-positive rate", "True-positive rate"
 _KINDS = ["clean", "attack successful", "attack failed"]
 _PALETTE = ["var(--chart-clean)", "var(--chart-success)", "var(--chart-failed)"]
+
+SERIES = 8
+"""Colours of a chart with several lines; the lines after them have the same colours and another dash."""
+_DASHES = [[1, 0], [6, 3], [2, 2]]
+MOST_LINES = SERIES * len(_DASHES)
+"""Lines of a chart that can still be told apart."""
+_COLOURS = [f"var(--series-{number + 1})" for number in range(SERIES)]
+_GUESSING = {
+    "data": {"values": [{"x": 0, "y": 0}, {"x": 1, "y": 1}]},
+    "mark": {"type": "line", "strokeDash": [4, 4], "color": "var(--chart-grid-strong)", "strokeWidth": 1},
+    "encoding": {"x": {"field": "x", "type": "quantitative"}, "y": {"field": "y", "type": "quantitative"}},
+}
+
+
+def _by_series(channel: str, values: list[Any]) -> dict[str, Any]:
+    """Return an encoding of the field `s`: the n-th series found gets the n-th value."""
+    return {
+        channel: {
+            "field": "s",
+            "type": "nominal",
+            "title": None,
+            "sort": None,
+            "scale": {"range": values},
+            "legend": {"orient": "bottom", "columns": 1, "labelLimit": 420, "symbolType": "stroke", "symbolSize": 300},
+        }
+    }
+
+
+_SERIES_COLOUR = _by_series("color", _COLOURS)
+_SERIES_DASH = _by_series("strokeDash", [dash for dash in _DASHES for _ in range(SERIES)])
+
+
+def _lines(scale: dict[str, Any]) -> dict[str, Any]:
+    """Return lines over a number; data `lines` (x, y, s, at, low, high) and `worst` (x, y, s, at).
+
+    The first row of `lines` has the titles of the axes: xt and yt.
+    """
+    y = _axis("y", "lines.yt", domain=[0, 1], tickCount=5, format=".2~f")
+    either = {"y": y, **_SERIES_COLOUR, **_SERIES_DASH}  # the same in all layers, or each gets a legend of its own
+
+    def tooltip(title: str) -> dict[str, Any]:
+        return {
+            "tooltip": [
+                {"field": "s", "type": "nominal", "title": title},
+                {"field": "at", "type": "nominal", "title": "At"},
+                {"field": "y", "type": "quantitative", "title": "Value", "format": ".3f"},
+            ]
+        }
+
+    ends = {"y": {"field": "low", "type": "quantitative"}, "y2": {"field": "high"}}
+    return {
+        "description": "A measure over a number in which attacks or defenses differ",
+        "width": 420,
+        "height": 250,
+        "encoding": {
+            "x": {"field": "x", "type": "quantitative", "title": "lines.xt", "scale": scale, "axis": {"tickCount": 7}}
+        },
+        "layer": [
+            {
+                "data": {"name": "lines"},
+                "transform": [{"filter": "isValid(datum.low)"}],
+                "mark": {"type": "rule", "strokeWidth": 1},
+                "encoding": either | ends,
+            },
+            _line("lines", either),
+            {
+                "data": {"name": "lines"},
+                "mark": {"type": "point", "filled": True, "size": 45, "opacity": 1},
+                "encoding": either | tooltip("Line"),
+            },
+            {
+                "data": {"name": "worst"},
+                "mark": {"type": "point", "shape": "diamond", "size": 70, "strokeWidth": 1.8, "opacity": 1},
+                "encoding": either | tooltip("Worst case"),
+            },
+        ],
+    }
+
+
+_PLOTTED = {
+    "field": "series",
+    "type": "nominal",
+    "title": None,
+    "sort": None,
+    "scale": {
+        "range": [*_PALETTE, "var(--chart-cut)", "#2e8b57", "#b8860b", "#c2418f", "#4f9aa8", "#a0703c", "#7b9e1f"]
+    },
+    "legend": {"orient": "top", "columns": 5},
+}
 
 DESCRIPTIONS: dict[str, dict[str, Any]] = {
     "roc": {
@@ -119,6 +210,98 @@ DESCRIPTIONS: dict[str, dict[str, Any]] = {
             ],
         },
     },
+    # What panels of plugins draw: data `points` (x, y, series); its first row has the titles of the axes: xt and yt.
+    "dots": {
+        "description": "Points in a plane, by series",
+        "width": 420,
+        "height": 300,
+        "data": {"name": "points"},
+        "mark": {"type": "point", "filled": True, "size": 20, "opacity": 0.6},
+        "encoding": {
+            "x": _axis("x", "points.xt", tickCount=7),
+            "y": _axis("y", "points.yt", tickCount=7),
+            "color": _PLOTTED,
+        },
+    },
+    "steps": {
+        "description": "Histograms, by series",
+        "width": 420,
+        "height": 250,
+        "data": {"name": "points"},
+        "mark": {"type": "area", "interpolate": "step", "fillOpacity": 0.22, "line": {"strokeWidth": 1.6}},
+        "encoding": {
+            "x": _axis("x", "points.xt", tickCount=7),
+            "y": _axis("y", "points.yt", tickCount=5) | {"stack": None, "scale": {"zero": True}},
+            "color": _PLOTTED,
+        },
+    },
+}
+
+DESCRIPTIONS |= {
+    "rocs": {
+        "description": "ROC curves of one score, a line per attack",
+        "width": 420,
+        "height": 320,
+        "layer": [
+            _GUESSING,
+            _line(
+                "curves",
+                {
+                    "x": _axis("x", _FPR, domain=[0, 1], **PERCENT),
+                    "y": _axis("y", _TPR, domain=[0, 1], **PERCENT),
+                    "order": {"field": "order", "type": "quantitative"},
+                    **_SERIES_COLOUR,
+                    **_SERIES_DASH,
+                    "tooltip": [
+                        {"field": "s", "type": "nominal", "title": "Attack"},
+                        {"field": "x", "type": "quantitative", "format": ".1%", "title": _FPR},
+                        {"field": "y", "type": "quantitative", "format": ".1%", "title": _TPR},
+                    ],
+                },
+            )
+            # A line of the page's data has the number of its series alone; names can be long.
+            | {"transform": [{"lookup": "n", "from": {"data": {"name": "names"}, "key": "n", "fields": ["s"]}}]},
+        ],
+    },
+    "means": {
+        "description": "Mean robust accuracy over the attacks of a group, with the worst case",
+        "width": 420,
+        "height": {"step": 26},
+        "encoding": {
+            "y": {"field": "defense", "type": "nominal", "sort": None, "title": None, "axis": {"labelLimit": 190}}
+        },
+        "layer": [
+            {
+                "data": {"name": "bars"},
+                "mark": {"type": "bar", "color": "var(--series-1)", "height": {"band": 0.62}},
+                "encoding": {
+                    "x": _axis("mean", "Share of attacked images labelled rightly", domain=[0, 1], **PERCENT),
+                    "tooltip": [
+                        {"field": "defense", "type": "nominal", "title": "Defense"},
+                        {"field": "mean", "type": "quantitative", "title": "Mean", "format": ".1%"},
+                        {"field": "worst", "type": "quantitative", "title": "Worst case", "format": ".1%"},
+                    ],
+                },
+            },
+            {
+                "data": {"name": "bars"},
+                "transform": [{"filter": "isValid(datum.worst)"}],
+                "mark": {
+                    "type": "point",
+                    "shape": "diamond",
+                    "filled": True,
+                    "size": 110,
+                    "opacity": 1,
+                    "color": "var(--chart-success)",
+                    "stroke": "var(--page)",
+                    "strokeWidth": 1.2,
+                },
+                "encoding": {"x": {"field": "worst", "type": "quantitative"}},
+            },
+        ],
+    },
+    "lines": _lines({"zero": False, "nice": False}),
+    "lines-log": _lines({"type": "log", "zero": False, "nice": False}),
 }
 
 CONFIG: dict[str, Any] = {
@@ -152,10 +335,55 @@ def vega_script() -> str:
 @cache
 def charts_script() -> str:
     """Return the compiled charts as a script that sets `window.benchCharts`."""
+    compiled = {name: _compiled(name) for name in DESCRIPTIONS}
+    return f"window.benchCharts={json.dumps(compiled, separators=(',', ':'))};\n"
+
+
+def chart_svg(kind: str, data: Mapping[str, list[dict[str, Any]]], colours: Mapping[str, str]) -> str:
+    """Return a chart as a picture that stands for itself: no script, no style sheet, a page of its own colour.
+
+    Args:
+        kind: key of `DESCRIPTIONS`.
+        data: rows by the name of the data set in the description.
+        colours: by the names of the style sheet's variables.
+    """
     import vl_convert
 
-    compiled = {
-        name: vl_convert.vegalite_to_vega({**description, "config": CONFIG})
-        for name, description in DESCRIPTIONS.items()
-    }
-    return f"window.benchCharts={json.dumps(compiled, separators=(',', ':'))};\n"
+    description = _in_colours(kind, tuple(colours.items()))
+    sets = [
+        {**named, "values": data[named["name"]]} if named["name"] in data else named for named in description["data"]
+    ]
+    svg: str = vl_convert.vega_to_svg({**description, "data": sets})
+    return svg
+
+
+@cache
+def _compiled(kind: str) -> dict[str, Any]:
+    import vl_convert
+
+    return _titled(vl_convert.vegalite_to_vega({**DESCRIPTIONS[kind], "config": CONFIG}))
+
+
+@cache
+def _in_colours(kind: str, colours: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    """Return the compiled chart without variables, on the colour of the page."""
+    known = dict(colours)
+    text = json.dumps({**_compiled(kind), "background": "var(--page)"})
+    text = re.sub(r"var\((--[\w-]+)\)", lambda name: known[name[1]], text)
+    # The name of every font is written at every word of a picture.
+    found: dict[str, Any] = json.loads(text.replace(json.dumps(CONFIG["font"])[1:-1], "sans-serif"))
+    return found
+
+
+def _titled(compiled: dict[str, Any]) -> dict[str, Any]:
+    """Return a compiled chart whose axes read titles such as `lines.xt` from the data; Vega-Lite cannot."""
+    for axis in compiled.get("axes", ()):
+        name, _, field = str(axis.get("title", "")).partition(".")
+        if name in ("lines", "points") and field in ("xt", "yt"):
+            axis["title"] = {"signal": f"data('{name}')[0].{field}"}
+    names = {named["name"] for named in compiled.get("data", ())}
+    for scale in compiled.get("scales", ()):
+        # By itself it asks layers that may be empty, too, of which Vega warns.
+        if scale["name"] == "x" and "lines" in names:
+            scale["domain"] = {"data": "lines", "field": "x"}
+    return compiled

@@ -58,8 +58,10 @@ def compare_runs(runs: Sequence[Run], tables: Sequence[Table], views: Sequence[R
                     else None
                     for number in range(len(runs))
                 ]
-                remark = _remark(place, tables[first], changed)
-                rows.append(_lined_up(place, name, estimates, members, paired, remark))
+                remarks = [_remark(place, tables[first], changed), *(why for why in paired if isinstance(why, str))]
+                found = [None if isinstance(pair, str) else pair for pair in paired]
+                remark = "; ".join(filter(None, dict.fromkeys(remarks)))
+                rows.append(_lined_up(place, name, estimates, members, found, remark))
     return CompareView(
         runs=tuple((letter, view.name) for letter, view in zip(letters, views)),
         obstacles=tuple(obstacles),
@@ -78,42 +80,62 @@ class _Pairs:
 
     def difference(
         self, first: int, second: int, place: Place, name: str, group: Sequence[str]
-    ) -> DifferenceView | None:
-        """Return the difference of an accuracy, second minus first; None where it is no share of single verdicts.
+    ) -> DifferenceView | str | None:
+        """Return the difference of an accuracy, second minus first, on the images that both have.
 
-        Over a group of attacks it is the worst case of each image. Runs of several seeds are not paired: an image would
-        count once for each of them.
+        Over a group of attacks it is the worst case of each image. Of several seeds an image counts once, with the mean
+        over the seeds: its verdicts are no independent observations, so the image is the sampling unit, as it is for
+        randomised defenses.
+
+        Returns:
+            None where the measure is no share of single verdicts, and a text that says why, where the seeds differ.
         """
         if not name.endswith("accuracy"):
             return None
-        outcomes = self._outcome(first, place, name, group), self._outcome(second, place, name, group)
-        if outcomes[0] is None or outcomes[1] is None:
+        one, two = self._outcomes(first, place, name, group), self._outcomes(second, place, name, group)
+        if one is None or two is None:
             return None
-        (names, one), (others, two) = outcomes[0], outcomes[1]
-        places = {image: at for at, image in enumerate(others)}
-        common = [(at, places[image]) for at, image in enumerate(names) if image in places]
+        if len(one) != len(two) or (len(one) > 1 and set(one) != set(two)):
+            return f"not paired: seeds {', '.join(one)} and {', '.join(two)}"
+        # One seed against another is two trained systems on the same images, whatever the seeds are called.
+        seeds = list(zip(one.values(), two.values())) if len(one) == 1 else [(one[seed], two[seed]) for seed in one]
+        common = [image for image in seeds[0][0] if all(image in side for pair in seeds for side in pair)]
         if not common:
             return None
-        a, b = (np.array(side, dtype=int) for side in zip(*common))
-        paired = compare_paired(two[b].astype(float), one[a].astype(float))
-        return DifferenceView(name, "rate", paired.difference, paired.low, paired.high, paired.p_value, paired.n)
+        a, b = (np.array([[pair[side][image] for image in common] for pair in seeds], dtype=float) for side in (0, 1))
+        paired = compare_paired(b.mean(0), a.mean(0))
+        return DifferenceView(
+            name,
+            "rate",
+            paired.difference,
+            paired.low,
+            paired.high,
+            paired.p_value,
+            paired.n,
+            tuple((b - a).mean(1).tolist()) if len(seeds) > 1 else (),
+        )
 
-    def _outcome(
+    def _outcomes(
         self, number: int, place: Place, name: str, group: Sequence[str]
-    ) -> tuple[list[str], np.ndarray] | None:
+    ) -> dict[str, dict[str, bool]] | None:
+        """Return by seed and image whether it was answered as it should be; None where an attack has no verdicts."""
         rows_of, columns = self._samples(number)
-        found = []
-        for attack in group or (place.attack,):
-            seeds = list(rows_of.get(tuple(place._replace(attack=attack)), {}).values())
-            if len(seeds) != 1:
-                return None
-            found.append(seeds[0])
-        outcomes = []
-        for rows in found:
-            right, flagged = columns["right"][rows], columns["flagged"][rows]
-            joint = right & ~flagged if place.attack == CLEAN else right | flagged
-            outcomes.append(joint if "joint" in name else right)
-        return columns["sample"][found[0]].tolist(), np.min(outcomes, axis=0)
+        by_attack = [rows_of.get(tuple(place._replace(attack=attack)), {}) for attack in group or (place.attack,)]
+        seeds = [seed for seed in by_attack[0] if all(seed in found for found in by_attack)]
+        if not seeds:
+            return None
+        outcomes: dict[str, dict[str, bool]] = {}
+        for seed in sorted(seeds):
+            held: dict[str, bool] = {}
+            for found in by_attack:
+                rows = found[seed]
+                right, flagged = columns["right"][rows], columns["flagged"][rows]
+                if "joint" in name:
+                    right = right & ~flagged if place.attack == CLEAN else right | flagged
+                for image, good in zip(columns["sample"][rows].tolist(), right.tolist()):
+                    held[image] = held.get(image, True) and good
+            outcomes[seed] = held
+        return outcomes
 
     def _samples(self, number: int) -> tuple[dict[tuple[str, ...], dict[str, np.ndarray]], dict[str, np.ndarray]]:
         if number not in self._read:

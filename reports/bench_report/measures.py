@@ -1,13 +1,18 @@
 """What the measures of the host are called, how they are laid out in tables, and what each one means.
 
-The meaning is that of docs/measures.md, in a sentence or two; a measure that another plugin registers is shown under
-its own name in the table of other measures.
+The meaning is that of docs/measures.md, in a sentence or two; a measure that another plugin registers is shown as it
+describes itself, in the table of other measures.
 """
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from benchmark.metrics import Metric
 
 Unit = Literal["rate", "area", "distance", "count", "number"]
 
@@ -22,6 +27,7 @@ class Measure:
         short: heading of a narrow column.
         better: which direction favours the defense, None for neither.
         definition: what is counted, and over what.
+        foreign: its words are another plugin's.
     """
 
     name: str
@@ -30,6 +36,7 @@ class Measure:
     unit: Unit
     better: Literal["high", "low"] | None
     definition: str
+    foreign: bool = False
 
 
 @dataclass(frozen=True)
@@ -352,7 +359,23 @@ DETECTOR = ("auroc", "tpr", "fpr", "tpr_at_5fpr", "fpr_at_95tpr")
 """Measures of the detector table, in the order of its columns; all rest on the same images."""
 
 
+def measures_of_plugins(registered: Mapping[str, type[Metric]]) -> dict[str, Measure]:
+    """Return the measures that are not the host's, by name, as their classes describe them."""
+    return {
+        name: Measure(
+            name, metric.title, metric.title, metric.unit, metric.better, _first_sentences(metric), foreign=True
+        )
+        for name, metric in registered.items()
+        if name not in MEASURES
+    }
+
+
+def _first_sentences(metric: type[Metric]) -> str:
+    # Not inspect.getdoc, which answers for a class without one with that of the class above.
+    return " ".join(inspect.cleandoc(metric.__doc__ or "").partition("\n\n")[0].split())
+
+
 def measure(name: str) -> Measure:
     """Return what is known of the measure `name`; an unknown one keeps its name and is shown as a plain number."""
-    known = MEASURES.get(name)
-    return known or Measure(name, name.replace("_", " "), name.replace("_", " "), "number", None, "")
+    words = name.replace("_", " ")
+    return MEASURES.get(name) or Measure(name, words, words, "number", None, "", foreign=True)

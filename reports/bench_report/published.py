@@ -8,28 +8,41 @@ from typing import Any
 
 import pandas as pd
 
+from bench_report.figures import Ladder, ladders
 from bench_report.measures import FAMILIES, measure
 from bench_report.table import Place, Table, as_count, as_number, as_text
 from bench_report.view import Estimate, PublishedCell, PublishedTable
 from benchmark.results import CLEAN, WORST_OF
+from benchmark.suite import reference_tables
 
 AXES = ("dataset", "model", "attack", "defense", "knowledge", "artifact", "metric")
+METRIC = AXES.index("metric")
 WIDEST = 30
 MOST_COLUMNS = 12
 """A second axis joins the columns only where these stay few; one alone may be as wide as `WIDEST`."""
 
 
 def published_tables(
-    table: Table, rows: Sequence[Mapping[str, Any]], artifacts: pd.DataFrame | None
+    table: Table,
+    rows: Sequence[Mapping[str, Any]],
+    artifacts: pd.DataFrame | None,
+    attacks: Mapping[str, Any] | None = None,
 ) -> tuple[PublishedTable, ...]:
-    """Return the published numbers of a suite, a table for each family of measures.
+    """Return the published numbers of a suite, a table for each that a row names and each family of measures.
 
     Rows are taken to stand in reading order: what changes fastest from row to row makes the columns.
+
+    Args:
+        rows: of the suite's reference.
+        attacks: of the suite. Where all attacks of a table are the same few at several values of one number, that
+            number is an axis of its own, as papers have it.
     """
-    by_title: dict[str, list[Mapping[str, Any]]] = {}
+    by_title: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
-        by_title.setdefault(_title(as_text(row.get("metric"))), []).append(row)
-    return tuple(_table(table, title, mine, artifacts) for title, mine in by_title.items())
+        for name in reference_tables(as_text(row.get("table"))):
+            by_title.setdefault((name, _title(as_text(row.get("metric")))), []).append(row)
+    rungs = ladders(attacks, fewest=2)
+    return tuple(_table(table, name, title, mine, artifacts, rungs) for (name, title), mine in by_title.items())
 
 
 def _title(metric: str) -> str:
@@ -38,26 +51,41 @@ def _title(metric: str) -> str:
 
 
 def _table(
-    table: Table, title: str, rows: Sequence[Mapping[str, Any]], artifacts: pd.DataFrame | None
+    table: Table,
+    name: str,
+    title: str,
+    rows: Sequence[Mapping[str, Any]],
+    artifacts: pd.DataFrame | None,
+    rungs: Sequence[Ladder],
 ) -> PublishedTable:
     entries: dict[tuple[str, ...], PublishedCell] = {}
+    key: tuple[str, ...]
+    every = [(row, _places(table, row, as_text(row.get("metric")))) for row in rows if not as_text(row.get("artifact"))]
+    any_defense = _defense_is_open(table, every)
+    places_of = {id(row): places for row, places in every}
     for row in rows:
         value, metric, artifact = as_number(row.get("value")), as_text(row.get("metric")), as_text(row.get("artifact"))
         if value is None:
             continue
         unit = "area" if artifact else measure(metric).unit
-        places = [] if artifact else _places(table, row, metric)
+        places = places_of.get(id(row), [])
         for place in places:
-            key: tuple[str, ...] = (*place._replace(attack=place.attack.removeprefix(WORST_OF)), "", metric)
-            cell = PublishedCell(value, metric, unit, table.estimate(place, metric), table.page(place))
-            entries.setdefault(key, cell)
+            shown = place._replace(attack=place.attack.removeprefix(WORST_OF))
+            key = (*(shown._replace(defense="") if any_defense else shown), "", metric, "")
+            known = entries.get(key)
+            if known is None or (known.measured is None and known.published == value):
+                estimate = table.estimate(place, metric)
+                entries[key] = PublishedCell(value, metric, unit, estimate, table.page(place))
         if not places:
             measured = _assessed(artifacts, artifact, as_text(row.get("dataset")), metric) if artifact else None
-            key = tuple(as_text(row.get(axis)) for axis in AXES)
+            key = (*(as_text(row.get(axis)) for axis in AXES), "")
             entries.setdefault(key, PublishedCell(value, metric, unit, measured, ""))
+    option, entries = _by_number(entries, rungs)
+    names = (*AXES, option)
     keys = list(entries)
     # Where every cell has one measure only, such as accuracy clean and attacked, the measure is no axis.
-    axes = range(len(AXES) - (len({key[:-1] for key in keys}) == len(keys)))
+    one_measure = len({(*key[:METRIC], *key[METRIC + 1 :]) for key in keys}) == len(keys)
+    axes = [n for n in range(len(names)) if n != METRIC or not one_measure]
     varying = [n for n in axes if len({key[n] for key in keys} - {""}) > 1]
     changes = {n: sum(a[n] != b[n] for a, b in pairwise(keys)) for n in varying}
     in_columns: list[int] = []
@@ -70,18 +98,54 @@ def _table(
     in_rows = sorted((n for n in varying if n not in in_columns), key=changes.__getitem__)
 
     def labels(key: tuple[str, ...], chosen: Sequence[int]) -> tuple[str, ...]:
-        return tuple("clean" if (AXES[n], key[n]) == ("attack", CLEAN) else key[n] for n in chosen)
+        return tuple("clean" if (names[n], key[n]) == ("attack", CLEAN) else key[n] for n in chosen)
 
     columns = list(dict.fromkeys(labels(key, in_columns) for key in keys))
     heads = list(dict.fromkeys(labels(key, in_rows) for key in keys))
     by_spot = {(labels(key, in_rows), labels(key, in_columns)): cell for key, cell in entries.items()}
+    said = ["data set" if axis == "dataset" else axis for axis in names]
+    fixed = ((said[n], label) for n in axes if n not in varying for label in {key[n] for key in keys} - {""})
     return PublishedTable(
+        table=name,
         title=title,
-        fixed=tuple((AXES[n], label) for n in axes if n not in varying for label in {key[n] for key in keys} - {""}),
-        row_axes=tuple(AXES[n] for n in in_rows),
+        fixed=tuple(fixed),
+        row_axes=tuple(said[n] for n in in_rows),
         columns=tuple(columns),
         rows=tuple((head, tuple(by_spot.get((head, column)) for column in columns)) for head in heads),
     )
+
+
+def _defense_is_open(table: Table, every: Sequence[tuple[Mapping[str, Any], Sequence[Place]]]) -> bool:
+    """Return whether no row names a defense and none makes a difference: so it is of what the classifier does alone."""
+    for row, places in every:
+        values: dict[Place, set[float]] = {}
+        for place in places:
+            estimate = table.estimate(place, as_text(row.get("metric")))
+            if estimate is not None:
+                values.setdefault(place._replace(defense=""), set()).add(estimate.value)
+        if as_text(row.get("defense")) or any(len(found) > 1 for found in values.values()):
+            return False
+    return True
+
+
+def _by_number(
+    entries: dict[tuple[str, ...], PublishedCell], rungs: Sequence[Ladder]
+) -> tuple[str, dict[tuple[str, ...], PublishedCell]]:
+    """Return the entries with the number in which their attacks differ as an axis of its own, where there is one."""
+    attack = AXES.index("attack")
+    labels = {key[attack] for key in entries} - {"", CLEAN}
+    for option in dict.fromkeys(ladder.option for ladder in rungs):
+        mine = [ladder for ladder in rungs if ladder.option == option and labels & set(ladder.labels)]
+        numbers = [[text for label, _, text in ladder.rungs if label in labels] for ladder in mine]
+        known = {label: (ladder.name, text) for ladder in mine for label, _, text in ladder.rungs}
+        whole = labels <= set(known) and sum(map(len, numbers)) == len(labels)
+        if whole and len(mine) > 1 and len(numbers[0]) > 1 and all(texts == numbers[0] for texts in numbers):
+            return option, {
+                (*key[:attack], *(known[key[attack]][:1] if key[attack] in known else key[attack : attack + 1]),
+                 *key[attack + 1 : -1], known[key[attack]][1] if key[attack] in known else ""): cell
+                for key, cell in entries.items()
+            }  # fmt: skip
+    return "", entries
 
 
 def _places(table: Table, row: Mapping[str, Any], metric: str) -> list[Place]:

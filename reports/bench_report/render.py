@@ -6,6 +6,7 @@ import base64
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,8 +20,10 @@ from markupsafe import Markup
 
 from bench_report.blocks import SWITCH
 from bench_report.build import Report, build_report
-from bench_report.charts import charts_script, vega_script
+from bench_report.charts import chart_svg, charts_script, vega_script
 from bench_report.links import INDEX, Links, page_id
+from bench_report.measures import measures_of_plugins
+from bench_report.view import ChartView
 from bench_report.words import bytes_text, plural, seconds_text
 from benchmark.errors import InputError
 from benchmark.reporter import Reporter
@@ -30,8 +33,11 @@ if TYPE_CHECKING:
 
 STYLE, SCRIPT, VEGA, CHARTS = "report.css", "report.js", "vega.js", "charts.js"
 MARK = '<meta name="generator" content="unmask-bench">'
-OWNED = ("assets", "cells", "settings", "images", "downloads")
+OWNED = ("assets", "cells", "charts", "settings", "images", "downloads")
 """Folders of a report: removed before it is written again, so that no page of an earlier run is left."""
+MOST_PICTURES = 200
+"""Charts of a report that are drawn as files too, for readers without scripts: each costs 30 to 60 ms and 10 to 25 kB,
+so that the thousands of a large grid would cost minutes. The others are drawn and saved by the script alone."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +63,7 @@ class HtmlReporter(Reporter):
             InputError: a run is damaged.
             OSError: the folder cannot be written to.
         """
-        report = build_report(runs, self.panels)
+        report = build_report(runs, self.panels, measures_of_plugins(self.measures))
         folder.mkdir(parents=True, exist_ok=True)
         _clear(folder)
         if single_file:
@@ -90,13 +96,15 @@ def _sheets(report: Report, runs: Sequence[Run]) -> Iterator[Sheet]:
     view = report.view
     options = [{"key": o.key, "title": o.title, "unit": o.unit, "better": o.better} for o in SWITCH]
     yield Sheet(INDEX, view.title, "index.html", {"report": view, "options": options})
-    for number, (run, cells) in enumerate(zip(view.runs, report.cells), 1):
+    for number, (run, cells, figures) in enumerate(zip(view.runs, report.cells, report.figures), 1):
         common = {"report": view, "run": run, "several": len(runs) > 1}
         for block in run.blocks:
-            yield Sheet(block.page, f"{block.model} on {block.dataset}", "setting.html", {**common, "block": block})
+            shown = figures.of(block)
+            values = {**common, "block": block, "figures": shown}
+            yield Sheet(block.page, f"{block.model} on {block.dataset}", "setting.html", values, bool(shown.figures))
         for cell in cells:
             title = f"{cell.defense} · {cell.attack_title}"
-            charts = any(seed.charts for seed in cell.seeds)
+            charts = any(seed.charts or any(plots.charts for plots in seed.plots) for seed in cell.seeds)
             yield Sheet(cell.page, title, "cell.html", {**common, "cell": cell, "run_number": number}, charts)
 
 
@@ -108,6 +116,7 @@ def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> None:
     for name, content in _downloads(runs):
         (folder / "downloads" / name).write_bytes(content)
     images: dict[str, Path] = {}
+    pictures = _Pictures()
     template = _environment().get_template("page.html")
     charts = False
     for sheet in _sheets(report, runs):
@@ -118,6 +127,15 @@ def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> None:
             images[name] = runs[run_number - 1].path / "images" / name
             return links.file(f"images/{name}")
 
+        def picture(chart: ChartView, of: str, links: Links = links) -> str:
+            drawn = pictures.draw(chart, of)
+            if drawn is None:
+                return ""
+            name, svg = drawn
+            (folder / "charts").mkdir(exist_ok=True)
+            (folder / "charts" / name).write_text(svg, encoding="utf-8")
+            return links.file(f"charts/{name}")
+
         scripts = [*([VEGA, CHARTS] if sheet.charts else []), SCRIPT]
         html = _rendered(
             template,
@@ -125,6 +143,7 @@ def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> None:
             title=sheet.title,
             links=links,
             image=image,
+            picture=picture,
             download=lambda name, links=links: links.file(f"downloads/{name}"),
             policy="script-src 'self' file:; style-src 'self' file: 'unsafe-inline'",
             stylesheet=links.file(f"assets/{STYLE}"),
@@ -150,6 +169,12 @@ def _single(report: Report, runs: Sequence[Run]) -> str:
     def image(name: str, run_number: int) -> str:
         return "data:image/png;base64," + _base64(_found(runs[run_number - 1].path / "images" / name).read_bytes())
 
+    pictures = _Pictures()
+
+    def picture(chart: ChartView, of: str) -> str:
+        drawn = pictures.draw(chart, of)
+        return "" if drawn is None else "data:image/svg+xml;base64," + _base64(drawn[1].encode())
+
     sheets = list(_sheets(report, runs))
     charts = [vega_script(), charts_script()] if any(sheet.charts for sheet in sheets) else []
     # A script that is closed by what it holds would let the rest of it into the page.
@@ -164,6 +189,7 @@ def _single(report: Report, runs: Sequence[Run]) -> str:
         title=report.view.title,
         links=Links(INDEX, single=True),
         image=image,
+        picture=picture,
         download=downloads.__getitem__,
         policy=f"script-src {hashes}; style-src 'unsafe-inline'",
         style=Markup(_asset(STYLE)),  # files of this package and of libraries, not data
@@ -173,7 +199,35 @@ def _single(report: Report, runs: Sequence[Run]) -> str:
 
 def _rendered(template: Template, sheets: Sequence[Sheet], **values: Any) -> str:
     usual: dict[str, Any] = {"style": None, "stylesheet": "", "scripts": (), "inline": ()}
-    return template.render(sheets=sheets, page_id=page_id, **{**usual, **values})
+    return template.render(sheets=sheets, page_id=page_id, most_pictures=MOST_PICTURES, **{**usual, **values})
+
+
+class _Pictures:
+    """Draws the first charts of a report, in the colours of the light theme."""
+
+    def __init__(self) -> None:
+        light = _asset(STYLE).partition("@media")[0]
+        self._colours = {name: value.strip() for name, value in re.findall(r"(--[\w-]+):\s*([^;]+);", light)}
+        self._names: set[str] = set()
+
+    def draw(self, chart: ChartView, of: str) -> tuple[str, str] | None:
+        """Return a chart's file name and SVG, None where enough have been drawn.
+
+        Args:
+            of: id in the page of what the chart is about.
+        """
+        if len(self._names) == MOST_PICTURES:
+            return None
+        stem = f"{of.removeprefix('page-')}-{chart.kind}"
+        tails = ("", *(f"-{number}" for number in range(2, MOST_PICTURES + 2)))
+        name = next(name for tail in tails if (name := f"{stem}{tail}.svg") not in self._names)
+        self._names.add(name)
+        # XML, like HTML, has no place for control characters.
+        data = {
+            part: [{field: printable(value) for field, value in row.items()} for row in rows]
+            for part, rows in chart.data.items()
+        }
+        return name, chart_svg(chart.kind, data, self._colours)
 
 
 def _downloads(runs: Sequence[Run]) -> Iterator[tuple[str, bytes]]:

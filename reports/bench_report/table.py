@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from bench_report.links import file_name
-from bench_report.measures import measure
+from bench_report.measures import MEASURES, Measure, measure
 from bench_report.view import CellView, DifferenceView, Estimate
 from benchmark.results import CLEAN, WORST_OF
 
@@ -124,8 +124,10 @@ class Table:
         failures: Mapping[Place, str],
         groups: Mapping[str, Sequence[str]] | None = None,
         anchor: str = "r1",
+        measures: Mapping[str, Measure] | None = None,
     ) -> None:
         self.rows = list(rows)
+        self._measures = {**(measures or {}), **MEASURES}
         self.anchor = anchor
         self._pages: dict[Place, str] = {}
         self.failures = failures
@@ -144,6 +146,10 @@ class Table:
             # One measure that failed does not make the cell fail.
             if row.status == "ok" or row.seed not in seeds:
                 seeds[row.seed] = row.status
+
+    def measure(self, name: str) -> Measure:
+        """Return what is known of a measure, those of plugins too."""
+        return self._measures.get(name) or measure(name)
 
     def place(self, dataset: str, model: str, attack: str, defense: str, knowledge: str) -> Place:
         """Return the place of a cell; clean images know no attacker."""
@@ -171,7 +177,7 @@ class Table:
         images = {row.n for row in single}
         return Estimate(
             metric,
-            measure(metric).unit,
+            self.measure(metric).unit,
             chosen.value,
             chosen.low,
             chosen.high,

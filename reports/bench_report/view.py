@@ -165,6 +165,7 @@ class DifferenceView:
     Attributes:
         difference: defense minus baseline.
         p: of the paired test; None where it is not defined.
+        by_seed: the difference in each seed, where each image counts with its mean over several.
     """
 
     metric: str
@@ -174,6 +175,16 @@ class DifferenceView:
     high: float | None
     p: float | None
     n: int | None
+    by_seed: tuple[float, ...] = ()
+
+    @property
+    def pairs_text(self) -> str:
+        """`n = 360`, or `3 seeds × 360 images = 1,080 pairs, by seed −1.2 to +0.4`."""
+        if self.n is None or not self.by_seed:
+            return "" if self.n is None else f"n = {self.n:,}"
+        seeds = len(self.by_seed)
+        low, high = (difference_text(value, self.unit) for value in (min(self.by_seed), max(self.by_seed)))
+        return f"{seeds} seeds × {self.n:,} images = {seeds * self.n:,} pairs, by seed {low} to {high}"
 
     @property
     def text(self) -> str:
@@ -349,11 +360,14 @@ class PublishedTable:
     """Published numbers in the layout of their table.
 
     Attributes:
+        table: what the paper calls it, such as `Table IV`, "" where the suite does not say.
+        title: the family of measures.
         fixed: what is the same in all cells: axis and label.
         row_axes: names of the axes that the rows stand for.
         columns: labels per column, one per axis that the columns stand for.
     """
 
+    table: str
     title: str
     fixed: tuple[tuple[str, str], ...]
     row_axes: tuple[str, ...]
@@ -528,6 +542,7 @@ class RunView:
     rankings: tuple[RankingView, ...]
     overview: OverviewView | None
     blocks: tuple[BlockView, ...]
+    means: tuple[MeansView, ...]
     published: tuple[PublishedTable, ...]
     artifacts: tuple[AssessedRow, ...]
     failures: tuple[FailureView, ...]
@@ -554,6 +569,82 @@ class ChartView:
 
 
 @dataclass(frozen=True)
+class FigureRow:
+    """Numbers of a figure: what they are of, one per column, and the page that says more ("" for none)."""
+
+    heads: tuple[str, ...]
+    cells: tuple[Estimate | None, ...]
+    page: str = ""
+
+
+@dataclass(frozen=True)
+class FigureView:
+    """A chart of many cells and its numbers as a table.
+
+    Attributes:
+        kind, data: as of a `ChartView`.
+        heads, columns: what the rows stand for, and what their numbers are.
+    """
+
+    kind: str
+    title: str
+    how: str
+    data: dict[str, list[dict[str, Any]]]
+    heads: tuple[str, ...]
+    columns: tuple[str, ...]
+    rows: tuple[FigureRow, ...]
+
+    @property
+    def percent(self) -> bool:
+        """Whether all numbers of the table are rates."""
+        return {cell.unit for row in self.rows for cell in row.cells if cell is not None} == {"rate"}
+
+
+@dataclass(frozen=True)
+class FiguresView:
+    """Figures of a setting, and how many more it has than a page bears."""
+
+    figures: tuple[FigureView, ...]
+    left_out: int
+
+
+@dataclass(frozen=True)
+class MeansCell:
+    """Mean over attacks and models.
+
+    Attributes:
+        mean: None where one of the cells has no number.
+        worst: the worst case over the attacks per image, of the model where it is lowest.
+        of, absent: number of cells, and of those without a number.
+    """
+
+    mean: Estimate | None
+    worst: Estimate | None
+    of: int
+    absent: int
+
+
+@dataclass(frozen=True)
+class MeansRow:
+    """A data set: means per defense."""
+
+    dataset: str
+    attacks: int
+    models: int
+    cells: tuple[MeansCell, ...]
+
+
+@dataclass(frozen=True)
+class MeansView:
+    """Mean accuracy over the attacks of a group and all models, data set by data set."""
+
+    knowledge: str
+    group: str
+    defenses: tuple[str, ...]
+    rows: tuple[MeansRow, ...]
+
+
+@dataclass(frozen=True)
 class ThresholdView:
     """What a detector would do at other thresholds, counted on the images of the cell.
 
@@ -561,7 +652,7 @@ class ThresholdView:
         thresholds: ascending; flagged is what scores above.
         caught, alarms: successful adversarial images flagged, and their clean versions flagged.
         withstood, kept: attacked images that are flagged or labelled rightly, and clean images that are labelled
-            rightly and not flagged.
+            rightly and not flagged; None where the samples do not tell.
         successful, images: what these are out of.
         operating: index of the threshold at which the defense works, None where no threshold gives its flags.
     """
@@ -569,11 +660,16 @@ class ThresholdView:
     thresholds: tuple[float, ...]
     caught: tuple[int, ...]
     alarms: tuple[int, ...]
-    withstood: tuple[int, ...]
-    kept: tuple[int, ...]
+    withstood: tuple[int | None, ...]
+    kept: tuple[int | None, ...]
     successful: int
     images: int
     operating: int | None
+
+    @property
+    def told(self) -> bool:
+        """Whether all counts are known."""
+        return None not in self.withstood and None not in self.kept
 
 
 @dataclass(frozen=True)
@@ -623,12 +719,22 @@ class StratumView:
 
 
 @dataclass(frozen=True)
+class PlotsView:
+    """What a panel draws of a cell, or why it could not."""
+
+    title: str
+    charts: tuple[ChartView, ...]
+    failure: str = ""
+
+
+@dataclass(frozen=True)
 class SeedView:
     """What one seed of a cell shows."""
 
     seed: str
     charts: tuple[ChartView, ...]
     threshold: ThresholdView | None
+    plots: tuple[PlotsView, ...]
     strata: tuple[StratumView, ...]
 
 

@@ -271,11 +271,19 @@
     const view = await views.get(figure);
     plot.removeAttribute("role");
     plot.removeAttribute("aria-label");
-    figure.append(make("span", { class: "save" }, make("button", { type: "button", on: { click: async () => {
+    const saveView = async () => {
       const style = getComputedStyle(document.documentElement);
       const svg = (await view.toSVG()).replace(/var\((--[\w-]+)\)/g, (_, name) => style.getPropertyValue(name).trim());
       save(svg, "image/svg+xml", `${figure.dataset.chart}.svg`);
-    } } }, "SVG")));
+    };
+    // The file shows the operating point; whoever has moved the slider wants what is seen.
+    const file = one("a[data-svg]", figure);
+    if (file) file.addEventListener("click", (event) => {
+      if (event.ctrlKey || event.metaKey || event.shiftKey) return;
+      event.preventDefault();
+      saveView();
+    });
+    else figure.append(make("span", { class: "save" }, make("button", { type: "button", on: { click: saveView } }, "SVG")));
     figure.dataset.drawn = "";
   }
 
@@ -291,8 +299,10 @@
       one('[data-out="t"]', box).textContent = at === numbers.operating ? `${said} (operating point)` : said;
       input.setAttribute("aria-valuetext", said);
       for (const [name, of] of Object.entries(whole)) {
-        one(`[data-out="${name}"]`, box).textContent = of ? `${percent(numbers[name][at] / of)} %` : "–";
-        one(`[data-count="${name}"]`, box).textContent = of ? `${numbers[name][at].toLocaleString("en")} of ${of.toLocaleString("en")}` : "";
+        const count = numbers[name][at];
+        const known = of && count !== null;
+        one(`[data-out="${name}"]`, box).textContent = known ? `${percent(count / of)} %` : of ? "not known" : "–";
+        one(`[data-count="${name}"]`, box).textContent = known ? `${count.toLocaleString("en")} of ${of.toLocaleString("en")}` : "";
       }
       for (const figure of charts) {
         const view = await views.get(figure);

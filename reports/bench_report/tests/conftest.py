@@ -49,6 +49,7 @@ def write_run(
     strength: float = 0.0,
     draw: int = 0,
     pictures: bool = False,
+    panels: Sequence[Any] = (),
 ) -> Path:
     """Write a run directory and return it.
 
@@ -60,6 +61,7 @@ def write_run(
         strength: added to what every defense withstands.
         draw: seed of the drawn verdicts.
         pictures: whether the run has images to show.
+        panels: what keeps points of the cells.
     """
     from benchmark.gallery import Gallery
     from benchmark.metrics import BUILTIN, Answers, Cell
@@ -127,7 +129,8 @@ def write_run(
     published = pd.DataFrame(
         [{"defense": d, "attack": a, "metric": m, "value": value} for (d, a, m), value in (reference or {}).items()]
     )
-    tables = tabulate(results, {name: metric() for name, metric in BUILTIN}, {}, published)
+    groups = (suite or {}).get("groups") or {}
+    tables = tabulate(results, {name: metric() for name, metric in BUILTIN}, groups, published, panels=panels)
     folder.mkdir(parents=True)
     write_tables(tables, folder)
     if pictures:

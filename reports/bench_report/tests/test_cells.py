@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench_report.cells import threshold_view
+from bench_report.cells import Judged, threshold_view
 from bench_report.links import Links, file_name
 from bench_report.render import script_data
+from bench_report.words import difference_text
 from benchmark.gallery import strata
 from benchmark.metrics import Answers, Cell
-from benchmark.reporter import Bar, Bars, Box, Facts, Panel, Picture
+from benchmark.reporter import Bar, Bars, Box, Facts, Panel, Picture, Plot, Series
 
 HOSTILE = "</script><script>alert(1)</script>\u202e'\"&"
 
@@ -31,12 +32,20 @@ SCORES = st.lists(st.sampled_from([-2.0, -0.5, 0.0, 0.25, 1.0, 3.5]), min_size=N
 FLAGS = st.lists(st.booleans(), min_size=N, max_size=N)
 
 
+def judged(score, flagged, right=None, base_right=None, changed=None):
+    none = np.zeros(len(score), dtype=bool)
+    right = none if right is None else right
+    return Judged(
+        score, flagged, right, right if base_right is None else base_right, none if changed is None else changed
+    )
+
+
 @settings(max_examples=60, deadline=None)
 @given(SCORES, SCORES, FLAGS, FLAGS, FLAGS, st.sampled_from([-1.0, 0.1, 0.25]))
 def test_counts_at_every_threshold_are_those_of_the_definition(attacked, clean, success, right, clean_right, at):
     attacked, clean = np.array(attacked), np.array(clean)
     success, right, clean_right = map(np.array, (success, right, clean_right))
-    view = threshold_view(attacked, clean, attacked > at, clean > at, success, right, clean_right)
+    view = threshold_view(judged(attacked, attacked > at, right), judged(clean, clean > at, clean_right), success)
     for number, threshold in enumerate(view.thresholds):
         assert view.caught[number] == (attacked[success] > threshold).sum()
         assert view.alarms[number] == (clean[success] > threshold).sum()
@@ -49,22 +58,54 @@ def test_counts_at_every_threshold_are_those_of_the_definition(attacked, clean, 
         assert ((clean > threshold) == (clean > at)).all()
 
 
+@settings(max_examples=60, deadline=None)
+@given(SCORES, SCORES, FLAGS, FLAGS, FLAGS, FLAGS, st.sampled_from([-1.0, 0.1, 0.25]))
+def test_labels_that_may_hang_on_the_flag_are_never_counted_wrongly(
+    attacked, clean, base, rectified, clean_base, clean_rectified, at
+):
+    """Of two classes: `base` and `rectified` say whether the classifier and the rectifier are right."""
+    attacked, clean = np.array(attacked), np.array(clean)
+    base, rectified, clean_base, clean_rectified = map(np.array, (base, rectified, clean_base, clean_rectified))
+
+    def answers(threshold, flagged_only):
+        """Return (withstood, kept) of a defense with this threshold that rectifies flagged images or all."""
+        flagged, alarm = attacked > threshold, clean > threshold
+        right = np.where(flagged | (not flagged_only), rectified, base)
+        clean_right = np.where(alarm | (not flagged_only), clean_rectified, clean_base)
+        return (right, clean_right), ((right | flagged).sum(), (clean_right & ~alarm).sum())
+
+    for flagged_only in (True, False):
+        (right, clean_right), _ = answers(at, flagged_only)
+        view = threshold_view(
+            judged(attacked, attacked > at, right, base, right != base),
+            judged(clean, clean > at, clean_right, clean_base, clean_right != clean_base),
+            np.ones(N, dtype=bool),
+        )
+        for number, threshold in enumerate(view.thresholds):
+            _, truth = answers(threshold, flagged_only)
+            told = view.withstood[number], view.kept[number]
+            assert all(mine in (None, real) for mine, real in zip(told, truth))
+            if threshold <= at:
+                assert None not in told
+        passed = np.concatenate([right != base, clean_right != clean_base])[np.concatenate([attacked, clean]) <= at]
+        assert view.told or not passed.any()
+
+
 def test_flags_that_no_threshold_gives_have_no_operating_point():
     scores, flags = np.array([0.0, 1.0]), np.array([True, False])
-    none = np.zeros(2, dtype=bool)
-    assert threshold_view(scores, scores, flags, flags, ~none, none, none).operating is None
+    every = np.ones(2, dtype=bool)
+    assert threshold_view(judged(scores, flags), judged(scores, flags), every).operating is None
 
 
 def test_scores_that_are_not_finite_have_no_slider():
     scores, none = np.array([math.inf, -math.inf]), np.zeros(2, dtype=bool)
-    assert threshold_view(scores, scores, none, none, ~none, none, none) is None
+    assert threshold_view(judged(scores, none), judged(scores, none), ~none) is None
 
 
 def test_many_scores_are_thinned_and_the_operating_point_stays():
     scores = np.random.default_rng(0).normal(size=5000)
     flags = scores > 1.2345
-    none = np.zeros(5000, dtype=bool)
-    view = threshold_view(scores, scores, flags, flags, ~none, none, none)
+    view = threshold_view(judged(scores, flags), judged(scores, flags), np.ones(5000, dtype=bool))
     assert len(view.thresholds) < 260
     assert view.caught[view.operating] == flags.sum()
 
@@ -173,6 +214,59 @@ def test_panels_are_drawn_and_escaped(make_run, site_of):
         assert "RuntimeError: no parts today" in second.text
 
 
+class Plotter(Panel):
+    title = HOSTILE
+
+    def of_image(self, image):
+        return ()
+
+    def points(self, use, cell):
+        score = cell.clean.score
+        return {} if score is None else {HOSTILE: (np.arange(4.0), score[:4])}
+
+    def of_cell(self, points, class_names):
+        x, y = points[HOSTILE]
+        dots = Series(HOSTILE, x, y), Series("far", [1.0, math.nan, 2.0], [math.inf, 1.0, 3.0])
+        steps = Series(class_names[0], x, [0.25] * len(x))
+        return [
+            Plot(HOSTILE, HOSTILE, "across", "up", dots),
+            Plot("Histogram", "of four", HOSTILE, "share", (steps,), "steps"),
+            Plot("Nothing", "to see", "x", "y", (Series("none", [], []),)),
+        ]
+
+
+class Torn(Plotter):
+    title = "Torn"
+
+    def of_cell(self, points, class_names):
+        raise RuntimeError("no points today")
+
+
+def test_plots_of_a_cell_are_drawn_and_escaped(make_run, site_of):
+    panels = [Plotter(), Torn(), Hostile()]
+    run = make_run(models=("mlp",), attacks=("fgsm",), panels=panels)
+    curves = run.curves[(run.curves.curve == f"{HOSTILE}: {HOSTILE}") & (run.curves.attack == "fgsm")]
+    assert curves.defense.unique().tolist() == ["mahalanobis"]
+    site = site_of(run, panels=panels)
+    pages = [page for page in site.cells if any(f.get("data-chart") == "dots" for f in page.all("figure"))]
+    assert len(pages) == 2  # of the clean and of the attacked images of the only defense with scores
+    for page in pages:
+        figures = [f for f in page.all("figure") if f.get("data-chart") in ("dots", "steps")]
+        assert [f.get("data-chart") for f in figures] == ["dots", "steps"]
+        dots, steps = (json.loads(next(f.all("script")).text)["points"] for f in figures)
+        assert [point["y"] for point in dots[:4]] == pytest.approx(curves.y.tolist(), rel=1e-5)
+        assert [(point["series"], point["x"], point["y"]) for point in dots[4:]] == [("far", 2.0, 3.0)]
+        assert (dots[0]["xt"], dots[0]["yt"]) == ("across", "up")
+        assert (steps[0]["xt"], steps[0]["series"], len(steps)) == (HOSTILE, "0", 4)
+        rows = [[cell.text for cell in row.all("td")] for row in next(figures[0].all("tbody")).all("tr")]
+        assert len(rows) == 5
+        assert rows[0][0] == HOSTILE
+        assert rows[4] == ["far", "2", "3"]
+        assert HOSTILE in [heading.text for heading in page.all("h2")]
+        assert "RuntimeError: no points today" in page.text
+        assert any(script.get("src").endswith("vega.js") for script in page.all("script"))
+
+
 def test_data_in_a_script_element_cannot_close_it():
     text = script_data({"name": HOSTILE, "comment": "<!-- -->"})
     assert not set("<>&") & set(text)
@@ -239,6 +333,62 @@ def test_runs_are_paired_image_by_image(make_run, page_of):
     assert found == pytest.approx([wanted.difference, wanted.low, wanted.high, wanted.p_value], rel=1e-5, abs=1e-9)
 
 
+def paired_of(page, defense, attack, metric):
+    """Return the numbers of the pairing in a row of the comparison, and the text of the row."""
+    (row,) = [
+        row
+        for row in table_of(page, "compare").all("tr")
+        if (row.get("data-defense"), row.get("data-attack"), row.get("data-metric")) == (defense, attack, metric)
+    ]
+    found = [
+        {name: float(small.get(f"data-{name}")) for name in ("difference", "low", "high", "p", "n", "seeds")}
+        for small in row.all("small")
+        if small.get("data-difference")
+    ]
+    return (found[0] if found else None), row.text
+
+
+def test_runs_of_several_seeds_count_each_image_once(make_run, page_of):
+    from benchmark.statistics import compare_paired
+
+    about = {"models": ("mlp",), "attacks": ("fgsm", "pgd-l2"), "seeds": (0, 1, 2), "n": 90}
+    runs = [make_run("first", **about), make_run("second", **about, strength=0.2, draw=1)]
+    page = page_of(*runs)
+
+    def held(run, attacks, joint):
+        mine = run.samples[(run.samples.defense == "mahalanobis") & run.samples.attack.isin(attacks)]
+        good = (mine.y == mine.label) | (mine.flagged.astype(bool) if joint else False)
+        return good.astype(float).groupby([mine["sample"], mine.seed]).min().unstack()  # (image, seed)
+
+    for attack, attacks, metric in (
+        ("fgsm", ["fgsm"], "robust_accuracy"),
+        ("fgsm", ["fgsm"], "joint_robust_accuracy"),
+        ("worst-of: all attacks", ["fgsm", "pgd-l2"], "worst_case_robust_accuracy"),
+    ):
+        one, two = (held(run, attacks, "joint" in metric) for run in runs)
+        wanted = compare_paired(two.mean(axis=1).to_numpy(), one.mean(axis=1).to_numpy())
+        found, text = paired_of(page, "mahalanobis", attack, metric)
+        assert found == pytest.approx(
+            {
+                "difference": wanted.difference, "low": wanted.low, "high": wanted.high, "p": wanted.p_value,
+                "n": 90, "seeds": 3,
+            },
+            rel=1e-5, abs=1e-9,
+        )  # fmt: skip
+        by_seed = (two - one).mean()
+        assert "3 seeds × 90 images = 270 pairs" in text
+        ends = [difference_text(value, "rate") for value in (by_seed.min(), by_seed.max())]
+        assert f"by seed {ends[0]} to {ends[1]}" in text
+
+
+def test_runs_of_other_seeds_are_not_paired_and_say_so(make_run, page_of):
+    about = {"models": ("mlp",), "attacks": ("fgsm",), "n": 60}
+    page = page_of(make_run("first", **about, seeds=(0, 1)), make_run("second", **about, seeds=(0, 2), draw=1))
+    found, text = paired_of(page, "none", "fgsm", "robust_accuracy")
+    assert found is None
+    assert "not paired: seeds 0, 1 and 0, 2" in text
+
+
 def test_published_numbers_stand_in_the_layout_of_their_table(make_run, page_of):
     published = {
         ("none", "fgsm"): 0.05,
@@ -276,7 +426,7 @@ def test_published_numbers_stand_in_the_layout_of_their_table(make_run, page_of)
 
 
 def test_papers_are_cited(make_run, page_of):
-    entries = ["@article{one, title = {<b>}}", "@article{one, title = {<b>}}", "@article{two}"]
+    entries = ["@article{one, title = {<b>}}", "@article{two}\n@article{one, title = {<b>}}", "@article{two}"]
     page = page_of(make_run(models=("mlp",), attacks=("fgsm",), manifest={"citations": entries}))
     (pre,) = [element for element in page.all("pre") if element.get("class") == "bibtex"]
     assert pre.text == "@article{one, title = {<b>}}\n\n@article{two}"

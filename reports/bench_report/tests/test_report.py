@@ -123,7 +123,7 @@ def check_document(page):
             script.get("type") == "application/json" and json.loads(script.text) is not None
         )
     for image in page.all("img"):
-        assert re.fullmatch(r"(\.\./)?images/[0-9a-f]{20}\.png", image.get("src"))
+        assert re.fullmatch(r"(\.\./)?(images/[0-9a-f]{20}\.png|charts/[a-z0-9-]{12,99}\.svg)", image.get("src"))
         assert image.get("alt")
     ids = Counter(element.get("id") for element in page.all() if "id" in element.attributes)
     assert max(ids.values()) == 1
@@ -166,7 +166,7 @@ def check_site(site):
 
 ADDRESS = re.compile(
     r"#[a-z0-9-]+|(\.\./)?(index\.html(#[a-z0-9-]+)?|(cells|settings)/[a-z0-9-]{12,64}\.html"
-    r"|images/[0-9a-f]{20}\.png|downloads/(run\d+-)?metrics\.(csv|parquet))"
+    r"|images/[0-9a-f]{20}\.png|charts/[a-z0-9-]{12,99}\.svg|downloads/(run\d+-)?metrics\.(csv|parquet))"
 )
 
 
@@ -495,7 +495,7 @@ def test_a_folder_holds_pages_and_assets_and_a_single_file_everything(make_run, 
     run = make_run(models=("mlp",), pictures=True)
     folder = render.HtmlReporter().write([run], tmp_path / "folder").parent
     assert sorted(path.name for path in folder.iterdir()) == [
-        "assets", "cells", "downloads", "images", "index.html", "settings"
+        "assets", "cells", "charts", "downloads", "images", "index.html", "settings"
     ]  # fmt: skip
     assert sorted(path.name for path in (folder / "assets").iterdir()) == [
         "charts.js", "report.css", "report.js", "vega.js"

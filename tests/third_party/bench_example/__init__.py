@@ -16,3 +16,8 @@ def register_attacks(register):
 @hookimpl
 def register_defenses(register):
     register("max_softmax", "bench_example.max_softmax:MaxSoftmax", summary="distrusts unsure answers")
+
+
+@hookimpl
+def register_panels(register):
+    register("sureness", "bench_example.sureness:Sureness", summary="how sure the classifier was of each image")

@@ -1,0 +1,608 @@
+"""The figures of the papers, drawn of whatever a run has: nothing here knows a suite.
+
+A setting (data set, model, attacker) gets ROC curves with a line per attack, means over the attacks of a group beside
+the worst case, and lines over a number in which attacks or defenses differ and in nothing else. A mean of measured
+accuracies is the only number made here; all others stand in the tables of the run.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench_report.charts import MOST_LINES, SERIES
+from bench_report.measures import measure
+from bench_report.table import Place, Table, as_text, grouped, read_axes
+from bench_report.view import BlockView, Estimate, FigureRow, FiguresView, FigureView, MeansCell, MeansRow, MeansView
+from bench_report.words import norm_text, plural
+from benchmark.results import CLEAN, WORST_OF
+
+if TYPE_CHECKING:
+    from benchmark.results import Run
+
+ROC_LINES = 2 * SERIES
+MOST_FIGURES = 24
+"""Figures of a page; more would be a grid of charts that nobody reads."""
+MOST_GROUPS = 4
+RUNGS = 3
+"""Values that make a line; two of them are read better in a table."""
+MOST_MEANS = 240
+"""Cells of the table of means on the first page, which has to stay small."""
+FIGURE = re.compile(r"\bfig(?:ure|\.)\s*(\w+)", re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?(/\d+\.?\d*)?")
+
+
+# -- what differs in one number ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ladder:
+    """Attacks or defenses of a suite that differ in one number and in nothing else.
+
+    Attributes:
+        option: name of the number, such as `eps` or `train.epochs`.
+        name: what their labels have in common, such as `pgd-…`.
+        rungs: (label, number, number as the suite writes it), the lowest number first.
+    """
+
+    option: str
+    name: str
+    rungs: tuple[tuple[str, float, str], ...]
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels, that of the lowest number first."""
+        return tuple(label for label, _, _ in self.rungs)
+
+    def only(self, labels: Iterable[str]) -> Ladder | None:
+        """Return the ladder of some of the labels, None where too few are left."""
+        kept = set(labels)
+        rungs = tuple(rung for rung in self.rungs if rung[0] in kept)
+        return Ladder(self.option, self.name, rungs) if len(rungs) >= RUNGS else None
+
+
+def ladders(components: Mapping[str, Any] | None, fewest: int = RUNGS) -> tuple[Ladder, ...]:
+    """Return the ladders among the components of a section of the suite, in its order; numbers may be `8/255`."""
+    options = {label: _flat(component) for label, component in (components or {}).items()}
+    found: dict[tuple[str, str], dict[float, tuple[str, float, str]]] = {}
+    for label, mine in options.items():
+        for option, text in mine.items():
+            value = _value(text)
+            if value is not None:
+                others = json.dumps(sorted((name, x) for name, x in mine.items() if name != option))
+                found.setdefault((option, others), {}).setdefault(value, (label, value, text))
+    return tuple(
+        Ladder(option, shared_name([label for label, _, _ in rungs.values()]), tuple(rungs[x] for x in sorted(rungs)))
+        for (option, _), rungs in found.items()
+        if len(rungs) >= fewest
+    )
+
+
+def _flat(component: Any, prefix: str = "") -> dict[str, str]:
+    """Return options by dotted name, as JSON or as the text that stands in the suite."""
+    if not isinstance(component, Mapping):
+        return {prefix: component if isinstance(component, str) else json.dumps(component, default=str)}
+    flat: dict[str, str] = {}
+    for name, value in component.items():
+        flat |= _flat(value, f"{prefix}.{name}" if prefix else str(name))
+    return flat
+
+
+def _value(text: str) -> float | None:
+    if not _NUMBER.fullmatch(text):
+        return None
+    top, _, bottom = text.partition("/")
+    value = float(top) / float(bottom or 1) if float(bottom or 1) else math.nan
+    return value if math.isfinite(value) else None
+
+
+def shared_name(labels: Sequence[str]) -> str:
+    """Return what labels have in common: `pgd-…-x` of pgd-4-x and pgd-8-x; the labels themselves where nothing is."""
+    shortest = min(map(len, labels))
+    start = "".join(letters[0] for letters in takewhile(lambda x: len(set(x)) == 1, zip(*labels)))
+    rest = [label[len(start) :][::-1] for label in labels]
+    end = "".join(letters[0] for letters in takewhile(lambda x: len(set(x)) == 1, zip(*rest)))[::-1]
+    # 0.1 and 0.15 share a digit, which is no part of the name.
+    start, end = re.sub(r"[0-9./]+$", "", start), re.sub(r"^[0-9./]+", "", end)
+    return f"{start}…{end}" if shortest and (start or end) else ", ".join(labels[:4]) + ("…" if len(labels) > 4 else "")
+
+
+# -- means -------------------------------------------------------------------------------------------------------------
+
+
+def mean_of(estimates: Iterable[Estimate | None]) -> Estimate | None:
+    """Return the mean of values that stand for one measure; None where one is missing, or there are none.
+
+    It has no interval: the attacks hit the same images.
+    """
+    found = list(estimates)
+    present = [estimate for estimate in found if estimate is not None]
+    if not present or len(present) < len(found):
+        return None
+    first = present[0]
+    value = math.fsum(estimate.value for estimate in present) / len(present)
+    return Estimate(f"mean_{first.metric}", first.unit, value, None, None, None)
+
+
+def lowest(estimates: Iterable[Estimate | None]) -> Estimate | None:
+    """Return the lowest of the estimates, None where one is missing."""
+    found = list(estimates)
+    present = [estimate for estimate in found if estimate is not None]
+    return min(present, key=lambda x: x.value) if present and len(present) == len(found) else None
+
+
+class Figures:
+    """Makes the figures of a run, one setting after another."""
+
+    def __init__(self, run: Run, table: Table) -> None:
+        self.run = run
+        self.table = table
+        self.axes = read_axes(table, run.suite)
+        self.seeds = table.seeds()
+        self.attacks = ladders(run.suite.get("attacks"))
+        self.defenses = ladders(run.suite.get("defenses"))
+        self.rows = tuple((run.suite.get("reference") or {}).get("rows") or ())
+
+    # The first page
+
+    def means(self, blocks: Sequence[BlockView]) -> tuple[MeansView, ...]:
+        """Return, per group of attacks and kind of attacker, the means over its attacks and all models, by data set.
+
+        Nothing for a run of one setting, whose own page has them.
+        """
+        views = []
+        for knowledge in dict.fromkeys(block.knowledge for block in blocks):
+            settings = [b for b in blocks if b.knowledge == knowledge and b.headline is not None]
+            if len(settings) < 2:
+                continue
+            for group in self.groups():
+                rows = tuple(self._means_rows(settings, group, knowledge))
+                if rows and len(rows) * len(self.axes.defenses) <= MOST_MEANS:
+                    views.append(MeansView(knowledge, group.removeprefix(WORST_OF), tuple(self.axes.defenses), rows))
+        return tuple(views)
+
+    def _means_rows(self, settings: Sequence[BlockView], group: str, knowledge: str) -> Iterator[MeansRow]:
+        for dataset in dict.fromkeys(block.dataset for block in settings):
+            models = [block.model for block in settings if block.dataset == dataset]
+            members = {model: self.members(dataset, model, group, knowledge) for model in models}
+            if sum(map(len, members.values())) < 2:
+                continue
+            cells = []
+            for defense in self.axes.defenses:
+                places = [
+                    Place(dataset, model, attack, defense, knowledge) for model in models for attack in members[model]
+                ]
+                estimates = [self.table.estimate(place, "robust_accuracy") for place in places]
+                worst = lowest(
+                    self.table.estimate(Place(dataset, model, group, defense, knowledge), "worst_case_robust_accuracy")
+                    for model in models
+                )
+                absent = sum(estimate is None for estimate in estimates)
+                cells.append(MeansCell(mean_of(estimates), worst, len(estimates), absent))
+            if any(cell.mean is not None for cell in cells):
+                attacks = len(set().union(*members.values()))
+                yield MeansRow(dataset, attacks, len(models), tuple(cells))
+
+    # The page of a setting
+
+    def of(self, block: BlockView) -> FiguresView:
+        """Return the figures of a setting: those of the papers first, as many as a page bears."""
+        if block.headline is None:
+            return FiguresView((), 0)
+        setting = _Setting(self, block)
+        made = list(setting.all())
+        return FiguresView(tuple(made[:MOST_FIGURES]), max(0, len(made) - MOST_FIGURES))
+
+    def groups(self) -> list[str]:
+        """Return the groups to take means over: those that the suite names, or that of most attacks."""
+        if not self.table.named_groups:
+            return [self.axes.main_group] if self.axes.main_group else []
+        named = self.table.named_groups
+        return [group for group in self.axes.groups if len(named.get(_bare(group), ())) > 1][:MOST_GROUPS]
+
+    def members(self, dataset: str, model: str, group: str, knowledge: str) -> tuple[str, ...]:
+        """Return the attacks of a group that were run in a setting."""
+        here = self.table.attacks.get((dataset, model, knowledge), set())
+        return tuple(x for x in self.table.members(Place(dataset, model, group, "", knowledge)) if x in here)
+
+    @cached_property
+    def rocs(self) -> dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]:
+        """ROC curves by data set, model, attack, defense, knowledge and seed."""
+        frame = self.run.curves
+        frame = frame[frame.curve == "roc"]
+        x, y = frame["x"].to_numpy(), frame["y"].to_numpy()
+        names = ("dataset", "model", "attack", "defense", "knowledge", "seed")
+        return {key: (x[rows], y[rows]) for key, rows in grouped(frame, names).items()}
+
+    def published_as(self, places: Iterable[Place], metrics: Sequence[str]) -> str:
+        """Return the figure of the paper that a reference row of one of the cells names, "" for none."""
+        wanted = list(places)
+        for row in self.rows:
+            named = FIGURE.search(as_text(row.get("table")))
+            if not named or as_text(row.get("metric")) not in metrics:
+                continue
+            about = {name: text for name in Place._fields if (text := as_text(row.get(name)))}
+            if any(all(getattr(place, name) == text for name, text in about.items()) for place in wanted):
+                return f"Figure {named[1]}"
+        return ""
+
+
+def _bare(group: str) -> str:
+    return group.removeprefix(WORST_OF)
+
+
+class _Setting:
+    """The figures of one data set, model and attacker."""
+
+    def __init__(self, figures: Figures, block: BlockView) -> None:
+        assert block.headline is not None
+        self.figures = figures
+        self.table = figures.table
+        self.block = block
+        self.defenses = [row.defense for row in block.headline.rows]
+        here = {column.attack for column in block.headline.columns if column.kind == "attack"}
+        self.attacks = [attack for attack in figures.axes.attacks if attack in here]
+
+    def all(self) -> Iterator[FigureView]:
+        """Yield the figures."""
+        yield from self.rocs()
+        yield from self.means()
+        yield from self.over_defenses()
+        yield from self.over_attacks()
+
+    def place(self, attack: str, defense: str) -> Place:
+        """Return where a cell of the setting stands."""
+        return self.table.place(self.block.dataset, self.block.model, attack, defense, self.block.knowledge)
+
+    def estimate(self, attack: str, defense: str, metric: str) -> Estimate | None:
+        """Return a measure of a cell, over all seeds."""
+        return self.table.estimate(self.place(attack, defense), metric)
+
+    # ROC curves
+
+    def rocs(self) -> Iterator[FigureView]:
+        """Yield, per defense with scores and group of the suite, its ROC curves, a line per attack."""
+        for defense in self.defenses:
+            for seed in self.figures.seeds:
+                curves = {
+                    attack: self.figures.rocs[key]
+                    for attack in self.attacks
+                    if (key := (*self.place(attack, defense), seed)) in self.figures.rocs
+                }
+                if curves:
+                    break
+            else:
+                continue
+            for part, among in self._parts():
+                attacks = [attack for attack in among if attack in curves]
+                # A single line stands on the page of its cell.
+                for start in range(0, len(attacks), ROC_LINES) if len(attacks) > 1 else ():
+                    title = f"ROC curves of {defense}{part}"
+                    chosen = attacks[start : start + ROC_LINES]
+                    if len(attacks) > ROC_LINES:
+                        title += f", attacks {start + 1}–{start + len(chosen)} of {len(attacks)}"
+                    yield self._roc(title, defense, seed, {attack: curves[attack] for attack in chosen})
+
+    def _parts(self) -> list[tuple[str, Sequence[str]]]:
+        """Return the attacks by the suite's groups where each is in one of them, otherwise all together."""
+        parts = [(_bare(group), self._members(group)) for group in self.figures.groups()]
+        if len(parts) > 1 and sorted(x for _, members in parts for x in members) == sorted(self.attacks):
+            return [(f", {group}", members) for group, members in parts]
+        return [("", self.attacks)]
+
+    def _roc(
+        self, title: str, defense: str, seed: str, curves: Mapping[str, tuple[np.ndarray, np.ndarray]]
+    ) -> FigureView:
+        attacks = list(curves)
+        places = [self.place(attack, defense) for attack in attacks]
+        areas = [self.table.estimate(place, "auroc", seed) for place in places]
+        published = any(area is not None and area.reference is not None for area in areas)
+        paper = self.figures.published_as(places, ("auroc", "auroc_all", "tpr", "fpr"))
+        how = (
+            "Successful adversarial images against the clean versions of the same images, a line per attack; in the "
+            "legend the area under it. Dashes on the diagonal: guessing."
+        )
+        if len(self.figures.seeds) > 1:
+            how += f" Seed {seed} alone."
+        if paper:
+            how += f" As the paper's {paper}, as far as this setting goes."
+        return FigureView(
+            kind="rocs",
+            title=title,
+            how=how,
+            data={
+                "curves": [
+                    {"n": number, "order": order, "x": _short(x), "y": _short(y)}
+                    for number, attack in enumerate(attacks)
+                    for order, (x, y) in enumerate(zip(*(axis.tolist() for axis in curves[attack])))
+                ],
+                "names": [
+                    {"n": number, "s": _drawable(attack if area is None else f"{attack} · {area.text}")}
+                    for number, (attack, area) in enumerate(zip(attacks, areas))
+                ],
+            },
+            heads=("Attack",),
+            columns=("AUROC", "Published") if published else ("AUROC",),
+            rows=tuple(
+                FigureRow((attack,), (area, _published(area)) if published else (area,), self.table.page(place))
+                for attack, area, place in zip(attacks, areas, places)
+            ),
+        )
+
+    # Means over the attacks of a group
+
+    def means(self) -> Iterator[FigureView]:
+        """Yield, per group, the mean over its attacks and the worst case, a bar per defense."""
+        seen = set()
+        for group in self.figures.groups():
+            attacks = self._members(group)
+            if len(attacks) < 2 or attacks in seen:
+                continue
+            seen.add(attacks)
+            rows = []
+            for defense in self.defenses:
+                estimates = [self.estimate(attack, defense, "robust_accuracy") for attack in attacks]
+                worst = self.estimate(group, defense, "worst_case_robust_accuracy")
+                rows.append((defense, mean_of(estimates), worst))
+            if sum(mean is not None for _, mean, _ in rows) < 2:
+                continue
+            yield FigureView(
+                kind="means",
+                title=f"Mean over {_bare(group)}",
+                how=f"Robust accuracy, mean over {plural(len(attacks), 'attack')}; no bar where one of them has no "
+                "number. A mean hides the attack that breaks a defense: the diamond is the worst case per image.",
+                data={
+                    "bars": [
+                        {"defense": _drawable(defense), "mean": _short(mean.value)}
+                        | ({} if worst is None else {"worst": _short(worst.value)})
+                        for defense, mean, worst in rows
+                        if mean is not None
+                    ]
+                },
+                heads=("Defense",),
+                columns=("Mean, %", "Worst case, %"),
+                rows=tuple(
+                    FigureRow((defense,), (mean, worst), self.table.page(self.place(group, defense)))
+                    for defense, mean, worst in rows
+                ),
+            )
+
+    def _members(self, group: str) -> tuple[str, ...]:
+        found = self.figures.members(self.block.dataset, self.block.model, group, self.block.knowledge)
+        return tuple(attack for attack in self.attacks if attack in found)
+
+    # Lines over a number of the defense
+
+    def over_defenses(self) -> Iterator[FigureView]:
+        """Yield lines over a number in which defenses differ: a line per attack, and the means of all data sets."""
+        for whole in self.figures.defenses:
+            ladder = whole.only(self.defenses)
+            if ladder is None:
+                continue
+            for group in self.figures.groups():
+                yield from self._line_search(ladder, group)
+            for metric in ("robust_accuracy", "auroc"):
+                clean = [(CLEAN, "clean")] if metric == "robust_accuracy" else []
+                lines = {
+                    title: [
+                        self.estimate(attack, label, "clean_accuracy" if attack == CLEAN else metric)
+                        for label in ladder.labels
+                    ]
+                    for attack, title in [*clean, *((attack, attack) for attack in self.attacks)]
+                }
+                if _moves(lines):
+                    yield from self._lines(
+                        f"{measure(metric).title} over {ladder.option} of {ladder.name}",
+                        f"Defenses that differ in {ladder.option} and in nothing else, a line per attack.",
+                        metric,
+                        ladder,
+                        lines,
+                    )
+
+    def _line_search(self, ladder: Ladder, group: str) -> Iterator[FigureView]:
+        settings = [
+            place.dataset
+            for place in self.table.by_place
+            if (place.model, place.attack, place.knowledge) == (self.block.model, group, self.block.knowledge)
+        ]
+        datasets = [name for name in self.figures.axes.datasets if name in set(settings)][:SERIES]
+        lines, worst = {}, {}
+        for dataset in datasets:
+            attacks = self.figures.members(dataset, self.block.model, group, self.block.knowledge)
+            if len(attacks) < 2:
+                continue
+            places = [Place(dataset, self.block.model, group, label, self.block.knowledge) for label in ladder.labels]
+            lines[dataset] = [
+                mean_of(self.table.estimate(place._replace(attack=attack), "robust_accuracy") for attack in attacks)
+                for place in places
+            ]
+            worst[dataset] = [self.table.estimate(place, "worst_case_robust_accuracy") for place in places]
+        if not _moves(lines):
+            return
+        yield from self._lines(
+            f"Mean over {_bare(group)}, by {ladder.option} of {ladder.name}",
+            f"Defenses that differ in {ladder.option} and in nothing else, a line per data set with this model. A mean "
+            "hides the attack that breaks a defense: diamonds are the worst case per image.",
+            "robust_accuracy",
+            ladder,
+            lines,
+            worst,
+        )
+
+    # Lines over a number of the attack
+
+    def over_attacks(self) -> Iterator[FigureView]:
+        """Yield lines over a number in which attacks differ, such as eps: a line per defense, then one per attack."""
+        mine = [ladder for whole in self.figures.attacks if (ladder := whole.only(self.attacks)) is not None]
+        for ladder in mine:
+            for metric in ("robust_accuracy", "auroc"):
+                lines = {defense: self._rungs(ladder, defense, metric) for defense in self.defenses}
+                yield from self._lines(
+                    f"{measure(metric).title} over {ladder.option} of {ladder.name}{self._norm(ladder)}",
+                    f"Attacks that differ in {ladder.option} and in nothing else, a line per defense."
+                    + (" At 0 stand the clean images." if _from_clean(ladder, metric) else ""),
+                    metric,
+                    self._with_clean(ladder, metric),
+                    lines,
+                )
+        alike: dict[tuple[str, str], list[Ladder]] = {}
+        for ladder in mine:
+            alike.setdefault((ladder.option, self._norm(ladder)), []).append(ladder)
+        for (option, norm), several in alike.items():
+            for defense in self.defenses if len(several) > 1 else ():
+                yield from self._of_one_defense(defense, option, norm, several)
+
+    def _of_one_defense(self, defense: str, option: str, norm: str, several: Sequence[Ladder]) -> Iterator[FigureView]:
+        numbers = {value: text for ladder in several for _, value, text in ladder.rungs}
+        rungs = tuple(("", value, numbers[value]) for value in sorted(numbers))
+        joined = self._with_clean(Ladder(option, "", rungs), "robust_accuracy")
+        lines: dict[str, list[Estimate | None]] = {}
+        for ladder in several:
+            known = dict(
+                zip(
+                    (value for _, value, _ in self._with_clean(ladder, "robust_accuracy").rungs),
+                    self._rungs(ladder, defense, "robust_accuracy"),
+                )
+            )
+            lines[ladder.name] = [known.get(value) for _, value, _ in joined.rungs]
+        yield from self._lines(
+            f"Attacks on {defense} over {option}{norm}",
+            f"A line per attack; the points of one differ in {option} and in nothing else."
+            + (" At 0 stand the clean images." if _from_clean(joined, "robust_accuracy") else ""),
+            "robust_accuracy",
+            joined,
+            lines,
+        )
+
+    def _norm(self, ladder: Ladder) -> str:
+        norms = {self.table.budgets.get((self.block.dataset, label), ("", ""))[0] for label in ladder.labels}
+        return f", {norm_text(norms.pop())}" if len(norms) == 1 and norms != {""} else ""
+
+    def _with_clean(self, ladder: Ladder, metric: str) -> Ladder:
+        if not _from_clean(ladder, metric):
+            return ladder
+        return Ladder(ladder.option, ladder.name, ((CLEAN, 0.0, "0"), *ladder.rungs))
+
+    def _rungs(self, ladder: Ladder, defense: str, metric: str) -> list[Estimate | None]:
+        return [
+            self.estimate(label, defense, "clean_accuracy" if label == CLEAN else metric)
+            for label in self._with_clean(ladder, metric).labels
+        ]
+
+    # All lines
+
+    def _lines(
+        self,
+        title: str,
+        how: str,
+        metric: str,
+        ladder: Ladder,
+        lines: Mapping[str, Sequence[Estimate | None]],
+        worst: Mapping[str, Sequence[Estimate | None]] | None = None,
+    ) -> Iterator[FigureView]:
+        """Yield a figure of the lines of two points or more besides clean images; several where lines are many."""
+        attacked = [n for n, (_, value, _) in enumerate(ladder.rungs) if value]
+        names = [name for name, points in lines.items() if sum(points[n] is not None for n in attacked) > 1]
+        xs, option = _scaled(ladder)
+        spread = [x for x in xs if x]
+        log = min(xs) > 0 and max(spread) / min(spread) >= 30
+        for start in range(0, len(names), MOST_LINES):
+            shown = names[start : start + MOST_LINES]
+            drawn = _same(shown, lines)
+            rows = [
+                {"s": _drawable(_joined(together)), "x": _short(x), "y": _short(point.value), "at": at}
+                | ({"low": _short(point.low), "high": _short(point.high)} if _ends(point, drawn) else {})
+                for together in drawn
+                for x, (_, _, at), point in zip(xs, ladder.rungs, lines[together[0]])
+                if point is not None
+            ]
+            rows[0] |= {"xt": option, "yt": measure(metric).title}
+            part = f" ({start + 1}–{start + len(shown)} of {len(names)})" if len(names) > len(shown) else ""
+            yield FigureView(
+                kind="lines-log" if log else "lines",
+                title=title + part,
+                how=how + (" Lines that coincide are one." if len(drawn) < len(shown) else ""),
+                data={
+                    "lines": rows,
+                    "worst": [
+                        {"s": _drawable(name), "x": _short(x), "y": _short(point.value), "at": at}
+                        for name in shown
+                        for x, (_, _, at), point in zip(xs, ladder.rungs, (worst or {}).get(name, ()))
+                        if point is not None
+                    ],
+                },
+                heads=(ladder.option,),
+                columns=tuple(
+                    column for name in shown for column in ((name, f"{name}, worst case") if worst else (name,))
+                ),
+                rows=tuple(
+                    FigureRow(
+                        (at,),
+                        tuple(
+                            cell
+                            for name in shown
+                            for cell in ((lines[name][n], worst[name][n]) if worst else (lines[name][n],))
+                        ),
+                    )
+                    for n, (_, _, at) in enumerate(ladder.rungs)
+                ),
+            )
+
+
+def _from_clean(ladder: Ladder, metric: str) -> bool:
+    """Return whether clean images are the attack of budget 0."""
+    return ladder.option == "eps" and metric == "robust_accuracy"
+
+
+def _moves(lines: Mapping[str, Sequence[Estimate | None]]) -> bool:
+    """Return whether the number matters to the measure: what a detector lets its classifier say never changes."""
+    return any(len({point.value for point in points if point is not None}) > 1 for points in lines.values())
+
+
+def _same(names: Sequence[str], lines: Mapping[str, Sequence[Estimate | None]]) -> list[list[str]]:
+    """Return the names, those of equal lines together."""
+    together: dict[tuple[float | None, ...], list[str]] = {}
+    for name in names:
+        together.setdefault(tuple(None if p is None else p.value for p in lines[name]), []).append(name)
+    return list(together.values())
+
+
+def _joined(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _ends(point: Estimate, drawn: Sequence[Sequence[str]]) -> bool:
+    """Return whether an interval is drawn: among many lines it could not be told whose it is."""
+    return len(drawn) <= 4 and point.low is not None and point.high is not None
+
+
+def _scaled(ladder: Ladder) -> tuple[list[float], str]:
+    """Return the numbers with a title; `4/255` and `8/255` are 4 and 8, `in 1/255`."""
+    bottoms = {text.partition("/")[2] for _, value, text in ladder.rungs if value}
+    if len(bottoms) == 1 and bottoms != {""}:
+        (bottom,) = bottoms
+        return [float(text.partition("/")[0]) for _, _, text in ladder.rungs], f"{ladder.option}, in 1/{bottom}"
+    return [value for _, value, _ in ladder.rungs], ladder.option
+
+
+def _published(area: Estimate | None) -> Estimate | None:
+    if area is None or area.reference is None:
+        return None
+    return Estimate(area.metric, area.unit, area.reference, None, None, None)
+
+
+def _drawable(text: str) -> str:
+    """Return text that UTF-8 can carry: a lone surrogate would stop what draws the chart."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _short(value: float | None) -> float:
+    return float(f"{value:.6g}")

@@ -1,0 +1,563 @@
+"""Published tables in their own layout, and the papers' figures drawn of what a run has."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench_report.figures import ladders, shared_name
+from benchmark.errors import InputError
+
+REFERENCE = Path(__file__).resolve().parents[3] / "suites" / "reference"
+HOSTILE = "</script><script>alert(1)</script>\u202e'\"&"
+
+
+def published_rows(name):
+    """Return the rows of a reference table as a resolved suite has them."""
+    with open(REFERENCE / name, encoding="utf-8", newline="") as file:
+        return [
+            {key: float(text) if key == "value" else text for key, text in row.items() if text}
+            for row in csv.DictReader(file)
+        ]
+
+
+def published(page):
+    """Return the published tables of the first page by name, in their order."""
+    found = [table for table in page.all("table") if table.get("data-table") == "published"]
+    return {table.get("data-of"): table for table in found}
+
+
+def cells(table):
+    """Return the cells by row heads and column label."""
+    labels = [head.get("data-label") for head in table.all("th") if head.get("data-label")]
+    found = {}
+    for row in table.all("tr"):
+        heads = tuple(head.text for head in row.all("th") if head.get("scope") == "row")
+        for label, cell in zip(labels, row.all("td")):
+            found[heads, label] = cell
+    return found
+
+
+def figures(page):
+    """Return the figures of a page: kind, title, what is said of it, data and table."""
+    found = []
+    for figure in page.all("figure"):
+        tables = [table for table in figure.all("table") if table.get("data-table").startswith("figure-")]
+        if tables:
+            (script,) = figure.all("script")
+            title, how = (
+                next(e for e in figure.all("span") if e.get("class") == name).text for name in ("title", "how")
+            )
+            found.append((figure.get("data-chart"), title, how, json.loads(script.text), tables[0]))
+    return found
+
+
+def numbers(table):
+    """Return the values of a figure's table: row label → value per column, None where there is none."""
+    return {
+        row.get("data-label"): [
+            float(cell.get("data-value")) if cell.get("data-value") else None for cell in row.all("td")
+        ]
+        for row in table.all("tr")
+        if row.get("data-label")
+    }
+
+
+def values(run, metric):
+    """Return the values of a measure by data set, model, attack and defense."""
+    frame = run.metrics[(run.metrics.metric == metric) & (run.metrics.status == "ok")]
+    return dict(zip(zip(frame.dataset, frame.model, frame.attack, frame.defense), frame.value))
+
+
+def near(*numbers):
+    return pytest.approx(numbers[0] if len(numbers) == 1 else list(numbers), rel=1e-5, abs=1e-9)
+
+
+# -- where a number was published --------------------------------------------------------------------------------------
+
+SUITE = """
+suite: t
+datasets: {digits: {use: digits}}
+models: {m: {use: small_cnn}}
+attacks: {fgsm: {use: fgsm, norm: linf, eps: 0.1}}
+defenses: {none: {use: none}}
+grid: [{datasets: all, models: all, attacks: all, defenses: all, knowledge: gray-box}]
+reference: {table: t.csv}
+"""
+
+
+@pytest.fixture(scope="module")
+def registry():
+    from benchmark.plugins import load_plugins
+
+    return load_plugins([])
+
+
+@pytest.fixture
+def load(tmp_path, registry):
+    def read(*lines):
+        from benchmark.suite import load_suite
+
+        (tmp_path / "t.csv").write_text("table,attack,metric,value\n" + "\n".join(lines), encoding="utf-8")
+        (tmp_path / "s.yaml").write_text(SUITE)
+        return load_suite(str(tmp_path / "s.yaml"), registry=registry)
+
+    return read
+
+
+def test_the_host_reads_where_a_number_was_published(load):
+    suite = load("Table 2; Table 3,fgsm,auroc,1.0", ",none,clean_accuracy,0.5")
+    assert [row["table"] for row in suite.reference] == ["Table 2; Table 3", ""]
+    assert [row.get("table") for row in suite.resolved["reference"]["rows"]] == ["Table 2; Table 3", None]
+
+
+def test_a_paper_may_print_two_values_of_a_cell_but_not_in_one_table(load):
+    assert len(load("Table 2,fgsm,auroc,1.0", "Table 3,fgsm,auroc,0.999").reference) == 2
+    with pytest.raises(InputError, match=r"t\.csv:3: a second value for the same cell and metric"):
+        load("Table 2; Table 3,fgsm,auroc,1.0", "Table 3,fgsm,auroc,0.999")
+
+
+@pytest.mark.parametrize("table", ["Table 2;", "Table 2; Table 2", "x" * 301, "Table\u202e2"])
+def test_a_place_that_is_none_is_refused_with_its_line(load, table):
+    with pytest.raises(InputError, match=r"t\.csv:2: table: found .* such as 'Table IV'"):
+        load(f"{table},fgsm,auroc,1.0")
+
+
+def test_every_published_number_that_ships_says_where_it_stands():
+    for path in REFERENCE.glob("*.csv"):
+        rows = published_rows(path.name)
+        assert "value" not in rows[0] or all(row["table"] for row in rows), path
+    # The paper has 1.0 in Table 2 and 0.999 in Table 3 for the same cell.
+    found = {
+        row["table"]: row["value"]
+        for row in published_rows("idefender_blackbox_defensegan.csv")
+        if (row["dataset"], row["attack"], row["defense"]) == ("mnist", "fgsm-0.3", "defense-gan-10x400")
+    }
+    assert found == {"Table 2": 1.0, "Table 3": 0.999}
+
+
+# -- published tables --------------------------------------------------------------------------------------------------
+
+VECTORS = [f"{attack}-{size}" for attack in ("pgd", "mia") for size in ("linf-8", "linf-16", "l2-300", "l2-600")]
+
+
+def test_table_4_has_the_papers_layout_for_both_variants(make_run, page_of):
+    attacks = ("pgd-linf-8-as-published", "pgd-linf-8-as-released")
+    run = make_run(
+        datasets=("CS3b",),
+        models=("resnet50",),
+        attacks=attacks,
+        defenses=("none", "at", "unmask"),
+        detectors=("unmask",),
+        n=40,
+        suite={"reference": {"rows": published_rows("unmask_table4.csv") + published_rows("unmask_figure5.csv")}},
+    )
+    tables = published(page_of(run))
+    variants = ("as published", "as released")
+    assert list(tables)[:2] == [f"Table IV, steps {variant}" for variant in variants]
+    measured = values(run, "robust_accuracy") | values(run, "clean_accuracy")
+    for variant in variants:
+        table = tables[f"Table IV, steps {variant}"]
+        suffix = variant.replace(" ", "-")
+        found = cells(table)
+        heads = list(dict.fromkeys(head for head, _ in found))
+        sets = ("CS3a", "CS3b", "CS5a", "CS5b")
+        assert heads == [
+            (model, name, defense)
+            for model in ("resnet50", "densenet121")
+            for name in sets
+            for defense in ("none", "at", "unmask")
+        ]
+        assert list(dict.fromkeys(label for _, label in found)) == ["clean", *(f"{v}-{suffix}" for v in VECTORS)]
+        assert len(found) == 24 * 9
+        assert found[("densenet121", "CS5b", "at"), f"mia-l2-600-{suffix}"].get("data-published") == "0.6"
+        for (heads, label), cell in found.items():
+            attack = "none" if label == "clean" else label
+            here = measured.get((heads[1], heads[0], attack, heads[2]))
+            assert ("data-value" in cell.attributes) == (here is not None)
+            if here is not None:
+                assert float(cell.get("data-value")) == near(here)
+        assert sum("data-value" in cell.attributes for cell in found.values()) == 6
+
+
+def test_a_number_in_which_attacks_differ_is_an_axis_as_in_table_7(make_run, page_of):
+    rows = published_rows("idefender_tables7_8.csv")
+    attacks = list(dict.fromkeys(row["attack"] for row in rows))
+    options = {
+        label: {
+            "use": "idefender-graybox",
+            "norm": label.split("-")[1],
+            "eps": label.split("-alpha-")[0],
+            "alpha": alpha,
+        }
+        for label in attacks
+        for alpha in [float(label.rpartition("-")[2])]
+    }
+    run = make_run(
+        datasets=("cifar10",),
+        models=("wrn-34-8",),
+        attacks=attacks[:2],
+        defenses=("i-defender",),
+        detectors=("i-defender",),
+        knowledge=("white-box", "gray-box-retrained"),
+        n=40,
+        suite={"attacks": options, "reference": {"rows": rows}},
+    )
+    tables = published(page_of(run))
+    assert list(tables) == ["Table 7", "Table 8"]
+    heads = [head.text for head in tables["Table 7"].all("th") if head.get("scope") == "row"]
+    assert heads == ["0.001", "0.01", "0.1", "1.0"]
+    columns = [[head.get("data-label") for head in row.all("th") if head.get("data-label")]
+               for row in tables["Table 7"].all("tr")][:2]  # fmt: skip
+    assert columns[0] == ["gray-box-retrained"] * 4 + ["white-box"] * 4
+    names = [f"{start}-alpha-…" for start in ("iter-linf-0.013", "iter-l2-0.47", "iter-linf-0.0085", "fgsm-0.075")]
+    assert columns[1] == names * 2
+    first = next(cell for cell in tables["Table 7"].all("td"))
+    assert first.get("data-published") == "0.85203"
+    area = run.metrics.set_index(["attack", "knowledge", "metric"]).value[attacks[0], "gray-box-retrained", "auroc"]
+    assert float(first.get("data-value")) == near(area)
+    models = [head.get("data-label") for head in tables["Table 8"].all("th") if head.get("data-label")][:8]
+    assert models == ["wrn-34-8"] * 4 + ["wrn-46-8"] * 4
+
+
+def test_what_the_classifier_does_alone_is_one_row_whatever_the_defense(make_run, page_of):
+    rows = [
+        {"table": "Table 6", "attack": attack, "metric": "base_robust_accuracy", "value": 0.1}
+        for attack in ("fgsm", "pgd-linf")
+    ]
+    run = make_run(models=("mlp",), attacks=("fgsm", "pgd-linf"), n=40, suite={"reference": {"rows": rows}})
+    # Drawn for each defense of its own; a real run has one classifier.
+    frame = run.metrics
+    mine = frame.metric == "base_robust_accuracy"
+    same = frame.value.mask(mine, frame.attack.map({"fgsm": 0.25, "pgd-linf": 0.5}))
+    run.metrics = frame.assign(value=same)
+    found = cells(published(page_of(run))["Table 6"])
+    assert [(key, float(cell.get("data-value"))) for key, cell in found.items()] == [
+        (((), "fgsm"), 0.25),
+        (((), "pgd-linf"), 0.5),
+    ]
+    run.metrics = frame.assign(value=same.where(~mine | (frame.defense != "none"), 0.75))
+    assert len(cells(published(page_of(run))["Table 6"])) == 6
+
+
+def test_tables_are_apart_and_a_number_of_several_stands_in_each(make_run, page_of):
+    rows = [
+        {"attack": "fgsm", "defense": "none", "metric": "robust_accuracy", "value": 0.1, "table": "Table 2; Table 1"},
+        {"attack": "pgd-linf", "defense": "none", "metric": "robust_accuracy", "value": 0.2, "table": "Table 1"},
+        {"attack": "fgsm", "defense": "none", "metric": "robust_accuracy", "value": 0.3},
+        {"attack": "fgsm", "defense": "none", "metric": "robust_accuracy", "value": 0.4, "table": HOSTILE},
+    ]
+    run = make_run(models=("mlp",), attacks=("fgsm", "pgd-linf"), n=40, suite={"reference": {"rows": rows}})
+    page = page_of(run)
+    tables = published(page)
+    assert list(tables) == ["Table 2", "Table 1", "", HOSTILE]
+    found = [[cell.get("data-published") for cell in table.all("td")] for table in tables.values()]
+    assert found == [["0.1"], ["0.1", "0.2"], ["0.3"], ["0.4"]]
+    titles = {e.text for e in page.all("span") if e.get("class") == "title"}
+    assert {f"{name}: Accuracy under attack" for name in ("Table 2", "Table 1", HOSTILE)} <= titles
+    assert "Accuracy under attack" in titles
+
+
+# -- what differs in one number ----------------------------------------------------------------------------------------
+
+OPTIONS = st.fixed_dictionaries(
+    {
+        "use": st.sampled_from(["pgd", "bim"]),
+        "eps": st.sampled_from(["1/255", "2/255", "0.5", 4, 0.25, "huge"]),
+        "train": st.fixed_dictionaries({"epochs": st.integers(1, 4)}),
+    }
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.dictionaries(st.text(min_size=1, max_size=6), OPTIONS, max_size=12))
+def test_members_of_a_ladder_differ_in_one_number_alone(components):
+    def flat(component):
+        return {"use": component["use"], "eps": component["eps"], "train.epochs": component["train"]["epochs"]}
+
+    found = ladders(components)
+    for ladder in found:
+        assert [value for _, value, _ in ladder.rungs] == sorted({value for _, value, _ in ladder.rungs})
+        assert len(ladder.rungs) >= 3
+        others = [{k: v for k, v in flat(components[x]).items() if k != ladder.option} for x in ladder.labels]
+        assert all(other == others[0] for other in others)
+    for label, component in components.items():
+        epochs = {c["train"]["epochs"] for c in components.values() if {**c, "train": component["train"]} == component}
+        mine = [x for x in found if x.option == "train.epochs" and x.labels and
+                {**components[x.labels[0]], "train": component["train"]} == component]  # fmt: skip
+        assert [[value for _, value, _ in x.rungs] for x in mine] == ([sorted(epochs)] if len(epochs) > 2 else []), (
+            label
+        )
+
+
+@pytest.mark.parametrize(
+    ("labels", "name"),
+    [
+        (["at-1", "at-2", "at-16"], "at-…"),
+        (["fgsm-0.1", "fgsm-0.15"], "fgsm-…"),
+        (["pgd-linf-8-as-published", "pgd-linf-16-as-published"], "pgd-linf-…-as-published"),
+        (["defense-gan-10x100", "defense-gan-5x100"], "defense-gan-…x100"),
+        (["one", "two"], "one, two"),
+    ],
+)
+def test_attacks_of_a_ladder_are_named_by_what_they_share(labels, name):
+    assert shared_name(labels) == name
+
+
+# -- figures -----------------------------------------------------------------------------------------------------------
+
+
+def test_roc_curves_are_those_of_the_run(make_run, site_of):
+    attacks = ("pgd-linf", HOSTILE, "deepfool")
+    rows = [
+        {"table": "Figure 5, steps as published", "model": "mlp", "attack": "pgd-linf", "defense": "mahalanobis",
+         "metric": "auroc", "value": 0.95}
+    ]  # fmt: skip
+    run = make_run(
+        attacks=attacks,
+        n=60,
+        reference={("mahalanobis", "pgd-linf", "auroc"): 0.95},
+        suite={"reference": {"rows": rows}},
+    )
+    areas = values(run, "auroc")
+    curves = run.curves[run.curves.curve == "roc"]
+    for page in site_of(run).settings:
+        model = next(page.all("h1")).text.partition(" ")[0]
+        ((_, title, how, data, table),) = [figure for figure in figures(page) if figure[0] == "rocs"]
+        assert title == "ROC curves of mahalanobis"
+        assert ("As the paper's Figure 5" in how) == (model == "mlp")
+        mine = [areas["digits", model, attack, "mahalanobis"] for attack in attacks]
+        assert [row["s"] for row in data["names"]] == [f"{a} · {area:.3f}" for a, area in zip(attacks, mine)]
+        for number, attack in enumerate(attacks):
+            wanted = curves[(curves.model == model) & (curves.attack == attack)]
+            drawn = [row for row in data["curves"] if row["n"] == number]
+            assert [row["order"] for row in drawn] == list(range(len(wanted)))
+            assert [row["x"] for row in drawn] == near(*wanted.x)
+            assert [row["y"] for row in drawn] == near(*wanted.y)
+        assert [row[0] for row in numbers(table).values()] == near(*mine)
+        assert numbers(table)["pgd-linf"][1] == 0.95
+        assert numbers(table)[HOSTILE][1] is None
+
+
+def test_attacks_that_the_suite_parts_have_plots_of_their_own(make_run, site_of):
+    groups = {"published": ["a-1", "b-1"], "released": ["a-2", "b-2"]}
+    run = make_run(models=("mlp",), attacks=("a-1", "b-1", "a-2", "b-2"), n=40, suite={"groups": groups})
+    (page,) = site_of(run).settings
+    rocs = {title: [row["s"].partition(" ")[0] for row in data["names"]] for kind, title, _, data, _ in figures(page)
+            if kind == "rocs"}  # fmt: skip
+    assert rocs == {f"ROC curves of mahalanobis, {group}": members for group, members in groups.items()}
+
+
+def test_means_stand_beside_the_worst_case(make_run, site_of):
+    groups = {"published": ["a-1", "b-1"], "released": ["a-2", "b-2"]}
+    run = make_run(
+        attacks=("a-1", "b-1", "a-2", "b-2"),
+        n=40,
+        suite={"groups": groups},
+        failed=lambda dataset, model, attack, defense, seed: (
+            "broken" if (model, attack, defense) == ("mlp", "b-1", "mahalanobis") else ""
+        ),
+    )
+    robust, worst = values(run, "robust_accuracy"), values(run, "worst_case_robust_accuracy")
+    site = site_of(run)
+    defenses = ("none", "adversarial-training", "mahalanobis")
+
+    def mean(model, group, defense):
+        found = [robust.get(("digits", model, attack, defense)) for attack in groups[group]]
+        return None if None in found else sum(found) / 2
+
+    for page in site.settings:
+        model = next(page.all("h1")).text.partition(" ")[0]
+        found = {
+            title: (data["bars"], numbers(table)) for kind, title, _, data, table in figures(page) if kind == "means"
+        }
+        assert list(found) == [f"Mean over {group}" for group in groups]
+        for group, (bars, table) in zip(groups, found.values()):
+            for defense in defenses:
+                wanted = mean(model, group, defense)
+                assert table[defense][0] == (None if wanted is None else near(wanted))
+                assert (defense in {bar["defense"] for bar in bars}) == (wanted is not None)
+            for bar in bars:
+                assert bar["mean"] == near(mean(model, group, bar["defense"]))
+                assert bar["worst"] == near(worst["digits", model, f"worst-of: {group}", bar["defense"]])
+    tables = [table for table in site.index.all("table") if table.get("data-table") == "means"]
+    assert [table.get("data-group") for table in tables] == list(groups)
+    for group, table in zip(groups, tables):
+        for defense, cell in zip(defenses, table.all("td")):
+            both = [mean(model, group, defense) for model in ("small-cnn", "mlp")]
+            if None in both:
+                assert "data-value" not in cell.attributes
+                assert "1 of 4 cells without a number" in cell.text
+            else:
+                assert float(cell.get("data-value")) == near(sum(both) / 2)
+                lowest = min(worst["digits", m, f"worst-of: {group}", defense] for m in ("small-cnn", "mlp"))
+                assert float(cell.get("data-worst")) == near(lowest)
+
+
+def sweep(**changes):
+    """Return what a suite says of three attacks of one kind at three budgets, and three of another."""
+    options = {"use": "pgd", "steps": 20, "norm": "linf"} | changes
+    return {
+        **{f"pgd-{k}": {**options, "eps": f"{k}/255"} for k in (8, 2, 4)},
+        **{f"bim-{k}": {**options, "use": "bim", "eps": f"{k}/255"} for k in (2, 4, 8)},
+    }
+
+
+def test_lines_over_the_budget_start_at_the_clean_images(make_run, site_of):
+    attacks = sweep()
+    run = make_run(models=("mlp",), attacks=tuple(attacks), n=40, suite={"attacks": attacks})
+    robust, clean, areas = (values(run, metric) for metric in ("robust_accuracy", "clean_accuracy", "auroc"))
+    (page,) = site_of(run).settings
+    found = {title.partition(",")[0]: (kind, data, table) for kind, title, _, data, table in figures(page)}
+    kind, data, table = found["Robust accuracy over eps of pgd-…"]
+    assert kind == "lines"
+    assert (data["lines"][0]["xt"], data["lines"][0]["yt"]) == ("eps, in 1/255", "Robust accuracy")
+    for defense in ("none", "adversarial-training", "mahalanobis"):
+        drawn = [(row["x"], row["y"]) for row in data["lines"] if row["s"] == defense]
+        assert [x for x, _ in drawn] == [0, 2, 4, 8]
+        wanted = [clean["digits", "mlp", "none", defense]]
+        wanted += [robust["digits", "mlp", f"pgd-{k}", defense] for k in (2, 4, 8)]
+        assert [y for _, y in drawn] == near(*wanted)
+    assert list(numbers(table)) == ["0", "2/255", "4/255", "8/255"]
+    _, data, table = found["AUROC over eps of bim-…"]
+    assert numbers(table) == {f"{k}/255": [near(areas["digits", "mlp", f"bim-{k}", "mahalanobis"])] for k in (2, 4, 8)}
+    _, data, table = found["Attacks on none over eps"]
+    assert {row["s"] for row in data["lines"]} == {"pgd-…", "bim-…"}
+    assert numbers(table)["4/255"] == near(*(robust["digits", "mlp", f"{a}-4", "none"] for a in ("pgd", "bim")))
+
+
+def test_lines_that_coincide_are_one_and_a_missing_point_is_none(make_run, site_of):
+    attacks = {f"pgd-{k}": {"use": "pgd", "eps": k} for k in (1, 10, 100)}
+    run = make_run(models=("mlp",), attacks=tuple(attacks), n=40, suite={"attacks": {
+        name: {"use": "pgd", "steps": options["eps"]} for name, options in attacks.items()
+    }})  # fmt: skip
+    frame = run.metrics[~((run.metrics.defense == "none") & (run.metrics.attack == "pgd-10"))]
+    mine = frame.metric == "robust_accuracy"
+    run.metrics = frame.assign(
+        value=frame.value.mask(mine, frame.attack.map({"pgd-1": 0.5, "pgd-10": 0.25, "pgd-100": 0}))
+    )
+    (page,) = site_of(run).settings
+    ((kind, _, how, data, table),) = [
+        x for x in figures(page) if x[1].partition(",")[0] == "Robust accuracy over steps of pgd-…"
+    ]
+    assert kind == "lines-log"
+    assert "coincide" in how
+    assert {row["s"] for row in data["lines"]} == {"none", "adversarial-training, mahalanobis"}
+    assert [row["x"] for row in data["lines"] if row["s"] == "none"] == [1, 100]
+    assert numbers(table)["10"] == [None, 0.25, 0.25]
+
+
+def test_a_line_search_shows_every_attack_and_the_means_of_every_data_set(make_run, site_of):
+    labels = ("at-4", "at-1", "at-2")
+    at = {name: {"use": "adversarial_training", "steps": 7, "eps": f"{name[3:]}/255"} for name in labels}
+    run = make_run(
+        datasets=("CS3a", "CS3b"), models=("m",), attacks=("pgd", "mia"), defenses=labels, detectors=(), n=40,
+        suite={"defenses": at},
+    )  # fmt: skip
+    robust, clean, worst = (
+        values(run, metric) for metric in ("robust_accuracy", "clean_accuracy", "worst_case_robust_accuracy")
+    )
+    order = ("at-1", "at-2", "at-4")
+    for dataset, page in zip(("CS3a", "CS3b"), site_of(run).settings):
+        found = {title: (data, table) for _, title, _, data, table in figures(page)}
+        data, table = found["Mean over all attacks, by eps of at-…"]
+        for name in ("CS3a", "CS3b"):
+            mean = [(robust[name, "m", "pgd", x] + robust[name, "m", "mia", x]) / 2 for x in order]
+            assert [row["y"] for row in data["lines"] if row["s"] == name] == near(*mean)
+            low = [worst[name, "m", "worst-of: all attacks", x] for x in order]
+            assert [row["y"] for row in data["worst"] if row["s"] == name] == near(*low)
+        data, table = found["Robust accuracy over eps of at-…"]
+        assert [row["x"] for row in data["lines"] if row["s"] == "clean"] == [1, 2, 4]
+        for row, label in zip(numbers(table).values(), order):
+            assert row == near(
+                clean[dataset, "m", "none", label], *(robust[dataset, "m", a, label] for a in ("pgd", "mia"))
+            )
+
+
+def test_one_cell_has_no_figures_and_no_charts_are_loaded(make_run, site_of):
+    run = make_run(models=("mlp",), attacks=("fgsm",), defenses=("none",), detectors=(), n=40)
+    site = site_of(run)
+    (page,) = site.settings
+    assert not figures(page)
+    assert "Figures" not in [heading.text for heading in page.all("h2")]
+    assert not any("vega" in script.get("src") for script in page.all("script"))
+    assert not [table for table in site.index.all("table") if table.get("data-table") == "means"]
+
+
+@pytest.mark.parametrize("status", ["failed", "missing"])
+def test_cells_without_numbers_leave_no_figures(make_run, site_of, status):
+    if status == "failed":
+        run = make_run(models=("mlp",), attacks=tuple(sweep()), n=40, failed=lambda *cell: "out of memory")
+    else:
+        run = make_run(models=("mlp",), attacks=tuple(sweep()), n=40, missing=lambda *cell: True)
+    for page in site_of(run).settings:
+        assert not figures(page)
+
+
+def test_without_curves_the_other_figures_are_drawn(make_run, site_of):
+    run = make_run(models=("mlp",), n=40)
+    run.curves = run.curves.iloc[:0]
+    (page,) = site_of(run).settings
+    assert {kind for kind, *_ in figures(page)} == {"means"}
+
+
+def test_hostile_names_are_text_in_every_figure(make_run, site_of):
+    labels = [f"{HOSTILE}-{k}" for k in (1, 2, 3)]
+    run = make_run(
+        models=("mlp",), attacks=labels, defenses=("none", HOSTILE), detectors=(HOSTILE,), n=40,
+        suite={
+            "attacks": {label: {"use": "pgd", "eps": k} for k, label in enumerate(labels, 1)},
+            "groups": {HOSTILE: labels},
+        },
+    )  # fmt: skip
+    (page,) = site_of(run).settings
+    found = figures(page)
+    assert {kind for kind, *_ in found} == {"rocs", "means", "lines"}
+    assert any(title == f"ROC curves of {HOSTILE}" for _, title, *_ in found)
+    assert any(title == f"Mean over {HOSTILE}" for _, title, *_ in found)
+    assert any(
+        title == f"Robust accuracy over eps of {HOSTILE}-…, L∞" or f"eps of {HOSTILE}-…" in title
+        for _, title, *_ in found
+    )
+    assert {script.get("type") or script.get("src") for script in page.all("script")} <= {
+        "application/json", "../assets/vega.js", "../assets/charts.js", "../assets/report.js"
+    }  # fmt: skip
+
+
+def test_several_seeds_have_the_curves_of_one_and_the_means_of_all(make_run, site_of):
+    run = make_run(models=("mlp",), attacks=("fgsm", "pgd-linf"), seeds=(0, 1), n=40)
+    (page,) = site_of(run).settings
+    ((_, _, how, data, _),) = [figure for figure in figures(page) if figure[0] == "rocs"]
+    assert "Seed 0 alone." in how
+    area = run.metrics[(run.metrics.metric == "auroc") & (run.metrics.seed == "0")].set_index("attack").value
+    assert [row["s"] for row in data["names"]] == [f"{attack} · {area[attack]:.3f}" for attack in ("fgsm", "pgd-linf")]
+    ((_, _, _, data, _),) = [figure for figure in figures(page) if figure[0] == "means"]
+    robust = run.metrics[(run.metrics.metric == "robust_accuracy") & (run.metrics.seed == "mean")]
+    wanted = math.fsum(robust[robust.defense == "none"].value) / 2
+    assert next(bar["mean"] for bar in data["bars"] if bar["defense"] == "none") == near(wanted)
+
+
+def test_two_variants_of_an_attack_keep_their_sweeps_apart(make_run, site_of):
+    import pandas as pd
+
+    run = make_run(models=("mlp",), attacks=("fgsm",), defenses=("none",), detectors=(), n=40)
+    robust = values(run, "robust_accuracy")["digits", "mlp", "fgsm", "none"]
+    about = {"dataset": "digits", "model": "mlp", "attack": "fgsm", "norm": "linf", "eps": "", "defense": "none",
+             "knowledge": "gray-box", "seed": "0", "threshold": math.nan}  # fmt: skip
+    sweeps = [((0, 8 / 255, 16 / 255), (1.0, 0.7, 0.6)), ((0, 8 / 255, 16 / 255), (1.0, robust, 0.1))]
+    run.curves = pd.DataFrame(
+        [about | {"curve": "accuracy_vs_eps", "x": x, "y": y} for xs, ys in sweeps for x, y in zip(xs, ys)]
+    )
+    drawn = [
+        json.loads(next(figure.all("script")).text)["sweep"]
+        for page in site_of(run).cells
+        for figure in page.all("figure")
+        if figure.get("data-chart") == "budget"
+    ]
+    assert [[row["value"] for row in rows] for rows in drawn] == [near(1.0, robust, 0.1)]
