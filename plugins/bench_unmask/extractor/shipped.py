@@ -50,11 +50,12 @@ def main(run: Path, out: Path, cache: Path | None) -> None:
         keys = {line["key"] for line in lines if line.get("kind") == "artifact" and "extractor" in line["label"]}
         if len(keys) != 1:
             raise InputError(f"{run}: expected a run that trained one part extractor, found {len(keys)}.")
-        folder = Store(cache or default_cache()).open(keys.pop())
+        (key,), store = keys, Store(cache or default_cache())
+        if not store.has(key):
+            raise InputError(f"{store.root} does not hold the part extractor of {run}: the run had another --cache.")
+        folder = store.open(key)
         parts = json.loads((folder / "extractor.json").read_text())["parts"]
         tensors = read_tensors(folder / "weights.safetensors")
-    except FileNotFoundError as error:
-        raise click.ClickException(f"no {error.filename}: the cache of the run is another one; set --cache.") from None
     except BenchError as error:
         raise click.ClickException(str(error)) from None
     half = {n: t.half() if t.is_floating_point() else t for n, t in tensors.items() if "num_batches" not in n}

@@ -1,0 +1,98 @@
+"""The command that makes the weights that are shipped, on a run of the host."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+import torch
+from click.testing import CliRunner
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from bench_unmask.extractor.shipped import main
+from benchmark.display import LineDisplay
+from benchmark.plugins import load_plugins
+from benchmark.run import RunRequest, run_suite
+from benchmark.suite import load_suite
+
+SUITE = """
+suite: small
+title: Small
+seeds: [0]
+datasets:
+  drawn: {use: partshapes, class_set: [car, bottle], size: 32, train: 2, val: 2, test: 1}
+models:
+  net: {use: small_cnn, width: 4, depth: 2, train: {epochs: 1}}
+attacks: {}
+defenses:
+  none: {use: none}
+  unmask:
+    use: unmask
+    extractor:
+      network: resnet10-half
+      channels: 16
+      masks: false
+      anchors: [4, 8, 16, 32, 64]
+      proposals: 10
+      rois: 8
+      batch_size: 4
+      stages: [{layers: all, epochs: 1, lr: 0.001}]
+grid:
+  - {datasets: all, models: all, attacks: [], defenses: DEFENSES}
+"""
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Return a function that runs the suite with some of its defenses and gives the run's folder."""
+
+    def go(defenses: str):
+        registry = load_plugins(["inline"])
+        suite = tmp_path / "small.yaml"
+        suite.write_text(SUITE.replace("DEFENSES", defenses))
+        request = RunRequest(
+            output=tmp_path / "run",
+            cache=tmp_path / "cache",
+            device="cpu",
+            executor="inline",
+            workers=None,
+            part=None,
+            fresh=False,
+            report=False,
+            command=["bench", "run"],
+        )
+        said = io.StringIO()
+        assert run_suite(load_suite(str(suite), registry=registry), registry, request, LineDisplay(said)) == 0, said
+        return tmp_path / "run"
+
+    return go
+
+
+def test_the_extractor_of_a_run_is_written_in_half_precision(run, tmp_path):
+    folder = run("all")
+    out = tmp_path / "small.safetensors"
+    done = CliRunner().invoke(main, [str(folder), str(out), "--cache", str(tmp_path / "cache")])
+    assert done.exit_code == 0, done.output
+    (full,) = (tmp_path / "cache" / "artifacts").glob("*/*/extractor.json")
+    with safe_open(out, "pt") as file:
+        assert json.loads(file.metadata()["parts"]) == json.loads(full.read_text())["parts"]
+    half, whole = load_file(out), load_file(full.parent / "weights.safetensors")
+    assert set(whole) - set(half) == {name for name in whole if name.endswith("num_batches_tracked")}
+    for name, tensor in half.items():
+        assert tensor.dtype == torch.float16
+        torch.testing.assert_close(tensor.float(), whole[name], rtol=1e-3, atol=1e-4)
+
+
+def test_a_run_without_an_extractor_and_another_cache_are_refused(run, tmp_path):
+    folder = run("none")
+    asked = [str(folder), str(tmp_path / "out.safetensors"), "--cache"]
+    without = CliRunner().invoke(main, [*asked, str(tmp_path / "cache")])
+    assert without.exit_code == 1
+    assert "expected a run that trained one part extractor, found 0" in without.output
+    folder = run("all")
+    elsewhere = CliRunner().invoke(main, [*asked, str(tmp_path / "elsewhere")])
+    assert elsewhere.exit_code == 1
+    assert "the run had another --cache" in elsewhere.output
+    assert not (tmp_path / "out.safetensors").exists()
