@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from bench_report.table import Axes, Place, Table, as_number
@@ -16,9 +17,15 @@ MOST = 4
 
 
 def ranking(table: Table, axes: Axes, blocks: Sequence[BlockView]) -> Iterator[RankingView]:
-    """Yield a ranking per kind of attacker: by the lowest worst-case robust accuracy over all blocks."""
-    for knowledge in dict.fromkeys(block.knowledge for block in blocks):
-        mine = [block for block in blocks if block.knowledge == knowledge]
+    """Yield a ranking per kind of attacker and set of attacks, by the lowest worst-case robust accuracy of its blocks.
+
+    Defenses that met different attacks, such as those of different data sets, are not ranked against each other.
+    """
+    met: dict[tuple[str, frozenset[str]], list[BlockView]] = {}
+    for block in blocks:
+        met.setdefault((block.knowledge, frozenset(_attacks(table, block))), []).append(block)
+    of_kind = Counter(knowledge for knowledge, _ in met)
+    for (knowledge, _), mine in met.items():
         group = axes.main_group
         attacks = list(dict.fromkeys(name for block in mine for name in _attacks(table, block)))
         if group is None or not any(_members(table, block, group) for block in mine):
@@ -46,6 +53,7 @@ def ranking(table: Table, axes: Axes, blocks: Sequence[BlockView]) -> Iterator[R
         members = list(dict.fromkeys(a for block in mine for a in (_members(table, block, group) or (group,))))
         yield RankingView(
             knowledge=knowledge,
+            datasets=tuple(dict.fromkeys(block.dataset for block in mine)) if of_kind[knowledge] > 1 else (),
             attack=group,
             attacks=tuple(members),
             settings=len(mine),
@@ -78,7 +86,9 @@ def _least(settings: Sequence[Setting]) -> Setting | None:
 
 def unequal(rankings: Sequence[RankingView]) -> Iterator[Notice]:
     """Yield a warning where not all defenses met the same attackers."""
-    defenses = {view.knowledge: {row.defense for row in view.rows} for view in rankings}
+    defenses: dict[str, set[str]] = {}
+    for view in rankings:
+        defenses.setdefault(view.knowledge, set()).update(row.defense for row in view.rows)
     if len({frozenset(names) for names in defenses.values()}) > 1:
         everyone = set().union(*defenses.values())
         lacking = [
@@ -106,11 +116,14 @@ def findings(
 
 
 def _holds_best(view: RankingView, baseline: str | None) -> tuple[Word, ...]:
-    best = view.rows[0]
+    # A defense that met fewer settings may have met the easy ones.
+    best = next((row for row in view.rows if row.settings == view.settings), view.rows[0])
     words = [
         Word("Against a "),
         Word(view.knowledge, "name"),
-        Word(" attacker, "),
+        Word(" attacker"),
+        *([Word(" on "), Word(", ".join(view.datasets), "name")] if view.datasets else []),
+        Word(", "),
         Word(best.defense, "name", best.worst.page),
     ]
     several = view.settings > 1

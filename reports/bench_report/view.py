@@ -310,12 +310,14 @@ class RankingView:
     """Defenses against one kind of attacker, the one that holds best first.
 
     Attributes:
+        datasets: those that it is about, empty where it is about all blocks of this kind of attacker.
         attack: label of the group of attacks, or of the only attack.
         settings: number of blocks.
         rejects: whether some defense rejects images.
     """
 
     knowledge: str
+    datasets: tuple[str, ...]
     attack: str
     attacks: tuple[str, ...]
     settings: int

@@ -667,6 +667,37 @@ def test_the_first_finding_names_the_best_of_the_worst_case(make_run, page_of):
     assert "none labels" in first
 
 
+def test_defenses_that_met_different_attacks_are_not_ranked_against_each_other(make_run, page_of):
+    run = make_run(datasets=("digits", "photos"), models=("mlp",))
+    rows = run.metrics
+    # As where the grid has an entry per data set, with attacks and defenses of its own.
+    of_photos = (rows.dataset == "photos") & ((rows.attack == "fgsm") | (rows.defense == "adversarial-training"))
+    of_digits = (rows.dataset == "digits") & (rows.defense == "mahalanobis")
+    run.metrics = rows[~of_photos & ~of_digits]
+    page = page_of(run)
+    rankings = [table for table in page.all("table") if table.get("data-table") == "ranking"]
+    ranked = [[row.get("data-defense") for row in table.all("tr") if row.get("data-defense")] for table in rankings]
+    assert [set(names) for names in ranked] == [{"none", "adversarial-training"}, {"none", "mahalanobis"}]
+    first, second = list(page.one("ul", **{"class": "findings"}).all("li"))[:2]
+    assert first.text.startswith(f"Against a gray-box attacker on digits, {ranked[0][0]} holds best")
+    assert second.text.startswith(f"Against a gray-box attacker on photos, {ranked[1][0]} holds best")
+
+
+def test_a_defense_that_met_fewer_settings_is_not_called_the_best(make_run, page_of):
+    run = make_run(models=("small-cnn", "mlp"))
+    rows = run.metrics[(run.metrics.model == "small-cnn") | (run.metrics.defense != "adversarial-training")].copy()
+    rows.loc[rows.defense == "adversarial-training", "value"] = 1.0
+    run.metrics = rows
+    page = page_of(run)
+    (table,) = (table for table in page.all("table") if table.get("data-table") == "ranking")
+    top = next(row for row in table.all("tr") if row.get("data-defense"))
+    assert top.get("data-defense") == "adversarial-training"
+    assert "1 of 2 settings" in top.text
+    first = next(page.one("ul", **{"class": "findings"}).all("li")).text
+    assert "adversarial-training" not in first
+    assert "holds best" in first
+
+
 def test_what_the_attacker_knows_has_tables_of_its_own(make_run, site_of):
     run = make_run(models=("mlp",), knowledge=("gray-box", "white-box"))
     site = site_of(run)
