@@ -53,7 +53,7 @@ def test_every_profile_has_the_whole_grid(load, profile):
     suite = load("unmask_paper", profile)
     (entry,) = suite.grid
     assert len(entry.models) == 2
-    assert len(entry.datasets) == 4
+    assert len(entry.datasets) == (2 if profile == "photos" else 4)  # photos on two cores: an hour
     assert entry.defenses == ("none", "at", "unmask")
     assert set(entry.attacks) == {f"{vector}-{variant}" for vector in VECTORS for variant in VARIANTS}
     assert (entry.knowledge, entry.exclude) == ("gray-box", ())
