@@ -78,7 +78,7 @@ def test_plugins_tells_where_each_comes_from(bench):
 
 def test_plan_counts_what_is_cached(bench, tmp_path):
     facts = json.loads(bench("plan", "quickstart", "--cache", str(tmp_path), "--json"))
-    assert facts["tasks"]["train"] == {"total": 2, "to_run": 2}
+    assert facts["tasks"]["train"] == {"total": 3, "to_run": 3}
     assert not any(cell["cached"] for cell in facts["cells"])
     assert facts["forward"] > facts["backward"] > 0
     assert facts["seconds_on_one_core"] > 0
