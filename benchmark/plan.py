@@ -186,6 +186,7 @@ class _Planner:
         self.registry = registry
         self.tasks: dict[str, Task] = {}
         self.datasets: dict[str, DatasetFacts] = {}
+        self._blank: dict[tuple[str, str], torch.nn.Module | None] = {}
         self.instances: dict[tuple[str, str], Any] = {}
         self.fingerprints: dict[tuple[str, str], str] = {}
         self.modules: set[str] = set()
@@ -325,47 +326,38 @@ class _Planner:
         )
 
     def _check_shapes(self) -> None:
-        """Refuse a network that cannot take the images of a data set it is combined with, before any work."""
+        """Refuse a network that cannot take the images of a data set it is combined with, before any work; keep it."""
         pairs = {(dataset, model) for dataset, model, *_ in self._selected()}
         pairs |= {(dataset, entry.substitute) for dataset, *_, entry, _ in self._selected() if entry.substitute}
         for dataset, model in sorted(pairs):
-            component, facts = self.suite.models[model], self.datasets[dataset]
-            if component.options.weights is not None:  # type: ignore[attr-defined]
-                continue
-            try:
-                with torch.device("meta"):
-                    self._instance(component).network(len(facts.class_names), facts.image_shape)
-            except InputError as error:
-                raise InputError(f"{component.where}: models.{model} on datasets.{dataset}: {error}") from None
-            except Exception:
-                continue
+            self._blank[dataset, model] = self._without_weights(dataset, model)
+
+    def _without_weights(self, dataset: str, model: str) -> torch.nn.Module | None:
+        """Return the network on the meta device, None where it cannot be told before it is trained."""
+        component, facts = self.suite.models[model], self.datasets[dataset]
+        if component.options.weights is not None:  # type: ignore[attr-defined]
+            return None
+        try:
+            with torch.device("meta"):
+                return self._instance(component).network(len(facts.class_names), facts.image_shape)
+        except InputError as error:
+            raise InputError(f"{component.where}: models.{model} on datasets.{dataset}: {error}") from None
+        except Exception:
+            return None
 
     def _check_layers(self) -> None:
         """Refuse a defense that asks for hidden states which a network it is combined with lacks, before any work."""
-        known: dict[tuple[str, str], list[str]] = {}
         for dataset, model, defense in sorted({(d, m, defense) for d, m, _, defense, *_ in self._selected()}):
             component, asked = self.suite.defenses[defense], self._instance(self.suite.defenses[defense]).observations()
             layers = [layer for request in asked.values() if request.artifact is None for layer in request.layers]
-            if not layers:
+            network = self._blank[dataset, model]
+            if network is None or not layers:
                 continue
-            if (dataset, model) not in known:
-                known[dataset, model] = self._layers(dataset, model)
+            known = [PENULTIMATE, *(name for name, _ in network.named_modules() if name), "logits"]
             for layer in layers:
-                if known[dataset, model] and layer not in known[dataset, model]:
-                    said = unknown_name("layer", layer, known[dataset, model])
+                if layer not in known:
+                    said = unknown_name("layer", layer, known)
                     raise InputError(f"{component.where}: defenses.{defense} on models.{model}: {said}")
-
-    def _layers(self, dataset: str, model: str) -> list[str]:
-        """Return the names of a network's hidden states, none where it cannot be told before it is trained."""
-        component, facts = self.suite.models[model], self.datasets[dataset]
-        if component.options.weights is not None:  # type: ignore[attr-defined]
-            return []
-        try:
-            with torch.device("meta"):
-                network = self._instance(component).network(len(facts.class_names), facts.image_shape)
-        except Exception:
-            return []
-        return [PENULTIMATE, *(name for name, _ in network.named_modules() if name), "logits"]
 
     def _check_classes(self) -> None:
         """Refuse a defense that cannot tell the classes of a data set it is combined with, before any work."""

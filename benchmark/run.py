@@ -28,7 +28,7 @@ from benchmark.gallery import Gallery
 from benchmark.metrics import Answers, Cell, Metric
 from benchmark.plan import CLEAN, NO_GPU, Plan, PlannedAssessment, PlannedCell, make_plan, shard
 from benchmark.plugins import Registry
-from benchmark.reporter import Reporter
+from benchmark.reporter import Panel, Reporter
 from benchmark.rundir import SUITE, RunDir
 from benchmark.statistics import threshold_at_fpr
 from benchmark.store import ArrayReader, Store, digest, storage_error
@@ -170,7 +170,7 @@ def write_reports(registry: Registry, runs: Sequence[Path], folder: Path, single
         InputError: a run directory is damaged, or the folder cannot be written to.
     """
     loaded = [results.load_run(path) for path in runs]
-    panels = [registration.load()() for registration in registry.all("panel")]
+    panels = _panels(registry)
     measures = {registration.name: registration.load() for registration in registry.all("metric")}
     written = []
     for registration in registry.all("reporter"):
@@ -208,6 +208,10 @@ def _tell(registry: Registry, display: LineDisplay | TerminalDisplay, event: str
 # -- from artifacts to tables -----------------------------------------------------------------------------------------
 
 
+def _panels(registry: Registry) -> list[Panel]:
+    return [registration.load()() for registration in registry.all("panel")]
+
+
 def _tabulate(plan: Plan, store: Store, registry: Registry, outcome: Outcome, gallery: Gallery) -> results.Tables:
     metrics: dict[str, Metric] = {r.name: r.load()() for r in registry.all("metric")}
     reference = pd.DataFrame(list(plan.suite.reference)) if plan.suite.reference else None
@@ -217,7 +221,7 @@ def _tabulate(plan: Plan, store: Store, registry: Registry, outcome: Outcome, ga
         plan.suite.groups,
         reference,
         [_artifact(planned, store, outcome) for planned in plan.assessments],
-        [registration.load()() for registration in registry.all("panel")],
+        _panels(registry),
     )
 
 

@@ -166,7 +166,7 @@ class Figures:
             for group in self.groups():
                 rows = tuple(self._means_rows(settings, group, knowledge))
                 if rows and len(rows) * len(self.axes.defenses) <= MOST_MEANS:
-                    views.append(MeansView(knowledge, group.removeprefix(WORST_OF), tuple(self.axes.defenses), rows))
+                    views.append(MeansView(knowledge, _bare(group), tuple(self.axes.defenses), rows))
         return tuple(views)
 
     def _means_rows(self, settings: Sequence[BlockView], group: str, knowledge: str) -> Iterator[MeansRow]:
