@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,26 +77,14 @@ def run_toy(tmp_path, toy_suite):
     def run(
         path: Path | None = None, *, out: str = "run", fresh: bool = False, part=None, **replacements: str
     ) -> Finished:
-        from benchmark.display import LineDisplay
+        from inline import start_inline
+
         from benchmark.plugins import load_plugins
-        from benchmark.run import RunRequest, run_suite
         from benchmark.suite import load_suite
 
         registry = load_plugins(["toy", "inline"])
         loaded = load_suite(str(path or toy_suite(**replacements)), registry=registry)
-        said = io.StringIO()
-        request = RunRequest(
-            output=tmp_path / out,
-            cache=tmp_path / "cache",
-            device="cpu",
-            executor="inline",
-            workers=None,
-            part=part,
-            fresh=fresh,
-            report=False,
-            command=["bench", "run"],
-        )
-        code = run_suite(loaded, registry, request, LineDisplay(said))
-        return Finished(code, tmp_path / out, said.getvalue())
+        code, said = start_inline(loaded, registry, tmp_path / out, tmp_path / "cache", part=part, fresh=fresh)
+        return Finished(code, tmp_path / out, said)
 
     return run

@@ -1,7 +1,8 @@
-"""An executor that runs tasks in this process, for tests that need no second one."""
+"""Runs in this process, for tests that need no second one: an executor, and the call that uses it."""
 
 from __future__ import annotations
 
+import io
 import traceback
 from pathlib import Path
 
@@ -57,3 +58,32 @@ class InlineExecutor(Executor):
 @hookimpl
 def register_executors(register):
     register("inline", InlineExecutor)
+
+
+def run_inline(suite, registry, folder: Path):
+    """Run a suite into `folder / "run"` with the cache beside it: exit code, the run, what was said."""
+    from benchmark import load_run
+
+    code, said = start_inline(suite, registry, folder / "run", folder / "cache")
+    return code, load_run(folder / "run"), said
+
+
+def start_inline(suite, registry, output: Path, cache: Path, *, part=None, fresh: bool = False):
+    """Run a suite: exit code and what was said."""
+    from benchmark.display import LineDisplay
+    from benchmark.run import RunRequest, run_suite
+
+    said = io.StringIO()
+    request = RunRequest(
+        output=output,
+        cache=cache,
+        device="cpu",
+        executor="inline",
+        workers=None,
+        part=part,
+        fresh=fresh,
+        report=False,
+        command=["bench", "run"],
+    )
+    code = run_suite(suite, registry, request, LineDisplay(said))
+    return code, said.getvalue()

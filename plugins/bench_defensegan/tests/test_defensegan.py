@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
 import torch
@@ -303,32 +301,20 @@ grid: [{}]
 
 
 def test_through_the_host_both_defenses_share_one_generator(tmp_path, monkeypatch):
-    from benchmark import load_run
-    from benchmark.display import LineDisplay
+    from inline import run_inline
+
     from benchmark.plugins import load_plugins
-    from benchmark.run import RunRequest, run_suite
     from benchmark.suite import load_suite
 
     monkeypatch.setenv("BENCH_PLUGINS", "core")
     path = tmp_path / "suite.yaml"
     path.write_text(SUITE)
     registry = load_plugins(["toy", "inline", "bench_datasets", "bench_defensegan"])
-    request = RunRequest(
-        output=tmp_path / "run",
-        cache=tmp_path / "cache",
-        device="cpu",
-        executor="inline",
-        workers=None,
-        part=None,
-        fresh=False,
-        report=False,
-        command=["bench", "run"],
-    )
-    said = io.StringIO()
-    assert run_suite(load_suite(str(path), registry=registry), registry, request, LineDisplay(said)) == 0, said
+    code, run, said = run_inline(load_suite(str(path), registry=registry), registry, tmp_path)
+    assert code == 0, said
     journal = (tmp_path / "run" / "journal.jsonl").read_text().splitlines()
     assert sum('"task done"' in line and '"artifact"' in line for line in journal) == 1
-    metrics = load_run(tmp_path / "run").metrics
+    metrics = run.metrics
     # With ten steps of training the number says nothing, but it is the same: both score by the same distance.
     auroc = metrics[metrics.metric == "auroc_all"].set_index("defense").value
     assert auroc["detector"] == auroc["rectifier"]

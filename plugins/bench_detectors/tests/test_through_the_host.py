@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Callable
 
@@ -40,31 +39,16 @@ def run_suite_file(tmp_path, monkeypatch) -> Callable[[str], tuple[int, object, 
     """Return a function that runs a suite of toy components in this process: exit code, the run, what was said."""
 
     def run(text: str):
-        from benchmark import load_run
-        from benchmark.display import LineDisplay
+        from inline import run_inline
+
         from benchmark.plugins import load_plugins
-        from benchmark.run import RunRequest, run_suite
         from benchmark.suite import load_suite
 
         monkeypatch.setenv("BENCH_PLUGINS", "core")
         path = tmp_path / "suite.yaml"
         path.write_text(textwrap.dedent(text))
         registry = load_plugins(["toy", "inline", "bench_detectors"])
-        loaded = load_suite(str(path), registry=registry)
-        said = io.StringIO()
-        request = RunRequest(
-            output=tmp_path / "run",
-            cache=tmp_path / "cache",
-            device="cpu",
-            executor="inline",
-            workers=None,
-            part=None,
-            fresh=False,
-            report=False,
-            command=["bench", "run"],
-        )
-        code = run_suite(loaded, registry, request, LineDisplay(said))
-        return code, load_run(tmp_path / "run"), said.getvalue()
+        return run_inline(load_suite(str(path), registry=registry), registry, tmp_path)
 
     return run
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from collections.abc import Callable
 
@@ -31,24 +30,9 @@ def run_suite_file(load_suite_file, tmp_path) -> Callable[..., tuple[int, object
     """Return a function that runs such a suite: exit code, the run, what was said."""
 
     def run(text: str, *plugins: str):
-        from benchmark import load_run
-        from benchmark.display import LineDisplay
-        from benchmark.run import RunRequest, run_suite
+        from inline import run_inline
 
         loaded, registry = load_suite_file(text, *plugins)
-        said = io.StringIO()
-        request = RunRequest(
-            output=tmp_path / "run",
-            cache=tmp_path / "cache",
-            device="cpu",
-            executor="inline",
-            workers=None,
-            part=None,
-            fresh=False,
-            report=False,
-            command=["bench", "run"],
-        )
-        code = run_suite(loaded, registry, request, LineDisplay(said))
-        return code, load_run(tmp_path / "run"), said.getvalue()
+        return run_inline(loaded, registry, tmp_path)
 
     return run

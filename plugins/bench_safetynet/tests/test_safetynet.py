@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 
 import numpy as np
@@ -292,29 +291,17 @@ def run_suite_file(tmp_path, monkeypatch):
     """Return a function that runs a suite of toy components in this process: exit code and the run."""
 
     def run(text: str):
-        from benchmark import load_run
-        from benchmark.display import LineDisplay
+        from inline import run_inline
+
         from benchmark.plugins import load_plugins
-        from benchmark.run import RunRequest, run_suite
         from benchmark.suite import load_suite
 
         monkeypatch.setenv("BENCH_PLUGINS", "core")
         path = tmp_path / "suite.yaml"
         path.write_text(textwrap.dedent(text))
         registry = load_plugins(["toy", "inline", "bench_safetynet"])
-        request = RunRequest(
-            output=tmp_path / "run",
-            cache=tmp_path / "cache",
-            device="cpu",
-            executor="inline",
-            workers=None,
-            part=None,
-            fresh=False,
-            report=False,
-            command=["bench", "run"],
-        )
-        code = run_suite(load_suite(str(path), registry=registry), registry, request, LineDisplay(io.StringIO()))
-        return code, load_run(tmp_path / "run")
+        code, finished, _ = run_inline(load_suite(str(path), registry=registry), registry, tmp_path)
+        return code, finished
 
     return run
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-
 import numpy as np
 import pytest
 import torch
@@ -236,27 +234,16 @@ grid: [{}]
 
 
 def test_through_the_host_a_seen_attack_is_detected(tmp_path, monkeypatch):
-    from benchmark import load_run
-    from benchmark.display import LineDisplay
+    from inline import run_inline
+
     from benchmark.plugins import load_plugins
-    from benchmark.run import RunRequest, run_suite
     from benchmark.suite import load_suite
 
     monkeypatch.setenv("BENCH_PLUGINS", "core")
     path = tmp_path / "suite.yaml"
     path.write_text(SUITE)
     registry = load_plugins(["toy", "inline", "bench_subnetwork"])
-    request = RunRequest(
-        output=tmp_path / "run",
-        cache=tmp_path / "cache",
-        device="cpu",
-        executor="inline",
-        workers=None,
-        part=None,
-        fresh=False,
-        report=False,
-        command=["bench", "run"],
-    )
-    assert run_suite(load_suite(str(path), registry=registry), registry, request, LineDisplay(io.StringIO())) == 0
-    metrics = load_run(tmp_path / "run").metrics
+    code, run, said = run_inline(load_suite(str(path), registry=registry), registry, tmp_path)
+    assert code == 0, said
+    metrics = run.metrics
     assert float(metrics[metrics.metric == "auroc"].value.iloc[0]) > 0.95

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import sys
 import textwrap
@@ -489,10 +488,9 @@ def run_suite_file(tmp_path, monkeypatch, table) -> Callable[..., tuple[int, Any
     """Return a function that runs a suite in this process: exit code, results, what the run said."""
 
     def run(text: str = SUITE) -> tuple[int, Any, str]:
-        from benchmark import load_run
-        from benchmark.display import LineDisplay
+        from inline import run_inline
+
         from benchmark.plugins import load_plugins
-        from benchmark.run import RunRequest, run_suite
         from benchmark.suite import load_suite
 
         monkeypatch.setenv("BENCH_PLUGINS", "core")
@@ -500,20 +498,7 @@ def run_suite_file(tmp_path, monkeypatch, table) -> Callable[..., tuple[int, Any
         path = tmp_path / "suite.yaml"
         path.write_text(textwrap.dedent(text).replace("TABLE", table))
         registry = load_plugins(["toy", "inline", "bench_unmask", "toy_unmask"])
-        said = io.StringIO()
-        request = RunRequest(
-            output=tmp_path / "run",
-            cache=tmp_path / "cache",
-            device="cpu",
-            executor="inline",
-            workers=None,
-            part=None,
-            fresh=False,
-            report=False,
-            command=["bench", "run"],
-        )
-        code = run_suite(load_suite(str(path), registry=registry), registry, request, LineDisplay(said))
-        return code, load_run(tmp_path / "run"), said.getvalue()
+        return run_inline(load_suite(str(path), registry=registry), registry, tmp_path)
 
     return run
 

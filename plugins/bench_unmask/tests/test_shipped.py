@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import json
 
 import pytest
 import torch
 from click.testing import CliRunner
+from inline import run_inline
 from safetensors import safe_open
 from safetensors.torch import load_file
 
 from bench_unmask.extractor.shipped import main
-from benchmark.display import LineDisplay
 from benchmark.plugins import load_plugins
-from benchmark.run import RunRequest, run_suite
 from benchmark.suite import load_suite
 
 SUITE = """
@@ -52,19 +50,8 @@ def run(tmp_path):
         registry = load_plugins(["inline"])
         suite = tmp_path / "small.yaml"
         suite.write_text(SUITE.replace("DEFENSES", defenses))
-        request = RunRequest(
-            output=tmp_path / "run",
-            cache=tmp_path / "cache",
-            device="cpu",
-            executor="inline",
-            workers=None,
-            part=None,
-            fresh=False,
-            report=False,
-            command=["bench", "run"],
-        )
-        said = io.StringIO()
-        assert run_suite(load_suite(str(suite), registry=registry), registry, request, LineDisplay(said)) == 0, said
+        code, _, said = run_inline(load_suite(str(suite), registry=registry), registry, tmp_path)
+        assert code == 0, said
         return tmp_path / "run"
 
     return go
