@@ -15,7 +15,7 @@ from benchmark.metrics import Cell, successful
 from benchmark.reporter import Facts, GalleryImage, Panel, PanelPart, Plot, Series
 
 USE = "i-defender"
-DRAWN = 200
+DRAWN = 100
 """States of a series that are drawn, at most."""
 CLASSES = 10
 """Classes whose states are drawn, at most."""

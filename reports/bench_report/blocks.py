@@ -94,7 +94,7 @@ class BlockBuilder:
         """Return the block."""
         matrices = [matrix for family in FAMILIES if (matrix := self.matrix(family)) is not None]
         headline = next((matrix for matrix in matrices if matrix.key == HEADLINE.key), None)
-        seeds = self.table.seeds() if len(self.table.seeds()) > 1 else ()
+        seeds = self.table.seeds if len(self.table.seeds) > 1 else ()
         per_seed = [matrix for seed in seeds if (matrix := self.matrix(HEADLINE, seed)) is not None]
         return BlockView(
             anchor=anchor,
@@ -301,7 +301,7 @@ class BlockBuilder:
             if baseline is None or family.key not in ("robust", "joint") or not self._is_shown(family):
                 continue
             groups, columns = self.columns(family.clean, family.attack, family.worst)
-            for seed in self.table.seeds():
+            for seed in self.table.seeds:
                 rows = []
                 for defense in self.defenses:
                     if defense != baseline:
@@ -318,7 +318,7 @@ class BlockBuilder:
                         tuple(groups),
                         tuple(columns),
                         tuple(rows),
-                        seed if len(self.table.seeds()) > 1 else "",
+                        seed if len(self.table.seeds) > 1 else "",
                         numbers.pop() if len(numbers) == 1 else None,
                     )
 

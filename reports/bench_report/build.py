@@ -157,7 +157,7 @@ class _RunBuilder:
     # What was run
 
     def _sentence(self) -> str:
-        seeds = self.table.seeds()
+        seeds = self.table.seeds
         split = as_text((self.manifest.get("protocol") or {}).get("split")) or "test"
         facts = self._dataset_facts()  # data that only a shared artifact learns from is not judged
         images = sum(facts[label].get("sizes", {}).get(split, 0) for label in self.axes.datasets if label in facts)

@@ -70,7 +70,7 @@ class CellPages:
         self.table = table
         self.blocks = blocks
         self.panels = panels
-        self.seeds = table.seeds()
+        self.seeds = table.seeds
         self._explanations: dict[str, Any] = {}
 
     def __iter__(self) -> Iterator[CellPage]:
@@ -511,25 +511,35 @@ def _apart(curves: Mapping[str, Mapping[str, np.ndarray]]) -> Iterator[dict[str,
 
 
 def _plot_chart(plot: Plot) -> ChartView | None:
-    """Return a plot as a chart, None where it has no point."""
-    points = [
-        (series.name, float(x), float(y))
+    """Return a plot as a chart, None where it has no point; of dots, the table says how they spread."""
+    finite = [
+        (
+            series.name,
+            [(x, y) for x, y in zip(series.x, series.y, strict=True) if math.isfinite(x) and math.isfinite(y)],
+        )
         for series in plot.series
-        for x, y in zip(series.x, series.y, strict=True)
-        if math.isfinite(x) and math.isfinite(y)
     ]
-    if not points:
+    drawn: list[dict[str, Any]] = [
+        {"series": name, "x": _short(x), "y": _short(y)} for name, points in finite for x, y in points
+    ]
+    if not drawn:
         return None
-    drawn: list[dict[str, Any]] = [{"series": name, "x": _short(x), "y": _short(y)} for name, x, y in points]
     drawn[0] |= {"xt": plot.x_title, "yt": plot.y_title}
-    return ChartView(
-        "steps" if plot.mark == "steps" else "dots",
-        plot.title,
-        plot.how,
-        {"points": drawn},
-        ("Series", plot.x_title, plot.y_title),
-        tuple((name, number_text(x, "number"), number_text(y, "number")) for name, x, y in points),
-    )
+    headings: tuple[str, ...] = ("Series", plot.x_title, plot.y_title)
+    rows: list[tuple[str, ...]]
+    if plot.mark == "steps":
+        rows = [
+            (name, number_text(x, "number"), number_text(y, "number")) for name, points in finite for x, y in points
+        ]
+    else:
+        headings = ("Series", "Points", *(f"{title}, mean ± standard deviation" for title in headings[1:]))
+        rows = [(name, str(len(points)), *map(_spread, zip(*points))) for name, points in finite if points]
+    kind = "steps" if plot.mark == "steps" else "dots"
+    return ChartView(kind, plot.title, plot.how, {"points": drawn}, headings, tuple(rows))
+
+
+def _spread(values: Sequence[float]) -> str:
+    return f"{number_text(float(np.mean(values)), 'number')} ± {number_text(float(np.std(values)), 'number')}"
 
 
 def _operating(scores: np.ndarray, flagged: np.ndarray) -> float | None:

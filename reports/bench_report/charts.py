@@ -216,7 +216,7 @@ DESCRIPTIONS: dict[str, dict[str, Any]] = {
         "width": 420,
         "height": 300,
         "data": {"name": "points"},
-        "mark": {"type": "point", "filled": True, "size": 20, "opacity": 0.6},
+        "mark": {"type": "point", "shape": "square", "filled": True, "size": 16, "opacity": 0.6},
         "encoding": {
             "x": _axis("x", "points.xt", tickCount=7),
             "y": _axis("y", "points.yt", tickCount=7),
@@ -305,6 +305,7 @@ DESCRIPTIONS |= {
 }
 
 CONFIG: dict[str, Any] = {
+    "aria": False,  # a chart is one image with a label, and its numbers are a table: no need of a label at every dot
     "background": None,
     "font": "system-ui, 'Segoe UI', Roboto, 'Liberation Sans', Arial, sans-serif",
     "view": {"stroke": None},

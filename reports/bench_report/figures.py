@@ -146,7 +146,7 @@ class Figures:
         self.run = run
         self.table = table
         self.axes = read_axes(table, run.suite)
-        self.seeds = table.seeds()
+        self.seeds = table.seeds
         self.attacks = ladders(run.suite.get("attacks"))
         self.defenses = ladders(run.suite.get("defenses"))
         self.rows = tuple((run.suite.get("reference") or {}).get("rows") or ())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
+from bench_report import markup
 from bench_report.blocks import SWITCH
 from bench_report.build import Report, build_report
 from bench_report.charts import chart_svg, charts_script, vega_script
@@ -35,8 +35,8 @@ STYLE, SCRIPT, VEGA, CHARTS = "report.css", "report.js", "vega.js", "charts.js"
 MARK = '<meta name="generator" content="unmask-bench">'
 OWNED = ("assets", "cells", "charts", "settings", "images", "downloads")
 """Folders of a report: removed before it is written again, so that no page of an earlier run is left."""
-MOST_PICTURES = 200
-"""Charts of a report that are drawn as files too, for readers without scripts: each costs 30 to 60 ms and 10 to 25 kB,
+MOST_PICTURES = 60
+"""Charts of a report that are drawn as files too, for readers without scripts: each costs 30 to 120 ms and 5 to 30 kB,
 so that the thousands of a large grid would cost minutes. The others are drawn and saved by the script alone."""
 
 
@@ -224,7 +224,7 @@ class _Pictures:
         self._names.add(name)
         # XML, like HTML, has no place for control characters.
         data = {
-            part: [{field: printable(value) for field, value in row.items()} for row in rows]
+            part: [{field: markup.printable(value) for field, value in row.items()} for row in rows]
             for part, rows in chart.data.items()
         }
         return name, chart_svg(chart.kind, data, self._colours)
@@ -271,38 +271,16 @@ def _environment() -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=printable,
+        finalize=markup.printable,
     )
     environment.filters.update(
         seconds=seconds_text,
         memory=bytes_text,
         plural=plural,
         number=lambda value: f"{value:,}",
-        machine=machine,
-        script=script_data,
+        machine=markup.machine,
+        script=markup.script_data,
     )
+    for function in (markup.name, markup.attack_name, markup.machine_values, markup.machine_difference):
+        environment.globals[function.__name__] = function
     return environment
-
-
-def script_data(value: Any) -> Markup:
-    """Return JSON that may stand in a script element: nothing in it can close the element or open a comment."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
-    for character in "<>&":
-        text = text.replace(character, f"\\u{ord(character):04x}")
-    return Markup(text)
-
-
-def machine(value: float | None) -> str:
-    """Return a number as programs read it: six digits, more than any table shows; pages hold ten thousands of them."""
-    return "" if value is None else f"{value:.6g}"
-
-
-def printable(value: Any) -> Any:
-    """Return text that HTML can carry: control characters become their pictures, lone surrogates U+FFFD."""
-    if type(value) is not str or value.isprintable():
-        return value
-    return value.translate(_PICTURES).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-
-
-_PICTURES = {code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)} | {0x7F: 0x2421}
-_PICTURES |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)

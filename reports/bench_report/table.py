@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -223,8 +224,9 @@ class Table:
         attacks = self.members(place) or (place.attack,)
         return next((self.failures[x] for a in attacks if (x := place._replace(attack=a)) in self.failures), "")
 
+    @cached_property
     def seeds(self) -> list[str]:
-        """Return the seeds."""
+        """The seeds, in the order in which they were written."""
         return list(dict.fromkeys(row.seed for row in self.rows if row.seed not in ("mean", "std")))
 
 

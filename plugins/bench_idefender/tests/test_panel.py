@@ -34,7 +34,7 @@ def plots(cell: Cell):
 
 
 def test_states_of_a_clean_cell_are_drawn_by_class():
-    cell, _ = attacked_cell()
+    cell, _ = attacked_cell(3 * DRAWN)
     (plot,) = plots(Cell(cell.y, cell.clean))
     assert [series.name for series in plot.series] == list(NAMES)
     for c, series in enumerate(plot.series):

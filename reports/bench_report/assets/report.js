@@ -269,8 +269,6 @@
     const drawn = window.vegaEmbed(plot, description, { mode: "vega", renderer: "svg", actions: false, ast: true });
     views.set(figure, drawn.then((made) => made.view));
     const view = await views.get(figure);
-    plot.removeAttribute("role");
-    plot.removeAttribute("aria-label");
     const saveView = async () => {
       const style = getComputedStyle(document.documentElement);
       const svg = (await view.toSVG()).replace(/var\((--[\w-]+)\)/g, (_, name) => style.getPropertyValue(name).trim());

@@ -101,17 +101,16 @@ def test_the_same_run_gives_the_same_charts(small, tmp_path):
 
 
 def test_names_in_a_chart_are_text():
-    kinds = ("clean", "attack successful", HOSTILE)
-    bins = [{"x": x, "share": 0.5, "kind": kind} for kind in kinds for x in (0.0, 1.0)]
-    view = ChartView("scores", "", "", {"bins": bins, "cut": []}, (), ())
+    points = [{"series": name, "x": x, "y": x, "xt": "", "yt": ""} for name in ("clean", HOSTILE) for x in (0.0, 1.0)]
+    view = ChartView("dots", "", "", {"points": points}, (), ())
     drawing = render._Pictures()
     first, second = (drawing.draw(view, "page-cells-x-s1") for _ in range(2))
     assert first is not None
     assert second is not None
-    assert (first[0], second[0]) == ("cells-x-s1-scores.svg", "cells-x-s1-scores-2.svg")
+    assert (first[0], second[0]) == ("cells-x-s1-dots.svg", "cells-x-s1-dots-2.svg")
     picture = ET.fromstring(first[1])
     assert not list(picture.iter(f"{SVG}script"))
-    assert any("<script>" in (e.get("aria-label") or "") for e in picture.iter())
+    assert any("<script>" in (e.text or "") for e in picture.iter(f"{SVG}text"))
 
 
 # -- measures of other plugins -----------------------------------------------------------------------------------------

@@ -1,0 +1,71 @@
+"""The report of 5,000 drawn cells beside `DataFrame.to_html` of their table of measures.
+
+Each in a process of its own, in turn: wall clock and processor time with the imports, peak memory.
+
+python perf/report.py [rounds]
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from time import perf_counter
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "reports" / "bench_report" / "tests"))
+from conftest import write_run  # the drawn runs of the report's tests
+
+WORK = {
+    "report": (
+        "from bench_report.render import HtmlReporter; from benchmark import load_run;"
+        "HtmlReporter().write([load_run(sys.argv[1])], Path(sys.argv[2]))"
+    ),
+    "to_html": (
+        "import pandas as pd; frame = pd.read_parquet(Path(sys.argv[1], 'metrics.parquet'));"
+        "Path(sys.argv[2]).mkdir(); frame.to_html(Path(sys.argv[2], 'index.html'))"
+    ),
+}
+TELL = (
+    ";used = resource.getrusage(resource.RUSAGE_SELF); print(used.ru_utime + used.ru_stime);"
+    # Not ru_maxrss: it begins with what the process had that started this one.
+    "print(Path('/proc/self/status').read_text().partition('VmHWM:')[2].split()[0])"
+)
+
+
+def main() -> None:
+    rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
+    names = [f"name-{number}" for number in range(20)]
+    told: dict[str, list[tuple[float, float, float]]] = {name: [] for name in WORK}
+    with tempfile.TemporaryDirectory() as place:
+        run = write_run(
+            Path(place, "run"),
+            datasets=names[:5], models=names[:5], attacks=names[:9], defenses=names, detectors=names[15:], n=200,
+        )  # fmt: skip
+        for number in range(rounds):
+            for name, work in WORK.items():
+                script = f"import resource, sys; from pathlib import Path; {work}{TELL}"
+                target = Path(place, f"{name}-{number}")
+                started = perf_counter()
+                output = subprocess.run(
+                    [sys.executable, "-c", script, str(run), str(target)], check=True, capture_output=True, text=True
+                ).stdout
+                processor, kibibytes = map(float, output.split())
+                told[name].append((perf_counter() - started, processor, kibibytes / 1024))
+        report = Path(place, "report-0")
+        sizes = {path.name: path.stat().st_size for path in report.iterdir() if path.is_file()}
+        sizes |= {
+            f"{path.name}/": sum(f.stat().st_size for f in path.rglob("*"))
+            for path in report.iterdir()
+            if path.is_dir()
+        }
+    medians = {name: [statistics.median(column) for column in zip(*rows)] for name, rows in told.items()}
+    for name, (wall, processor, memory) in medians.items():
+        ratio = processor / medians["to_html"][1]
+        print(f"{name:<8} {wall:6.1f} s  {processor:6.1f} s of a core ({ratio:.1f} x to_html)  {memory:6.0f} MiB")
+    print(", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in sorted(sizes.items())))
+
+
+if __name__ == "__main__":
+    main()

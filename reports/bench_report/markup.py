@@ -1,0 +1,72 @@
+"""Small pieces of HTML that templates write ten thousands of times: names, numbers as programs read them, JSON."""
+
+from __future__ import annotations
+
+import json
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup, escape
+
+if TYPE_CHECKING:
+    from bench_report.view import DifferenceView, Estimate
+
+LONG = 40
+"""Characters after which the style sheet cuts a name; it is whole in its title."""
+
+
+@lru_cache(maxsize=4096)
+def name(text: str) -> Markup:
+    """Return a text from data, isolated from the direction of what surrounds it."""
+    safe = escape(str(printable(text)))
+    return Markup(f'<bdi class="name" title="{safe}">{safe}</bdi>' if len(text) > LONG else f"<bdi>{safe}</bdi>")
+
+
+def attack_name(label: str) -> Markup:
+    """Return the name of an attack; `none` stands for clean images."""
+    return Markup("clean") if label == "none" else name(label)
+
+
+def machine_values(estimate: Estimate, show_n: bool = True) -> Markup:
+    """Return a number as attributes; its n stands on the table where all cells of it have the same."""
+    return _attributes(value=estimate.value, low=estimate.low, high=estimate.high, n=estimate.n if show_n else None)
+
+
+def machine_difference(difference: DifferenceView, show_n: bool) -> Markup:
+    """Return a difference of two numbers as attributes, as `machine_values` does a number."""
+    return _attributes(
+        value=difference.difference,
+        low=difference.low,
+        high=difference.high,
+        p=difference.p,
+        n=difference.n if show_n else None,
+    )
+
+
+def _attributes(n: int | None, **numbers: float | None) -> Markup:
+    texts = [f'data-{key}="{machine(number)}"' for key, number in numbers.items() if number is not None]
+    return Markup(" ".join(texts if n is None else [*texts, f'data-n="{n}"']))
+
+
+def machine(value: float | None) -> str:
+    """Return a number as programs read it: six digits, more than any table shows."""
+    return "" if value is None else f"{value:.6g}"
+
+
+def script_data(value: Any) -> Markup:
+    """Return JSON that may stand in a script element: nothing in it can close the element or open a comment."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    for character in "<>&":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)
+
+
+def printable(value: Any) -> Any:
+    """Return text that HTML can carry: control characters become their pictures, lone surrogates U+FFFD."""
+    if type(value) is not str or value.isprintable():
+        return value
+    return value.translate(_PICTURES).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+_PICTURES = {code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)} | {0x7F: 0x2421}
+_PICTURES |= dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
