@@ -24,7 +24,7 @@ from benchmark.store import ArrayReader
 
 FOLDER = "images"
 TABLE = "gallery.parquet"
-PER_STRATUM = 5
+PER_STRATUM = 6
 MOST_ROWS = 8000
 """A grid of many cells shows fewer images of each, so that the folder stays small beside the artifacts."""
 MOST_DETAILS = 4096

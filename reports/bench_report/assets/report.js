@@ -269,6 +269,7 @@
     const drawn = window.vegaEmbed(plot, description, { mode: "vega", renderer: "svg", actions: false, ast: true });
     views.set(figure, drawn.then((made) => made.view));
     const view = await views.get(figure);
+    one("svg", plot).setAttribute("aria-hidden", "true"); // the place of the chart has its label
     const saveView = async () => {
       const style = getComputedStyle(document.documentElement);
       const svg = (await view.toSVG()).replace(/var\((--[\w-]+)\)/g, (_, name) => style.getPropertyValue(name).trim());
@@ -324,7 +325,7 @@
 
   // -- images ---------------------------------------------------------------------------------------------------------
 
-  const PAGE = 6;
+  const PAGE = 4;
   function gallery(section) {
     const strata = all(".stratum", section);
     const tabs = one(".tabs", section);
@@ -355,6 +356,8 @@
       turn(0);
     });
     tabs.hidden = strata.length < 2;
+    // Paper has all pages of the kind that is chosen.
+    window.addEventListener("beforeprint", () => all(".stratum:not([hidden]) img", section).forEach((image) => (image.loading = "eager")));
     section.addEventListener("click", (event) => {
       const link = event.target.closest("a.zoom");
       if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
