@@ -7,12 +7,11 @@ import io
 import json
 import math
 import os
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import combinations, takewhile
+from itertools import combinations
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal
 
@@ -628,7 +627,7 @@ def _points(
 
 
 def _budget_curves(results: Sequence[CellResult]) -> Iterable[tuple[_Point, str, dict[str, np.ndarray]]]:
-    """Yield accuracy and success over eps, for attacks that differ in nothing else; at 0 stand the clean images."""
+    """Yield accuracy and success over eps at each of the attacks that differ in nothing else; at 0: clean images."""
     sweeps: dict[tuple[str, ...], list[CellResult]] = {}
     for result in results:
         if result.sweep and result.cell is not None and result.cell.eps is not None:
@@ -640,22 +639,14 @@ def _budget_curves(results: Sequence[CellResult]) -> Iterable[tuple[_Point, str,
             continue
         ordered = [by_eps[eps] for eps in sorted(by_eps)]
         cells = [result.cell for result in ordered if result.cell is not None]
-        point = _point(members[0], attack=_shared_name([result.attack for result in members]), eps="")
         clean = CleanAccuracy().compute([replace(cells[0], attacked=None)])
-        accuracy = [clean, *(RobustAccuracy().compute([cell]) for cell in cells)]
-        success = [AttackSuccessRate().compute([cell]) for cell in cells]
+        accuracy = [None if a is None else a.value for a in (clean, *(RobustAccuracy().compute([c]) for c in cells))]
+        success = [0.0, *(None if a is None else a.value for a in (AttackSuccessRate().compute([c]) for c in cells))]
         x = np.array([0.0, *sorted(by_eps)])
-        if all(answer is not None for answer in accuracy):
-            yield point, "accuracy_vs_eps", {"x": x, "y": np.array([a.value for a in accuracy if a is not None])}
-        if all(answer is not None for answer in success):
-            yield point, "success_vs_eps", {"x": x, "y": np.array([0.0, *(a.value for a in success if a is not None)])}
-
-
-def _shared_name(labels: Sequence[str]) -> str:
-    """Return what labels begin with in common, without the number that follows: pgd-4 and pgd-8 give pgd."""
-    letters = zip(*labels, strict=False)
-    prefix = "".join(letter[0] for letter in takewhile(lambda letter: len(set(letter)) == 1, letters))
-    return re.sub(r"[-_ ./]+[0-9./]*$", "", prefix) or labels[0]
+        for name, values in (("accuracy_vs_eps", accuracy), ("success_vs_eps", success)):
+            if None not in values:
+                for result in members:
+                    yield _point(result), name, {"x": x, "y": np.array(values, dtype=np.float64)}
 
 
 def _curves_frame(blocks: _Blocks) -> pd.DataFrame:

@@ -195,6 +195,7 @@ class _RunBuilder:
                 shape=words,
                 classes=len(facts.get("class_names") or ()),
                 fingerprint=as_text(facts.get("fingerprint")),
+                attacked=label in self.axes.datasets,
             )
 
     def _notices(self, failures: Sequence[FailureView], missing: Sequence[FailedCell]) -> Iterator[Notice]:

@@ -152,11 +152,10 @@ class CellPages:
         return rows
 
     def _seed(self, block: BlockView, place: Place, seed: str) -> SeedView:
-        norm, eps = self.table.budgets.get((place.dataset, place.attack), ("", ""))
         threshold = self._threshold(place, seed)
         return SeedView(
             seed=seed,
-            charts=tuple(self._charts(place, seed, norm, eps, threshold)),
+            charts=tuple(self._charts(place, seed, threshold)),
             threshold=threshold,
             plots=tuple(self._plots(place, seed)),
             strata=tuple(self._strata(place, seed)),
@@ -164,9 +163,7 @@ class CellPages:
 
     # Charts
 
-    def _charts(
-        self, place: Place, seed: str, norm: str, eps: str, threshold: ThresholdView | None
-    ) -> Iterator[ChartView]:
+    def _charts(self, place: Place, seed: str, threshold: ThresholdView | None) -> Iterator[ChartView]:
         curves = self._curves.get((*place, seed), {})
         start = None if threshold is None else threshold.operating
         if "roc" in curves:
@@ -217,8 +214,13 @@ class CellPages:
                     for n, x in enumerate(middles)
                 ),
             )
-        sweep = self._sweep(place, seed, norm, eps)
+        sweep = {
+            words: list(zip(curves[name]["x"].tolist(), curves[name]["y"].tolist()))
+            for name, words in (("accuracy_vs_eps", "robust accuracy"), ("success_vs_eps", "attack success"))
+            if name in curves
+        }
         if sweep:
+            norm, _ = self.table.budgets[place.dataset, place.attack]
             yield ChartView(
                 "budget",
                 "Success against budget",
@@ -233,7 +235,7 @@ class CellPages:
                 ("ε", *(f"{words}, %" for words in sweep)),
                 tuple(
                     (number_text(x, "distance"), *(number_text(dict(line)[x], "rate") for line in sweep.values()))
-                    for x, _ in sweep["robust accuracy"]
+                    for x, _ in next(iter(sweep.values()))
                 ),
             )
 
@@ -259,45 +261,14 @@ class CellPages:
             if charts:
                 yield PlotsView(panel.title, charts)
 
-    def _sweep(self, place: Place, seed: str, norm: str, eps: str) -> dict[str, list[tuple[float, float]]]:
-        """Return the curves over budgets that this cell is a point of."""
-        robust = self.table.estimate(place, "robust_accuracy", seed)
-        if not eps or robust is None:
-            return {}
-        for name, curves in self._sweeps.get(
-            (place.dataset, place.model, place.defense, place.knowledge, norm, seed), ()
-        ):
-            accuracy = curves.get("accuracy_vs_eps")
-            if accuracy is None or not place.attack.startswith(name):
-                continue
-            points = list(zip(accuracy["x"].tolist(), accuracy["y"].tolist()))
-            if any(abs(x - _budget(eps)) < 1e-9 and abs(y - robust.value) < 1e-12 for x, y in points):
-                found = {"robust accuracy": points}
-                success = curves.get("success_vs_eps")
-                if success is not None and success["x"].tolist() == accuracy["x"].tolist():
-                    found["attack success"] = list(zip(success["x"].tolist(), success["y"].tolist()))
-                return found
-        return {}
-
     @cached_property
     def _curves(self) -> dict[tuple[str, ...], dict[str, dict[str, np.ndarray]]]:
-        return self._by_point(self.run.curves, ("dataset", "model", "attack", "defense", "knowledge", "seed"))
-
-    @cached_property
-    def _sweeps(self) -> dict[tuple[str, ...], list[tuple[str, dict[str, dict[str, np.ndarray]]]]]:
         frame = self.run.curves
-        frame = frame[frame.curve.isin(["accuracy_vs_eps", "success_vs_eps"])]
-        names = ("dataset", "model", "defense", "knowledge", "norm", "seed", "attack")
-        found: dict[tuple[str, ...], list[tuple[str, dict[str, dict[str, np.ndarray]]]]] = {}
-        for (*key, attack), curves in self._by_point(frame, names).items():
-            found.setdefault(tuple(key), []).extend((attack, one) for one in _apart(curves))
-        return found
-
-    @staticmethod
-    def _by_point(frame: pd.DataFrame, names: Sequence[str]) -> dict[tuple[str, ...], dict[str, dict[str, np.ndarray]]]:
         found: dict[tuple[str, ...], dict[str, dict[str, np.ndarray]]] = {}
         x, y = frame["x"].to_numpy(), frame["y"].to_numpy()
-        for key, rows in grouped(frame, (*names, "curve")).items():
+        for key, rows in grouped(
+            frame, ("dataset", "model", "attack", "defense", "knowledge", "seed", "curve")
+        ).items():
             found.setdefault(key[:-1], {})[key[-1]] = {"x": x[rows], "y": y[rows]}
         return found
 
@@ -503,13 +474,6 @@ def threshold_view(attacked: Judged, clean: Judged, success: np.ndarray) -> Thre
     )
 
 
-def _apart(curves: Mapping[str, Mapping[str, np.ndarray]]) -> Iterator[dict[str, dict[str, np.ndarray]]]:
-    """Yield sweeps one by one that share a name, such as two variants of an attack; each begins at 0."""
-    for number in range(max(int((curve["x"] == 0).sum()) for curve in curves.values())):
-        part = {name: np.cumsum(curve["x"] == 0) == number + 1 for name, curve in curves.items()}
-        yield {name: {axis: curve[axis][part[name]] for axis in ("x", "y")} for name, curve in curves.items()}
-
-
 def _plot_chart(plot: Plot) -> ChartView | None:
     """Return a plot as a chart, None where it has no point; of dots, the table says how they spread."""
     finite = [
@@ -555,14 +519,6 @@ def _operating(scores: np.ndarray, flagged: np.ndarray) -> float | None:
 
 def _short(value: float) -> float:
     return float(f"{value:.6g}")
-
-
-def _budget(eps: str) -> float:
-    top, _, bottom = eps.partition("/")
-    try:
-        return float(top) / float(bottom or 1)
-    except (ValueError, ZeroDivisionError):
-        return math.nan
 
 
 def _class(names: Sequence[str], label: int) -> str:

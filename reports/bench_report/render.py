@@ -35,7 +35,7 @@ STYLE, SCRIPT, VEGA, CHARTS = "report.css", "report.js", "vega.js", "charts.js"
 MARK = '<meta name="generator" content="unmask-bench">'
 OWNED = ("assets", "cells", "charts", "settings", "images", "downloads")
 """Folders of a report: removed before it is written again, so that no page of an earlier run is left."""
-MOST_PICTURES = 60
+MOST_PICTURES = 40
 """Charts of a report that are drawn as files too, for readers without scripts: each costs 30 to 120 ms and 5 to 30 kB,
 so that the thousands of a large grid would cost minutes. The others are drawn and saved by the script alone."""
 
@@ -280,6 +280,7 @@ def _environment() -> Environment:
         number=lambda value: f"{value:,}",
         machine=markup.machine,
         script=markup.script_data,
+        columns=markup.columns,
     )
     for function in (markup.name, markup.attack_name, markup.machine_values, markup.machine_difference):
         environment.globals[function.__name__] = function

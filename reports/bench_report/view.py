@@ -426,7 +426,11 @@ class Notice:
 
 @dataclass(frozen=True)
 class DatasetView:
-    """A data set of the run."""
+    """A data set of the run.
+
+    Attributes:
+        attacked: whether a cell is of it; what defenses share may learn from a data set that none is of.
+    """
 
     label: str
     use: str
@@ -435,6 +439,7 @@ class DatasetView:
     shape: str
     classes: int
     fingerprint: str
+    attacked: bool
 
 
 @dataclass(frozen=True)

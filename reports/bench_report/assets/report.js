@@ -257,12 +257,18 @@
   // -- charts and thresholds ------------------------------------------------------------------------------------------
 
   const views = new Map();
+  /* The page has columns, Vega wants rows. */
+  function rows(columns) {
+    const fields = Object.entries(columns).map(([name, column]) => [name, column.of ? column.at.map((n) => (n === null ? null : column.of[n])) : column]);
+    if (!fields.length) return [];
+    return fields[0][1].map((_, n) => Object.fromEntries(fields.filter(([, column]) => column[n] !== null).map(([name, column]) => [name, column[n]])));
+  }
   async function draw(figure) {
     if (!window.vegaEmbed || views.has(figure)) return;
     const data = read(one("script", figure));
     const plot = one(".plot", figure);
     const description = structuredClone(window.benchCharts[figure.dataset.chart]);
-    for (const set of description.data) if (set.name in data) set.values = data[set.name];
+    for (const set of description.data) if (set.name in data) set.values = rows(data[set.name]);
     description.autosize = { type: "fit-x", contains: "padding" };
     description.width = Math.max(220, Math.min(figure.clientWidth || 420, 560));
     // The interpreter needs no eval, which the page's policy forbids.

@@ -255,6 +255,18 @@ class Element:
                     yield child
                 yield from child.all(*tags)
 
+    def drawn(self) -> dict[str, list[dict[str, Any]]]:
+        """Return the rows that the chart in this figure draws, as the page's script reads them."""
+        found = {}
+        for part, columns in json.loads(next(self.all("script")).text).items():
+            whole = {
+                name: [None if n is None else column["of"][n] for n in column["at"]] if "of" in column else column
+                for name, column in columns.items()
+            }
+            rows = [dict(zip(whole, values)) for values in zip(*whole.values(), strict=True)]
+            found[part] = [{name: value for name, value in row.items() if value is not None} for row in rows]
+        return found
+
     def one(self, tag: str, **attributes: str) -> Element:
         found = [e for e in self.all(tag) if all(e.get(k.replace("_", "-")) == v for k, v in attributes.items())]
         assert len(found) == 1, (tag, attributes, len(found))

@@ -6,6 +6,8 @@ import csv
 import io
 import re
 import shutil
+import subprocess
+import sys
 from urllib.parse import urlsplit
 
 import pytest
@@ -87,6 +89,35 @@ def cell_link(page, defense, attack, model="small-cnn"):
         "(heads, attack) => heads.findIndex((head) => head.dataset.attack === attack)", attack
     )
     return table.locator(f'tr[data-defense="{defense}"] td').nth(column).locator("a")
+
+
+SHORT = (
+    "models.small-cnn.train.epochs=4",
+    "models.mlp.train.epochs=4",
+    "models.shapes-cnn.train.epochs=6",
+    "defenses.adversarial-training.steps=1",
+    "datasets.digits.limit={train: 600, test: 90}",
+)
+"""Makes the quickstart's report in half a minute: pages, charts and galleries as many as in the whole one."""
+
+
+def test_the_quickstart_leads_from_the_first_page_to_the_parts_of_an_image(tmp_path, open_page):
+    sets = [word for one in SHORT for word in ("--set", one)]
+    command = [sys.executable, "-m", "benchmark.cli", "run", "quickstart", *sets, "--cache", "cache", "--output", "run"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=PATIENCE_MS / 1000)
+    folder = tmp_path / "run" / "report"
+    files = [path for path in folder.rglob("*") if path.is_file() and path.parent.name != "images"]
+    assert sum(path.stat().st_size for path in files) < 5e6
+    page = open_page(folder / "index.html")
+    cell_link(page, "unmask", "pgd-linf-8", model="shapes-cnn").click()
+    page.wait_for_selector("figure[data-drawn] svg")
+    assert page.locator("h1").inner_text() == "unmask against pgd-linf-8"
+    parts = page.locator(".card:visible details.panel[open]").first
+    assert parts.locator("img").count() == 2  # clean and attacked, with boxes
+    assert "Jaccard" in parts.inner_text()
+    page.locator("a.zoom:visible").first.click()
+    shown = page.locator("dialog[open] img")
+    assert shown.evaluate_all("(images) => images.map((image) => image.naturalWidth)") == [64, 64, 64]
 
 
 def test_from_the_matrix_to_an_image_by_mouse(made, open_page):

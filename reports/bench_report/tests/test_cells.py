@@ -253,7 +253,7 @@ def test_plots_of_a_cell_are_drawn_and_escaped(make_run, site_of):
     for page in pages:
         figures = [f for f in page.all("figure") if f.get("data-chart") in ("dots", "steps")]
         assert [f.get("data-chart") for f in figures] == ["dots", "steps"]
-        dots, steps = (json.loads(next(f.all("script")).text)["points"] for f in figures)
+        dots, steps = (f.drawn()["points"] for f in figures)
         assert [point["y"] for point in dots[:4]] == pytest.approx(curves.y.tolist(), rel=1e-5)
         assert [(point["series"], point["x"], point["y"]) for point in dots[4:]] == [("far", 2.0, 3.0)]
         assert (dots[0]["xt"], dots[0]["yt"]) == ("across", "up")

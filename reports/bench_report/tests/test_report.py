@@ -809,3 +809,10 @@ def test_five_thousand_cells_are_written_within_a_gibibyte(make_run, tmp_path):
     assert int(kibibytes) < 2**20
     assert (tmp_path / "report" / "index.html").stat().st_size < 3e6
     assert len(list((tmp_path / "report" / "cells").iterdir())) >= 5000
+
+
+def test_a_data_set_without_cells_says_why_it_is_there(make_run, page_of):
+    run = make_run(models=("mlp",))
+    run.manifest["datasets"]["parts"] = dict(run.manifest["datasets"]["digits"])
+    (cards,) = (e for e in page_of(run).all("ul") if e.get("aria-label") == "Data sets")
+    assert ["Not attacked" in card.text for card in cards.all("li")] == [False, True]
