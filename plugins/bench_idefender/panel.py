@@ -15,8 +15,8 @@ from benchmark.metrics import Cell, successful
 from benchmark.reporter import Facts, GalleryImage, Panel, PanelPart, Plot, Series
 
 USE = "i-defender"
-DRAWN = 100
-"""States of a series that are drawn, at most."""
+DRAWN = 300
+"""States of a plot that are drawn, at most: its colours share them evenly."""
 CLASSES = 10
 """Classes whose states are drawn, at most."""
 BINS = 30
@@ -49,16 +49,15 @@ class StatesPanel(Panel):
         if use != USE or not {"projection", "unit"} <= set(cell.clean.details):
             return {}
         plane = cell.clean.details["projection"]  # (N, 2), or (N, 1) of states with one dimension
-        kept = {}
         if cell.attacked is None:
-            for c in np.unique(cell.y)[:CLASSES].tolist():
-                kept[f"states of class {c}"] = _drawn(plane[cell.y == c])
-            return kept
+            classes = np.unique(cell.y)[:CLASSES].tolist()
+            return {f"states of class {c}": _drawn(plane[cell.y == c], len(classes)) for c in classes}
         success = successful(cell)
         attacked = cell.attacked.details["projection"]
+        kept = {}
         for kind, states in ((CLEAN, plane), (SUCCESSFUL, attacked[success]), (FAILED, attacked[~success])):
             if len(states):
-                kept[f"states, {kind}"] = _drawn(states)
+                kept[f"states, {kind}"] = _drawn(states, len(KINDS))
         return kept | _unit(cell, success)
 
     def of_cell(
@@ -74,7 +73,7 @@ class StatesPanel(Panel):
         axes = "first principal component", "second principal component"
         how = (
             "The plane of the two largest variances of the training states of all classes, laid without attacked "
-            f"images. At most {DRAWN} states of a colour"
+            f"images. At most {DRAWN} states, as many of each colour"
         )
         plots = []
         if by_class:
@@ -101,9 +100,9 @@ def _name(c: int, class_names: Sequence[str]) -> str:
     return class_names[c] if 0 <= c < len(class_names) else f"class {c}"
 
 
-def _drawn(states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _drawn(states: np.ndarray, colours: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the coordinates of states (n, 2), of a fixed random choice where there are many."""
-    chosen = np.sort(np.random.default_rng(0).permutation(len(states))[:DRAWN])
+    chosen = np.sort(np.random.default_rng(0).permutation(len(states))[: DRAWN // colours])
     x = states[chosen, 0]
     return x, states[chosen, 1] if states.shape[1] > 1 else np.zeros_like(x)
 

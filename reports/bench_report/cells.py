@@ -339,7 +339,7 @@ class CellPages:
         if attacked is not None:
             scale = as_number(row["scale"]) or 1.0
             pictures += [
-                ("perturbation", f"Perturbation × {scale:g}", f"Perturbation, {scale:g} times as strong, grey is none"),
+                ("perturbation", f"Perturbation × {scale:g}", f"Perturbation × {scale:g}, grey is none"),
                 ("adversarial", "Attacked", f"Attacked image of class {truth}"),
             ]
         size = as_number(row["size"])

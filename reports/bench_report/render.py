@@ -35,8 +35,8 @@ STYLE, SCRIPT, VEGA, CHARTS = "report.css", "report.js", "vega.js", "charts.js"
 MARK = '<meta name="generator" content="unmask-bench">'
 OWNED = ("assets", "cells", "charts", "settings", "images", "downloads")
 """Folders of a report: removed before it is written again, so that no page of an earlier run is left."""
-MOST_PICTURES = 40
-"""Charts of a report that are drawn as files too, for readers without scripts: each costs 30 to 120 ms and 5 to 30 kB,
+MOST_PICTURES = 24
+"""Charts of a report that are drawn as files too, for readers without scripts: each costs 30 to 120 ms and 5 to 50 kB,
 so that the thousands of a large grid would cost minutes. The others are drawn and saved by the script alone."""
 
 
