@@ -97,8 +97,12 @@ SHORT = (
     "models.shapes-cnn.train.epochs=6",
     "defenses.adversarial-training.steps=1",
     "datasets.digits.limit={train: 600, test: 90}",
+    "datasets.shapes.train=40",
     "datasets.parts.test=4",
-    *(f"attacks.{attack}.steps=5" for attack in ("pgd-linf", "mi-fgsm", "pgd-l2", "pgd-linf-8", "mi-fgsm-8")),
+    *(
+        f"attacks.{attack}.steps=5"
+        for attack in ("pgd-linf", "mi-fgsm", "pgd-l2", "pgd-linf-8", "mi-fgsm-8", "pgd-l2-300")
+    ),
 )
 """Makes the quickstart's report in half a minute: pages, charts and galleries as many as in the whole one."""
 
