@@ -79,6 +79,10 @@ class Torchvision(Model):
             _replace_head(network, num_classes)
         if self.options.stem == "cifar":
             _use_cifar_stem(network)
+        if self.options.norm_momentum is not None:
+            for module in network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.momentum = self.options.norm_momentum
         if channels == 1:
             network.register_forward_pre_hook(_repeat_grey)
         probe(network, name, num_classes, image_shape)

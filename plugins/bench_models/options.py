@@ -172,6 +172,11 @@ class TorchvisionOptions(ModelOptions):
     """Initial weights: a name that torchvision knows for the architecture, such as IMAGENET1K_V1, with a new last
     layer; or a .safetensors, .pt or .pth file of tensors for the whole network."""
 
+    norm_momentum: float | None = Field(None, gt=0, le=1)
+    """Share of a batch in the running statistics of batch normalization; null leaves what torchvision chose. MobileNets
+    have 0.01, for long training: after some hundred steps these statistics lag behind the weights, and a network that
+    has learned its images names one class for all. 0.1 is PyTorch's usual value."""
+
     # Not part of what a run's keys hold: where weights come from does not change them.
     download: bool = Field(False, exclude=True)
     """Fetch named weights that are not on this machine."""

@@ -216,7 +216,7 @@ DESCRIPTIONS: dict[str, dict[str, Any]] = {
         "width": 420,
         "height": 300,
         "data": {"name": "points"},
-        "mark": {"type": "point", "shape": "square", "filled": True, "size": 16, "opacity": 0.6},
+        "mark": {"type": "point", "shape": "square", "filled": True, "size": 20, "opacity": 0.75},
         "encoding": {
             "x": _axis("x", "points.xt", tickCount=7),
             "y": _axis("y", "points.yt", tickCount=7),

@@ -471,6 +471,18 @@ def test_grey_images_are_repeated_to_three_channels():
     assert torch.equal(grey(x), colour(x.repeat(1, 3, 1, 1)))
 
 
+@pytest.mark.parametrize(("options", "expected"), [({}, {0.01}), ({"norm_momentum": 0.1}, {0.1})])
+def test_running_statistics_follow_as_told(options, expected):
+    network = build("torchvision", arch="mobilenet_v3_small", **options)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert {module.momentum for module in norms} == expected
+    network.train()
+    network(torch.rand(8, 3, 32, 32))
+    # They begin at 1; the first channels see the images themselves.
+    moved = (norms[0].running_var - 1).abs().max().item()
+    assert (moved > 0.05) == bool(options)
+
+
 def test_hidden_states_are_not_overwritten_by_a_relu_that_works_in_place():
     classifier = build("torchvision", arch="resnet18")
     states = classifier.features(images((3, 32, 32)), ["bn1", "relu"])
