@@ -226,6 +226,15 @@ class _RunBuilder:
                 f"Few images: the accuracies below rest on {' or '.join(dict.fromkeys(str(n) for n, _ in small))}.",
                 f"Their 95 % intervals reach as far as ± {100 * widest:.1f} points. Smaller differences may be chance.",
             )
+        guessing = self._guessing()
+        if guessing:
+            yield Notice(
+                "warn",
+                "No better than guessing on clean images: "
+                + ", ".join(guessing[:5])
+                + (", …" if guessing[5:] else "."),
+                "What the attacks do there says nothing: look at how these were trained.",
+            )
         n = self._smallest_detector_n()
         if n is not None and n < SMALL_N:
             yield Notice(
@@ -247,6 +256,16 @@ class _RunBuilder:
                 half = (row.high - row.low) / 2 if row.low is not None and row.high is not None else 0.0
                 widest[row.n] = max(widest.get(row.n, 0.0), half)
         return sorted(widest.items())
+
+    def _guessing(self) -> list[str]:
+        """Return what labels clean images no better than one answer for all of them would."""
+        found = []
+        for row in self.table.rows:
+            classes = len(self._dataset_facts().get(row.dataset, {}).get("class_names") or ())
+            counts = row.metric == "clean_accuracy" and row.status == "ok" and row.seed not in ("mean", "std")
+            if counts and classes > 1 and row.low is not None and row.low <= 1 / classes:
+                found.append(f"{row.defense} for {row.model} on {row.dataset}")
+        return list(dict.fromkeys(found))
 
     def _smallest_detector_n(self) -> int | None:
         counted = (

@@ -816,3 +816,13 @@ def test_a_data_set_without_cells_says_why_it_is_there(make_run, page_of):
     run.manifest["datasets"]["parts"] = dict(run.manifest["datasets"]["digits"])
     (cards,) = (e for e in page_of(run).all("ul") if e.get("aria-label") == "Data sets")
     assert ["Not attacked" in card.text for card in cards.all("li")] == [False, True]
+
+
+def test_what_guesses_on_clean_images_is_named(make_run, page_of):
+    run = make_run(models=("mlp",), defenses=("none", "adversarial-training"))
+    assert not [text for text in notices(page_of(run)) if "guessing" in text]
+    rows = (run.metrics.metric == "clean_accuracy") & (run.metrics.defense == "adversarial-training")
+    run.metrics.loc[rows, ["value", "ci_low", "ci_high"]] = [0.12, 0.09, 0.16]  # ten classes
+    (text,) = [text for text in notices(page_of(run)) if "guessing" in text]
+    assert "adversarial-training for mlp on digits." in text
+    assert "none for" not in text
