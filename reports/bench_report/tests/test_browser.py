@@ -132,7 +132,7 @@ def test_from_the_matrix_to_an_image_by_mouse(made, open_page):
     cell_link(page, "mahalanobis", "pgd-linf").click()
     page.wait_for_selector("figure[data-drawn] svg")
     assert page.locator("h1").inner_text() == "mahalanobis against pgd-linf"
-    assert page.locator("figure.chart[data-drawn]").count() == 2
+    page.wait_for_function("document.querySelectorAll('figure.chart[data-drawn]').length === 2")
     first = page.locator("a.zoom:visible").first
     first.click()
     dialog = page.locator("dialog[open]")
