@@ -138,7 +138,7 @@ def test_from_the_matrix_to_an_image_by_mouse(made, open_page):
     dialog = page.locator("dialog[open]")
     assert dialog.locator("img").count() == 3
     page.keyboard.press("Escape")
-    assert page.locator("dialog").count() == 0
+    page.wait_for_selector("dialog", state="detached")
 
 
 def test_from_the_matrix_to_an_image_by_keyboard(made, open_page):
@@ -159,7 +159,7 @@ def test_from_the_matrix_to_an_image_by_keyboard(made, open_page):
     page.keyboard.press("Enter")
     assert page.locator("dialog[open] img").count() == 3
     page.keyboard.press("Escape")
-    assert page.evaluate("document.activeElement.matches('a.zoom')")
+    page.wait_for_function("document.activeElement.matches('a.zoom')")
 
 
 def test_columns_are_sorted_and_rows_filtered(made, open_page):
