@@ -259,11 +259,13 @@ class _RunBuilder:
 
     def _guessing(self) -> list[str]:
         """Return what labels clean images no better than one answer for all of them would."""
+        facts = self._dataset_facts()
         found = []
         for row in self.table.rows:
-            classes = len(self._dataset_facts().get(row.dataset, {}).get("class_names") or ())
-            counts = row.metric == "clean_accuracy" and row.status == "ok" and row.seed not in ("mean", "std")
-            if counts and classes > 1 and row.low is not None and row.low <= 1 / classes:
+            if row.metric != "clean_accuracy" or row.status != "ok" or row.seed in ("mean", "std"):
+                continue
+            classes = len(facts.get(row.dataset, {}).get("class_names") or ())
+            if classes > 1 and row.low is not None and row.low <= 1 / classes:
                 found.append(f"{row.defense} for {row.model} on {row.dataset}")
         return list(dict.fromkeys(found))
 
