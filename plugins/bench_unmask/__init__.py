@@ -34,7 +34,7 @@ def register_defenses(register: Register) -> None:
 
 @hookimpl
 def register_metrics(register: Register) -> None:
-    """Register how often the parts found leave open which class they belong to."""
+    """Register how often the parts found leave open which class they belong to, and what detection rests on."""
     for name, target, summary in (
         ("parts_tied", "PartsTied", "Share of images whose found parts fit several classes equally well (UnMask)."),
         ("parts_unmatched", "PartsUnmatched", "Share of images of which no found part belongs to any class (UnMask)."),
@@ -48,6 +48,13 @@ def register_metrics(register: Register) -> None:
                 version="1",
                 summary=summary.replace("images", images),
             )
+    register(
+        "detection_images",
+        "bench_unmask.measures:DetectionImages",
+        options="benchmark.options:Options",
+        version="1",
+        summary="Number of successful adversarial images and their clean versions (UnMask, Table III).",
+    )
 
 
 @hookimpl

@@ -1,11 +1,11 @@
-"""How often the parts found leave open which class they belong to; not defined for other defenses than `unmask`."""
+"""How often parts leave a class open, and what detection rests on; not defined for other defenses than `unmask`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import ClassVar
 
-from benchmark.metrics import Answers, Cell, Metric, MetricValue
+from benchmark.metrics import Answers, Cell, Metric, MetricValue, successful
 from benchmark.statistics import rate
 
 
@@ -57,3 +57,20 @@ class CleanPartsNone(_Share):
     """Share of all clean images in which no part is found."""
 
     title, scope, detail = "No part found, clean", "clean", "parts_none"
+
+
+class DetectionImages(Metric):
+    """Number of images that detection is evaluated on: successful adversarial images and their clean versions.
+
+    Freitas et al. 2021, Table III. Its own interval.
+    """
+
+    title, scope, unit = "Images that detection is evaluated on", "attack", "count"
+
+    def compute(self, cells: Sequence[Cell]) -> MetricValue | None:
+        """Return the number, None where the defense does not align parts."""
+        (cell,) = cells
+        if cell.attacked is None or PartsTied.detail not in cell.attacked.details:
+            return None
+        images = 2.0 * float(successful(cell).sum())
+        return MetricValue(images, images, images, len(cell.y))

@@ -528,6 +528,9 @@ def test_through_the_host_unmask_gives_the_class_back(run_suite_file, tmp_path):
         assert values["always", f"{prefix}parts_tied"] == 0
     assert ("none", "parts_none") not in values.index
     samples = run.samples
+    successes = samples[(samples.defense == "always") & (samples.attack != "none")].success.sum()
+    assert values["always", "detection_images"] == 2 * successes > 0
+    assert ("none", "detection_images") not in values.index
     unanswered = samples[(samples.defense == "always") & (samples.label == NO_LABEL)]
     assert len(unanswered) == 2 * sum(not parts for parts in test.shown)
     # One extractor and one extraction per set of images, for three defenses: val, test, attacked.
