@@ -93,7 +93,7 @@ def execute(
     return _Run(plan, store, executor, display, heard).go(device, list(modules), fresh)
 
 
-def estimated_work(task: Task, images: int = 0) -> float:
+def estimated_work(task: Task, images: int) -> float:
     """Return the work of a task in forward passes of one image; a guess where it depends on the data."""
     if task.work is None:
         return UNKNOWN_WORK * max(images, 1)
@@ -235,10 +235,8 @@ class _Run:
         self.heard(record)
 
     def _work(self, task: Task) -> float:
-        facts = next(
-            (facts for facts in self.plan.datasets.values() if facts.fingerprint == task.spec.get("data")), None
-        )
-        return estimated_work(task, facts.sizes[task.spec.get("split", "test")] if facts else 0)
+        facts = self.plan.datasets[task.spec["dataset"]["label"]]
+        return estimated_work(task, facts.sizes[task.spec.get("split", "test")])
 
     def _critical_paths(self) -> dict[str, float]:
         """Return per task the work from its start to the end of the longest chain that waits for it."""

@@ -119,7 +119,7 @@ def _network_of(plan: Plan, task: Task) -> tuple[str, str] | None:
         if following is None:
             return None
         spec = plan.tasks[following].spec
-    dataset = next(label for label, facts in plan.datasets.items() if facts.fingerprint == spec["data"])
+    dataset = spec["dataset"]["label"]
     for label, component in plan.suite.models.items():
         if component.use == spec["model"]["use"] and component.plain() == spec["model"]["options"]:
             return dataset, label

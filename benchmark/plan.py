@@ -67,7 +67,6 @@ class PlannedCell:
     seed: int
     norm: str
     eps: str
-    dataset_key: str
     clean_predict: str
     clean_judge: str
     val_judge: str | None
@@ -109,13 +108,27 @@ class PlannedAssessment:
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """What planning learns about a data set."""
+    """What planning learns about a data set.
 
-    fingerprint: str
+    Attributes:
+        content: digest of the plugin, its version and its own fingerprint, without `limit`.
+    """
+
+    content: tuple[str, ...]
+    limit: Mapping[str, int] | None
     sizes: Mapping[str, int]
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     caption: str
+
+    def fingerprint(self, *splits: str) -> str:
+        """Return a digest of all that changes an image or a label of these splits (of all, where none is named).
+
+        Where the data lies is not in it, and how many images are kept of the other splits is not either: a network is
+        not trained anew for more test images.
+        """
+        limit = {name: most for name, most in (self.limit or {}).items() if not splits or name in splits}
+        return digest(*self.content, limit or None)
 
 
 @dataclass
@@ -315,10 +328,8 @@ class _Planner:
             if not len(split):
                 raise InputError(f"{component.where}: datasets.{component.label}: the split {name!r} has no images")
         self.datasets[component.label] = DatasetFacts(
-            # Where the data lies is not in the key: the fingerprint holds all that changes a pixel, a label or a split.
-            digest(
-                "dataset", component.use, self._version("dataset", component.use), fingerprint, dataset.options.limit
-            ),
+            ("dataset", component.use, self._version("dataset", component.use), fingerprint),
+            dataset.options.limit,
             {name: len(split) for name, split in splits.items()},
             splits["test"].class_names,
             splits["test"].image_shape,
@@ -403,14 +414,15 @@ class _Planner:
             self.tasks[key] = Task(key, kind, label, {**spec, **(outside_key or {})}, tuple(dict.fromkeys(needs)), work)
         return key
 
-    def _data(self, dataset: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return what goes into a key about the data, and what a worker needs beside it."""
-        return {"data": self.datasets[dataset].fingerprint}, {"dataset": self._reference(self.suite.datasets[dataset])}
+    def _data(self, dataset: str, *splits: str) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Return what goes into a key about the splits that a task reads, and what a worker needs beside it."""
+        reference = self._reference(self.suite.datasets[dataset])
+        return {"data": self.datasets[dataset].fingerprint(*splits)}, {"dataset": {"label": dataset, **reference}}
 
     def _train(self, dataset: str, model: str, seed: int) -> str:
         component = self.suite.models[model]
         facts = self.datasets[dataset]
-        in_key, beside = self._data(dataset)
+        in_key, beside = self._data(dataset, "train", "val")
         recipe = component.options.train  # type: ignore[attr-defined]
         train, val = facts.sizes["train"], facts.sizes["val"]
         work = Passes(recipe.epochs * (train + val), recipe.epochs * train) if recipe is not None else Passes()
@@ -424,7 +436,7 @@ class _Planner:
         builder = request.builder
         self.modules.add(builder.__module__)
         source = request.dataset or dataset
-        in_key, beside = self._data(source)
+        in_key, beside = self._data(source, "train", "val")
         spec = {
             "builder": f"{builder.__module__}:{builder.__qualname__}",
             "version": builder.version,
@@ -441,7 +453,8 @@ class _Planner:
         if builder.assess is not SharedArtifact.assess:
             count = self.datasets[source].sizes["test"]
             label = f"assess {name} on {source}{self._seed(seed)}"
-            assess = {"artifact": built, "split": "test", **in_key}
+            judged, beside = self._data(source, "test")
+            assess = {"artifact": built, "split": "test", **judged}
             task = self._add("assess", label, assess, [built], Passes(count, 0), beside)
             self.assessments.setdefault(task, PlannedAssessment(name, source, seed, built, task))
         return built
@@ -473,7 +486,7 @@ class _Planner:
                     )
                     observed.append({"name": name, "split": split, "attack": attack_or_none, "key": key})
         facts = self.datasets[dataset]
-        in_key, beside = self._data(dataset)
+        in_key, beside = self._data(dataset, "train", "val")
         model_component = self.suite.models[model]
         spec = {
             "defense": self._reference(component),
@@ -504,8 +517,8 @@ class _Planner:
         return instance.family != "hardener" or instance.needs_classifier
 
     def _predict(self, dataset: str, classifier: str, craft: str | None) -> str:
-        in_key, beside = self._data(dataset)
         split = self.suite.protocol.split
+        in_key, beside = self._data(dataset, split)
         spec = {"classifier": classifier, "craft": craft, "split": split, **in_key}
         count = self.datasets[dataset].sizes[split]
         what = "adversarial" if craft else "clean"
@@ -525,7 +538,7 @@ class _Planner:
         fit: str | None,
     ) -> str:
         """Add the extraction of hidden states (of the network in `fit`, or trained by `train`) or by an artifact."""
-        in_key, beside = self._data(dataset)
+        in_key, beside = self._data(dataset, split)
         observer = artifacts[artifact] if artifact is not None else (fit or train)
         assert observer is not None
         spec = {
@@ -560,7 +573,7 @@ class _Planner:
             )
             for name, request in instance.observations().items()
         }
-        in_key, beside = self._data(dataset)
+        in_key, beside = self._data(dataset, split)
         spec = {
             "fit": fit,
             "craft": craft,
@@ -630,7 +643,7 @@ class _Planner:
 
     def _craft_on(self, dataset: str, split: str, attack: str, victim: str, held: str, seed: int) -> str:
         component = self.suite.attacks[attack]
-        in_key, beside = self._data(dataset)
+        in_key, beside = self._data(dataset, split)
         count = self.datasets[dataset].sizes[split]
         per_image = self._instance(component).passes()
         work = Passes(per_image.forward * count, per_image.backward * count) if per_image is not None else None
@@ -669,7 +682,6 @@ class _Planner:
             "attack": attack,
             "defense": defense,
             "seed": seed,
-            "dataset_key": self.datasets[dataset].fingerprint,
             "clean_predict": clean_predict,
             "clean_judge": clean_judge,
             "val_judge": val_judge,

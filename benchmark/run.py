@@ -423,7 +423,7 @@ def _manifest(suite: Suite, registry: Registry, plan: Plan, request: RunRequest)
         "datasets": {
             label: {
                 "use": suite.datasets[label].use,
-                "fingerprint": facts.fingerprint,
+                "fingerprint": facts.fingerprint(),
                 "sizes": dict(facts.sizes),
                 "image_shape": list(facts.image_shape),
                 "class_names": list(facts.class_names),

@@ -301,7 +301,7 @@ class Worker:
             task = self.tasks[key]
             if task.kind == "fit":
                 return self._fitted(key).classifier
-            data = self._split(task.spec, "test")
+            data = self._split(task.spec, "train")
             model = self._model(task.spec["model"])
             folder = self.store.open(key)
             classifier = model.build(len(data.class_names), data.image_shape, Rng(0))
@@ -341,7 +341,7 @@ class Worker:
     def _fitted(self, key: str) -> Defense:
         def make() -> Defense:
             spec = self.tasks[key].spec
-            data = self._split(spec, "test")
+            data = self._split(spec, "train")
             defense = self._new_defense(spec)
             self._attach(defense, spec, data)
             if defense.family == "hardener":

@@ -83,6 +83,18 @@ def test_another_seed_option_or_batch_size_is_other_work(run_toy):
     assert "craft" in ran(run_toy(out="c", batch_size="8"))
 
 
+def test_more_test_images_are_attacked_and_judged_and_nothing_is_trained_anew(run_toy):
+    suite = {
+        "datasets": "{blobs: {use: blobs, limit: {test: 4}}}",
+        "defenses": "{none: {use: plain}, bright: {use: brightness}}",
+    }
+    run_toy(**suite)
+    more = ran(run_toy(out="more", **suite | {"datasets": "{blobs: {use: blobs}}"}))
+    # The judgements of the validation images, which set the threshold, are there too.
+    assert sorted(more) == ["craft", "judge", "judge", "judge", "judge", "predict", "predict"]
+    assert "train" in ran(run_toy(out="fewer", **suite | {"datasets": "{blobs: {use: blobs, limit: {train: 20}}}"}))
+
+
 def test_shared_artifacts_and_observations_are_made_once(run_toy, tmp_path):
     log = tmp_path / "log"
     near = f"{{use: nearest, log: {log}}}"
