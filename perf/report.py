@@ -54,11 +54,9 @@ def main() -> None:
                 processor, kibibytes = map(float, output.split())
                 told[name].append((perf_counter() - started, processor, kibibytes / 1024))
         report = Path(place, "report-0")
-        sizes = {path.name: path.stat().st_size for path in report.iterdir() if path.is_file()}
-        sizes |= {
-            f"{path.name}/": sum(f.stat().st_size for f in path.rglob("*"))
+        sizes = {
+            path.name: sum(f.stat().st_size for f in (path, *path.rglob("*")) if f.is_file())
             for path in report.iterdir()
-            if path.is_dir()
         }
     medians = {name: [statistics.median(column) for column in zip(*rows)] for name, rows in told.items()}
     for name, (wall, processor, memory) in medians.items():

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from bench_report.charts import coordinate
 from bench_report.measures import MEASURES
 from bench_report.table import Place, Table, as_number, as_text, grouped
 from bench_report.view import (
@@ -181,7 +182,7 @@ class CellPages:
                 "ROC curve",
                 "Successful adversarial images against the clean versions of the same images.",
                 {
-                    "curve": [{"x": _short(x), "y": _short(y), "order": n} for n, (x, y) in enumerate(points)],
+                    "curve": [{"x": coordinate(x), "y": coordinate(y), "order": n} for n, (x, y) in enumerate(points)],
                     "point": point,
                 },
                 ("False-positive rate up to", "True-positive rate"),
@@ -202,7 +203,7 @@ class CellPages:
                 "How the scores spread. Outliers are counted in the outermost bins.",
                 {
                     "bins": [
-                        {"x": _short(x), "share": _short(y), "kind": words}
+                        {"x": coordinate(x), "share": coordinate(y), "kind": words}
                         for words, values in shares.items()
                         for x, y in zip(middles, values.tolist())
                     ],
@@ -227,7 +228,7 @@ class CellPages:
                 f"Attacks that differ in nothing but ε ({norm_text(norm)}). At 0 stand the clean images.",
                 {
                     "sweep": [
-                        {"eps": _short(x), "value": _short(y), "kind": words}
+                        {"eps": coordinate(x), "value": coordinate(y), "kind": words}
                         for words, points in sweep.items()
                         for x, y in points
                     ]
@@ -484,21 +485,21 @@ def _plot_chart(plot: Plot) -> ChartView | None:
         for series in plot.series
     ]
     drawn: list[dict[str, Any]] = [
-        {"series": name, "x": _short(x), "y": _short(y)} for name, points in finite for x, y in points
+        {"series": name, "x": coordinate(x), "y": coordinate(y)} for name, points in finite for x, y in points
     ]
     if not drawn:
         return None
     drawn[0] |= {"xt": plot.x_title, "yt": plot.y_title}
     headings: tuple[str, ...] = ("Series", plot.x_title, plot.y_title)
     rows: list[tuple[str, ...]]
-    if plot.mark == "steps":
+    kind = "steps" if plot.mark == "steps" else "dots"
+    if kind == "steps":
         rows = [
             (name, number_text(x, "number"), number_text(y, "number")) for name, points in finite for x, y in points
         ]
     else:
         headings = ("Series", "Points", *(f"{title}, mean ± standard deviation" for title in headings[1:]))
         rows = [(name, str(len(points)), *map(_spread, zip(*points))) for name, points in finite if points]
-    kind = "steps" if plot.mark == "steps" else "dots"
     return ChartView(kind, plot.title, plot.how, {"points": drawn}, headings, tuple(rows))
 
 
@@ -515,10 +516,6 @@ def _operating(scores: np.ndarray, flagged: np.ndarray) -> float | None:
     if passed.size == 0 or not np.isfinite(passed.max()) or (scores[flags] <= passed.max()).any():
         return None
     return float(passed.max())
-
-
-def _short(value: float) -> float:
-    return float(f"{value:.6g}")
 
 
 def _class(names: Sequence[str], label: int) -> str:

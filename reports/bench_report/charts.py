@@ -324,6 +324,11 @@ CONFIG: dict[str, Any] = {
 }
 
 
+def coordinate(value: float) -> float:
+    """Return a number as charts hold it: six digits, more than any screen shows."""
+    return float(f"{value:.6g}")
+
+
 @cache
 def vega_script() -> str:
     """Return Vega and vega-embed as one script that needs no network: it sets `window.vegaEmbed`."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench_report.charts import MOST_LINES, SERIES
+from bench_report.charts import MOST_LINES, SERIES, coordinate
 from bench_report.measures import measure
 from bench_report.table import Place, Table, as_text, grouped, read_axes
 from bench_report.view import BlockView, Estimate, FigureRow, FiguresView, FigureView, MeansCell, MeansRow, MeansView
@@ -320,12 +320,12 @@ class _Setting:
             how=how,
             data={
                 "curves": [
-                    {"n": number, "order": order, "x": _short(x), "y": _short(y)}
+                    {"n": number, "order": order, "x": coordinate(x), "y": coordinate(y)}
                     for number, attack in enumerate(attacks)
                     for order, (x, y) in enumerate(zip(*(axis.tolist() for axis in curves[attack])))
                 ],
                 "names": [
-                    {"n": number, "s": _drawable(attack if area is None else f"{attack} · {area.text}")}
+                    {"n": number, "s": attack if area is None else f"{attack} · {area.text}"}
                     for number, (attack, area) in enumerate(zip(attacks, areas))
                 ],
             },
@@ -361,8 +361,8 @@ class _Setting:
                 "number. A mean hides the attack that breaks a defense: the diamond is the worst case per image.",
                 data={
                     "bars": [
-                        {"defense": _drawable(defense), "mean": _short(mean.value)}
-                        | ({} if worst is None else {"worst": _short(worst.value)})
+                        {"defense": defense, "mean": coordinate(mean.value)}
+                        | ({} if worst is None else {"worst": coordinate(worst.value)})
                         for defense, mean, worst in rows
                         if mean is not None
                     ]
@@ -518,8 +518,8 @@ class _Setting:
             shown = names[start : start + MOST_LINES]
             drawn = _same(shown, lines)
             rows = [
-                {"s": _drawable(_joined(together)), "x": _short(x), "y": _short(point.value), "at": at}
-                | ({"low": _short(point.low), "high": _short(point.high)} if _ends(point, drawn) else {})
+                {"s": _joined(together), "x": coordinate(x), "y": coordinate(point.value), "at": at}
+                | _ends(point, drawn)
                 for together in drawn
                 for x, (_, _, at), point in zip(xs, ladder.rungs, lines[together[0]])
                 if point is not None
@@ -533,7 +533,7 @@ class _Setting:
                 data={
                     "lines": rows,
                     "worst": [
-                        {"s": _drawable(name), "x": _short(x), "y": _short(point.value), "at": at}
+                        {"s": name, "x": coordinate(x), "y": coordinate(point.value), "at": at}
                         for name in shown
                         for x, (_, _, at), point in zip(xs, ladder.rungs, (worst or {}).get(name, ()))
                         if point is not None
@@ -579,9 +579,11 @@ def _joined(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _ends(point: Estimate, drawn: Sequence[Sequence[str]]) -> bool:
-    """Return whether an interval is drawn: among many lines it could not be told whose it is."""
-    return len(drawn) <= 4 and point.low is not None and point.high is not None
+def _ends(point: Estimate, drawn: Sequence[Sequence[str]]) -> dict[str, float]:
+    """Return the ends of an interval that is drawn: among many lines it could not be told whose it is."""
+    if len(drawn) > 4 or point.low is None or point.high is None:
+        return {}
+    return {"low": coordinate(point.low), "high": coordinate(point.high)}
 
 
 def _scaled(ladder: Ladder) -> tuple[list[float], str]:
@@ -597,12 +599,3 @@ def _published(area: Estimate | None) -> Estimate | None:
     if area is None or area.reference is None:
         return None
     return Estimate(area.metric, area.unit, area.reference, None, None, None)
-
-
-def _drawable(text: str) -> str:
-    """Return text that UTF-8 can carry: a lone surrogate would stop what draws the chart."""
-    return text.encode("utf-8", "replace").decode("utf-8")
-
-
-def _short(value: float | None) -> float:
-    return float(f"{value:.6g}")
