@@ -22,6 +22,21 @@ axe = pytest.importorskip(
 PATIENCE_MS = 240_000
 """A browser on a busy machine is slow; what is tested is not how fast it is."""
 
+SHORT = (
+    "models.small-cnn.train.epochs=4",
+    "models.mlp.train.epochs=4",
+    "models.shapes-cnn.train.epochs=6",
+    "defenses.adversarial-training.steps=1",
+    "datasets.digits.limit={train: 600, test: 90}",
+    "datasets.shapes.train=40",
+    "datasets.parts.test=4",
+    *(
+        f"attacks.{attack}.steps=5"
+        for attack in ("pgd-linf", "mi-fgsm", "pgd-l2", "pgd-linf-8", "mi-fgsm-8", "pgd-l2-300")
+    ),
+)
+"""Makes the quickstart's report in half a minute: pages, charts and galleries as many as in the whole one."""
+
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium (apt-get install chromium)"),
@@ -38,16 +53,17 @@ def browser():
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, run_writer):
-    """Return a run with images and its report, as folder and as single file."""
+def quickstart(tmp_path_factory):
+    """Return the quickstart's run and its report, as folder and as single file."""
     from bench_report.render import HtmlReporter
     from benchmark import load_run
 
-    place = tmp_path_factory.mktemp("browser")
-    run = load_run(run_writer(place / "run", n=120, pictures=True, seeds=(0,)))
-    folder = HtmlReporter().write([run], place / "report").parent
-    single = HtmlReporter().write([run], place / "single", single_file=True)
-    return run, folder, single
+    place = tmp_path_factory.mktemp("quickstart")
+    sets = [word for one in SHORT for word in ("--set", one)]
+    command = [sys.executable, "-m", "benchmark.cli", "run", "quickstart", *sets, "--cache", "cache", "--output", "run"]
+    subprocess.run(command, cwd=place, check=True, capture_output=True, timeout=PATIENCE_MS / 1000)
+    run = load_run(place / "run")
+    return run, place / "run" / "report", HtmlReporter().write([run], place / "single", single_file=True)
 
 
 @pytest.fixture
@@ -82,38 +98,41 @@ def outside(address):
     return urlsplit(address).scheme not in ("file", "data", "blob")
 
 
+LOOKED_AT = (
+    "index.html",
+    "settings/*.html",
+    "cells/pgd-linf-i-defender-*.html",
+    "cells/pgd-linf-8-unmask-*.html",
+)
+
+
+def gray_box(table):
+    """Return the rows of a run's table that are clean or of attackers who do not know the defense."""
+    return table[table.knowledge.isin(["", "gray-box"])]
+
+
+def matrix(page, model):
+    """Return the first page's matrix of robust accuracy under attackers who do not know the defense."""
+    return page.locator(f'table[data-table="robust"][data-model="{model}"][data-knowledge="gray-box"]')
+
+
 def cell_link(page, defense, attack, model="small-cnn"):
     """Return the link in a cell of the first page's matrix."""
-    table = page.locator(f'table[data-table="robust"][data-model="{model}"]')
+    table = matrix(page, model)
     column = table.locator("thead th[data-attack]").evaluate_all(
         "(heads, attack) => heads.findIndex((head) => head.dataset.attack === attack)", attack
     )
     return table.locator(f'tr[data-defense="{defense}"] td').nth(column).locator("a")
 
 
-SHORT = (
-    "models.small-cnn.train.epochs=4",
-    "models.mlp.train.epochs=4",
-    "models.shapes-cnn.train.epochs=6",
-    "defenses.adversarial-training.steps=1",
-    "datasets.digits.limit={train: 600, test: 90}",
-    "datasets.shapes.train=40",
-    "datasets.parts.test=4",
-    *(
-        f"attacks.{attack}.steps=5"
-        for attack in ("pgd-linf", "mi-fgsm", "pgd-l2", "pgd-linf-8", "mi-fgsm-8", "pgd-l2-300")
-    ),
-)
-"""Makes the quickstart's report in half a minute: pages, charts and galleries as many as in the whole one."""
-
-
-def test_the_quickstart_leads_from_the_first_page_to_the_parts_of_an_image(tmp_path, open_page):
-    sets = [word for one in SHORT for word in ("--set", one)]
-    command = [sys.executable, "-m", "benchmark.cli", "run", "quickstart", *sets, "--cache", "cache", "--output", "run"]
-    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, timeout=PATIENCE_MS / 1000)
-    folder = tmp_path / "run" / "report"
+def test_the_folder_is_small_without_images(quickstart):
+    _, folder, _ = quickstart
     files = [path for path in folder.rglob("*") if path.is_file() and path.parent.name != "images"]
     assert sum(path.stat().st_size for path in files) < 5e6
+
+
+def test_from_the_matrix_to_the_parts_of_an_image(quickstart, open_page):
+    _, folder, _ = quickstart
     page = open_page(folder / "index.html")
     cell_link(page, "unmask", "pgd-linf-8", model="shapes-cnn").click()
     page.wait_for_selector("figure[data-drawn] svg")
@@ -126,13 +145,13 @@ def test_the_quickstart_leads_from_the_first_page_to_the_parts_of_an_image(tmp_p
     assert shown.evaluate_all("(images) => images.map((image) => image.naturalWidth)") == [64, 64, 64]
 
 
-def test_from_the_matrix_to_an_image_by_mouse(made, open_page):
-    _, folder, _ = made
+def test_from_the_matrix_to_an_image_by_mouse(quickstart, open_page):
+    _, folder, _ = quickstart
     page = open_page(folder / "index.html")
-    cell_link(page, "mahalanobis", "pgd-linf").click()
+    cell_link(page, "i-defender", "pgd-linf").click()
     page.wait_for_selector("figure[data-drawn] svg")
-    assert page.locator("h1").inner_text() == "mahalanobis against pgd-linf"
-    page.wait_for_function("document.querySelectorAll('figure.chart[data-drawn]').length === 2")
+    assert page.locator("h1").inner_text() == "i-defender against pgd-linf"
+    page.wait_for_function("!document.querySelector('figure.chart:not([data-drawn])')")
     first = page.locator("a.zoom:visible").first
     first.click()
     dialog = page.locator("dialog[open]")
@@ -141,17 +160,20 @@ def test_from_the_matrix_to_an_image_by_mouse(made, open_page):
     page.wait_for_selector("dialog", state="detached")
 
 
-def test_from_the_matrix_to_an_image_by_keyboard(made, open_page):
-    _, folder, _ = made
+def test_from_the_matrix_to_an_image_by_keyboard(quickstart, open_page):
+    _, folder, _ = quickstart
     page = open_page(folder / "index.html")
-    cell_link(page, "none", "none").focus()
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("ArrowDown")
-    page.keyboard.press("ArrowDown")
-    assert cell_link(page, "mahalanobis", "fgsm").evaluate("(link) => link === document.activeElement")
+    for _ in range(100):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.matches('.matrix table.heat a')"):
+            break
+    assert cell_link(page, "none", "none").evaluate("(link) => link === document.activeElement")
+    for key in ("ArrowRight", "ArrowDown", "ArrowDown", "ArrowDown"):
+        page.keyboard.press(key)
+    assert cell_link(page, "i-defender", "fgsm").evaluate("(link) => link === document.activeElement")
     page.keyboard.press("Enter")
     page.wait_for_selector("figure[data-drawn]")
-    assert page.locator("h1").inner_text() == "mahalanobis against fgsm"
+    assert page.locator("h1").inner_text() == "i-defender against fgsm"
     for _ in range(60):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.matches('a.zoom')"):
@@ -162,10 +184,10 @@ def test_from_the_matrix_to_an_image_by_keyboard(made, open_page):
     page.wait_for_function("document.activeElement.matches('a.zoom')")
 
 
-def test_columns_are_sorted_and_rows_filtered(made, open_page):
-    _, folder, _ = made
+def test_columns_are_sorted_and_rows_filtered(quickstart, open_page):
+    _, folder, _ = quickstart
     page = open_page(folder / "index.html")
-    table = page.locator('table[data-table="robust"][data-model="mlp"]')
+    table = matrix(page, "mlp")
     head = table.locator('th[data-attack="fgsm"]')
 
     def values():
@@ -179,43 +201,49 @@ def test_columns_are_sorted_and_rows_filtered(made, open_page):
         head.locator("button").click()
         assert head.get_attribute("aria-sort") == direction
         assert values() == wanted
-    page.locator('[data-tool="defense"]').fill("MAHA")
+    page.locator('[data-tool="defense"]').fill("I-DEF")
     assert table.locator("tbody tr:visible").count() == 1
     page.locator('[data-tool="attack"]').fill("pgd-l2")
     assert table.locator("thead th[data-attack]:visible").evaluate_all("(h) => h.map((x) => x.dataset.attack)") == [
         "pgd-l2"
     ]
     page.locator('[data-tool="model"]').select_option("mlp")
+    page.locator('[data-tool="knowledge"]').select_option("gray-box")
     assert page.locator(".matrix .block:visible").count() == 1
     assert page.locator('[data-tool="status"]').inner_text() == "1 cell shown"
     page.locator('[data-tool="reset"]').click()
-    assert page.locator(".matrix .block:visible").count() == 2
-    assert table.locator("tbody tr:visible").count() == 3
+    assert page.locator(".matrix .block:visible").count() == 5
+    assert table.locator("tbody tr:visible").count() == 4
 
 
-def test_the_measure_is_switched(made, open_page):
-    run, folder, _ = made
+def test_the_measure_is_switched(quickstart, open_page):
+    run, folder, _ = quickstart
     page = open_page(folder / "index.html")
     original = page.locator(".matrix").text_content()
-    frame = run.metrics.set_index(["model", "attack", "defense", "metric"]).value
+    frame = gray_box(run.metrics).set_index(["model", "attack", "defense", "metric"]).value
     for option, metric in (("auroc", "auroc"), ("success", "attack_success_rate")):
         page.locator('[data-tool="measure"]').select_option(option)
-        cell = cell_link(page, "mahalanobis", "pgd-linf").locator("..")
-        value = frame["small-cnn", "pgd-linf", "mahalanobis", metric]
+        cell = cell_link(page, "i-defender", "pgd-linf").locator("..")
+        value = frame["small-cnn", "pgd-linf", "i-defender", metric]
         assert float(cell.get_attribute("data-value")) == pytest.approx(value, rel=1e-4)
         text = f"{value:.3f}" if metric == "auroc" else f"{100 * value:.1f}"
-        assert cell.locator("b").inner_text() == text
+        assert cell.locator("b").text_content() == text
     page.locator('[data-tool="measure"]').select_option("")
     assert page.locator(".matrix").text_content() == original
 
 
-def test_the_slider_says_what_the_samples_say(made, open_page):
-    run, folder, _ = made
+@pytest.mark.parametrize(
+    ("defense", "attack", "model"),
+    [("i-defender", "pgd-linf", "small-cnn"), ("unmask", "pgd-linf-8", "shapes-cnn")],
+)
+def test_the_slider_says_what_the_samples_say(quickstart, open_page, defense, attack, model):
+    run, folder, _ = quickstart
     page = open_page(folder / "index.html")
-    cell_link(page, "mahalanobis", "pgd-linf").click()
+    cell_link(page, defense, attack, model).click()
     page.wait_for_selector("figure[data-drawn]")
-    samples = run.samples[(run.samples.model == "small-cnn") & (run.samples.defense == "mahalanobis")]
-    attacked = samples[samples.attack == "pgd-linf"].set_index("sample")
+    samples = gray_box(run.samples)
+    samples = samples[(samples.model == model) & (samples.defense == defense)]
+    attacked = samples[samples.attack == attack].set_index("sample")
     clean = samples[samples.attack == "none"].set_index("sample").loc[attacked.index]
     success = attacked.success.astype(bool).to_numpy()
     slider = page.locator('input[type="range"]')
@@ -236,22 +264,23 @@ def test_the_slider_says_what_the_samples_say(made, open_page):
         return {name: f"{100 * share:.1f} %" for name, share in shares.items()}
 
     operating = int(slider.input_value())
-    metrics = run.metrics.set_index(["model", "attack", "defense", "metric"]).value
-    assert read("caught") == f"{100 * metrics['small-cnn', 'pgd-linf', 'mahalanobis', 'tpr']:.1f} %"
-    assert read("alarms") == f"{100 * metrics['small-cnn', 'pgd-linf', 'mahalanobis', 'fpr']:.1f} %"
+    metrics = gray_box(run.metrics).set_index(["model", "attack", "defense", "metric"]).value
+    assert read("caught") == f"{100 * metrics[model, attack, defense, 'tpr']:.1f} %"
+    assert read("alarms") == f"{100 * metrics[model, attack, defense, 'fpr']:.1f} %"
     point = page.locator("figure[data-chart=roc] .plot svg").inner_html()
+    slider.fill("0")
+    assert page.locator("figure[data-chart=roc] .plot svg").inner_html() != point
     for at in (0, 7, len(thresholds) // 2, operating, len(thresholds) - 1):
         slider.fill(str(at))
         assert {name: read(name) for name in expected(0)} == expected(thresholds[at]), at
-    assert page.locator("figure[data-chart=roc] .plot svg").inner_html() != point
     slider.press("ArrowLeft")
     assert {name: read(name) for name in expected(0)} == expected(thresholds[-2])
     page.locator("[data-back]").click()
     assert int(slider.input_value()) == operating
 
 
-def test_tables_and_charts_are_saved(made, open_page):
-    _, folder, _ = made
+def test_tables_and_charts_are_saved(quickstart, open_page):
+    _, folder, _ = quickstart
     page = open_page(folder / "index.html")
 
     def saved(button):
@@ -259,7 +288,7 @@ def test_tables_and_charts_are_saved(made, open_page):
             button.click()
         return download.value.suggested_filename, download.value.path().read_text(encoding="utf-8")
 
-    block = page.locator('.matrix .block[data-model="mlp"]')
+    block = page.locator('.matrix .block[data-model="mlp"][data-knowledge="gray-box"]')
     name, text = saved(block.get_by_role("button", name="CSV"))
     lines = list(csv.reader(io.StringIO(text)))
     assert name == "robust.csv"
@@ -269,7 +298,7 @@ def test_tables_and_charts_are_saved(made, open_page):
     assert name == "robust.tex"
     assert text.count(r"\\") == len(lines)
     assert r"\begin{tabular}{l" in text
-    cell_link(page, "mahalanobis", "pgd-linf").click()
+    cell_link(page, "i-defender", "pgd-linf").click()
     page.wait_for_selector("figure[data-chart=roc][data-drawn]")
     name, text = saved(page.get_by_role("link", name="ROC curve as SVG"))
     assert name == "roc.svg"
@@ -278,11 +307,11 @@ def test_tables_and_charts_are_saved(made, open_page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_no_serious_barrier(made, open_page, scheme):
-    _, folder, _ = made
-    for pattern in ("index.html", "settings/*.html", "cells/pgd-linf-mahalanobis-*.html", "cells/clean-none-*.html"):
+def test_axe_finds_no_serious_barrier(quickstart, open_page, scheme):
+    _, folder, _ = quickstart
+    for pattern in (*LOOKED_AT, "cells/clean-none-*.html"):
         page = open_page(sorted(folder.glob(pattern))[0], scheme=scheme)
-        if "mahalanobis" in pattern:
+        if "pgd" in pattern:
             page.wait_for_selector("figure[data-chart=scores][data-drawn]")
         found = [
             (v["id"], v["impact"], [node["html"][:160] for node in v["nodes"][:3]])
@@ -292,34 +321,37 @@ def test_axe_finds_no_serious_barrier(made, open_page, scheme):
         assert not found, pattern
 
 
-def test_pages_fit_a_phone(made, open_page):
-    _, folder, _ = made
-    for pattern in ("index.html", "settings/*.html", "cells/pgd-linf-mahalanobis-*.html"):
+def test_pages_fit_a_phone(quickstart, open_page):
+    _, folder, _ = quickstart
+    for pattern in LOOKED_AT:
         page = open_page(sorted(folder.glob(pattern))[0], width=390)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, pattern
 
 
-def test_everything_can_be_read_without_scripts(made, open_page):
-    _, folder, _ = made
+def test_everything_can_be_read_without_scripts(quickstart, open_page):
+    _, folder, _ = quickstart
     page = open_page(folder / "index.html", script=False)
     assert not page.locator(".tools").is_visible()
     page.locator(".block a.go >> nth=1").click()
     assert page.locator("h1").is_visible()
-    page = open_page(next(folder.glob("cells/pgd-linf-mahalanobis-*.html")), script=False)
+    page = open_page(next(folder.glob("settings/small-cnn-digits-gray-box-*.html")), script=False)
+    picture = page.locator('figure img[alt="ROC curves of i-defender"]')
+    picture.scroll_into_view_if_needed()
+    page.wait_for_function("(image) => image.naturalWidth > 100", arg=picture.element_handle())
+    page = open_page(next(folder.glob("cells/pgd-linf-i-defender-*.html")), script=False)
     assert not page.locator('input[type="range"]').is_visible()
     assert re.fullmatch(r"\d+\.\d %", page.locator('[data-out="caught"]').inner_text())
     page.locator("summary").first.click()
     assert page.locator('table[data-table="chart-roc"]').is_visible()
-    assert page.locator("figure[data-chart=roc] img").is_visible()
     assert page.locator(".card").count() == page.locator(".card:visible").count() > 4
 
 
-def test_a_single_file_turns_its_pages(made, open_page):
-    _, _, single = made
+def test_a_single_file_turns_its_pages(quickstart, open_page):
+    _, _, single = quickstart
     page = open_page(single)
     assert page.locator(".sheet:visible").count() == 1
-    cell_link(page, "mahalanobis", "pgd-linf").click()
+    cell_link(page, "i-defender", "pgd-linf").click()
     page.wait_for_selector("figure[data-drawn]:visible")
-    assert page.locator(".sheet:visible h1").inner_text() == "mahalanobis against pgd-linf"
+    assert page.locator(".sheet:visible h1").inner_text() == "i-defender against pgd-linf"
     page.locator(".sheet:visible .trail a").first.click()
     assert page.locator(".matrix").is_visible()
