@@ -3,35 +3,71 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from time import monotonic
 from typing import TextIO
 
-from benchmark.engine import Display, TaskRecord, seconds_text
+from benchmark.engine import Display, TaskRecord, Work, seconds_text
 from benchmark.plan import Task
 
 HEARTBEAT_SECONDS = 30.0
 
 
 class _Clock:
-    """Estimates the time left from the work done so far."""
+    """Estimates the time left from the time that work of the same sort has taken so far."""
 
     def __init__(self) -> None:
         self.total = self.done = 0
-        self.work = 0.0
-        self.finished_work = 0.0
-        self.started = monotonic()
-        self.parts: dict[str, float] = {}  # key → share of a running task that is done
-        self.sizes: dict[str, float] = {}
+        self.since = monotonic()
+        self.waiting: dict[str, Work] = {}
+        self.running: dict[str, tuple[Work, float, float]] = {}  # key → work, when it began, share that is done
+        self.spent: dict[str, tuple[float, float]] = {}  # sort → passes of ended tasks, seconds
 
-    def worked(self) -> float:
-        return self.finished_work + sum(self.sizes[key] * share for key, share in self.parts.items())
+    def begin(self, work: Mapping[str, Work]) -> None:
+        self.total, self.waiting = len(work), dict(work)
+
+    def started(self, key: str, work: Work) -> None:
+        self.waiting.pop(key, None)
+        self.running[key] = (work, monotonic(), 0.0)
+
+    def progress(self, key: str, share: float) -> None:
+        work, since, _ = self.running[key]
+        self.running[key] = (work, since, share)
+
+    def finished(self, key: str) -> None:
+        self.done += 1
+        self.waiting.pop(key, None)
+        if key in self.running:
+            work, since, _ = self.running.pop(key)
+            passes, seconds = self.spent.get(work.sort, (0.0, 0.0))
+            self.spent[work.sort] = (passes + work.passes, seconds + monotonic() - since)
 
     def left(self) -> str:
-        finished = self.worked()
-        elapsed = monotonic() - self.started
-        if elapsed < 3 or finished <= 0:
-            return "time left unknown yet"
-        return f"about {seconds_text(elapsed * max(0.0, self.work - finished) / finished)} left"
+        seconds = self.seconds_left()
+        return "time left unknown yet" if seconds is None else f"about {seconds_text(seconds)} left"
+
+    def share(self) -> float:
+        """Return how much of the whole time is over."""
+        seconds, over = self.seconds_left(), monotonic() - self.since
+        return 0.0 if seconds is None else over / (over + seconds)
+
+    def seconds_left(self) -> float | None:
+        now = monotonic()
+        spent = dict(self.spent)
+        busy = sum(seconds for _, seconds in spent.values())
+        ahead = [(work.sort, work.passes) for work in self.waiting.values()]
+        for work, since, share in self.running.values():
+            ahead.append((work.sort, (1 - share) * work.passes))
+            busy += now - since
+            if share:
+                passes, seconds = spent.get(work.sort, (0.0, 0.0))
+                spent[work.sort] = (passes + share * work.passes, seconds + now - since)
+        passes, seconds = map(sum, zip((0.0, 0.0), *spent.values()))
+        if now - self.since < 3 or not passes:
+            return None
+        paces = {sort: took / of for sort, (of, took) in spent.items() if of}
+        serial = sum(of * paces.get(sort, seconds / passes) for sort, of in ahead)
+        return serial * (now - self.since) / busy
 
 
 class LineDisplay(Display):
@@ -43,19 +79,18 @@ class LineDisplay(Display):
         self._images: dict[str, tuple[str, int, int, str]] = {}
         self._last = monotonic()
 
-    def begin(self, total: int, cached: int, work: float) -> None:
+    def begin(self, cached: int, work: Mapping[str, Work]) -> None:
         """Print how much there is to do."""
-        self._clock.total, self._clock.work = total - cached, work
-        self._say(f"{total} tasks, {cached} of them in the cache, {total - cached} to run")
+        self._clock.begin(work)
+        self._say(_how_many(cached, len(work)))
 
-    def started(self, task: Task, work: float) -> None:
-        """Remember the task's share of the work."""
-        self._clock.sizes[task.key] = work
-        self._clock.parts[task.key] = 0.0
+    def started(self, task: Task, work: Work) -> None:
+        """Look at the clock."""
+        self._clock.started(task.key, work)
 
     def progress(self, task: Task, done: int, total: int, unit: str) -> None:
         """Print a line now and then."""
-        self._clock.parts[task.key] = done / max(total, 1)
+        self._clock.progress(task.key, done / max(total, 1))
         self._images[task.key] = (task.label, done, total, unit)
         if monotonic() - self._last > HEARTBEAT_SECONDS:
             for label, at, of, what in self._images.values():
@@ -67,9 +102,7 @@ class LineDisplay(Display):
         if record.status == "cached":
             return
         clock = self._clock
-        clock.done += 1
-        clock.finished_work += clock.sizes.pop(record.key, 0.0)
-        clock.parts.pop(record.key, None)
+        clock.finished(record.key)
         self._images.pop(record.key, None)
         self._last = monotonic()
         if record.status == "failed":
@@ -108,21 +141,20 @@ class TerminalDisplay(Display):
         self._bars: dict[str, int] = {}
         self._progress.start()
 
-    def begin(self, total: int, cached: int, work: float) -> None:
+    def begin(self, cached: int, work: Mapping[str, Work]) -> None:
         """Show the bar of the whole run."""
-        self._clock.total, self._clock.work = total - cached, work
-        self._console.print(f"{total} tasks, {cached} of them in the cache, {total - cached} to run", highlight=False)
-        self._whole = self._progress.add_task("all tasks", total=max(work, 1.0), note="")
+        self._clock.begin(work)
+        self._console.print(_how_many(cached, len(work)), highlight=False)
+        self._whole = self._progress.add_task("all tasks", total=1.0, note="")
 
-    def started(self, task: Task, work: float) -> None:
+    def started(self, task: Task, work: Work) -> None:
         """Show the bar of a task."""
-        self._clock.sizes[task.key] = work
-        self._clock.parts[task.key] = 0.0
+        self._clock.started(task.key, work)
         self._bars[task.key] = self._progress.add_task(_shortened(task.label), total=1.0, note="")
 
     def progress(self, task: Task, done: int, total: int, unit: str) -> None:
         """Move the bars."""
-        self._clock.parts[task.key] = done / max(total, 1)
+        self._clock.progress(task.key, done / max(total, 1))
         self._progress.update(self._bars[task.key], completed=done / max(total, 1), note=f"{done}/{total} {unit}")  # type: ignore[arg-type]
         self._move()
 
@@ -130,9 +162,7 @@ class TerminalDisplay(Display):
         """Take the task's bar away; print failures, which stay."""
         clock = self._clock
         if record.status != "cached":
-            clock.done += 1
-            clock.finished_work += clock.sizes.pop(record.key, 0.0)
-            clock.parts.pop(record.key, None)
+            clock.finished(record.key)
             bar = self._bars.pop(record.key, None)
             if bar is not None:
                 self._progress.remove_task(bar)  # type: ignore[arg-type]
@@ -145,7 +175,7 @@ class TerminalDisplay(Display):
     def _move(self) -> None:
         clock = self._clock
         note = f"{clock.done}/{clock.total} tasks, {clock.left()}"
-        self._progress.update(self._whole, completed=clock.worked(), note=note)
+        self._progress.update(self._whole, completed=clock.share(), note=note)
 
     def warning(self, text: str) -> None:
         """Print a warning above the bars."""
@@ -159,6 +189,10 @@ class TerminalDisplay(Display):
 def make_display() -> LineDisplay | TerminalDisplay:
     """Return the display that fits standard error."""
     return TerminalDisplay() if sys.stderr.isatty() else LineDisplay()
+
+
+def _how_many(cached: int, to_run: int) -> str:
+    return f"{cached + to_run} tasks, {cached} of them in the cache, {to_run} to run"
 
 
 def _shortened(label: str, width: int = 56) -> str:

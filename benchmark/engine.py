@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -39,13 +39,26 @@ class TaskRecord:
     meta: dict[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Work:
+    """How much there is to do in a task.
+
+    Attributes:
+        sort: tasks of one sort take the same time for as many passes.
+        passes: forward passes of one image, or as much time as they take.
+    """
+
+    sort: str
+    passes: float
+
+
 class Display(Protocol):
     """Shows a run to the person at the keyboard."""
 
-    def begin(self, total: int, cached: int, work: float) -> None:
-        """Say how many tasks there are, how many of them are in the cache, and how much work the others are."""
+    def begin(self, cached: int, work: Mapping[str, Work]) -> None:
+        """Say how many tasks are in the cache, and how much work the others are, by their keys."""
 
-    def started(self, task: Task, work: float) -> None:
+    def started(self, task: Task, work: Work) -> None:
         """Say that a task has started."""
 
     def progress(self, task: Task, done: int, total: int, unit: str) -> None:
@@ -123,8 +136,8 @@ class _Run:
                 self.store.discard(key)
         self._verify_cached()
         self._schedule()
-        work = sum(self._work(task) for task in self.todo.values())
-        self.display.begin(len(required), len(required) - len(self.todo), work)
+        work = {key: self._work(task) for key, task in self.todo.items()}
+        self.display.begin(len(required) - len(work), work)
         for key, task in required.items():
             if key not in self.todo and self.store.has(key):
                 self._record(TaskRecord(key, task.kind, task.label, "cached", meta=self.store.meta(key)))
@@ -234,9 +247,12 @@ class _Run:
         self.display.finished(record)
         self.heard(record)
 
-    def _work(self, task: Task) -> float:
+    def _work(self, task: Task) -> Work:
         facts = self.plan.datasets[task.spec["dataset"]["label"]]
-        return estimated_work(task, facts.sizes[task.spec.get("split", "test")])
+        spec = self.plan.tasks[task.spec["fit"]].spec if task.kind == "judge" else task.spec
+        part = spec.get("attack") or spec.get("defense") or spec.get("model")
+        sort = f"{task.kind} {part['use'] if part else spec.get('observer', '')}"
+        return Work(sort, estimated_work(task, facts.sizes[task.spec.get("split", "test")]))
 
     def _critical_paths(self) -> dict[str, float]:
         """Return per task the work from its start to the end of the longest chain that waits for it."""
@@ -247,7 +263,7 @@ class _Run:
                 users.setdefault(need, []).append(key)
         for key in reversed(self.plan.tasks):
             after = max((longest[user] for user in users.get(key, ())), default=0.0)
-            longest[key] = after + self._work(self.plan.tasks[key])
+            longest[key] = after + self._work(self.plan.tasks[key]).passes
         return longest
 
 
