@@ -369,7 +369,13 @@ class _Reader:
         if allowed is not None and key not in allowed and not is_new_component:
             noun = "label" if len(path) == 2 and path[0] in (*_KINDS, "groups") else "key"
             holder = f"{path_text(path[:-1])}: " if depth else ""
-            unknown = unknown_key(noun, segment, allowed)
+            written = ".".join(change.path[depth:]) + "."
+            dotted = next((name for name in allowed if "." in name and written.startswith(name + ".")), None)
+            if dotted is None:
+                unknown = unknown_key(noun, segment, allowed)
+            else:
+                quoted = path_text((*path[:-1], dotted))
+                unknown = f"unknown {noun} {segment!r}. A name with dots is quoted: --set '{quoted}=…'."
             self.problems.add(where, f"{holder}{unknown}{self._who_removed((*path[:-1], segment))}")
             return node
         if last and change.value.value is None and allowed is not None:

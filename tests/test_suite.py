@@ -396,6 +396,14 @@ def test_a_set_that_leads_nowhere_is_explained(refusal, change, message):
     assert "\n--set" not in text
 
 
+def test_the_dots_of_a_label_are_to_be_quoted(refusal, load):
+    suite = SUITE.replace("  pgd: {use", "  pgd-0.1: {like: pgd}\n  pgd: {use")
+    assert "label 'pgd-0'. A name with dots is quoted: --set 'attacks.\"pgd-0.1\"=…'." in refusal(
+        suite, "attacks.pgd-0.1.eps=4/255"
+    )
+    assert str(load(suite, 'attacks."pgd-0.1".eps=4/255').attacks["pgd-0.1"].options.eps) == "4/255"
+
+
 def test_set_drops_a_component_and_the_message_remembers(refusal, load):
     assert list(load(SUITE, "datasets.photos=null").datasets) == ["digits"]
     assert "unknown attack label 'cw'. Known: pgd. (--set attacks.cw=null removes it.)" in refusal(
