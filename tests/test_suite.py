@@ -397,7 +397,7 @@ def test_a_set_that_leads_nowhere_is_explained(refusal, change, message):
 
 
 def test_the_dots_of_a_label_are_to_be_quoted(refusal, load):
-    suite = SUITE.replace("  pgd: {use", "  pgd-0.1: {like: pgd}\n  pgd: {use")
+    suite = SUITE.replace("attacks:\n", "attacks:\n  pgd-0.1: {like: pgd}\n", 1)
     assert "label 'pgd-0'. A name with dots is quoted: --set 'attacks.\"pgd-0.1\"=…'." in refusal(
         suite, "attacks.pgd-0.1.eps=4/255"
     )
