@@ -199,7 +199,7 @@ def test_a_number_in_which_attacks_differ_is_an_axis_as_in_table_7(make_run, pag
     }
     run = make_run(
         datasets=("cifar10",),
-        models=("wrn-34-8",),
+        models=("network",),
         attacks=attacks[:2],
         defenses=("i-defender",),
         detectors=("i-defender",),
@@ -221,7 +221,7 @@ def test_a_number_in_which_attacks_differ_is_an_axis_as_in_table_7(make_run, pag
     area = run.metrics.set_index(["attack", "knowledge", "metric"]).value[attacks[0], "gray-box-retrained", "auroc"]
     assert float(first.get("data-value")) == near(area)
     models = [head.get("data-label") for head in tables["Table 8"].all("th") if head.get("data-label")][:8]
-    assert models == ["wrn-34-8"] * 4 + ["wrn-46-8"] * 4
+    assert models == ["network"] * 4 + ["deeper-network"] * 4
 
 
 def test_what_the_classifier_does_alone_is_one_row_whatever_the_defense(make_run, page_of):
