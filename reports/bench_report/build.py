@@ -32,6 +32,7 @@ from bench_report.view import (
     Estimate,
     FailedCell,
     FailureView,
+    ModelView,
     Notice,
     OverviewRow,
     OverviewView,
@@ -135,6 +136,7 @@ class _RunBuilder:
             when=when,
             device=as_text(self.manifest.get("device")),
             datasets=tuple(self._datasets()),
+            models=tuple(self._models()),
             notices=(*self._notices(failures, missing), *unequal(rankings)),
             findings=tuple(findings(self.table, self.axes, rankings, protocol.get("false_positive_rate"))),
             rankings=rankings,
@@ -197,6 +199,14 @@ class _RunBuilder:
                 fingerprint=as_text(facts.get("fingerprint")),
                 attacked=label in self.axes.datasets,
             )
+
+    def _models(self) -> Iterator[ModelView]:
+        for label, given in (self.suite.get("models") or {}).items():
+            plain = {key: value for key, value in given.items() if isinstance(value, str | int | float)}
+            options = [f"{key} {value}" for key, value in plain.items() if key != "use"]
+            epochs = as_count((given.get("train") or {}).get("epochs"))
+            trained = [f"trained for {plural(epochs, 'epoch')}"] if epochs else []
+            yield ModelView(as_text(label), as_text(given.get("use")), (*options, *trained))
 
     def _notices(self, failures: Sequence[FailureView], missing: Sequence[FailedCell]) -> Iterator[Notice]:
         failed = len({cell for failure in failures for cell in failure.cells})

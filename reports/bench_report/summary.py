@@ -117,32 +117,41 @@ def findings(
 
 def _holds_best(view: RankingView, baseline: str | None) -> tuple[Word, ...]:
     # A defense that met fewer settings may have met the easy ones.
-    best = next((row for row in view.rows if row.settings == view.settings), view.rows[0])
+    rows = [row for row in view.rows if row.settings == view.settings] or view.rows[:1]
+    best = rows[0]
+    other = next((row for row in view.rows if row.defense == baseline), None)
+    withstood = [(row, row.joint) for row in rows if row.joint is not None]
+    rejecting, joint = max(withstood, key=lambda pair: pair[1].estimate.value, default=(None, None))
+    hardest = "in its hardest setting it labels " if view.settings > 1 else "it labels "
+    under = [Word(" of the images rightly under "), Word("every attack" if len(view.attacks) > 1 else "the attack")]
     words = [
         Word("Against a "),
         Word(view.knowledge, "name"),
         Word(" attacker"),
         *([Word(" on "), Word(", ".join(view.datasets), "name")] if view.datasets else []),
         Word(", "),
-        Word(best.defense, "name", best.worst.page),
     ]
-    several = view.settings > 1
-    words += [
-        Word(" holds best: in its hardest setting it labels " if several else " holds best: it labels "),
-        Word(f"{best.worst.estimate.text} %", "number"),
-        *_around(best.worst.estimate),
-        Word(" of the images rightly under "),
-        Word("every attack" if len(view.attacks) > 1 else "the attack"),
-    ]
-    other = next((row for row in view.rows if row.defense == baseline and row is not best), None)
-    if other is not None:
-        words += [
-            Word("; "),
-            Word(other.defense, "name", other.worst.page),
-            Word(" labels "),
-            Word(f"{other.worst.estimate.text} %", "number"),
-        ]
+    if (
+        other is not None
+        and other.settings == view.settings
+        and best.worst.estimate.value <= other.worst.estimate.value
+    ):
+        words += [Word("no defense labels more images rightly than "), Word(other.defense, "name", other.worst.page)]
+        words += [Word(f": {hardest}"), *_number(other.worst.estimate), *under]
+    else:
+        words += [Word(best.defense, "name", best.worst.page), Word(f" holds best: {hardest}")]
+        words += [*_number(best.worst.estimate), *under]
+        if other is not None:
+            words += [Word("; "), Word(other.defense, "name", other.worst.page), Word(" labels ")]
+            words += [Word(f"{other.worst.estimate.text} %", "number")]
+    if rejecting and joint and joint.estimate.value > best.worst.estimate.value:
+        words += [Word(". With rejected images counted as withstood, "), Word(rejecting.defense, "name", joint.page)]
+        words += [Word(" comes to "), *_number(joint.estimate)]
     return (*words, Word("."))  # fmt: skip
+
+
+def _number(estimate: Estimate) -> list[Word]:
+    return [Word(f"{estimate.text} %", "number"), *_around(estimate)]
 
 
 def _around(estimate: Estimate) -> list[Word]:

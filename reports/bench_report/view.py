@@ -443,6 +443,19 @@ class DatasetView:
 
 
 @dataclass(frozen=True)
+class ModelView:
+    """A network of the run, as the suite describes it: a label may be the name of another one.
+
+    Attributes:
+        options: those of the architecture, such as `width 32`, then how long it is trained.
+    """
+
+    label: str
+    use: str
+    options: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class FailedCell:
     """A cell that has no numbers."""
 
@@ -544,6 +557,7 @@ class RunView:
     when: str
     device: str
     datasets: tuple[DatasetView, ...]
+    models: tuple[ModelView, ...]
     notices: tuple[Notice, ...]
     findings: tuple[tuple[Word, ...], ...]
     rankings: tuple[RankingView, ...]

@@ -654,6 +654,13 @@ def test_the_overview_shows_the_worst_case_of_all_attacks(make_run, page_of):
     assert shown_values == pytest.approx(values.to_dict(), rel=1e-5)
 
 
+def test_what_a_network_is_stands_beside_its_label(make_run, page_of):
+    network = {"use": "small_cnn", "width": 8, "norm": None, "train": {"epochs": 3, "lr": 0.1}}
+    page = page_of(make_run(models=("wrn-34-8",), suite={"models": {"wrn-34-8": network}}))
+    cards = [card.text for card in page.one("ul", **{"class": "subjects"}).all("li")]
+    assert cards[-1].split() == ["wrn-34-8", "Network", "small_cnn,", "width", "8,", "trained", "for", "3", "epochs"]
+
+
 def test_the_first_finding_names_the_best_of_the_worst_case(make_run, page_of):
     run = make_run(models=("mlp",))
     rows = run.metrics[
@@ -664,6 +671,20 @@ def test_the_first_finding_names_the_best_of_the_worst_case(make_run, page_of):
     assert f"{best.defense} holds best: it labels {100 * best.value:.1f} %" in first
     assert f"{100 * best.ci_low:.1f}–{100 * best.ci_high:.1f}" in first
     assert "none labels" in first
+
+
+def test_where_no_defense_labels_more_rightly_than_none_that_is_said(make_run, page_of):
+    run = make_run(models=("mlp",))
+    rows = run.metrics
+    rows.loc[rows.metric == "worst_case_robust_accuracy", "value"] = 0.25
+    joint = rows.metric == "worst_case_joint_robust_accuracy"
+    rows.loc[joint, "value"] = rows[joint].defense.map({"mahalanobis": 0.75}).fillna(0.25)
+    first = next(page_of(run).one("ul", **{"class": "findings"}).all("li")).text
+    assert first.startswith(
+        "Against a gray-box attacker, no defense labels more images rightly than none: it labels 25.0 %"
+    )
+    assert "holds best" not in first
+    assert ". With rejected images counted as withstood, mahalanobis comes to 75.0 %" in first
 
 
 def test_defenses_that_met_different_attacks_are_not_ranked_against_each_other(make_run, page_of):
@@ -814,8 +835,8 @@ def test_five_thousand_cells_are_written_within_a_gibibyte(make_run, tmp_path):
 def test_a_data_set_without_cells_says_why_it_is_there(make_run, page_of):
     run = make_run(models=("mlp",))
     run.manifest["datasets"]["parts"] = dict(run.manifest["datasets"]["digits"])
-    (cards,) = (e for e in page_of(run).all("ul") if e.get("aria-label") == "Data sets")
-    assert ["Not attacked" in card.text for card in cards.all("li")] == [False, True]
+    (cards,) = (e for e in page_of(run).all("ul") if e.get("aria-label") == "Data sets and networks")
+    assert ["Not attacked" in card.text for card in cards.all("li")] == [False, True, False]
 
 
 def test_what_guesses_on_clean_images_is_named(make_run, page_of):
