@@ -425,6 +425,16 @@ def test_published_numbers_stand_in_the_layout_of_their_table(make_run, page_of)
     assert "4 published values lie within" in said
 
 
+def test_what_the_network_does_alone_is_one_published_value_whatever_the_defenses(make_run, page_of):
+    defenses = ("none", "mahalanobis")
+    reference = {(defense, "fgsm", "base_robust_accuracy"): 2.0 for defense in defenses}
+    run = make_run(models=("mlp",), defenses=defenses, reference=reference)
+    run.metrics.loc[run.metrics.metric == "base_robust_accuracy", "value"] = 0.5
+    said = page_of(run).one("ul", **{"class": "findings"}).text
+    assert "0 of 1 published value lies within" in said
+    assert said.count("Published 200.0, measured") == 1
+
+
 def test_papers_are_cited(make_run, page_of):
     entries = ["@article{one, title = {<b>}}", "@article{two}\n@article{one, title = {<b>}}", "@article{two}"]
     page = page_of(make_run(models=("mlp",), attacks=("fgsm",), manifest={"citations": entries}))
