@@ -21,7 +21,8 @@ class _Clock:
         self.since = monotonic()
         self.waiting: dict[str, Work] = {}
         self.running: dict[str, tuple[Work, float, float]] = {}  # key → work, when it began, share that is done
-        self.spent: dict[str, tuple[float, float]] = {}  # sort → passes of ended tasks, seconds
+        self.spent: dict[str, tuple[float, float]] = {}  # sort → passes of tasks that were done, seconds
+        self.busy = 0.0  # seconds of all ended tasks
 
     def begin(self, work: Mapping[str, Work]) -> None:
         self.total, self.waiting = len(work), dict(work)
@@ -34,13 +35,17 @@ class _Clock:
         work, since, _ = self.running[key]
         self.running[key] = (work, since, share)
 
-    def finished(self, key: str) -> None:
+    def finished(self, record: TaskRecord) -> None:
         self.done += 1
-        self.waiting.pop(key, None)
-        if key in self.running:
-            work, since, _ = self.running.pop(key)
+        self.waiting.pop(record.key, None)
+        work, since, _ = self.running.pop(record.key, (None, 0.0, 0.0))
+        if work is None:
+            return
+        took = monotonic() - since
+        self.busy += took
+        if record.status == "done":
             passes, seconds = self.spent.get(work.sort, (0.0, 0.0))
-            self.spent[work.sort] = (passes + work.passes, seconds + monotonic() - since)
+            self.spent[work.sort] = (passes + work.passes, seconds + took)
 
     def left(self) -> str:
         seconds = self.seconds_left()
@@ -54,7 +59,7 @@ class _Clock:
     def seconds_left(self) -> float | None:
         now = monotonic()
         spent = dict(self.spent)
-        busy = sum(seconds for _, seconds in spent.values())
+        busy = self.busy
         ahead = [(work.sort, work.passes) for work in self.waiting.values()]
         for work, since, share in self.running.values():
             ahead.append((work.sort, (1 - share) * work.passes))
@@ -102,7 +107,7 @@ class LineDisplay(Display):
         if record.status == "cached":
             return
         clock = self._clock
-        clock.finished(record.key)
+        clock.finished(record)
         self._images.pop(record.key, None)
         self._last = monotonic()
         if record.status == "failed":
@@ -162,7 +167,7 @@ class TerminalDisplay(Display):
         """Take the task's bar away; print failures, which stay."""
         clock = self._clock
         if record.status != "cached":
-            clock.finished(record.key)
+            clock.finished(record)
             bar = self._bars.pop(record.key, None)
             if bar is not None:
                 self._progress.remove_task(bar)  # type: ignore[arg-type]

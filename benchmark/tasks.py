@@ -277,18 +277,16 @@ class Worker:
     # -- making things from specifications ----------------------------------------------------------------------------
 
     def _split(self, spec: dict[str, Any], name: str) -> Split:
-        key = (spec["data"], name)
+        reference = spec["dataset"]
+        label = reference["label"]
 
         def make() -> Split:
-            reference = spec["dataset"]
             dataset = _kept(
-                self._datasets,
-                spec["data"],
-                lambda: self.registry.create("dataset", reference["use"], reference["options"]),
+                self._datasets, label, lambda: self.registry.create("dataset", reference["use"], reference["options"])
             )
             return dataset.split(name)
 
-        return _kept(self._splits, key, make)
+        return _kept(self._splits, (label, name), make)
 
     def _model(self, reference: dict[str, Any]) -> Model:
         model: Model = self.registry.create("model", reference["use"], reference["options"])
