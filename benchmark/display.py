@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import defaultdict
 from collections.abc import Mapping
 from time import monotonic
 from typing import TextIO
@@ -20,15 +21,23 @@ class _Clock:
         self.total = self.done = 0
         self.since = monotonic()
         self.waiting: dict[str, Work] = {}
+        self.ahead: defaultdict[str, float] = defaultdict(float)  # sort → passes of waiting tasks
         self.running: dict[str, tuple[Work, float, float]] = {}  # key → work, when it began, share that is done
         self.spent: dict[str, tuple[float, float]] = {}  # sort → passes of tasks that were done, seconds
         self.busy = 0.0  # seconds of all ended tasks
 
     def begin(self, work: Mapping[str, Work]) -> None:
         self.total, self.waiting = len(work), dict(work)
+        for one in work.values():
+            self.ahead[one.sort] += one.passes
+
+    def _waits_no_more(self, key: str) -> None:
+        work = self.waiting.pop(key, None)
+        if work is not None:
+            self.ahead[work.sort] -= work.passes
 
     def started(self, key: str, work: Work) -> None:
-        self.waiting.pop(key, None)
+        self._waits_no_more(key)
         self.running[key] = (work, monotonic(), 0.0)
 
     def progress(self, key: str, share: float) -> None:
@@ -37,7 +46,7 @@ class _Clock:
 
     def finished(self, record: TaskRecord) -> None:
         self.done += 1
-        self.waiting.pop(record.key, None)
+        self._waits_no_more(record.key)
         work, since, _ = self.running.pop(record.key, (None, 0.0, 0.0))
         if work is None:
             return
@@ -48,19 +57,20 @@ class _Clock:
             self.spent[work.sort] = (passes + work.passes, seconds + took)
 
     def left(self) -> str:
-        seconds = self.seconds_left()
-        return "time left unknown yet" if seconds is None else f"about {seconds_text(seconds)} left"
+        return self.left_and_share()[0]
 
-    def share(self) -> float:
-        """Return how much of the whole time is over."""
+    def left_and_share(self) -> tuple[str, float]:
+        """Return the time left in words, and how much of the whole time is over."""
         seconds, over = self.seconds_left(), monotonic() - self.since
-        return 0.0 if seconds is None else over / (over + seconds)
+        if seconds is None:
+            return "time left unknown yet", 0.0
+        return f"about {seconds_text(seconds)} left", over / (over + seconds)
 
     def seconds_left(self) -> float | None:
         now = monotonic()
         spent = dict(self.spent)
         busy = self.busy
-        ahead = [(work.sort, work.passes) for work in self.waiting.values()]
+        ahead = list(self.ahead.items())
         for work, since, share in self.running.values():
             ahead.append((work.sort, (1 - share) * work.passes))
             busy += now - since
@@ -179,8 +189,8 @@ class TerminalDisplay(Display):
 
     def _move(self) -> None:
         clock = self._clock
-        note = f"{clock.done}/{clock.total} tasks, {clock.left()}"
-        self._progress.update(self._whole, completed=clock.share(), note=note)
+        left, share = clock.left_and_share()
+        self._progress.update(self._whole, completed=share, note=f"{clock.done}/{clock.total} tasks, {left}")
 
     def warning(self, text: str) -> None:
         """Print a warning above the bars."""

@@ -111,7 +111,7 @@ class DatasetFacts:
     """What planning learns about a data set.
 
     Attributes:
-        content: digest of the plugin, its version and its own fingerprint, without `limit`.
+        content: the plugin, its version and its own fingerprint, which knows nothing of `limit`.
     """
 
     content: tuple[str, ...]

@@ -131,11 +131,7 @@ def _holds_best(view: RankingView, baseline: str | None) -> tuple[Word, ...]:
         *([Word(" on "), Word(", ".join(view.datasets), "name")] if view.datasets else []),
         Word(", "),
     ]
-    if (
-        other is not None
-        and other.settings == view.settings
-        and best.worst.estimate.value <= other.worst.estimate.value
-    ):
+    if other is not None and other in rows and best.worst.estimate.value <= other.worst.estimate.value:
         words += [Word("no defense labels more images rightly than "), Word(other.defense, "name", other.worst.page)]
         words += [Word(f": {hardest}"), *_number(other.worst.estimate), *under]
     else:
