@@ -314,16 +314,13 @@ def test_tables_and_charts_are_saved(quickstart, open_page):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_no_serious_barrier(quickstart, open_page, scheme):
     _, folder = quickstart
-    options = {"preload": False}
-    if scheme == "dark":  # which differs in nothing but colours
-        options["runOnly"] = {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}
     for pattern in (*LOOKED_AT, "cells/clean-none-*.html"):
         page = open_page(sorted(folder.glob(pattern))[0], scheme=scheme)
         if "pgd" in pattern:
             page.wait_for_selector("figure[data-chart=scores][data-drawn]")
         found = [
             (v["id"], v["impact"], [node["html"][:160] for node in v["nodes"][:3]])
-            for v in axe.Axe().run(page, options=options).response["violations"]
+            for v in axe.Axe().run(page, options={"preload": False}).response["violations"]
             if v["impact"] in ("serious", "critical")
         ]
         assert not found, pattern
