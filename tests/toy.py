@@ -39,6 +39,12 @@ from benchmark import (
 from benchmark.gradient import ascend, classification_loss
 
 
+def linger(phase: str) -> None:
+    """Sleep over each batch of the phase that the environment names: who wants to interrupt it there comes in time."""
+    if os.environ.get("TOY_LINGERS_IN") == phase:
+        time.sleep(0.1)
+
+
 class BlobOptions(DatasetOptions):
     count: int = 60
     """Images per split."""
@@ -68,6 +74,13 @@ class LinearOptions(ModelOptions):
     train: TrainOptions | None = TrainOptions(epochs=3, batch_size=20, lr=0.5)
 
 
+class Flatten(nn.Flatten):
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            linger("training")
+        return super().forward(x)
+
+
 class Linear(Model):
     """Logistic regression."""
 
@@ -75,7 +88,7 @@ class Linear(Model):
 
     def network(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
         channels, height, width = image_shape
-        return nn.Sequential(nn.Flatten(), nn.Linear(channels * height * width, num_classes))
+        return nn.Sequential(Flatten(), nn.Linear(channels * height * width, num_classes))
 
 
 class Picky(Linear):
@@ -87,8 +100,6 @@ class Picky(Linear):
 
 class ToyAttackOptions(AttackOptions):
     norm: str = "linf"
-    slow: float = 0.0
-    """Seconds to sleep per batch."""
     log: str = ""
     """File that gets a line per batch crafted."""
 
@@ -99,7 +110,7 @@ class Step(Attack):
     Options = ToyAttackOptions
 
     def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
-        time.sleep(self.options.slow)
+        linger("crafting")
         if self.options.log:
             with open(self.options.log, "a") as log:
                 log.write(f"{os.getpid()} {len(x)}\n")
@@ -179,8 +190,6 @@ class Plain(Defense):
 class ThresholdOptions(Options):
     log: str = ""
     """File that gets a line per fit."""
-    slow: float = 0.0
-    """Seconds to sleep per batch judged."""
 
 
 class Brightness(Defense):
@@ -202,7 +211,7 @@ class Brightness(Defense):
         self.mean = torch.tensor(float((folder / "mean.txt").read_text()))
 
     def judge(self, batch: Batch) -> Verdict:
-        time.sleep(self.options.slow)
+        linger("judging")
         return Verdict(label=batch.logits.argmax(1), score=(batch.x.mean(dim=(1, 2, 3)) - self.mean).abs())
 
 

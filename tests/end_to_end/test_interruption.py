@@ -19,17 +19,16 @@ title: Interrupted
 seeds: [0]
 batch_size: 4
 datasets: {blobs: {use: blobs}}
-models: {linear: {use: linear, train: {epochs: EPOCHS, batch_size: 20, lr: 0.01}}}
-attacks: {step: {use: step, eps: 0.2, slow: CRAFT}, again: {use: step, eps: 0.1}}
-defenses: {none: {use: plain}, bright: {use: brightness, slow: JUDGE}, noisy: {use: noisy}}
+models: {linear: {use: linear, train: {epochs: 40, batch_size: 20, lr: 0.01}}}
+attacks: {step: {use: step, eps: 0.2}, again: {use: step, eps: 0.1}}
+defenses: {none: {use: plain}, bright: {use: brightness}, noisy: {use: noisy}}
 grid: [{datasets: all, models: all, attacks: all, defenses: all}]
 """
 
 
-def write_suite(folder: Path, epochs: int = 400, craft: float = 0.0, judge: float = 0.0) -> Path:
+def write_suite(folder: Path) -> Path:
     path = folder / "suite.yaml"
-    text = SUITE.replace("EPOCHS", str(epochs)).replace("CRAFT", str(craft)).replace("JUDGE", str(judge))
-    path.write_text(text)
+    path.write_text(SUITE)
     return path
 
 
@@ -39,8 +38,8 @@ def command(suite: Path, cache: Path, output: Path, workers: int = 2) -> list[st
     return [sys.executable, "-m", "benchmark.cli", "run", str(suite), *options, *places]
 
 
-def environment() -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(TESTS), "BENCH_PLUGINS": ""}
+def environment(lingers_in: str = "") -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(TESTS), "BENCH_PLUGINS": "", "TOY_LINGERS_IN": lingers_in}
 
 
 def finish(arguments: list[str]) -> None:
@@ -48,10 +47,14 @@ def finish(arguments: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def kill_when(arguments: list[str], reached, seconds: float = 120) -> None:
-    """Start the command and kill it and all its workers as soon as `reached()`."""
+def kill_when(arguments: list[str], phase: str, reached, seconds: float = 120) -> None:
+    """Start the command, slow in a phase, and kill it and all its workers as soon as `reached()`."""
     process = subprocess.Popen(
-        arguments, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        arguments,
+        env=environment(phase),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     deadline = time.monotonic() + seconds
     try:
@@ -81,15 +84,18 @@ def metrics_bytes(output: Path) -> bytes:
     return (output / "metrics.parquet").read_bytes()
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> Path:
+    """The folder of a run that nobody interrupted."""
+    folder = tmp_path_factory.mktemp("whole")
+    finish(command(write_suite(folder), folder / "cache", folder / "run", workers=1))
+    return folder / "run"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", ["training", "crafting", "judging"])
-def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, phase):
-    suite = write_suite(
-        tmp_path,
-        epochs=3000 if phase == "training" else 40,
-        craft=0.1 if phase == "crafting" else 0.0,
-        judge=0.1 if phase == "judging" else 0.0,
-    )
+def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, whole, phase):
+    suite = write_suite(tmp_path)
     cache = tmp_path / "cache"
     interrupted = command(suite, cache, tmp_path / "run")
     reached = {
@@ -97,24 +103,21 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, phase):
         "crafting": lambda: parts_of(cache, "x_adv"),
         "judging": lambda: parts_of(cache, "score"),
     }[phase]
-    kill_when(interrupted, reached)
+    kill_when(interrupted, phase, reached)
     assert reached(), "nothing that could be gone on with survived"
     finish(interrupted)
-    finish(command(suite, tmp_path / "other-cache", tmp_path / "whole", workers=1))
-    assert metrics_bytes(tmp_path / "run") == metrics_bytes(tmp_path / "whole")
-    for table in ("samples", "curves", "comparisons"):
-        assert (tmp_path / "run" / f"{table}.parquet").read_bytes() == (
-            tmp_path / "whole" / f"{table}.parquet"
-        ).read_bytes()
+    for table in ("metrics", "samples", "curves", "comparisons"):
+        resumed, uninterrupted = (folder / f"{table}.parquet" for folder in (tmp_path / "run", whole))
+        assert resumed.read_bytes() == uninterrupted.read_bytes()
 
 
 @pytest.mark.slow
 def test_ctrl_c_exits_130_and_can_be_resumed(tmp_path):
-    suite = write_suite(tmp_path, epochs=40, craft=0.2)
+    suite = write_suite(tmp_path)
     arguments = command(suite, tmp_path / "cache", tmp_path / "run")
     process = subprocess.Popen(
         arguments,
-        env=environment(),
+        env=environment("crafting"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -138,8 +141,7 @@ def test_ctrl_c_exits_130_and_can_be_resumed(tmp_path):
 @pytest.mark.slow
 def test_a_worker_that_dies_fails_its_cells_only(tmp_path):
     suite = tmp_path / "suite.yaml"
-    text = SUITE.replace("EPOCHS", "3").replace("CRAFT", "0").replace("JUDGE", "0")
-    suite.write_text(text.replace("again: {use: step, eps: 0.1}", "deadly: {use: dies, eps: 0.1}"))
+    suite.write_text(SUITE.replace("again: {use: step, eps: 0.1}", "deadly: {use: dies, eps: 0.1}"))
     arguments = command(suite, tmp_path / "cache", tmp_path / "run")
     done = subprocess.run(arguments, env=environment(), capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 1, done.stderr
@@ -151,7 +153,7 @@ def test_a_worker_that_dies_fails_its_cells_only(tmp_path):
 
 @pytest.mark.slow
 def test_two_runs_share_a_cache_without_doing_anything_twice(tmp_path):
-    suite = write_suite(tmp_path, epochs=200)
+    suite = write_suite(tmp_path)
     cache = tmp_path / "cache"
     both = [
         subprocess.Popen(
