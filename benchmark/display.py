@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections import defaultdict
 from collections.abc import Mapping
+from dataclasses import dataclass
 from time import monotonic
 from typing import TextIO
 
@@ -12,6 +13,16 @@ from benchmark.engine import Display, TaskRecord, Work, seconds_text
 from benchmark.plan import Task
 
 HEARTBEAT_SECONDS = 30.0
+
+
+@dataclass
+class _Running:
+    """A task at work; its pace counts from the first word of it, since reading, loading and resuming come before."""
+
+    work: Work
+    since: float
+    share: float = 0.0
+    first: tuple[float, float] | None = None  # when that word came, and what share was done then
 
 
 class _Clock:
@@ -22,7 +33,7 @@ class _Clock:
         self.since = monotonic()
         self.waiting: dict[str, Work] = {}
         self.ahead: defaultdict[str, float] = defaultdict(float)  # sort → passes of waiting tasks
-        self.running: dict[str, tuple[Work, float, float]] = {}  # key → work, when it began, share that is done
+        self.running: dict[str, _Running] = {}  # by key
         self.spent: dict[str, tuple[float, float]] = {}  # sort → passes of tasks that were done, seconds
         self.busy = 0.0  # seconds of all ended tasks
 
@@ -38,23 +49,24 @@ class _Clock:
 
     def started(self, key: str, work: Work) -> None:
         self._waits_no_more(key)
-        self.running[key] = (work, monotonic(), 0.0)
+        self.running[key] = _Running(work, monotonic())
 
     def progress(self, key: str, share: float) -> None:
-        work, since, _ = self.running[key]
-        self.running[key] = (work, since, share)
+        running = self.running[key]
+        running.share = share
+        running.first = running.first or (monotonic(), share)
 
     def finished(self, record: TaskRecord) -> None:
         self.done += 1
         self._waits_no_more(record.key)
-        work, since, _ = self.running.pop(record.key, (None, 0.0, 0.0))
-        if work is None:
+        ended = self.running.pop(record.key, None)
+        if ended is None:
             return
-        took = monotonic() - since
+        took = monotonic() - ended.since
         self.busy += took
         if record.status == "done":
-            passes, seconds = self.spent.get(work.sort, (0.0, 0.0))
-            self.spent[work.sort] = (passes + work.passes, seconds + took)
+            passes, seconds = self.spent.get(ended.work.sort, (0.0, 0.0))
+            self.spent[ended.work.sort] = (passes + ended.work.passes, seconds + took)
 
     def left(self) -> str:
         return self.left_and_share()[0]
@@ -71,12 +83,14 @@ class _Clock:
         spent = dict(self.spent)
         busy = self.busy
         ahead = list(self.ahead.items())
-        for work, since, share in self.running.values():
-            ahead.append((work.sort, (1 - share) * work.passes))
-            busy += now - since
-            if share:
+        for running in self.running.values():
+            work = running.work
+            ahead.append((work.sort, (1 - running.share) * work.passes))
+            busy += now - running.since
+            when, share = running.first or (now, 0.0)
+            if now > when and running.share > share:
                 passes, seconds = spent.get(work.sort, (0.0, 0.0))
-                spent[work.sort] = (passes + share * work.passes, seconds + now - since)
+                spent[work.sort] = (passes + (running.share - share) * work.passes, seconds + now - when)
         passes, seconds = map(sum, zip((0.0, 0.0), *spent.values()))
         if now - self.since < 3 or not passes:
             return None

@@ -37,6 +37,13 @@ def start(shown, clock, key, work, seconds):
     clock.seconds += seconds
 
 
+def heard(shown, clock, key, done, seconds, said=None):
+    """Report images of 100 done, let time pass, and return the last line."""
+    shown.progress(SimpleNamespace(key=key, label=key), done, 100, "images")
+    clock.seconds += seconds
+    return said.getvalue().splitlines()[-1] if said else None
+
+
 def told(shown, said, clock, key, work, seconds):
     """Return the line after a task of so many seconds."""
     start(shown, clock, key, work, seconds)
@@ -51,10 +58,26 @@ def test_slow_work_that_has_been_seen_once_is_expected_to_be_slow_again(clock, s
     assert told(shown, said, clock, "a", quick, 1) == "[1/5] a (1 s), time left unknown yet"
     assert told(shown, said, clock, "b", quick, 3).endswith("about 6 s left")  # nothing slow was seen
     assert told(shown, said, clock, "c", slow, 60) == "[3/5] c (1 min 0 s), about 2 min 0 s left"
-    start(shown, clock, "d", slow, 60)
-    shown.progress(SimpleNamespace(key="d", label="d"), 50, 100, "images")
+    start(shown, clock, "d", slow, 0)
+    heard(shown, clock, "d", 0, 60)
     # 120 s for 150 of the slow passes: 80 s for another 100, and 40 s for the rest of this task.
-    assert said.getvalue().splitlines()[-1] == "  … d: 50 of 100 images, about 2 min 0 s left"
+    assert heard(shown, clock, "d", 50, 0, said) == "  … d: 50 of 100 images, about 2 min 0 s left"
+
+
+def test_a_slow_start_is_not_taken_for_a_slow_pace(clock, said):
+    training = Work("train network", 100)
+    shown = begun(said, {"a": training})
+    start(shown, clock, "a", training, 40)  # a process starts, a folder of images is listed
+    assert heard(shown, clock, "a", 1, 31, said) == "  … a: 1 of 100 images, time left unknown yet"
+    assert heard(shown, clock, "a", 11, 0, said) == "  … a: 11 of 100 images, about 4 min 36 s left"
+
+
+def test_what_an_earlier_run_has_done_is_not_taken_for_a_fast_pace(clock, said):
+    training = Work("train network", 100)
+    shown = begun(said, {"a": training})
+    start(shown, clock, "a", training, 1)
+    heard(shown, clock, "a", 80, 40)  # a checkpoint held 79 of them
+    assert heard(shown, clock, "a", 90, 0, said) == "  … a: 90 of 100 images, about 40 s left"
 
 
 def test_tasks_that_run_side_by_side_are_over_sooner(clock, said):
