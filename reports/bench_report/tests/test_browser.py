@@ -140,6 +140,7 @@ def test_from_the_matrix_to_the_parts_of_an_image(quickstart, open_page):
     _, folder = quickstart
     page = open_page(folder / "index.html")
     cell_link(page, "unmask", "pgd-linf-8", model="shapes-cnn").click()
+    page.wait_for_url("**/cells/pgd-linf-8-unmask-*.html")
     page.wait_for_selector("figure[data-drawn] svg")
     assert page.locator("h1").inner_text() == "unmask against pgd-linf-8"
     parts = page.locator(".card:visible details.panel[open]").first
@@ -154,6 +155,7 @@ def test_from_the_matrix_to_an_image_by_mouse(quickstart, open_page):
     _, folder = quickstart
     page = open_page(folder / "index.html")
     cell_link(page, "i-defender", "pgd-linf").click()
+    page.wait_for_url("**/cells/pgd-linf-i-defender-*.html")
     page.wait_for_selector("figure[data-drawn] svg")
     assert page.locator("h1").inner_text() == "i-defender against pgd-linf"
     page.wait_for_function("!document.querySelector('figure.chart:not([data-drawn])')")
