@@ -139,7 +139,7 @@ def test_the_folder_is_small_without_images(quickstart):
 def test_from_the_matrix_to_the_parts_of_an_image(quickstart, open_page):
     _, folder = quickstart
     page = open_page(folder / "index.html")
-    cell_link(page, "unmask", "pgd-linf-8", model="shapes-cnn").click()
+    cell_link(page, "unmask", "pgd-linf-8", model="shapes-cnn").press("Enter")
     page.wait_for_url("**/cells/pgd-linf-8-unmask-*.html")
     page.wait_for_selector("figure[data-drawn] svg")
     assert page.locator("h1").inner_text() == "unmask against pgd-linf-8"
