@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
 from benchmark.dataset import Split
@@ -34,10 +34,21 @@ class Objective:
 
     Attributes:
         label_smoothing: of the cross-entropy.
+        trained: what is learned beside the network (prototypes, auxiliary branches), None where nothing is. It goes
+            to the device, into checkpoints, and back to the selected epoch together with the network.
     """
+
+    trained: nn.Module | None = None
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         self.label_smoothing = label_smoothing
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """Return the parameters of `trained` as optimizer groups; what a group does not say is the recipe's.
+
+        The recipe's schedule scales the learning rate of every group alike.
+        """
+        return [] if self.trained is None else [{"params": list(self.trained.parameters())}]
 
     def loss(self, classifier: Classifier, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
         """Return the mean loss of a batch; the classifier is in train mode."""
@@ -70,7 +81,7 @@ def train(
     checkpoint: Path | None = None,
     objective: Objective | None = None,
 ) -> History:
-    """Train `classifier` in place by `recipe`; it ends with the weights of the selected epoch.
+    """Train `classifier` and `objective.trained` in place by `recipe`; they end with the weights of the selected epoch.
 
     The draws of an epoch depend on `rng` and the epoch's number alone, so a training that was interrupted and resumed
     from `checkpoint` (a folder) ends with the same weights as one that was not.
@@ -83,8 +94,12 @@ def train(
         raise InputError("training needs at least one training and one validation image")
     objective = objective or Objective(recipe.label_smoothing)
     classifier.to(device).requires_grad_(True)
+    # One module for both, so that neither can be forgotten where weights are kept, written or restored.
+    learned = nn.ModuleDict({"classifier": classifier})
+    if objective.trained is not None:
+        learned["beside"] = objective.trained.to(device)
     batches_per_epoch = len(_chunks(np.arange(len(train_split)), recipe.batch_size))
-    optimizer = _optimizer(classifier, recipe)
+    optimizer = _optimizer(classifier, objective, recipe)
     schedule = _schedule(optimizer, recipe, batches_per_epoch)
     history = History()
     best: dict[str, Tensor] | None = None
@@ -92,7 +107,7 @@ def train(
     first_epoch = 1
     state = _read_checkpoint(file, device, progress) if file is not None else None
     if state is not None:
-        classifier.load_state_dict(state["classifier"])
+        learned.load_state_dict(state["learned"])
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         history = History(state["epochs"], state["best_epoch"], state["best_score"])
@@ -103,7 +118,7 @@ def train(
     per_epoch = len(train_split) + len(val_split)
     for epoch in range(first_epoch, recipe.epochs + 1):
         epoch_rng = rng.spawn("epoch", epoch)
-        classifier.train()
+        learned.train()
         order = epoch_rng.spawn("order").numpy.permutation(len(train_split))
         total_loss = 0.0
         done = (epoch - 1) * per_epoch
@@ -122,11 +137,12 @@ def train(
                 total_loss += loss * len(y)
                 done += len(y)
                 progress.update(done, recipe.epochs * per_epoch, "training images")
-        if not _is_finite(classifier):
+        if not _is_finite(learned):
             raise TaskError(
                 f"training diverged: weights became NaN or infinite in epoch {epoch}. "
                 f"Lower train.lr (now {recipe.lr:g})."
             )
+        learned.eval()
         scores = validate(classifier, val_split, objective, rng.spawn("validation"), recipe.batch_size, device, memory)
         done += len(val_split)
         progress.update(done, recipe.epochs * per_epoch, "training images")
@@ -134,12 +150,12 @@ def train(
         history.epochs.append({"epoch": epoch, "loss": total_loss / len(train_split), **scores})
         if recipe.select == "last" or score > history.best_score:
             history.best_epoch, history.best_score = epoch, score
-            best = {name: tensor.detach().clone() for name, tensor in classifier.state_dict().items()}
+            best = {name: tensor.detach().clone() for name, tensor in learned.state_dict().items()}
         if file is not None and monotonic() - saved > CHECKPOINT_SECONDS and epoch < recipe.epochs:
-            _write_checkpoint(file, classifier, optimizer, schedule, history, best)
+            _write_checkpoint(file, learned, optimizer, schedule, history, best)
             saved = monotonic()
     if best is not None:
-        classifier.load_state_dict(best)
+        learned.load_state_dict(best)
     return history
 
 
@@ -298,12 +314,13 @@ def _correct(
     return {name: int(right.sum()) for name, right in objective.correct(classifier, x[part], y[part], rng).items()}
 
 
-def _is_finite(classifier: Classifier) -> bool:
-    return all(bool(tensor.isfinite().all()) for tensor in classifier.state_dict().values())
+def _is_finite(learned: nn.Module) -> bool:
+    return all(bool(tensor.isfinite().all()) for tensor in learned.state_dict().values())
 
 
-def _optimizer(classifier: Classifier, recipe: TrainOptions) -> torch.optim.Optimizer:
-    parameters = [p for p in classifier.parameters() if p.requires_grad]
+def _optimizer(classifier: Classifier, objective: Objective, recipe: TrainOptions) -> torch.optim.Optimizer:
+    own = {"params": [p for p in classifier.parameters() if p.requires_grad]}
+    parameters = [own, *objective.parameter_groups()]
     if recipe.optimizer == "adamw":
         return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
     return torch.optim.SGD(parameters, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay)
@@ -316,7 +333,8 @@ def _schedule(
     if recipe.schedule == "cosine":
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     if recipe.schedule == "onecycle":
-        return torch.optim.lr_scheduler.OneCycleLR(optimizer, recipe.lr, total_steps=steps + 1, cycle_momentum=False)
+        highest = [group["lr"] for group in optimizer.param_groups]
+        return torch.optim.lr_scheduler.OneCycleLR(optimizer, highest, total_steps=steps + 1, cycle_momentum=False)
     if recipe.schedule == "step":
         marks = [(epoch - 1) * per_epoch for epoch in recipe.milestones]
         return torch.optim.lr_scheduler.MultiStepLR(optimizer, marks, recipe.gamma)
@@ -329,6 +347,8 @@ def _read_checkpoint(file: Path, device: torch.device, progress: Progress) -> di
         return None
     try:
         state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
+        if "learned" not in state:
+            raise KeyError("written by another version")
     except Exception as error:
         progress.warn(f"the checkpoint {file} cannot be read ({type(error).__name__}): training begins again")
         return None
@@ -337,14 +357,14 @@ def _read_checkpoint(file: Path, device: torch.device, progress: Progress) -> di
 
 def _write_checkpoint(
     file: Path,
-    classifier: Classifier,
+    learned: nn.Module,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
     history: History,
     best: dict[str, Tensor] | None,
 ) -> None:
     state = {
-        "classifier": classifier.state_dict(),
+        "learned": learned.state_dict(),
         "optimizer": optimizer.state_dict(),
         "schedule": {k: v for k, v in schedule.state_dict().items() if not callable(v)},
         "epochs": history.epochs,

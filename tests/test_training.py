@@ -152,6 +152,52 @@ def test_an_interrupted_training_ends_with_the_same_bytes(tmp_path, monkeypatch,
     assert progress.updates[-1] == (4 * (len(TRAIN) + len(VAL)),) * 2
 
 
+class Anchored(Objective):
+    """Pulls the logits to a target that is learned beside the network, faster than the network is."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.trained = nn.Linear(1, 3, bias=False)
+        nn.init.zeros_(self.trained.weight)
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        return [{"params": list(self.trained.parameters()), "lr": 0.5, "weight_decay": 0.0, "momentum": 0.0}]
+
+    def loss(self, classifier: Classifier, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        return (classifier(x) - self.trained.weight.T).square().sum(1).mean()
+
+
+@pytest.mark.parametrize("select", ["best", "last"])
+def test_what_is_learned_beside_the_network_is_kept_and_resumed_with_it(tmp_path, monkeypatch, select):
+    recipe = TrainOptions.model_validate({**RECIPE.model_dump(), "select": select}, strict=False)
+    whole, objective = classifier(), Anchored()
+    run(whole, recipe, objective=objective)
+    assert objective.trained.weight.abs().min() > 0
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    with pytest.raises(InterruptedTrainingError):
+        run(
+            classifier(),
+            recipe,
+            objective=Anchored(),
+            checkpoint=tmp_path,
+            progress=Interrupting(int(2.5 * (len(TRAIN) + len(VAL)))),
+        )
+    resumed, other = classifier(seed=99), Anchored()
+    run(resumed, recipe, objective=other, checkpoint=tmp_path)
+    assert weights(resumed) == weights(whole)
+    assert weights(other.trained) == weights(objective.trained)
+
+
+def test_a_group_learns_at_its_own_rate():
+    objective, network = Anchored(), linear()
+    expected = (
+        0.5 * 2 * network(TRAIN.images(range(len(TRAIN)))).detach().mean(0)
+    )  # from 0, down the gradient of the mean squared distance
+    recipe = TrainOptions(epochs=1, batch_size=len(TRAIN), lr=0.1, momentum=0.9, schedule="constant", select="last")
+    run(network, recipe, objective=objective)
+    torch.testing.assert_close(objective.trained.weight[:, 0], expected)
+
+
 def test_a_torn_checkpoint_is_said_and_ignored(tmp_path, monkeypatch):
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     expected = classifier()

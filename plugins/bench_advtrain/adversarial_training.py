@@ -9,20 +9,17 @@ with several projected steps from a random start.
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from bench_advtrain.options import AdversarialTrainingOptions, CraftingOptions, in_255ths
+from bench_advtrain.options import AdversarialTrainingOptions
+from benchmark.crafting import check_crafting, craft, draw_eps, unchanged
 from benchmark.defense import FitContext, Hardener
 from benchmark.errors import InputError
-from benchmark.gradient import ascend, classification_loss, random_start
 from benchmark.model import Classifier, Passes
-from benchmark.options import TrainOptions
+from benchmark.options import CraftingOptions, TrainOptions
 from benchmark.randomness import Rng
 from benchmark.training import Objective, train
 
@@ -66,7 +63,7 @@ class AdversarialTraining(Hardener):
                 "one of its own. Write for example `train: {epochs: 20}` among its options."
             )
         for crafting in filter(None, (options, options.validation)):
-            _check_sizes(crafting, context)
+            check_crafting("adversarial_training", crafting, context.train.image_shape, context.progress)
         if options.init == "model":
             assert context.classifier is not None  # the host keeps `needs_classifier`
             classifier = copy.deepcopy(context.classifier)
@@ -130,59 +127,3 @@ class AdversarialObjective(Objective):
             x_adv = craft(classifier, x, y, crafting, eps, rng)
         attacked = super().correct(classifier, x_adv, y, rng)
         return {"clean": right["accuracy"], "adversarial": attacked["accuracy"]}
-
-
-def craft(classifier: nn.Module, x: Tensor, y: Tensor, crafting: CraftingOptions, eps: float, rng: Rng) -> Tensor:
-    """Return adversarial examples (N, C, H, W) in [0, 1] within `eps` of images `x` with labels `y` (N,)."""
-    # Not spawned: the parts of a batch that was split for want of memory draw one after the other, not alike.
-    start = random_start(x, crafting.norm, eps, rng.numpy) if crafting.starts_at_random else None
-    return ascend(
-        classification_loss(classifier, y),
-        x,
-        norm=crafting.norm,
-        eps=eps,
-        step=crafting.step_size(eps),
-        steps=crafting.steps_taken,
-        start=start,
-    )
-
-
-def draw_eps(crafting: CraftingOptions, rng: Rng) -> float:
-    """Return the budget of a batch: the fixed one, or a uniform draw, the same for all parts of the batch."""
-    low, high = float(crafting.eps.low), float(crafting.eps.high)
-    return low if low == high else float(rng.spawn("eps").numpy.uniform(low, high))
-
-
-@contextmanager
-def unchanged(classifier: nn.Module, mode: str) -> Iterator[None]:
-    """Put the classifier in `mode` ("eval", "train") inside the block; restore modes and buffers after it.
-
-    Buffers hold the running statistics of batch normalisation. Gradients of weights need no care: `ascend`
-    asks for those of the images alone, and the others are then neither computed nor stored.
-    """
-    training = {module: module.training for module in classifier.modules()}
-    buffers = [(buffer, buffer.clone()) for buffer in classifier.buffers()] if mode == "train" else []
-    classifier.train(mode == "train")
-    try:
-        yield
-    finally:
-        for module, was_training in training.items():
-            module.training = was_training
-        with torch.no_grad():
-            for buffer, before in buffers:
-                buffer.copy_(before)
-
-
-def _check_sizes(crafting: CraftingOptions, context: FitContext) -> None:
-    eps = float(crafting.eps.high)
-    diagonal = math.sqrt(math.prod(context.train.image_shape))
-    if crafting.norm == "l2" and eps > diagonal:
-        raise InputError(
-            f"adversarial_training: eps {crafting.eps.high} in l2 is more than the {diagonal:.1f} between a "
-            f"black and a white image of this data set: pixels are in [0, 1].{in_255ths(crafting.eps.high)}"
-        )
-    if crafting.step is not None and crafting.step > 2 * eps:
-        context.progress.warn(
-            f"adversarial_training: step {crafting.step} is wider than the ball (eps {crafting.eps.high}), "
-            f"so every step ends on its border. Pixels are in [0, 1].{in_255ths(crafting.step)}"
-        )
