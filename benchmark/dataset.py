@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,10 +21,24 @@ __all__ = ["SPLITS", "Dataset", "PartAnnotations", "Split"]
 
 @dataclass(frozen=True)
 class PartAnnotations:
-    """Part annotations of a split in COCO form: `data["images"][i]` describes the image with index i."""
+    """Part annotations of a split in COCO form: `data["images"][i]` describes the image with index i.
+
+    Regions marked `iscrowd` or `ignore` are no parts: nothing is learned from them, and a part found there is neither
+    right nor wrong.
+    """
 
     data: dict[str, Any]
     image_folder: Path | None = None
+
+    @property
+    def parts(self) -> list[dict[str, Any]]:
+        """The annotations without the regions that are to be ignored."""
+        return [entry for entry in self.data["annotations"] if not is_ignored(entry)]
+
+
+def is_ignored(annotation: Mapping[str, Any]) -> bool:
+    """Return whether a COCO annotation marks a region to be left out (`iscrowd`, `ignore`) rather than an object."""
+    return bool(annotation.get("iscrowd")) or bool(annotation.get("ignore"))
 
 
 class Split(ABC):

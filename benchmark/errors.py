@@ -33,6 +33,44 @@ class TaskError(BenchError):
     """A plugin answered with something unusable: the cells that need the task fail, the rest go on."""
 
 
+class Mistakes:
+    """Collects what is wrong with a place that holds many things (a folder of images, a file of annotations), by kind.
+
+    One mistake is told as it is; several as one message with the count and the first few of each kind.
+    """
+
+    _SHOWN = 3
+
+    def __init__(self, where: str) -> None:
+        """Name the place, which begins the message."""
+        self._where = where
+        self._found: dict[str, list[str]] = {}
+
+    def add(self, kind: str, mistake: str) -> None:
+        """Note a mistake; those of one `kind` are counted together."""
+        self._found.setdefault(kind, []).append(mistake)
+
+    def raise_if_any(self) -> None:
+        """Raise all mistakes as one error.
+
+        Raises:
+            InputError: there is a mistake.
+        """
+        if not self._found:
+            return
+        total = sum(map(len, self._found.values()))
+        if total == 1:
+            ((mistake,),) = self._found.values()
+            raise InputError(f"{self._where}: {mistake}")
+        lines = [f"{self._where}: {total} mistakes."]
+        for kind, mistakes in self._found.items():
+            lines.append(f"  {kind}: {len(mistakes)}")
+            lines += [f"    {mistake}" for mistake in mistakes[: self._SHOWN]]
+            if len(mistakes) > self._SHOWN:
+                lines.append(f"    ... and {len(mistakes) - self._SHOWN} more")
+        raise InputError("\n".join(lines))
+
+
 def near_match(found: str, allowed: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` for the allowed name nearest to `found`, or an empty string."""
     matches = difflib.get_close_matches(found, list(allowed), n=1, cutoff=0.55)

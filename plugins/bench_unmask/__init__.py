@@ -90,14 +90,14 @@ def register_datasets(register: Register) -> None:
         "coco_parts",
         "bench_unmask.coco_parts:CocoParts",
         options="bench_unmask.options:CocoPartsOptions",
-        version="1",
+        version="2",
         summary="photos with part annotations in COCO form and a class per image",
     )
     register(
         "unmask",
         "bench_unmask.unmask_layout:UnMaskClasses",
         options="bench_unmask.options:UnMaskOptions",
-        version="1",
+        version="2",
         summary="the UnMask paper's images of a class set, in the layout of its released data",
         cite=UNMASK,
     )
@@ -105,7 +105,7 @@ def register_datasets(register: Register) -> None:
         "unmask_parts",
         "bench_unmask.unmask_layout:UnMaskParts",
         options="bench_unmask.options:UnMaskPartsOptions",
-        version="1",
+        version="2",
         summary="the UnMask paper's part data (PASCAL-Part in COCO form), in the layout of its released data",
         cite=UNMASK + "\n" + PASCAL_PART,
     )

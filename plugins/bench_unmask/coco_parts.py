@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from hashlib import sha256
@@ -17,8 +17,8 @@ import numpy as np
 from bench_unmask import masks
 from bench_unmask.options import CocoPartsOptions
 from bench_unmask.photos import Fit, PhotoSplit, Place, digest_of, read_photo, refuse_shared_images
-from benchmark.dataset import SPLITS, Dataset, PartAnnotations
-from benchmark.errors import InputError, MissingError, unknown_name
+from benchmark.dataset import SPLITS, Dataset, PartAnnotations, is_ignored
+from benchmark.errors import InputError, MissingError, Mistakes, unknown_name
 
 
 class CocoParts(Dataset):
@@ -77,23 +77,28 @@ class CocoParts(Dataset):
         self.check()
         path, names = self._file(split), self._class_names
         whole = read_coco(path)
-        class_of = [class_name_of(image, path) for image in whole.images]
+        class_of = classes_of(whole)
         chosen = [index for index, name in enumerate(class_of) if name in names]
         labels = np.array([names.index(class_of[index]) for index in chosen], dtype=np.int64)
+        mistakes = Mistakes(str(path))
         for label, name in enumerate(names):
             if label not in labels:
-                raise InputError(
-                    f"{path}: no image of the class {name!r}. Every split needs images of each class: add some, or "
-                    f"leave it out by `classes:`. Found: {', '.join(sorted(set(class_of)))}."
+                mistakes.add(
+                    "class without images",
+                    f"no image of the class {name!r}. Every split needs images of each class: add some, or leave it "
+                    f"out by `classes:`. Found: {', '.join(sorted(set(class_of)))}.",
                 )
+        mistakes.raise_if_any()
         part = whole.subset(chosen)
         if split == "train":
             for label, name in enumerate(names):
-                if not any(part.of_image[image["id"]] for image, at in zip(part.images, labels) if at == label):
-                    raise InputError(
-                        f"{path}: the class {name!r} has no annotated part in any of its images. "
-                        "Annotate some, or leave the class out by `classes:`."
+                if not any(part.has_parts(image) for image, at in zip(part.images, labels) if at == label):
+                    mistakes.add(
+                        "class without parts",
+                        f"the class {name!r} has no annotated part in any of its images. "
+                        "Annotate some, or leave the class out by `classes:`.",
                     )
+            mistakes.raise_if_any()
         loaded = CocoSplit(part, self._folder(split), labels, names, Fit("squash", self.options.size))
         refuse_shared_images(loaded.files, labels, names)
         return loaded
@@ -101,7 +106,7 @@ class CocoParts(Dataset):
     @cached_property
     def _class_names(self) -> tuple[str, ...]:
         path = self._file("train")
-        found = {class_name_of(image, path) for image in read_coco(path).images}
+        found = set(classes_of(read_coco(path)))
         wanted = self.options.classes
         if wanted is None:
             if len(found) < 2:
@@ -134,17 +139,19 @@ class CocoSplit(PhotoSplit):
         """Keep what to read: of the images, only their presence is looked at.
 
         Raises:
-            InputError: an image file is missing.
+            InputError: image files are missing.
         """
-        files = []
+        mistakes, files = Mistakes(str(coco.path)), []
         for image in coco.images:
             file = folder / image["file_name"]
             if not file.is_file():
-                raise InputError(
-                    f"{coco.path}: image {image['id']} is missing: no file {file}. Put it there, or remove the image "
-                    "and its annotations."
+                mistakes.add(
+                    "missing image file",
+                    f"image {image['id']} is missing: no file {file}. Put it there, or remove the image and its "
+                    "annotations.",
                 )
             files.append(file)
+        mistakes.raise_if_any()
         names = [image["file_name"] for image in coco.images]
         super().__init__(files, names, labels, tuple(class_names), fit)
         self._coco = coco
@@ -185,7 +192,7 @@ class CocoFile:
         path: where it was read, for messages.
         images: entries with `id`, `file_name`, `width`, `height`.
         categories: entries with `id`, `name`.
-        of_image: image id → its annotations.
+        of_image: image id → its annotations, regions to be ignored among them.
     """
 
     path: Path
@@ -193,36 +200,48 @@ class CocoFile:
     categories: list[dict[str, Any]]
     of_image: dict[int, list[dict[str, Any]]]
 
+    def has_parts(self, image: dict[str, Any]) -> bool:
+        """Return whether an image has an annotated part, regions to be ignored left out."""
+        return not all(map(is_ignored, self.of_image[image["id"]]))
+
     def subset(self, indices: Iterable[int]) -> CocoFile:
         """Return the file with these images only."""
         images = [self.images[index] for index in indices]
         return CocoFile(self.path, images, self.categories, {i["id"]: self.of_image[i["id"]] for i in images})
 
 
-def class_name_of(image: dict[str, Any], path: Path) -> str:
-    """Return the class of an image entry.
+def classes_of(coco: CocoFile) -> list[str]:
+    """Return the class of each image.
 
     Raises:
-        InputError: it has neither `class_name` nor a folder in its file name.
+        InputError: images have neither `class_name` nor a folder in their file name.
     """
-    name = image.get("class_name")
-    if name is None and len(parts := PurePosixPath(image["file_name"]).parts) > 1:
-        name = parts[0]
-    if not isinstance(name, str) or not name:
-        raise InputError(
-            f"{path}: image {image['id']} ({image['file_name']}) has no class: give it a field `class_name`, or put "
-            "its file into a folder of the class's name."
-        )
-    return name
+    mistakes, classes = Mistakes(str(coco.path)), list[str]()
+    for image in coco.images:
+        name = image.get("class_name")
+        if name is None and len(parts := PurePosixPath(image["file_name"]).parts) > 1:
+            name = parts[0]
+        if not isinstance(name, str) or not name:
+            mistakes.add(
+                "image without a class",
+                f"image {image['id']} ({image['file_name']}) has no class: give it a field `class_name`, or put its "
+                "file into a folder of the class's name.",
+            )
+            continue
+        classes.append(name)
+    mistakes.raise_if_any()
+    return classes
 
 
 def read_coco(path: Path) -> CocoFile:
     """Read a COCO file and check every entry of it.
 
+    An empty list of polygons beside a box is a box without a mask.
+
     Raises:
         MissingError: no such file.
-        InputError: broken JSON, a missing or wrong field, an id that occurs twice or points nowhere, an empty box or
-            mask; the message names the file and the id.
+        InputError: broken JSON, missing or wrong fields, ids that occur twice or point nowhere, empty boxes or masks;
+            one message tells all of it, with counts, the file and the ids.
     """
     try:
         about = path.stat()
@@ -252,82 +271,133 @@ def _read_coco(path: Path, changed: int, size: int) -> CocoFile:
         if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
             raise InputError(f"{path}: not a COCO file: expected a list of objects under {key!r}.")
         lists[key] = found
-    categories = {
-        _id(entry, "category", path): _text(entry, "name", f"{path}: category {entry['id']}")
-        for entry in lists["categories"]
-    }
-    _refuse_twice([entry["id"] for entry in lists["categories"]], "category id", path)
-    _refuse_twice(list(categories.values()), "category name", path)
-    images: dict[int, dict[str, Any]] = {}
-    for entry in lists["images"]:
-        where = f"{path}: image {_id(entry, 'image', path)}"
-        _check_file_name(_text(entry, "file_name", where), where)
-        for side in ("width", "height"):
-            if not _whole(entry.get(side)) or entry[side] < 1:
-                raise InputError(f"{where}: {side} is {entry.get(side)!r}, expected a whole number of pixels.")
-        images[entry["id"]] = entry
-    _refuse_twice([entry["id"] for entry in lists["images"]], "image id", path)
-    _refuse_twice([entry["file_name"] for entry in lists["images"]], "file_name", path)
+    mistakes = Mistakes(str(path))
+
+    def checked(key: str, check: Callable[[dict[str, Any]], Any]) -> list[Any]:
+        """Return what `check` makes of each entry, those left out in which it finds a mistake."""
+        good = []
+        for entry in lists[key]:
+            try:
+                good.append(check(entry))
+            except _Mistake as mistake:
+                mistakes.add(mistake.kind, mistake.text)
+        return good
+
+    checked("categories", _check_category)
+    images = {entry["id"]: entry for entry in checked("images", _checked_image)}
+    # An annotation of an entry that is wrong itself is no mistake of its own.
+    image_ids, category_ids = (
+        {entry["id"] for entry in lists[key] if _whole(entry.get("id"))} for key in ("images", "categories")
+    )
+    annotations = checked("annotations", lambda entry: _checked_annotation(entry, images, image_ids, category_ids))
+    for key, fields in _UNIQUE.items():
+        for field in fields:
+            for value, count in Counter(e[field] for e in lists[key] if isinstance(e.get(field), int | str)).items():
+                if count > 1:
+                    what = field if field == "file_name" else f"{_SINGULAR[key]} {field}"
+                    times = "twice" if count == 2 else f"{count} times"
+                    mistakes.add(f"{what} that occurs more than once", f"the {what} {value!r} occurs {times}.")
+    mistakes.raise_if_any()
     of_image: dict[int, list[dict[str, Any]]] = {image: [] for image in images}
-    for entry in lists["annotations"]:
-        where = f"{path}: annotation {_id(entry, 'annotation', path)}"
-        if not _whole(entry.get("image_id")) or entry["image_id"] not in images:
-            raise InputError(f"{where}: points to image {entry.get('image_id')!r}, which is not among the images.")
-        if not _whole(entry.get("category_id")) or entry["category_id"] not in categories:
-            listed = ", ".join(map(str, sorted(categories)))
-            raise InputError(f"{where}: unknown category id {entry.get('category_id')!r}. Known: {listed or 'none'}.")
-        of_image[entry["image_id"]].append(_checked_shape(entry, images[entry["image_id"]], where))
-    _refuse_twice([entry["id"] for entry in lists["annotations"]], "annotation id", path)
+    for entry in annotations:
+        of_image[entry["image_id"]].append(entry)
     return CocoFile(path, lists["images"], lists["categories"], of_image)
+
+
+_UNIQUE = {"categories": ("id", "name"), "images": ("id", "file_name"), "annotations": ("id",)}
+_SINGULAR = {"categories": "category", "images": "image", "annotations": "annotation"}
+
+
+class _Mistake(Exception):  # noqa: N818 - it never leaves this module
+    """What is wrong with one entry, and the kind of mistake that it is counted under."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        self.kind, self.text = kind, text
 
 
 def _whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _id(entry: dict[str, Any], what: str, path: Path) -> int:
-    found = entry.get("id")
-    if not _whole(found):
-        raise InputError(f"{path}: {what} with id {found!r}: expected a whole number.")
-    return int(entry["id"])
+def _named(entry: dict[str, Any], what: str) -> str:
+    """Return the entry in words, by its id."""
+    if not _whole(entry.get("id")):
+        raise _Mistake(
+            f"{what} without a whole number as id", f"{what} with id {entry.get('id')!r}: expected a whole number."
+        )
+    return f"{what} {entry['id']}"
 
 
-def _text(entry: dict[str, Any], key: str, where: str) -> str:
-    found = entry.get(key)
-    if not isinstance(found, str) or not found.strip():
-        raise InputError(f"{where}: {key} is {found!r}, expected a text.")
-    return found
+def _check_text(entry: dict[str, Any], key: str, where: str) -> None:
+    if not isinstance(entry.get(key), str) or not entry[key].strip():
+        raise _Mistake(f"{key} that is no text", f"{where}: {key} is {entry.get(key)!r}, expected a text.")
 
 
-def _refuse_twice(values: list[Any], what: str, path: Path) -> None:
-    if len(set(values)) < len(values):
-        twice = next(value for value, count in Counter(values).items() if count > 1)
-        raise InputError(f"{path}: the {what} {twice!r} occurs twice.")
+def _check_category(entry: dict[str, Any]) -> None:
+    _check_text(entry, "name", _named(entry, "category"))
 
 
-def _check_file_name(name: str, where: str) -> None:
+def _checked_image(entry: dict[str, Any]) -> dict[str, Any]:
+    where = _named(entry, "image")
+    _check_text(entry, "file_name", where)
+    name = entry["file_name"]
     parts = PurePosixPath(name).parts
     if "\\" in name or "\0" in name or ":" in name or name.startswith("/") or ".." in parts or not parts:
-        raise InputError(
-            f"{where}: file_name {name!r} must be a plain relative path below the image folder, with / between folders."
+        raise _Mistake(
+            "file_name that is no plain relative path",
+            f"{where}: file_name {name!r} must be a plain relative path below the image folder, with / between "
+            "folders.",
         )
+    for side in ("width", "height"):
+        if not _whole(entry.get(side)) or entry[side] < 1:
+            raise _Mistake(
+                "image without width and height",
+                f"{where}: {side} is {entry.get(side)!r}, expected a whole number of pixels.",
+            )
+    return entry
+
+
+def _checked_annotation(
+    entry: dict[str, Any], images: dict[int, dict[str, Any]], image_ids: set[int], category_ids: set[int]
+) -> dict[str, Any]:
+    """Return the annotation with its box clipped to the image and an `area`, without a mask of no polygons."""
+    where = _named(entry, "annotation")
+    if not _whole(entry.get("image_id")) or entry["image_id"] not in image_ids:
+        raise _Mistake(
+            "annotation of an unknown image",
+            f"{where}: points to image {entry.get('image_id')!r}, which is not among the images.",
+        )
+    if not _whole(entry.get("category_id")) or entry["category_id"] not in category_ids:
+        listed = ", ".join(map(str, sorted(category_ids)))
+        raise _Mistake(
+            "annotation of an unknown category",
+            f"{where}: unknown category id {entry.get('category_id')!r}. Known: {listed or 'none'}.",
+        )
+    for key in ("iscrowd", "ignore"):
+        if entry.get(key, 0) not in (0, 1):
+            raise _Mistake(f"{key} that is neither 0 nor 1", f"{where}: {key} is {entry[key]!r}, expected 0 or 1.")
+    if entry["image_id"] not in images:
+        return entry
+    return _checked_shape(entry, images[entry["image_id"]], where)
 
 
 def _checked_shape(entry: dict[str, Any], image: dict[str, Any], where: str) -> dict[str, Any]:
-    """Return the annotation with its box clipped to the image and an `area`."""
     width, height = image["width"], image["height"]
     box = entry.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not all(_finite(value) for value in box):
-        raise InputError(f"{where}: bbox is {box!r}, expected four numbers [x, y, width, height].")
+        raise _Mistake(
+            "no bbox of four numbers", f"{where}: bbox is {box!r}, expected four numbers [x, y, width, height]."
+        )
     left, top = max(0.0, box[0]), max(0.0, box[1])
     right, bottom = min(float(width), box[0] + box[2]), min(float(height), box[1] + box[3])
     if right <= left or bottom <= top:
-        raise InputError(f"{where}: bbox {box} is empty or lies outside of its image of {width}x{height} pixels.")
+        raise _Mistake(
+            "bbox that is empty or outside of its image",
+            f"{where}: bbox {box} is empty or lies outside of its image of {width}x{height} pixels.",
+        )
     checked = {**entry, "bbox": [left, top, right - left, bottom - top]}
     segmentation = entry.get("segmentation")
     if isinstance(segmentation, list):
-        if not segmentation:
-            raise InputError(f"{where}: its mask is empty (segmentation has no polygon).")
         for polygon in segmentation:
             if (
                 not isinstance(polygon, list)
@@ -335,27 +405,40 @@ def _checked_shape(entry: dict[str, Any], image: dict[str, Any], where: str) -> 
                 or len(polygon) % 2
                 or not all(_finite(value) for value in polygon)
             ):
-                raise InputError(f"{where}: a polygon needs at least three points, as [x1, y1, x2, y2, x3, y3 ...].")
-        if not any(_covers_something(polygon, width, height) for polygon in segmentation):
-            raise InputError(
+                raise _Mistake(
+                    "polygon of fewer than three points",
+                    f"{where}: a polygon needs at least three points, as [x1, y1, x2, y2, x3, y3 ...].",
+                )
+        if not segmentation:  # how CVAT and others write a box that has no mask
+            del checked["segmentation"]
+        elif not any(_covers_something(polygon, width, height) for polygon in segmentation):
+            raise _Mistake(
+                "empty mask",
                 f"{where}: its mask is empty: the points of its polygons lie on a line, or outside of its image of "
-                f"{width}x{height} pixels."
+                f"{width}x{height} pixels.",
             )
     elif isinstance(segmentation, dict):
         try:
             mask = masks.decode_rle(segmentation)
         except ValueError as error:
-            raise InputError(f"{where}: segmentation: {error}.") from None
+            raise _Mistake("broken run lengths", f"{where}: segmentation: {error}.") from None
         if mask.shape != (height, width):
-            raise InputError(f"{where}: its mask is of size {mask.shape}, its image {(height, width)} (height, width).")
+            raise _Mistake(
+                "mask of another size than its image",
+                f"{where}: its mask is of size {mask.shape}, its image {(height, width)} (height, width).",
+            )
         if not mask.any():
-            raise InputError(f"{where}: its mask is empty.")
-    elif segmentation is not None:
-        raise InputError(f"{where}: segmentation must be a list of polygons or run lengths.")
+            raise _Mistake("empty mask", f"{where}: its mask is empty.")
+    elif segmentation is None:
+        checked.pop("segmentation", None)
+    else:
+        raise _Mistake(
+            "segmentation of another form", f"{where}: segmentation must be a list of polygons or run lengths."
+        )
     if "area" not in entry:
         checked["area"] = checked["bbox"][2] * checked["bbox"][3]
     elif not _finite(entry["area"]):
-        raise InputError(f"{where}: area is {entry['area']!r}, expected a number.")
+        raise _Mistake("area that is no number", f"{where}: area is {entry['area']!r}, expected a number.")
     checked.setdefault("iscrowd", 0)
     return checked
 

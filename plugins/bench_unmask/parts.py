@@ -324,7 +324,7 @@ def part_presence(split: Split) -> dict[str, dict[str, float]]:
     names = {category["id"]: category["name"] for category in data["categories"]}
     images_with = np.zeros((len(split.class_names), len(names)), dtype=np.int64)
     column = {category: number for number, category in enumerate(names)}
-    seen = {(a["image_id"], a["category_id"]) for a in data["annotations"]}
+    seen = {(a["image_id"], a["category_id"]) for a in annotations.parts}
     for image, category in seen:
         images_with[split.labels[index_of[image]], column[category]] += 1
     count = np.bincount(split.labels, minlength=len(split.class_names))

@@ -173,7 +173,7 @@ class UnMaskParts(Dataset):
         """
         self.check()
         whole = read_coco(self._file(split))
-        annotated = whole.subset(index for index, image in enumerate(whole.images) if whole.of_image[image["id"]])
+        annotated = whole.subset(index for index, image in enumerate(whole.images) if whole.has_parts(image))
         if not annotated.images:
             raise InputError(f"{whole.path}: no image has an annotation. {PARTS_HELP}")
         labels = np.zeros(len(annotated.images), dtype=np.int64)

@@ -166,7 +166,7 @@ class PartExtractor(SharedArtifact):
         annotations = test.part_annotations()
         if annotations is None:
             raise InputError("the part extractor cannot be assessed: its test images have no part annotations.")
-        with_masks = self.options.masks and all(a.get("segmentation") for a in annotations.data["annotations"])
+        with_masks = self.options.masks and all(a.get("segmentation") for a in annotations.parts)
         scored = MeanAveragePrecision(annotations.data, self.parts, with_masks=with_masks)
         height, width = test.image_shape[1:]
         done = 0

@@ -11,6 +11,7 @@ import numpy as np
 
 from bench_unmask import masks
 from bench_unmask.extractor.backend import Detections
+from benchmark.dataset import is_ignored
 
 WHOLE = [0.0, 0.0, 1.0, 1.0]
 """A box that stands for the whole image."""
@@ -62,12 +63,15 @@ class MeanAveragePrecision:
         `box_map`: average precision of boxes, mean over IoU .50 to .95 (COCO's AP); `box_map_50`: at IoU .50;
         `mask_map`, `mask_map_50`: the same of masks, where K learned some; `class_map`: average precision of saying
         whether a part is in the image at all, the best score of the part being the image's score: what alignment uses.
+
+        What is found in a region to be ignored counts neither for nor against, as COCO has it for `iscrowd`; in
+        `class_map` the same holds for a part that an image has in such a region only.
         """
-        annotations = self._data["annotations"]
+        annotations = [{**a, "iscrowd": int(is_ignored(a))} for a in self._data["annotations"]]
         found = self._found
         answers = dict(zip(("box_map", "box_map_50"), _average_precisions(self._data, annotations, found, "bbox")))
         if self._with_masks:
-            drawn = [{**a, "segmentation": _compressed(a["segmentation"])} for a in annotations]
+            drawn = [{**a, "segmentation": _compressed(a)} for a in annotations]
             answers |= zip(("mask_map", "mask_map_50"), _average_precisions(self._data, drawn, found, "segm"))
         answers["class_map"] = _average_precisions(self._data, _once(annotations), _best(found), "bbox")[1]
         return answers
@@ -82,19 +86,26 @@ def _resized(mask: np.ndarray, stretch: tuple[float, float]) -> np.ndarray:
     return mask[rows][:, columns]
 
 
-def _compressed(segmentation: Any) -> Any:
-    """Return run lengths as the string that pycocotools takes; polygons as they are."""
+def _compressed(annotation: dict[str, Any]) -> Any:
+    """Return run lengths as the string that pycocotools takes; polygons as they are, a box without a mask as one."""
+    segmentation = annotation.get("segmentation")
+    if not segmentation:
+        x, y, width, height = annotation["bbox"]
+        return [[x, y, x + width, y, x + width, y + height, x, y + height]]
     if isinstance(segmentation, dict) and not isinstance(segmentation["counts"], str):
         return {**segmentation, "counts": masks.compress(segmentation["counts"])}
     return segmentation
 
 
 def _once(annotations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return one annotation per image and part, of the whole image."""
-    pairs = dict.fromkeys((a["image_id"], a["category_id"]) for a in annotations)
+    """Return one annotation per image and part, of the whole image; to be ignored where all of the part's are."""
+    pairs: dict[tuple[Any, Any], int] = {}
+    for a in annotations:
+        pair = a["image_id"], a["category_id"]
+        pairs[pair] = pairs.get(pair, 1) & a["iscrowd"]
     return [
-        {"id": number, "image_id": image, "category_id": category, "bbox": WHOLE, "area": 1.0, "iscrowd": 0}
-        for number, (image, category) in enumerate(pairs, 1)
+        {"id": number, "image_id": image, "category_id": category, "bbox": WHOLE, "area": 1.0, "iscrowd": ignored}
+        for number, ((image, category), ignored) in enumerate(pairs.items(), 1)
     ]
 
 

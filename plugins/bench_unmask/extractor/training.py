@@ -31,7 +31,7 @@ CHECKPOINT_SECONDS = 60.0
 
 
 class AnnotatedParts:
-    """The part annotations of a split as training targets.
+    """The part annotations of a split as training targets, without the regions that are to be ignored.
 
     Attributes:
         parts: names of the parts, in the order of the file's categories; a label is an index into them.
@@ -57,7 +57,7 @@ class AnnotatedParts:
         self.parts: tuple[str, ...] = tuple(parts) if parts is not None else tuple(names.values())
         of_image: dict[Any, list[tuple[int, dict[str, Any]]]] = {image["id"]: [] for image in data["images"]}
         label_of = {name: label for label, name in enumerate(self.parts)}
-        for annotation in data["annotations"]:
+        for annotation in annotations.parts:
             name = names.get(annotation["category_id"])
             if name not in label_of:
                 raise InputError(
@@ -122,7 +122,7 @@ def mask_of(annotation: dict[str, Any], height: int, width: int) -> np.ndarray:
     """
     segmentation = annotation.get("segmentation")
     where = f"annotation {annotation['id']}"
-    if segmentation is None:
+    if not segmentation:
         raise InputError(
             f"{where} has a box and no mask. Set the extractor's `masks: false`: boxes are enough to find parts."
         )

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from bench_unmask import masks
 from bench_unmask.coco_parts import scaled
+from bench_unmask.extractor.training import AnnotatedParts
 from bench_unmask.parts import learn_class_parts, part_presence
 from bench_unmask.photos import Fit
 from benchmark.dataset import Dataset
@@ -105,7 +106,6 @@ small_rle = {"size": [3, 4], "counts": [0, 12]}
     [
         (change(image_id=99), r"annotation 1: points to image 99, which is not among the images"),
         (change(category_id=5), r"annotation 1: unknown category id 5\. Known: 3, 7"),
-        (change(segmentation=[]), r"annotation 1: its mask is empty"),
         (change(segmentation=empty_rle), r"annotation 1: its mask is empty"),
         (change(segmentation=torn_rle), r"annotation 1: segmentation: run lengths sum to 12, the image has 1200"),
         (change(segmentation=small_rle), r"annotation 1: its mask is of size \(3, 4\), its image \(30, 40\)"),
@@ -118,8 +118,13 @@ small_rle = {"size": [3, 4], "counts": [0, 12]}
         (change(bbox=[50, 6, 5, 5]), r"annotation 1: bbox .* lies outside of its image of 40x30"),
         (change(bbox=[4, 6, 5]), r"annotation 1: bbox is \[4, 6, 5\], expected four numbers"),
         (change(id=2), r"the annotation id 2 occurs twice"),
+        (change(iscrowd=2), r"annotation 1: iscrowd is 2, expected 0 or 1"),
+        (change(ignore="yes"), r"annotation 1: ignore is 'yes', expected 0 or 1"),
         (change(id="a"), r"annotation with id 'a'"),
-        (lambda data: data["images"][1].update(id=1), r"the image id 1 occurs twice"),
+        (
+            lambda data: data["images"].append({**data["images"][0], "file_name": "x.jpg"}),
+            r"the image id 1 occurs twice",
+        ),
         (lambda data: data["images"][0].update(file_name="../car_1.jpg"), r"image 1: file_name '\.\./car_1\.jpg' must"),
         (lambda data: data["images"][0].update(file_name="/etc/passwd"), r"image 1: file_name '/etc/passwd' must"),
         (lambda data: data["images"][0].update(file_name="gone.jpg"), r"image 1 is missing: no file .*gone\.jpg"),
@@ -142,6 +147,82 @@ def test_damaged_annotations_name_the_file_and_the_id(
     with pytest.raises(InputError, match=rf"train\.json: .*{message}") as caught:
         make("coco_parts", path=str(root)).split("train")
     assert "\n" not in str(caught.value)
+
+
+def test_all_mistakes_of_a_file_are_told_at_once_with_counts(make: Make, coco: Coco) -> None:
+    def damage(split: str, data: Data) -> None:
+        one, two = data["images"][:2]
+        data["images"] += [{**two, "id": 90 + n, "file_name": f"gone_{n}.jpg"} for n in range(2)]
+        one["width"] = 0  # and so its annotation is not looked at
+        data["annotations"][1].update(bbox=[50, 6, 5, 5])
+        data["annotations"] += [{**data["annotations"][2], "id": 100 + n, "category_id": 5} for n in range(5)]
+
+    with pytest.raises(InputError) as caught:
+        make("coco_parts", path=str(coco(damage))).split("train")
+    said = str(caught.value)
+    assert "train.json: 7 mistakes." in said
+    assert "image without width and height: 1\n    image 1: width is 0" in said
+    assert "bbox that is empty or outside of its image: 1\n    annotation 2: bbox [50, 6, 5, 5]" in said
+    assert "annotation of an unknown category: 5\n    annotation 100: unknown category id 5" in said
+    assert "annotation 102" in said
+    assert "annotation 103" not in said
+    assert "    ... and 2 more" in said
+
+    def lost(split: str, data: Data) -> None:
+        for image in data["images"][1:]:
+            image["file_name"] = f"gone_{image['id']}.jpg"
+
+    with pytest.raises(InputError, match=r"val\.json: 3 mistakes\.\n  missing image file: 3\n    image 6 is missing"):
+        make("coco_parts", path=str(coco(lost))).split("val")
+
+
+@pytest.mark.parametrize("mark", [{"iscrowd": 1}, {"ignore": 1}, {"ignore": True}])
+def test_regions_to_be_ignored_are_no_parts(make: Make, coco: Coco, mark: dict[str, Any]) -> None:
+    plain = make("coco_parts", path=str(coco())).split("train")
+    before = part_presence(plain)
+
+    def crowds(split: str, data: Data) -> None:
+        crowd = {"size": [30, 40], "counts": [100, 300, 800]}
+        data["annotations"] += [
+            {
+                "id": 90 + i["id"],
+                "image_id": i["id"],
+                "category_id": 3,
+                "bbox": [0, 0, 20, 30],
+                "segmentation": crowd,
+                **mark,
+            }
+            for i in data["images"]
+        ]
+
+    split = make("coco_parts", path=str(coco(crowds)), size=30).split("train")
+    assert part_presence(split) == before == {"bird": {"eye": 1}, "car": {"wheel": 1}}
+    annotations = split.part_annotations()
+    assert annotations is not None
+    assert len(annotations.data["annotations"]) == 8
+    learned = AnnotatedParts(annotations)
+    assert [learned.target(n, (30, 30), mirrored=False, with_masks=True).labels.tolist() for n in range(4)] == [
+        [0], [0], [1], [1],
+    ]  # fmt: skip
+
+    def only_crowds(split: str, data: Data) -> None:
+        for entry in data["annotations"]:
+            entry.update(mark)
+
+    with pytest.raises(InputError, match=r"train\.json: 2 mistakes(.|\n)*the class 'car' has no annotated part"):
+        make("coco_parts", path=str(coco(only_crowds))).split("train")
+
+
+def test_an_empty_list_of_polygons_beside_a_box_is_a_box(make: Make, coco: Coco) -> None:
+    def boxes(split: str, data: Data) -> None:
+        for entry in data["annotations"]:
+            entry["segmentation"] = []
+
+    annotations = make("coco_parts", path=str(coco(boxes)), size=20).split("train").part_annotations()
+    assert annotations is not None
+    assert annotations.data["annotations"][0]["bbox"] == [2, 4, 10, pytest.approx(20 / 3)]
+    target = AnnotatedParts(annotations).target(0, (20, 20), mirrored=False, with_masks=False)
+    assert target.boxes.shape == (1, 4)
 
 
 def test_broken_json_names_the_line(make: Make, coco: Coco) -> None:

@@ -156,6 +156,20 @@ def test_nothing_found_scores_0():
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("mark", [{"iscrowd": 1}, {"ignore": 1}])
+def test_what_is_found_in_a_region_to_be_ignored_counts_neither_way(mark):
+    data = truth(with_masks=True)
+    crowd = data["annotations"][0]
+    del crowd["segmentation"]
+    crowd.update(mark)
+    scored = MeanAveragePrecision(data, NAMES, with_masks=True)
+    scored.add(0, detections((0, 0, 0.9, (5, 3, 4, 4)), (0, 0, 0.9, (9, 3, 4, 4)), with_masks=True), (1, 1))
+    assert scored.measures()["box_map"] == 0  # nothing right was found yet
+    scored.add(0, detections((1, 0, 0.8, BOXES[1]), (2, 1, 0.7, BOXES[2]), with_masks=True), (1, 1))
+    names = ("box_map", "box_map_50", "mask_map", "mask_map_50", "class_map")
+    assert scored.measures() == pytest.approx(dict.fromkeys(names, 1))
+
+
 def test_the_right_part_in_the_wrong_place_counts_for_the_class_alone():
     scored = MeanAveragePrecision(truth(), NAMES, with_masks=False)
     scored.add(0, detections((0, 0, 0.9, (30, 0, 3, 3)), (1, 0, 0.8, BOXES[1]), (2, 1, 0.7, (30, 0, 3, 3))), (1, 1))
