@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from benchmark.plugins import Registry
     from benchmark.suite import Suite
 
-KIND_NAMES = ("dataset", "model", "attack", "defense", "metric", "executor", "reporter", "panel", "converter")
+KIND_NAMES = (
+    *("dataset", "model", "attack", "defense", "artifact"),
+    *("metric", "executor", "reporter", "panel", "converter"),
+)
 
 plugin_option = click.option(
     "--plugin", "plugins", multiple=True, metavar="MODULE", help="Load a plugin module that is not installed."

@@ -19,7 +19,7 @@ of all components that a run used.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pluggy
 
@@ -51,6 +51,11 @@ def register_attacks(register: Register) -> None:
 @hookspec
 def register_defenses(register: Register) -> None:
     """Register defenses: subclasses of `benchmark.Defense`."""
+
+
+@hookspec
+def register_artifacts(register: Register) -> None:
+    """Register shared artifacts: subclasses of `benchmark.SharedArtifact`, which defenses ask for by these names."""
 
 
 @hookspec
@@ -98,6 +103,7 @@ KINDS: dict[str, str] = {
     "model": "register_models",
     "attack": "register_attacks",
     "defense": "register_defenses",
+    "artifact": "register_artifacts",
     "metric": "register_metrics",
     "executor": "register_executors",
     "reporter": "register_reporters",
@@ -105,5 +111,3 @@ KINDS: dict[str, str] = {
     "converter": "register_converters",
 }
 """Plugin kind → the hook that registers it."""
-
-Component = Any

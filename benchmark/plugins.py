@@ -6,20 +6,19 @@ plugin; both are wrong in a benchmark, so the loop over the entry points is here
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import importlib.metadata
 import os
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pluggy
 
 from benchmark import hookspecs
+from benchmark.contracts import check_component, check_declared, check_options, check_registration, resolve
 from benchmark.errors import InputError, PluginError, unknown_name
 from benchmark.options import Options
 
@@ -46,7 +45,7 @@ class Registration:
     name: str
     target: str | type
     options_target: str | type | None
-    version: str  # of the method: part of every content key
+    version: str  # of the method: part of every key
     summary: str
     provenance: Provenance
     cite: str = ""  # BibTeX
@@ -55,9 +54,11 @@ class Registration:
         """Return the component's class.
 
         Raises:
-            PluginError: its module cannot be imported or lacks the class.
+            PluginError: its module cannot be imported or lacks the class; the class breaks the contract of its kind.
         """
-        return self._import(self.target)
+        component = self._import(self.target)
+        check_component(self.kind, component, self._who)
+        return component
 
     def options_type(self) -> type[Options]:
         """Return the options class, without importing the component itself where it was named apart.
@@ -66,20 +67,34 @@ class Registration:
             PluginError: as `load`.
         """
         if self.options_target is not None:
-            return self._import(self.options_target)
-        options: type[Options] = getattr(self.load(), "Options", Options)
+            options = self._import(self.options_target)
+        else:
+            options = getattr(self.load(), "Options", Options)
+        check_options(self.kind, options, self._who)
         return options
+
+    def create(self, options: Options) -> Any:
+        """Return the component with `options`.
+
+        Raises:
+            PluginError: as `load`; what it declares by these options is not allowed.
+        """
+        component = self.load()(options)
+        check_declared(self.kind, component, self._who)
+        return component
+
+    @property
+    def _who(self) -> str:
+        return f"{self.kind} {self.name!r} (from {self.provenance})"
 
     def _import(self, target: str | type) -> type[Any]:
         if isinstance(target, type):
             return target
-        module_name, _, attribute = target.partition(":")
         try:
-            found: type[Any] = getattr(importlib.import_module(module_name), attribute)
+            found: type[Any] = resolve(target)
         except Exception as error:
             raise PluginError(
-                f"{self.kind} {self.name!r} (from {self.provenance}) cannot be loaded from {target!r}: "
-                f"{type(error).__name__}: {error}"
+                f"{self._who} cannot be loaded from {target!r}: {type(error).__name__}: {error}"
             ) from error
         return found
 
@@ -92,6 +107,10 @@ class BrokenPlugin:
     provenance: Provenance
     reason: str
     details: str = field(repr=False)
+
+
+class DuplicateError(PluginError):
+    """Two plugins claim one name: which of them is meant cannot be guessed, so nothing runs."""
 
 
 class Registry:
@@ -131,15 +150,16 @@ class Registry:
     def create(self, kind: str, name: str, options: dict[str, Any]) -> Any:
         """Return the component `name` with validated `options` (a JSON-like mapping)."""
         registration = self.get(kind, name)
-        return registration.load()(validate_options(registration.options_type(), options))
+        return registration.create(validate_options(registration.options_type(), options))
 
     def add_module(self, name: str, module: ModuleType, provenance: Provenance) -> None:
         """Register a plugin module and all that its hooks register.
 
         Raises:
-            PluginError: it registers a name that another plugin has; both are named.
+            PluginError: a registration is none that the kind allows, or a hook fails; then nothing of it is registered.
+            DuplicateError: it registers a name that another plugin has; both are named.
         """
-        registrations: list[Registration] = []
+        registrations: dict[tuple[str, str], Registration] = {}
         self.manager.register(module, name=name)
         try:
             for kind, hook in hookspecs.KINDS.items():
@@ -147,23 +167,24 @@ class Registry:
                 if implementation is not None:
                     implementation(register=self._collector(kind, provenance, registrations))
             self.manager.check_pending()
+            for new in registrations.values():
+                old = self._components[new.kind].get(new.name)
+                if old is not None:
+                    raise DuplicateError(
+                        f"two plugins register the {new.kind} {new.name!r}: {old.provenance} ({old.provenance.module}) "
+                        f"and {new.provenance} ({new.provenance.module}). Uninstall one of them, or rename it there."
+                    )
         except BaseException:
             self.manager.unregister(module)
             raise
-        for new in registrations:
-            old = self._components[new.kind].get(new.name)
-            if old is not None:
-                self.manager.unregister(module)
-                raise PluginError(
-                    f"two plugins register the {new.kind} {new.name!r}: {old.provenance} ({old.provenance.module}) "
-                    f"and {new.provenance} ({new.provenance.module}). Uninstall one of them, or rename it there."
-                )
-        for new in registrations:
+        for new in registrations.values():
             self._components[new.kind][new.name] = new
         self.loaded.append(provenance)
 
     @staticmethod
-    def _collector(kind: str, provenance: Provenance, registrations: list[Registration]) -> Callable[..., None]:
+    def _collector(
+        kind: str, provenance: Provenance, registrations: dict[tuple[str, str], Registration]
+    ) -> Callable[..., None]:
         def register(
             name: str,
             target: str | type,
@@ -173,9 +194,12 @@ class Registry:
             summary: str = "",
             cite: str = "",
         ) -> None:
-            if version is None:
-                version = provenance.version if provenance.distribution else _source_digest(target, provenance)
-            registrations.append(Registration(kind, name, target, options, version, summary, provenance, cite))
+            check_registration(kind, name, target, options, version, {"summary": summary, "cite": cite})
+            if (kind, name) in registrations:
+                raise PluginError(f"{kind} {name!r} is registered twice. Rename one of the two, or leave it out.")
+            registrations[kind, name] = Registration(
+                kind, name, target, options, version or provenance.version, summary, provenance, cite
+            )
 
         return register
 
@@ -186,7 +210,7 @@ def load_plugins(extra_modules: Iterable[str] = ()) -> Registry:
     `BENCH_PLUGINS=a,b` in the environment loads only those entry points (and `core`).
 
     Raises:
-        PluginError: two distributions claim one name, or a module given by hand cannot be imported.
+        PluginError: two distributions claim one name, or a module given by hand cannot be imported or registered.
     """
     registry = Registry()
     wanted = os.environ.get("BENCH_PLUGINS")
@@ -205,19 +229,17 @@ def load_plugins(extra_modules: Iterable[str] = ()) -> Registry:
         if other == provenance:  # an editable install on a path that is listed twice
             continue
         if other is not None:
-            raise PluginError(
+            raise DuplicateError(
                 f"two distributions claim the plugin name {entry_point.name!r}: {other} ({other.module}) and "
                 f"{provenance} ({provenance.module}). Uninstall one of them."
             )
         seen[entry_point.name] = provenance
         try:
             registry.add_module(entry_point.name, entry_point.load(), provenance)
-        except PluginError:
+        except DuplicateError:
             raise
         except Exception as error:
-            registry.broken.append(
-                BrokenPlugin(entry_point.name, provenance, f"{type(error).__name__}: {error}", traceback.format_exc())
-            )
+            registry.broken.append(BrokenPlugin(entry_point.name, provenance, _reason(error), traceback.format_exc()))
     if only is not None and (unknown := only - set(seen)):
         raise PluginError(
             f"BENCH_PLUGINS names plugins that are not installed: {', '.join(sorted(unknown))}. "
@@ -231,9 +253,18 @@ def load_plugins(extra_modules: Iterable[str] = ()) -> Registry:
                 f"--plugin {module_name}: cannot be imported: {type(error).__name__}: {error}. "
                 "It must be a module on the Python path (PYTHONPATH, or the current folder)."
             ) from error
-        registry.add_module(module_name, module, Provenance(module_name, "", "0"))
+        try:
+            registry.add_module(module_name, module, Provenance(module_name, "", "0"))
+        except DuplicateError:
+            raise
+        except Exception as error:
+            raise PluginError(f"--plugin {module_name}: cannot be registered: {_reason(error)}") from error
         registry.extra_modules.append(module_name)
     return registry
+
+
+def _reason(error: Exception) -> str:
+    return str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
 
 
 def validate_options(options_type: type[Options], options: dict[str, Any]) -> Options:
@@ -250,14 +281,3 @@ def validate_options(options_type: type[Options], options: dict[str, Any]) -> Op
     except ValueError as error:
         raise InputError(f"options hold a number that is not finite: {error}") from None
     return options_type.model_validate_json(text)
-
-
-def _source_digest(target: str | type, provenance: Provenance) -> str:
-    """Return a version for a component of a loose module: editing its file must not answer from the cache."""
-    module_name = target.partition(":")[0] if isinstance(target, str) else target.__module__
-    digest = hashlib.sha256()
-    for name in sorted({module_name, provenance.module}):
-        spec = importlib.util.find_spec(name)
-        if spec is not None and spec.origin is not None and Path(spec.origin).is_file():
-            digest.update(Path(spec.origin).read_bytes())
-    return digest.hexdigest()[:16]

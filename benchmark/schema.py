@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from urllib.parse import quote
 
 from benchmark.errors import PluginError
 from benchmark.explain import Schema, options_schema, pointer
@@ -106,8 +105,7 @@ def _component(registry: Registry, kind: str, definitions: dict[str, Schema]) ->
             options_type = registration.options_type()
         except PluginError:
             continue
-        # Quoted, a name holds no colon, so no two definitions can meet.
-        name = f"{kind}:{quote(registration.name, safe='')}"
+        name = f"{kind}:{registration.name}"
         schema = options_schema(options_type, f"{name}:")
         definitions.update(schema.pop("$defs", {}))
         schema.setdefault("properties", {})["use"] = {"const": registration.name}

@@ -30,7 +30,7 @@ from benchmark.document import (
 )
 from benchmark.errors import InputError, PluginError, near_match, unknown_name
 from benchmark.explain import explain, unknown_key
-from benchmark.options import AttackOptions, DatasetOptions, ModelOptions, Options
+from benchmark.options import Options
 from benchmark.plugins import GROUP, Registry, validate_options
 
 SECTIONS = {"dataset": "datasets", "model": "models", "attack": "attacks", "defense": "defenses"}
@@ -48,12 +48,6 @@ LABEL_LENGTH = 300
 REFERENCE_COLUMNS = ("table", "dataset", "model", "attack", "defense", "knowledge", "artifact", "metric", "value")
 
 _KINDS = {section: kind for kind, section in SECTIONS.items()}
-_OPTIONS: dict[str, type[Options]] = {
-    "dataset": DatasetOptions,
-    "model": ModelOptions,
-    "attack": AttackOptions,
-    "defense": Options,
-}
 _GRID_KEYS = (*_KINDS, "knowledge", "substitute", "exclude")
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 _SET_RANK = 2
@@ -587,13 +581,6 @@ class _Reader:
             options_type = self.registry.get(kind, use).options_type()
         except PluginError as error:
             self.problems.add(name.where, f"{path_text((*path, 'use'))}: {error}")
-            return None
-        if not (isinstance(options_type, type) and issubclass(options_type, _OPTIONS[kind])):
-            self.problems.add(
-                name.where,
-                f"{path_text((*path, 'use'))}: the {kind} plugin {use!r} cannot be used: its options "
-                f"({options_type!r}) are no subclass of benchmark.{_OPTIONS[kind].__name__}.",
-            )
             return None
         try:
             options = validate_options(options_type, given.plain())

@@ -85,31 +85,32 @@ class Odd(Options):
     words: dict[str, int] = {}
 
 
-def plugin(options: type) -> type:
-    return type("Plugin", (), {"Options": options})
-
-
 def make_registry(*, metrics: bool = False) -> Registry:
     kinds: dict[str, dict[str, Any]] = {
-        "datasets": {"digits": plugin(Digits), "image_folder": plugin(Folder)},
-        "models": {"small_cnn": plugin(Cnn)},
-        "attacks": {"pgd": plugin(Pgd), "cw": plugin(Cw), "broken": "no_such_module:Attack", "odd/name": plugin(Cw)},
-        "defenses": {
-            "none": plugin(Nothing),
-            "adversarial_training": plugin(Hardening),
-            "tree": plugin(Tree),
-            "careless": plugin(Careless),
-            "odd": plugin(Odd),
+        "datasets": {"digits": Digits, "image_folder": Folder},
+        "models": {"small_cnn": Cnn},
+        "attacks": {
+            "pgd": Pgd,
+            "cw": Cw,
+            "broken": None,
+            "odd.name": Cw,
+            "plain": "benchmark.options:Options",  # they have no norm
         },
+        "defenses": {
+            "none": Nothing,
+            "adversarial_training": Hardening,
+            "tree": Tree,
+            "careless": Careless,
+            "odd": Odd,
+        },
+        "metrics": {"robust_accuracy": Nothing, "auroc": Nothing} if metrics else {},
     }
-    kinds["attacks"]["plain"] = plugin(Nothing)  # its options have no norm
     module = types.ModuleType("fakes")
-    kinds["metrics"] = {"robust_accuracy": plugin(Nothing), "auroc": plugin(Nothing)} if metrics else {}
     for section, names in kinds.items():
 
         def hook(register, names=names):
-            for name, target in names.items():
-                register(name, target, version="1", summary=f"The fake {name}.")
+            for name, options in names.items():
+                register(name, "no_such_module:Fake", options=options, version="1", summary=f"The fake {name}.")
 
         setattr(module, f"register_{section}", hook)
     registry = Registry()
@@ -469,8 +470,8 @@ def test_all_mistakes_come_in_one_message_sorted_by_line(refusal):
         r"s.yaml:15: models.other.weights: found the number 5, allowed: a text, or null. Quote it to make it a text.",
         r"s.yaml:17: attacks.pgd.eps: found the number 8: eps 8 makes no sense for linf .* Did you mean '8/255'\?",
         r"s.yaml:18: attacks.broken.use: attack 'broken' \(from fake-distribution 1.0\) cannot be loaded from "
-        r"'no_such_module:Attack': ModuleNotFoundError: .*",
-        r"s.yaml:19: attacks.plain.use: the attack plugin 'plain' cannot be used: .* no subclass of .*AttackOptions.",
+        r"'no_such_module:Fake': ModuleNotFoundError: .*",
+        r"s.yaml:19: attacks.plain.use: attack 'plain' .*: its options, .*, must be a subclass of .*AttackOptions",
         r"s.yaml:20: attacks.none: 'none' is reserved: in a grid it means clean images. Choose another label.",
         r"s.yaml:21: attacks.nothing.use: missing: the name of a plugin is needed. Known: .*",
         r"s.yaml:23: defenses.at.eps: found a list, allowed: a number \(above 0\), or a fraction such as 8/255, or a "
@@ -820,7 +821,7 @@ def test_the_schema_describes_options_by_their_docstrings():
     assert folder["description"] == "The fake image_folder."
     assert folder["properties"]["path"]["description"] == "Folder with the images."
     assert "attack:broken" not in definitions
-    assert "attack:odd%2Fname" in definitions
+    assert "attack:odd.name" in definitions
 
 
 def test_a_schema_without_plugins_is_a_schema():
