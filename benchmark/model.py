@@ -22,10 +22,15 @@ IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 
 @dataclass
 class Passes:
-    """Images pushed through networks: the unit in which the host counts and estimates work."""
+    """Images pushed through networks: the unit in which the host counts and estimates work.
+
+    Attributes:
+        at_most: as an estimate, that it may be fewer: the data decides.
+    """
 
     forward: int = 0
     backward: int = 0
+    at_most: bool = False
 
     def __sub__(self, other: Passes) -> Passes:
         return Passes(self.forward - other.forward, self.backward - other.backward)

@@ -10,7 +10,15 @@ from hypothesis import strategies as st
 from torch import nn
 
 from benchmark.attack import perturbation_size
-from benchmark.gradient import ascend, classification_loss, input_gradient, project, random_start, unit_step
+from benchmark.gradient import (
+    ascend,
+    classification_loss,
+    input_gradient,
+    project,
+    random_start,
+    unit_step,
+    untargeted,
+)
 from benchmark.model import Classifier, passes
 from benchmark.randomness import Rng
 
@@ -130,6 +138,40 @@ def test_ascent_stays_in_ball_and_range_and_raises_a_linear_loss(norm, seed, eps
     assert x_adv.max() <= 1
     assert (perturbation_size(x_adv - x, norm) <= eps * (1 + 1e-5) + 1e-6).all()
     assert (loss(x_adv) >= loss(x) - 1e-5).all()
+
+
+@given(norm=NORMS, seed=st.integers(0, 2**31), step=st.floats(1e-2, 5), steps=st.integers(1, 6))
+@settings(deadline=None)
+def test_the_best_point_reaches_the_goal_or_has_the_highest_loss(norm, seed, step, steps):
+    """Against a record of all points: of those that reach the goal the one with the highest loss, or of all."""
+    weight, seen = images(seed + 1, -1, 1), []
+
+    def goal(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        loss = (torch.sin(9 * x) * weight).flatten(1).sum(1)
+        reached = torch.cos(40 * x).flatten(1).sum(1) > 2.5
+        seen.append((x.detach().clone(), loss.detach(), reached))
+        return loss, reached
+
+    x = images(seed)
+    found = ascend(goal, x, norm=norm, eps=0.5, step=step, steps=steps, keep="best")
+    assert len(seen) == steps + 1
+    for image in range(len(x)):
+        points = [(bool(reached[image]), float(loss[image]), point[image]) for point, loss, reached in seen]
+        best = max(points, key=lambda point: point[:2])
+        assert torch.allclose(found[image], best[2].clamp(0, 1), atol=1e-6)
+    assert (perturbation_size(found - x, norm) <= 0.5 * (1 + 1e-5) + 1e-6).all()
+
+
+def test_an_answer_that_is_no_number_is_not_passed_over():
+    """A network that breaks on the way must not look robust: the host finds what it answers."""
+    network = nn.Sequential(nn.Flatten(), nn.Linear(16, 2))
+    y = torch.tensor([0, 1, 0])
+
+    def breaks(x: torch.Tensor) -> torch.Tensor:
+        return network(x) + torch.where((x - images(0)).flatten(1).abs().amax(1, keepdim=True) > 0.05, torch.nan, 0)
+
+    found = ascend(untargeted(breaks, y), images(0), norm="linf", eps=0.1, step=0.1, steps=3, keep="best")
+    assert breaks(found).isnan().all()
 
 
 def test_ascent_costs_one_forward_and_one_backward_pass_per_step():

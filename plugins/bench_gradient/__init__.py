@@ -58,7 +58,7 @@ def register_attacks(register: Register) -> None:
         "bim",
         "bench_gradient.fixed_budget:Bim",
         options="bench_gradient.options:BimOptions",
-        version="1",
+        version="2",
         summary="iterated gradient steps from the image itself (Kurakin et al. 2017); "
         "norm l2: the l2-normalised iterative method (Metzen et al. 2017)",
         cite=BIM,
@@ -67,7 +67,7 @@ def register_attacks(register: Register) -> None:
         "pgd",
         "bench_gradient.fixed_budget:Pgd",
         options="bench_gradient.options:PgdOptions",
-        version="1",
+        version="2",
         summary="projected gradient descent with random start and restarts (Madry et al. 2018); linf or l2",
         cite=PGD,
     )
@@ -75,7 +75,7 @@ def register_attacks(register: Register) -> None:
         "mi-fgsm",
         "bench_gradient.fixed_budget:MiFgsm",
         options="bench_gradient.options:MiFgsmOptions",
-        version="1",
+        version="2",
         summary="iterated steps along accumulated gradients (Dong et al. 2018); linf or l2",
         cite=MI_FGSM,
     )

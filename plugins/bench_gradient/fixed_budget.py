@@ -19,7 +19,7 @@ from torch import Tensor
 
 from bench_gradient import options
 from benchmark.attack import Attack, Victim
-from benchmark.gradient import ascend, classification_loss, random_start
+from benchmark.gradient import Best, ascend, classification_loss, random_start, untargeted
 from benchmark.model import Passes
 from benchmark.options import AttackOptions
 from benchmark.randomness import Rng
@@ -52,7 +52,7 @@ class Bim(Attack):
 
     def _ascend(self, victim: Victim, x: Tensor, y: Tensor, start: Tensor | None) -> Tensor:
         return ascend(
-            classification_loss(victim.classifier, y),
+            untargeted(victim.classifier, y),
             x,
             norm=self.options.norm,
             eps=float(self.options.eps),
@@ -60,15 +60,16 @@ class Bim(Attack):
             steps=self.options.steps,
             start=start,
             decay=self._decay,
+            keep=self.options.keep,
         )
 
     @property
     def _decay(self) -> float | None:
         return None
 
-    def passes(self) -> Passes | None:
-        """Return one forward and one backward pass per image and step."""
-        return Passes(self.options.steps, self.options.steps)
+    def passes(self) -> Passes:
+        """Return one forward and one backward pass per image and step, and a look at the last one to keep the best."""
+        return Passes(self.options.steps + (self.options.keep == "best"), self.options.steps)
 
 
 class MiFgsm(Bim):
@@ -90,9 +91,9 @@ class Pgd(Bim):
     def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
         """Return adversarial examples (N, C, H, W) in [0, 1] within eps of `x`.
 
-        Of several starts an image's first successful one is returned, or the last.
+        Of several starts an image's first successful one is returned; where none succeeds, the best or the last.
         """
-        x_adv = x.detach().clone()
+        best = Best(x)
         pending = torch.arange(len(x), device=x.device)
         for restart in range(self.options.restarts):
             start = None
@@ -100,14 +101,19 @@ class Pgd(Bim):
                 # Drawn for the whole batch, so that what one image gets does not depend on when others are fooled.
                 whole = random_start(x, self.options.norm, float(self.options.eps), rng.numpy)
                 start = whole[pending]
-            x_adv[pending] = self._ascend(victim, x[pending], y[pending], start)
-            if restart + 1 < self.options.restarts:
-                with torch.no_grad():
-                    pending = pending[victim.classifier(x_adv[pending]).argmax(1) == y[pending]]
-                if not len(pending):
-                    break
-        return x_adv
+            x_adv = self._ascend(victim, x[pending], y[pending], start)
+            if self.options.restarts == 1:
+                return x_adv
+            with torch.no_grad():
+                loss, fooled = untargeted(victim.classifier, y[pending])(x_adv)
+            # The last start is the best yet to who keeps the last.
+            best.offer(x_adv, loss if self.options.keep == "best" else torch.full_like(loss, restart), fooled, pending)
+            pending = pending[~fooled]
+            if not len(pending):
+                break
+        return best.x
 
-    def passes(self) -> Passes | None:
-        """Return one forward and one backward pass per image and step; None where restarts skip fooled images."""
-        return super().passes() if self.options.restarts == 1 else None
+    def passes(self) -> Passes:
+        """Return what the steps of a start cost, times the starts: at most, since fooled images are left alone."""
+        one, starts = super().passes(), self.options.restarts
+        return one if starts == 1 else Passes(starts * (one.forward + 1), starts * one.backward, at_most=True)

@@ -27,15 +27,20 @@ class BimOptions(FgsmOptions):
     """Largest perturbation in the norm, in pixel units of [0, 1], for example 8/255."""
 
     step: Budget | None = None
-    """Size of one step in the norm; eps / steps unless given. It may exceed eps: the result is projected."""
+    """Size of one step in the norm; 2.5 * eps / steps unless given, at most eps. It may exceed eps: the result is
+    projected."""
 
     steps: int = Field(10, ge=1)
     """Number of steps; each costs one forward and one backward pass."""
 
+    keep: Literal["best", "last"] = "best"
+    """Per image the best point on the way, for one more forward pass: one that is classified wrongly, of those the one
+    with the highest loss. Or the last point, as the papers have it."""
+
     @property
     def step_size(self) -> float:
         """Size of one step in pixel units of [0, 1]."""
-        return float(self.step) if self.step is not None else self.eps / self.steps
+        return float(self.step) if self.step is not None else self.eps * min(1.0, 2.5 / self.steps)
 
 
 class MiFgsmOptions(BimOptions):
@@ -48,9 +53,6 @@ class MiFgsmOptions(BimOptions):
 class PgdOptions(BimOptions):
     """Options of PGD."""
 
-    step: Budget | None = None
-    """Size of one step in the norm; 2.5 * eps / steps unless given. It may exceed eps: the result is projected."""
-
     steps: int = Field(20, ge=1)
     """Number of steps of each start; each costs one forward and one backward pass."""
 
@@ -58,13 +60,8 @@ class PgdOptions(BimOptions):
     """Start at a point drawn uniformly from the ball instead of the image itself."""
 
     restarts: int = Field(1, ge=1)
-    """Number of starts. Images that a start has fooled are not attacked again; the last start's result is kept
-    where none succeeds."""
-
-    @property
-    def step_size(self) -> float:
-        """Size of one step in pixel units of [0, 1]."""
-        return float(self.step) if self.step is not None else 2.5 * self.eps / self.steps
+    """Number of starts. Images that a start has fooled are not attacked again; where none succeeds, `keep` says
+    whether the best or the last start's result is returned."""
 
     @model_validator(mode="after")
     def _restarts_differ(self) -> PgdOptions:

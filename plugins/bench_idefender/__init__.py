@@ -32,7 +32,7 @@ def register_attacks(register: Register) -> None:
         "idefender-graybox",
         "bench_idefender.attack:IDefenderGrayBox",
         options="bench_idefender.options:GrayBoxOptions",
-        version="1",
+        version="2",
         summary="climbs the loss and, while every other class rejects, the likeliest one's density (Zheng and Hong "
         "2018, Eq. 6); linf or l2",
         cite=I_DEFENDER,

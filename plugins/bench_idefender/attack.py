@@ -41,15 +41,23 @@ class IDefenderGrayBox(Attack):
         """Return adversarial examples (N, C, H, W) in [0, 1] within eps of `x`."""
         likelihoods = victim.class_likelihoods
         assert likelihoods is not None
+
+        def goal(images: Tensor) -> tuple[Tensor, Tensor]:
+            seen = likelihoods(images)
+            label = seen.logits.argmax(1)
+            own = seen.log_likelihood.gather(1, label[:, None]).squeeze(1)
+            return objective(seen, y, self.options.alpha), (label != y) & (own >= seen.log_threshold[label])
+
         return ascend(
-            lambda images: objective(likelihoods(images), y, self.options.alpha),
+            goal,
             x,
             norm=self.options.norm,
             eps=float(self.options.eps),
             step=self.options.step_size,
             steps=self.options.steps,
+            keep=self.options.keep,
         )
 
     def passes(self) -> Passes:
-        """Return one forward and one backward pass per image and step."""
-        return Passes(self.options.steps, self.options.steps)
+        """Return one forward and one backward pass per image and step, and a look at the last one to keep the best."""
+        return Passes(self.options.steps + (self.options.keep == "best"), self.options.steps)

@@ -67,10 +67,15 @@ class GrayBoxOptions(AttackOptions):
     """Largest perturbation in the norm, in pixel units of [0, 1], for example 0.013."""
 
     step: Budget | None = None
-    """Size of one step in the norm; eps / steps unless given. It may exceed eps: the result is projected."""
+    """Size of one step in the norm; 2.5 * eps / steps unless given, at most eps. It may exceed eps: the result is
+    projected."""
 
     steps: int = Field(10, ge=1)
     """Number of steps; 1 is the FGSM form. Each costs one forward and one backward pass."""
+
+    keep: Literal["best", "last"] = "best"
+    """Per image the best point on the way, for one more forward pass: one whose wrong class the detector accepts, of
+    those the one with the highest objective. Or the last point, as the paper has it."""
 
     alpha: float = Field(1.0, ge=0)
     """Weight of the detector's term; 0 leaves the cross-entropy alone."""
@@ -78,4 +83,4 @@ class GrayBoxOptions(AttackOptions):
     @property
     def step_size(self) -> float:
         """Size of one step in pixel units of [0, 1]."""
-        return float(self.step) if self.step is not None else self.eps / self.steps
+        return float(self.step) if self.step is not None else self.eps * min(1.0, 2.5 / self.steps)

@@ -92,7 +92,7 @@ def test_gradient_is_the_slope_of_eq_6(detector):
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_one_step_is_the_fgsm_form(detector, norm):
     x, y = images()
-    attack = IDefenderGrayBox(GrayBoxOptions(norm=norm, eps=0.1, steps=1, alpha=0.3))
+    attack = IDefenderGrayBox(GrayBoxOptions(norm=norm, eps=0.1, steps=1, alpha=0.3, keep="last"))
     gradient = input_gradient(lambda point: objective(detector.class_likelihoods(point), y, 0.3), x)
     unit = gradient.sign() if norm == "linf" else gradient / gradient.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
     torch.testing.assert_close(attack.craft(held(detector), x, y, Rng(0)), (x + 0.1 * unit).clamp(0, 1))
@@ -101,7 +101,7 @@ def test_one_step_is_the_fgsm_form(detector, norm):
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_without_alpha_it_is_the_iterative_method(detector, norm):
     x, y = images()
-    attack = IDefenderGrayBox(GrayBoxOptions(norm=norm, eps=0.2, step=0.05, alpha=0.0))
+    attack = IDefenderGrayBox(GrayBoxOptions(norm=norm, eps=0.2, step=0.05, alpha=0.0, keep="last"))
     plain = ascend(classification_loss(detector.classifier, y), x, norm=norm, eps=0.2, step=0.05, steps=10)
     torch.testing.assert_close(attack.craft(held(detector), x, y, Rng(0)), plain)
 
@@ -112,7 +112,7 @@ def test_more_alpha_leads_into_another_class_that_accepts(detector, norm):
     x, y = images()
     best, wrong = {}, {}
     for alpha in (0.0, 1.0):
-        options = GrayBoxOptions(norm=norm, eps=0.9, step=0.06, steps=40, alpha=alpha)
+        options = GrayBoxOptions(norm=norm, eps=0.9, step=0.06, steps=40, alpha=alpha, keep="last")
         seen = detector.class_likelihoods(IDefenderGrayBox(options).craft(held(detector), x, y, Rng(0)))
         best[alpha] = (seen.log_likelihood - seen.log_threshold)[:, 1:].amax(1)
         wrong[alpha] = cross_entropy(seen.logits, y, reduction="none")
@@ -120,14 +120,29 @@ def test_more_alpha_leads_into_another_class_that_accepts(detector, norm):
     assert (wrong[1.0] > 0.7).all()
 
 
-def test_it_costs_one_pass_per_step(detector):
+def test_it_keeps_the_point_that_the_detector_accepts_as_another_class(detector):
+    """The cross-entropy alone goes through another class's cloud and out again."""
+    x, y = images()
+    won = {}
+    for keep in ("last", "best"):
+        options = GrayBoxOptions(norm="l2", eps=0.9, step=0.06, steps=40, alpha=0.0, keep=keep)
+        seen = detector.class_likelihoods(IDefenderGrayBox(options).craft(held(detector), x, y, Rng(0)))
+        label = seen.logits.argmax(1)
+        accepted = seen.log_likelihood.gather(1, label[:, None]).squeeze(1) >= seen.log_threshold[label]
+        won[keep] = (label != y) & accepted
+    assert (won["best"] >= won["last"]).all()
+    assert won["best"].sum() > won["last"].sum()
+
+
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_it_costs_one_pass_per_step(detector, keep):
     x, y = images(5)
-    attack = IDefenderGrayBox(GrayBoxOptions(eps=0.1, steps=7))
+    attack = IDefenderGrayBox(GrayBoxOptions(eps=0.1, steps=7, keep=keep))
     before = passes.copy()
     attack.craft(held(detector), x, y, Rng(0))
     spent = passes - before
-    assert (spent.forward, spent.backward) == (35, 35)
-    assert attack.passes() == type(spent)(7, 7)
+    assert (spent.forward, spent.backward) == (5 * attack.passes().forward, 35)
+    assert attack.passes() == type(spent)(7 + (keep == "best"), 7)
 
 
 @pytest.mark.parametrize(
