@@ -208,6 +208,7 @@ class _Planner:
     def plan(self) -> Plan:
         used = self._used_components()
         self._check(used)
+        self._check_adaptive()
         for component in used:
             if component.kind == "dataset":
                 self._learn(component)
@@ -307,6 +308,29 @@ class _Planner:
                 else ""
             )
             raise MissingError("\n".join(missing) + hint)
+
+    def _check_adaptive(self) -> None:
+        """Refuse `adaptive` for a defense that no attack of the grid entry takes notice of."""
+        rows: dict[tuple[str, str, str], list[tuple[str, bool]]] = {}
+        for _, _, attack, defense, entry, _ in self._selected():
+            if attack != CLEAN and entry.knowledge == "adaptive":
+                instance, defended = (
+                    self._instance(self._component(*place)) for place in (("attack", attack), ("defense", defense))
+                )
+                # Where there is no detector, an attack that would evade one is the same attacker's.
+                bare = defended.family in ("none", "hardener")
+                uses = (instance.evades_detector and (bare or _offers(defended, "detector_loss"))) or (
+                    instance.needs_likelihoods and (bare or _offers(defended, "class_likelihoods"))
+                )
+                rows.setdefault((entry.where, defense, defended.family), []).append((attack, uses))
+        for (where, defense, family), attacks in rows.items():
+            if not any(uses for _, uses in attacks):
+                names = ", ".join(repr(name) for name in dict.fromkeys(name for name, _ in attacks))
+                raise InputError(
+                    f"{where}: knowledge adaptive: no attack of this entry ({names}) uses a detector of {defense!r} "
+                    f"({family}), so it would be white-box by another name. Choose white-box for {defense!r}, add an "
+                    "attack that evades its detector, or exclude it from this entry."
+                )
 
     def _learn(self, component: Component) -> None:
         dataset: Dataset = self._instance(component)

@@ -274,6 +274,23 @@ def test_white_box_is_refused_for_a_defense_without_a_stand_in(run_toy):
         )
 
 
+def test_adaptive_is_refused_where_no_attack_uses_the_detector(run_toy):
+    """It would be white-box by another name; an attack that evades the detector makes the row one of its own."""
+    from benchmark.errors import InputError
+
+    grid = "[{datasets: all, models: all, attacks: all, defenses: all, knowledge: adaptive}]"
+    step, sneaky = "step: {use: step, eps: 0.3}", "sneaky: {use: sneaky, eps: 0.3}"
+    for defense in ("plain", "noisy-stand-in", "aware"):
+        with pytest.raises(InputError, match=r"toy.yaml:\d+: knowledge adaptive: no attack.*'step'.*white-box"):
+            run_toy(attacks=f"{{{step}}}", defenses=f"{{it: {{use: {defense}}}}}", grid=grid)
+    # A preprocessor has no detector, whatever the attack could do to one.
+    with pytest.raises(InputError, match="knowledge adaptive"):
+        run_toy(attacks=f"{{{sneaky}}}", defenses="{it: {use: noisy-stand-in}}", grid=grid)
+    finished = run_toy(attacks=f"{{{step}, {sneaky}}}", defenses="{none: {use: plain}, aware: {use: aware}}", grid=grid)
+    assert finished.code == 0
+    assert set(finished.run.metrics.knowledge) == {"", "adaptive"}
+
+
 def test_shards_together_are_the_whole(run_toy):
     axes = {
         "attacks": "{a: {use: step, eps: 0.1}, b: {use: step, eps: 0.2}}",

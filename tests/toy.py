@@ -215,6 +215,16 @@ class Brightness(Defense):
         return Verdict(label=batch.logits.argmax(1), score=(batch.x.mean(dim=(1, 2, 3)) - self.mean).abs())
 
 
+class Aware(Brightness):
+    """Has a detector that can be evaded, and a classifier that can be attacked through it."""
+
+    def surrogate(self) -> nn.Module:
+        return self.classifier
+
+    def detector_loss(self, x: Tensor) -> Tensor:
+        return (x.mean(dim=(1, 2, 3)) - self.mean.to(x.device)).abs()
+
+
 class NanScore(Brightness):
     def judge(self, batch: Batch) -> Verdict:
         return Verdict(label=batch.logits.argmax(1), score=batch.x.mean(dim=(1, 2, 3)) * float("nan"))
@@ -229,6 +239,13 @@ class Noisy(Defense):
     def judge(self, batch: Batch) -> Verdict:
         noise = torch.randn(batch.x.shape, generator=batch.rng.torch)
         return Verdict(label=self.classifier((batch.x + 0.3 * noise).clamp(0, 1)).argmax(1))
+
+
+class NoisyStandIn(Noisy):
+    """The same, and the attacker may look through it."""
+
+    def surrogate(self) -> nn.Module:
+        return self.classifier
 
 
 class Centroids(SharedArtifact):
@@ -365,6 +382,8 @@ def register_defenses(register):
         "brightness": Brightness,
         "nan-score": NanScore,
         "noisy": Noisy,
+        "noisy-stand-in": NoisyStandIn,
+        "aware": Aware,
         "nearest": Nearest,
         "taught": Taught,
     }.items():
