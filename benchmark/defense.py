@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from benchmark.attack import ClassLikelihoods
 from benchmark.dataset import Split
+from benchmark.errors import TaskError
 from benchmark.model import PENULTIMATE, Classifier, Passes, load_weights, save_weights
 from benchmark.options import Options, TrainOptions
 from benchmark.progress import Progress
@@ -290,8 +291,15 @@ class Hardener(Defense):
         """Return the hardened classifier."""
 
     def fit(self, context: FitContext) -> None:
-        """Train the hardened network and deploy it."""
-        self.classifier = self.harden(context).frozen()
+        """Train the hardened network and deploy it.
+
+        Raises:
+            TaskError: it is no network of the model's architecture, which `load` would read it back into.
+        """
+        hardened = self.harden(context)
+        if type(self).load is Hardener.load:
+            _check_architecture(hardened, context)
+        self.classifier = hardened.frozen()
 
     def save(self, folder: Path) -> None:
         """Write the weights as safetensors."""
@@ -305,6 +313,27 @@ class Hardener(Defense):
     def judge(self, batch: Batch) -> Verdict:
         """Answer with the hardened network's class."""
         return Verdict(label=batch.logits.argmax(1))
+
+
+def _check_architecture(hardened: Any, context: FitContext) -> None:
+    if not isinstance(hardened, Classifier):
+        raise TaskError(f"harden returned {type(hardened).__name__} instead of a Classifier")
+    expected = {
+        name: tuple(tensor.shape)
+        for name, tensor in context.new_classifier(context.rng.spawn("architecture")).state_dict().items()
+    }
+    found = {name: tuple(tensor.shape) for name, tensor in hardened.state_dict().items()}
+    differences = [
+        f"{name} {found.get(name, 'missing')} instead of {shape}"
+        for name, shape in expected.items()
+        if found.get(name) != shape
+    ] + [f"{name} {shape} that the model lacks" for name, shape in found.items() if name not in expected]
+    if differences:
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise TaskError(
+            f"harden returned a network of another architecture than the model's: {'; '.join(differences[:3])}{more}. "
+            "Train what context.new_classifier returns, or give the defense a save and a load of its own."
+        )
 
 
 class SharedArtifact(ABC):

@@ -26,6 +26,7 @@ class TaskRecord:
     Attributes:
         status: done in this run, cached by an earlier one, or failed.
         reason: one sentence, where it failed (or the task it waited for).
+        waited_for: key of the task whose failure is the reason, "" where it failed by itself.
         meta: what it cost when it was done: seconds, images, forward, backward, peak_memory_bytes.
     """
 
@@ -37,6 +38,7 @@ class TaskRecord:
     traceback: str = ""
     warnings: tuple[str, ...] = ()
     meta: dict[str, Any] = field(default_factory=dict)
+    waited_for: str = ""
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,10 @@ def execute(
         display: shows progress.
         device: `cpu` or `cuda`.
         modules: plugin modules given by hand, for the workers.
-        fresh: make every artifact anew.
+        fresh: make every artifact anew; what is there stays until it is replaced.
         heard: called with the record of every task, as it ends.
     """
-    return _Run(plan, store, executor, display, heard).go(device, list(modules), fresh)
+    return _Run(plan, store, executor, display, heard, fresh).go(device, list(modules))
 
 
 def estimated_work(task: Task, images: int) -> float:
@@ -115,13 +117,20 @@ def estimated_work(task: Task, images: int) -> float:
 
 class _Run:
     def __init__(
-        self, plan: Plan, store: Store, executor: Executor, display: Display, heard: Callable[[TaskRecord], None]
+        self,
+        plan: Plan,
+        store: Store,
+        executor: Executor,
+        display: Display,
+        heard: Callable[[TaskRecord], None],
+        fresh: bool,
     ) -> None:
         self.plan = plan
         self.store = store
         self.executor = executor
         self.display = display
         self.heard = heard
+        self.fresh = fresh
         self.records: dict[str, TaskRecord] = {}
         self.running: dict[str, Task] = {}
         self.warnings: dict[str, list[str]] = {}
@@ -129,12 +138,10 @@ class _Run:
         self.order = {key: number for number, key in enumerate(plan.tasks)}
         self.critical = self._critical_paths()
 
-    def go(self, device: str, modules: list[str], fresh: bool) -> Outcome:
+    def go(self, device: str, modules: list[str]) -> Outcome:
         required = self.plan.required(self.plan.answers())
-        if fresh:
-            for key in required:
-                self.store.discard(key)
-        self._verify_cached()
+        if not self.fresh:
+            self._verify_cached()
         self._schedule()
         work = {key: self._work(task) for key, task in self.todo.items()}
         self.display.begin(len(required) - len(work), work)
@@ -145,13 +152,14 @@ class _Run:
             return Outcome(self.records)
         fatal = ""
         try:
-            self.executor.start(Setup(str(self.store.root), modules, device, self.plan.suite.threads, self.plan.tasks))
-            while self.todo or self.running:
+            threads = self.plan.suite.threads
+            self.executor.start(
+                Setup(str(self.store.root), modules, device, threads, self.plan.tasks, fresh=self.fresh)
+            )
+            while not fatal and (self.todo or self.running or self._lost()):
                 self._submit_ready()
                 for event in self.executor.wait(1.0):
                     fatal = self._hear(event) or fatal
-                if fatal:
-                    break
         except KeyboardInterrupt:
             return Outcome(self.records, interrupted=True)
         finally:
@@ -174,6 +182,25 @@ class _Run:
             if not damaged:
                 return
 
+    def _missing(self) -> dict[str, Task]:
+        """Return the tasks whose artifacts this run has to make."""
+        if not self.fresh:
+            return self.plan.missing(self.store)
+        required = self.plan.required(self.plan.answers())
+        return {key: task for key, task in required.items() if key not in self.records}
+
+    def _lost(self) -> bool:
+        """Tell whether artifacts of finished tasks are gone from the cache again, and schedule them once more."""
+        ended = {key for key, record in self.records.items() if record.status != "failed"}
+        lost = {key for key in self.plan.answers() if key in ended and not self.store.has(key)} - self.remade
+        if not lost:
+            return False
+        self.remade |= lost
+        for key in lost:
+            self._drop(key, "its artifact is gone from the cache")
+        self._schedule()
+        return bool(self.todo)
+
     def _drop(self, key: str, reason: str) -> None:
         self.display.warning(f"{self.plan.tasks[key].label}: {reason}; it is made again")
         self.store.discard(key)
@@ -182,7 +209,7 @@ class _Run:
     def _schedule(self) -> None:
         """Work out what is to be done and what of it can start."""
         failed = {key for key, record in self.records.items() if record.status == "failed"}
-        missing = self.plan.missing(self.store)
+        missing = self._missing()
         self.todo = {key: task for key, task in missing.items() if key not in failed and key not in self.running}
         pending = set(self.todo) | set(self.running)
         self.blockers = {key: {need for need in task.needs if need in pending} for key, task in self.todo.items()}
@@ -234,13 +261,15 @@ class _Run:
             return f"{task.label}: {data['message']}"
         return ""
 
-    def _fail(self, task: Task, reason: str, traceback: str, warnings: tuple[str, ...]) -> None:
+    def _fail(self, task: Task, reason: str, traceback: str, warnings: tuple[str, ...], waited_for: str = "") -> None:
         """Record a failure, and that of everything that needs the task."""
-        self._record(TaskRecord(task.key, task.kind, task.label, "failed", reason, traceback, warnings))
+        self._record(
+            TaskRecord(task.key, task.kind, task.label, "failed", reason, traceback, warnings, waited_for=waited_for)
+        )
         for dependent in self.dependents.pop(task.key, []):
             waiting = self.todo.pop(dependent, None)
             if waiting is not None:
-                self._fail(waiting, f"needs '{task.label}', which failed: {reason}"[:2000], "", ())
+                self._fail(waiting, f"needs '{task.label}', which failed: {reason}"[:2000], "", (), waited_for=task.key)
 
     def _record(self, record: TaskRecord) -> None:
         self.records[record.key] = record

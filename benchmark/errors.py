@@ -11,9 +11,10 @@ class BenchError(Exception):
 
 
 class InputError(BenchError):
-    """The user's input is unusable: one message, exit code 2, no traceback.
+    """The user's input is unusable: one message, no traceback.
 
-    The message says where, what was found, what is allowed and what to do.
+    The message says where, what was found, what is allowed and what to do. Before any work it ends the command with
+    exit code 2; in a task it fails the cells that need the task, and the rest go on.
     """
 
 

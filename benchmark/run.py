@@ -7,8 +7,9 @@ import os
 import platform
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib import metadata
@@ -26,14 +27,16 @@ from benchmark.errors import InputError
 from benchmark.executors import Executor, ExecutorOptions
 from benchmark.gallery import Gallery
 from benchmark.metrics import Answers, Cell, Metric
-from benchmark.plan import CLEAN, NO_GPU, Plan, PlannedAssessment, PlannedCell, make_plan, shard
+from benchmark.plan import CLEAN, NO_GPU, Plan, PlannedAssessment, make_plan, shard
 from benchmark.plugins import Registry
 from benchmark.reporter import Panel, Reporter
 from benchmark.rundir import SUITE, RunDir
 from benchmark.statistics import threshold_at_fpr
-from benchmark.store import ArrayReader, Store, digest, storage_error
+from benchmark.store import ArrayReader, DamagedArtifactError, Store, digest, storage_error
 from benchmark.suite import Suite
 
+NOT_RUN = "not run: the run was interrupted"
+LOST = "lost from the cache while the run was going on; the same command makes it again"
 LIBRARIES = ("torch", "torchvision", "adversarial-robustness-toolbox", "scikit-learn", "numpy", "pandas", "timm")
 
 
@@ -125,10 +128,12 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
                 print(f"error: {outcome.fatal}", file=sys.stderr)
                 return 2
             gallery = Gallery(run.path, len(plan.cells))
-            tables = _tabulate(plan, store, registry, outcome, gallery)
+            ended = _Ended()
+            tables = _tabulate(plan, store, registry, outcome, gallery, ended)
             results.write_tables(tables, run.path)
             gallery.close()
-            for problem in tables.problems:
+            problems = [*ended.problems, *tables.problems]
+            for problem in problems:
                 display.warning(problem)
             _write_costs(plan, outcome, run.path)
         except OSError as error:
@@ -137,16 +142,16 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
                 raise
             raise InputError(str(full)) from None
         failures = _failures(plan, outcome)
-        problems = [{"task": "measures", "text": text} for text in tables.problems]
-        code = 130 if outcome.interrupted else 1 if failures or problems else 0
+        code = 130 if outcome.interrupted else 1 if failures or problems or ended.unfinished() else 0
         manifest |= {
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "exit_code": code,
+            "ended": dict(ended.cells),
             "failures": failures,
             "warnings": [
                 {"task": record.label, "text": text} for record in outcome.records.values() for text in record.warnings
             ]
-            + problems,
+            + [{"task": "measures", "text": text} for text in problems],
         }
         run.write_manifest(manifest)
         run.note("run finished", exit_code=code)
@@ -159,7 +164,7 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
             for path in write_reports(registry, [run.path], run.path / "report"):
                 print(f"report: {path}")
             run.note("report written")
-    _print_summary(plan, failures, run.path)
+    _print_summary(ended, failures, run.path)
     return code
 
 
@@ -208,35 +213,79 @@ def _tell(registry: Registry, display: LineDisplay | TerminalDisplay, event: str
 # -- from artifacts to tables -----------------------------------------------------------------------------------------
 
 
+@dataclass
+class _Ended:
+    """How the cells ended, as the tables have it.
+
+    Attributes:
+        cells: how many are ok, failed and missing.
+        lost: reason → how many cells miss their numbers for it.
+        problems: what the tables lack beside whole cells.
+    """
+
+    cells: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=Counter)
+    problems: list[str] = field(default_factory=list)
+
+    def add(self, result: results.CellResult | results.ArtifactResult, reason: str) -> None:
+        """Count a cell, or the measurement of a shared artifact."""
+        if isinstance(result, results.CellResult):
+            self.cells[result.status] += 1
+        if result.status == "missing":
+            self.lost[reason] += 1
+
+    def unfinished(self) -> bool:
+        """Tell whether some cell or artifact has no numbers."""
+        return bool(self.cells["failed"] or self.lost)
+
+
 def _panels(registry: Registry) -> list[Panel]:
     return [registration.load()() for registration in registry.all("panel")]
 
 
-def _tabulate(plan: Plan, store: Store, registry: Registry, outcome: Outcome, gallery: Gallery) -> results.Tables:
+def _tabulate(
+    plan: Plan, store: Store, registry: Registry, outcome: Outcome, gallery: Gallery, ended: _Ended
+) -> results.Tables:
     metrics: dict[str, Metric] = {r.name: r.load()() for r in registry.all("metric")}
     reference = pd.DataFrame(list(plan.suite.reference)) if plan.suite.reference else None
     return results.tabulate(
-        _cells(plan, store, registry, outcome, gallery),
+        _cells(plan, store, registry, outcome, gallery, ended),
         metrics,
         plan.suite.groups,
         reference,
-        [_artifact(planned, store, outcome) for planned in plan.assessments],
+        [_artifact(planned, store, outcome, ended) for planned in plan.assessments],
         _panels(registry),
     )
 
 
-def _artifact(planned: PlannedAssessment, store: Store, outcome: Outcome) -> results.ArtifactResult:
+def _artifact(planned: PlannedAssessment, store: Store, outcome: Outcome, ended: _Ended) -> results.ArtifactResult:
     about = (planned.artifact, planned.dataset, planned.seed)
-    if not store.has(planned.task):
-        record = outcome.records.get(planned.task)
-        failed = record is not None and record.status == "failed"
-        return results.ArtifactResult(*about, "failed" if failed else "missing", {})
-    found = json.loads((store.open(planned.task) / "measures.json").read_text())
-    return results.ArtifactResult(*about, "ok", {name: (m["value"], m["n"]) for name, m in found.items()})
+    status, reason = _status([planned.task], store, outcome)
+    measures: dict[str, tuple[float, int]] = {}
+    if status == "ok":
+        found = json.loads((store.open(planned.task) / "measures.json").read_text())
+        measures = {name: (m["value"], m["n"]) for name, m in found.items()}
+    result = results.ArtifactResult(*about, status, measures)
+    ended.add(result, reason)
+    return result
+
+
+def _status(keys: Sequence[str], store: Store, outcome: Outcome) -> tuple[results.Status, str]:
+    """Return how what these tasks answer has ended, and why it has no numbers."""
+    for key in keys:
+        record = outcome.records.get(key)
+        if record is not None and record.status == "failed":
+            return "failed", record.reason
+    try:
+        if all(store.has(key) and store.open(key) for key in keys):
+            return "ok", ""
+    except DamagedArtifactError:
+        pass
+    return "missing", NOT_RUN if outcome.interrupted else LOST
 
 
 def _cells(
-    plan: Plan, store: Store, registry: Registry, outcome: Outcome, gallery: Gallery
+    plan: Plan, store: Store, registry: Registry, outcome: Outcome, gallery: Gallery, ended: _Ended
 ) -> Iterator[results.CellResult]:
     @lru_cache(maxsize=8)
     def split_of(label: str) -> Split:
@@ -282,16 +331,11 @@ def _cells(
             "norm": planned.norm,
             "eps": planned.eps,
         }
-        reason = _failure(planned, outcome)
-        if reason or not all(store.has(key) for key in planned.tasks()):
-            yield results.CellResult(
-                **identity,
-                status="failed" if reason else "missing",
-                reason=reason or "not run: the run was interrupted",
-                cell=None,
-                sample_ids=(),
-                details={},
-            )
+        status, reason = _status(planned.tasks(), store, outcome)
+        if status != "ok":
+            result = results.CellResult(**identity, status=status, reason=reason, cell=None, sample_ids=(), details={})
+            ended.add(result, reason)
+            yield result
             continue
         details: dict[str, np.ndarray] = {}
         attacked = perturbation = eps = None
@@ -332,7 +376,11 @@ def _cells(
         )
         fit = store.folder(plan.tasks[judge].spec["fit"])
         adversarial = None if planned.craft is None else ArrayReader(store.open(planned.craft))
-        gallery.add(result, split_of(planned.dataset).images, adversarial, fit / "explanation.json")
+        try:
+            gallery.add(result, split_of(planned.dataset).images, adversarial, fit / "explanation.json")
+        except InputError as error:  # an image that could be read while it was judged
+            ended.problems.append(f"pictures of {' / '.join(filter(None, map(str, identity.values())))}: {error}")
+        ended.add(result, "")
         yield result
 
 
@@ -341,19 +389,11 @@ def _repeats_first(judged: np.ndarray) -> np.ndarray:
     return judged[:, 0] if judged.shape[1] == 1 else judged.T
 
 
-def _failure(planned: PlannedCell, outcome: Outcome) -> str:
-    for key in planned.tasks():
-        record = outcome.records.get(key)
-        if record is not None and record.status == "failed":
-            return record.reason
-    return ""
-
-
 def _failures(plan: Plan, outcome: Outcome) -> list[dict[str, Any]]:
     """Return failed cells by what failed first, with its traceback."""
     failures = []
     for record in outcome.records.values():
-        if record.status == "failed" and not record.reason.startswith("needs '"):
+        if record.status == "failed" and not record.waited_for:
             cells = [
                 {name: getattr(cell, name) for name in ("dataset", "model", "attack", "defense", "knowledge", "seed")}
                 for cell in plan.cells
@@ -507,8 +547,9 @@ def _git_commit() -> dict[str, Any] | None:
     return {"commit": commit, "changed": bool(changed.strip())}
 
 
-def _print_summary(plan: Plan, failures: list[dict[str, Any]], folder: Path) -> None:
-    failed = {tuple(cell.items()) for failure in failures for cell in failure["cells"]}
-    print(f"{len(plan.cells) - len(failed)} of {len(plan.cells)} cells done; results in {folder}")
+def _print_summary(ended: _Ended, failures: list[dict[str, Any]], folder: Path) -> None:
+    print(f"{ended.cells['ok']} of {ended.cells.total()} cells done; results in {folder}")
+    for reason, count in ended.lost.items():
+        print(f"  missing ({count}): {reason}")
     for failure in failures:
         print(f"  failed ({len(failure['cells'])} cells): {failure['task']}: {failure['reason']}")

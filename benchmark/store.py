@@ -146,18 +146,20 @@ class Store:
         shutil.rmtree(self.root / "partial" / key, ignore_errors=True)
 
     @contextlib.contextmanager
-    def building(self, key: str) -> Iterator[Building | None]:
-        """Hold the lock of `key` while its artifact is made; gives None when it is there already.
+    def building(self, key: str, anew: bool = False) -> Iterator[Building | None]:
+        """Hold the lock of `key` while its artifact is made; gives None when it is there already, unless `anew`.
 
         A second process that wants the same artifact waits here, then finds it. The artifact appears at
-        `Building.publish`, in one rename.
+        `Building.publish`, in one rename; until then the one that is there stays.
         """
         with open(self.root / "locks" / key, "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if self.has(key):
+            if self.has(key) and not anew:
                 yield None
                 return
             partial = self.root / "partial" / key
+            if anew:
+                shutil.rmtree(partial, ignore_errors=True)
             building = Building(self, key, partial / "out", partial / "work")
             building.out.mkdir(parents=True, exist_ok=True)
             building.work.mkdir(parents=True, exist_ok=True)
@@ -179,7 +181,11 @@ class Building:
     work: Path
 
     def publish(self, meta: Mapping[str, Any]) -> None:
-        """Checksum and fsync all files, then let the artifact appear in one rename."""
+        """Checksum and fsync all files, then let the artifact appear in one rename.
+
+        Where one is there already and has the same files, which is the rule, they are replaced one by one: whoever
+        reads it meanwhile finds the same bytes. Other files replace it as a whole.
+        """
         files: dict[str, tuple[int, str]] = {}
         for file in sorted(self.out.rglob("*")):
             if file.is_file():
@@ -194,12 +200,26 @@ class Building:
         _fsync(self.out)
         target = self.store.folder(self.key)
         target.parent.mkdir(parents=True, exist_ok=True)
-        if target.exists():  # left over without its manifest, so nobody can have read it
-            shutil.rmtree(target)
-        os.replace(self.out, target)
+        if self._same_files(body["files"]):
+            for name in (*files, MANIFEST):
+                os.replace(self.out / name, target / name)
+        else:
+            aside = self.out.parent / "replaced"
+            shutil.rmtree(aside, ignore_errors=True)
+            if target.exists():
+                os.replace(target, aside)
+            os.replace(self.out, target)
         _fsync(target.parent)
         shutil.rmtree(self.out.parent, ignore_errors=True)
         self.store._verified.add(self.key)
+
+    def _same_files(self, files: Mapping[str, Any]) -> bool:
+        """Tell whether the artifact that is there, if any, is one of these files."""
+        try:
+            there: bool = self.store._manifest(self.key)["files"] == files
+        except DamagedArtifactError:
+            return False
+        return there and all((self.store.folder(self.key) / name).is_file() for name in files)
 
 
 class ArrayWriter:

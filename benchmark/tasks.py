@@ -45,15 +45,23 @@ class Worker:
         device: where networks and batches go.
         threads: torch threads; fixed for a run, since sums in another order differ in their last bits.
         tasks: all tasks of the plan by key, to make a defense from the tasks it was made by.
+        fresh: do a task even if its artifact is there.
     """
 
     def __init__(
-        self, store: Store, registry: Registry, device: torch.device, threads: int, tasks: dict[str, Task]
+        self,
+        store: Store,
+        registry: Registry,
+        device: torch.device,
+        threads: int,
+        tasks: dict[str, Task],
+        fresh: bool = False,
     ) -> None:
         self.store = store
         self.registry = registry
         self.device = device
         self.tasks = tasks
+        self.fresh = fresh
         self._splits: OrderedDict[Any, Split] = OrderedDict()
         self._datasets: OrderedDict[Any, Dataset] = OrderedDict()
         self._classifiers: OrderedDict[Any, Classifier] = OrderedDict()
@@ -65,10 +73,11 @@ class Worker:
 
         Raises:
             TaskError: a plugin answered with something unusable.
+            InputError: data, weights or options turned out to be unusable.
             DamagedArtifactError: an input has to be made again.
             StorageError, OSError: the artifact cannot be written.
         """
-        with self.store.building(task.key) as building:
+        with self.store.building(task.key, self.fresh) as building:
             if building is None:  # another run made it while we waited
                 return self.store.meta(task.key)
             if task.kind in ("train", "artifact", "fit"):  # whatever lies there was not finished

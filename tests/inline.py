@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from benchmark import hookimpl
-from benchmark.errors import InputError, TaskError
+from benchmark.errors import BenchError
 from benchmark.executors import Event, Executor, Setup
 from benchmark.plugins import load_plugins
 from benchmark.progress import Progress
@@ -29,6 +29,7 @@ class InlineExecutor(Executor):
             torch.device(setup.device),
             setup.threads,
             setup.tasks,
+            setup.fresh,
         )
 
     def submit(self, task) -> None:
@@ -41,10 +42,8 @@ class InlineExecutor(Executor):
             self.events.append(Event("done", task.key, {"meta": meta}))
         except DamagedArtifactError as error:
             self.events.append(Event("damaged", task.key, {"key": error.key, "reason": str(error)}))
-        except InputError as error:
-            self.events.append(Event("input", task.key, {"message": str(error)}))
         except Exception as error:
-            reason = str(error) if isinstance(error, TaskError) else f"{type(error).__name__}: {error}"
+            reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
             self.events.append(Event("failed", task.key, {"reason": reason, "traceback": traceback.format_exc()}))
 
     def wait(self, seconds: float) -> list[Event]:
@@ -68,7 +67,9 @@ def run_inline(suite, registry, folder: Path):
     return code, load_run(folder / "run"), said
 
 
-def start_inline(suite, registry, output: Path, cache: Path, *, part=None, fresh: bool = False):
+def start_inline(
+    suite, registry, output: Path, cache: Path, *, part=None, fresh: bool = False, executor: str = "inline"
+):
     """Run a suite: exit code and what was said."""
     from benchmark.display import LineDisplay
     from benchmark.run import RunRequest, run_suite
@@ -78,7 +79,7 @@ def start_inline(suite, registry, output: Path, cache: Path, *, part=None, fresh
         output=output,
         cache=cache,
         device="cpu",
-        executor="inline",
+        executor=executor,
         workers=None,
         part=part,
         fresh=fresh,

@@ -174,7 +174,7 @@ def test_a_class_folder_missing_from_one_split(refused, tmp_path):
     assert "test" in said
 
 
-def test_a_corrupt_image_ends_the_run_and_keeps_what_is_done(bench, tmp_path):
+def test_a_corrupt_image_fails_the_cells_that_need_it(bench, tmp_path):
     write_images(tmp_path / "photos", count=8)
     bad = tmp_path / "photos" / "test" / "dog" / "3.png"
     bad.write_bytes(bad.read_bytes()[:60])
@@ -182,10 +182,12 @@ def test_a_corrupt_image_ends_the_run_and_keeps_what_is_done(bench, tmp_path):
         "{use: small_cnn}", "{use: small_cnn, train: {epochs: 1}}"
     )
     (tmp_path / "suite.yaml").write_text(text)
-    code, _, said = bench("run", "suite.yaml", "--device", "cpu")
-    assert code == 2, said
-    assert "3.png" in said
+    code, out, said = bench("run", "suite.yaml", "--device", "cpu")
+    assert code == 1, said
+    assert "0 of 2 cells done" in out
+    assert "3.png" in out
     assert "Traceback" not in said
+    assert "3.png" in (tmp_path / "runs" / "bad" / "report" / "index.html").read_text()
 
 
 def test_a_plugin_that_fails_to_import(refused, tmp_path, monkeypatch):

@@ -32,6 +32,7 @@ class Setup:
         device: `cpu` or `cuda`.
         threads: torch threads per task.
         tasks: all tasks of the plan by key.
+        fresh: make every artifact anew; the one that is there stays until then, since other runs may be reading it.
     """
 
     cache: str
@@ -39,6 +40,7 @@ class Setup:
     device: str
     threads: int
     tasks: dict[str, Task]
+    fresh: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,11 @@ class Event:
     Attributes:
         kind: `progress` (data: done, total, unit), `warning` (text), `done` (meta: what the task cost), `failed`
             (reason, traceback), `damaged` (key of an input that must be made again, reason), `storage` (message:
-            nothing can be written), `input` (message: the user's data or weights are unusable).
+            nothing can be written, so the run ends).
         key: the task.
     """
 
-    kind: Literal["progress", "warning", "done", "failed", "damaged", "storage", "input"]
+    kind: Literal["progress", "warning", "done", "failed", "damaged", "storage"]
     key: str
     data: dict[str, Any] = field(default_factory=dict)
 

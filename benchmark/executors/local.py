@@ -12,7 +12,7 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.errors import InputError, StorageError, TaskError
+from benchmark.errors import BenchError, StorageError
 from benchmark.executors import Event, Executor, ExecutorOptions, Setup
 from benchmark.executors.preload import VARIABLE
 
@@ -142,7 +142,12 @@ def _serve(connection: Connection, setup: Setup, device: str) -> None:
     from benchmark.tasks import Worker
 
     worker = Worker(
-        Store(Path(setup.cache)), load_plugins(setup.modules), torch.device(device), setup.threads, setup.tasks
+        Store(Path(setup.cache)),
+        load_plugins(setup.modules),
+        torch.device(device),
+        setup.threads,
+        setup.tasks,
+        setup.fresh,
     )
     while True:
         try:
@@ -161,14 +166,12 @@ def _serve(connection: Connection, setup: Setup, device: str) -> None:
             sys.exit(0)  # nobody listens any more
         except DamagedArtifactError as error:
             event = Event("damaged", task.key, {"key": error.key, "reason": str(error)})
-        except InputError as error:
-            event = Event("input", task.key, {"message": str(error)})
         except Exception as error:
             full = error if isinstance(error, StorageError) else storage_error(error, Path(setup.cache))
             if full is not None:
                 event = Event("storage", task.key, {"message": str(full)})
             else:
-                reason = str(error) if isinstance(error, TaskError) else f"{type(error).__name__}: {error}"
+                reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
                 event = Event("failed", task.key, {"reason": reason, "traceback": traceback.format_exc()})
         try:
             connection.send(event)

@@ -222,7 +222,8 @@ class _RunBuilder:
             yield Notice(
                 "warn",
                 f"{plural(len(missing), 'cell')} not run.",
-                "The run was interrupted or is still going on. The command that started it goes on from there.",
+                "The run was interrupted, is still going on, or lost them from the cache. "
+                "The command that started it goes on from there.",
                 f"{self.anchor}-missing",
                 "Which",
             )

@@ -169,3 +169,26 @@ def test_two_runs_share_a_cache_without_doing_anything_twice(tmp_path):
         assert process.returncode == 0, said
     assert metrics_bytes(tmp_path / "run0") == metrics_bytes(tmp_path / "run1")
     assert not list(cache.glob("partial/*"))
+
+
+@pytest.mark.slow
+def test_fresh_runs_take_nothing_from_a_run_beside_them(tmp_path, whole):
+    suite = write_suite(tmp_path)
+    cache = tmp_path / "cache"
+    finish(command(suite, cache, tmp_path / "first"))
+    started = [
+        subprocess.Popen(
+            command(suite, cache, tmp_path / name, workers=1) + options,
+            env=environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for name, options in (("fresh", ["--fresh"]), ("fresher", ["--fresh"]), ("plain", []))
+    ]
+    for name, process in zip(("fresh", "fresher", "plain"), started, strict=True):
+        out, said = process.communicate(timeout=240)
+        assert process.returncode == 0, said
+        assert "9 of 9 cells done" in out
+        assert "made again" not in said
+        assert metrics_bytes(tmp_path / name) == metrics_bytes(whole)

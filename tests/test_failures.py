@@ -1,0 +1,94 @@
+"""One cell's trouble stays in its cell, and summary and exit code are true."""
+
+from __future__ import annotations
+
+import pytest
+
+LATE = """
+suite: late
+title: What shows late
+seeds: [0]
+batch_size: 16
+datasets: {blobs: {use: blobs}, torn: {use: torn}}
+models: {linear: {use: linear}}
+attacks:
+  step: {use: step, eps: 0.3}
+  faint: {use: step, eps: 0.000001}
+  refuses: {use: refuses, eps: 0.3}
+defenses:
+  none: {use: plain}
+  other: {use: other}
+  lid: {use: lid, neighbors: 5, attacks: [faint]}
+grid:
+  - {datasets: blobs, models: all, attacks: [step, refuses], defenses: all}
+  - {datasets: torn, models: all, attacks: step, defenses: none}
+"""
+
+
+@pytest.fixture
+def run_late(tmp_path, capsys):
+    """Return a function that runs a suite of toy and unlucky components: code, run, standard output."""
+
+    def run(text: str = LATE, **how):
+        from inline import start_inline
+
+        from benchmark import load_run
+        from benchmark.plugins import load_plugins
+        from benchmark.suite import load_suite
+
+        (tmp_path / "late.yaml").write_text(text)
+        registry = load_plugins(["toy", "unlucky", "inline"])
+        suite = load_suite(str(tmp_path / "late.yaml"), registry=registry)
+        code, _ = start_inline(suite, registry, tmp_path / "run", tmp_path / "cache", **how)
+        return code, load_run(tmp_path / "run"), capsys.readouterr().out
+
+    return run
+
+
+def test_what_shows_late_fails_the_cells_that_need_it_and_names_the_cause(run_late):
+    code, run, said = run_late()
+    assert code == 1
+    cells = run.metrics.drop_duplicates(["dataset", "attack", "defense"]).set_index(["dataset", "attack", "defense"])
+    single = cells[~cells.index.get_level_values("attack").str.startswith("worst-of")]
+    ok = {("blobs", "none", "none"), ("blobs", "step", "none")}
+    assert set(single.index[single.status == "ok"]) == ok
+    assert set(single.index[single.status == "failed"]) == set(single.index) - ok
+    assert len(single) == 11
+    assert f"2 of {len(single)} cells done" in said
+    reasons = {failure["task"].split(" on ")[0]: failure["reason"] for failure in run.manifest["failures"]}
+    assert len(reasons) == 5, reasons  # the torn image: once to craft on, once to classify
+    assert "faint fooled the classifier on 0 of" in reasons["fit lid for linear"]
+    assert "another architecture" in reasons["fit other for linear"]
+    assert "(32, 16) instead of (2, 16)" in reasons["fit other for linear"]
+    assert "refuses: needs a victim of another kind" in reasons["refuses against linear"]
+    assert any("scan-40.png" in reason for reason in reasons.values())
+    assert run.manifest["exit_code"] == 1
+
+
+SMALL = "\n".join(line for line in LATE.splitlines() if "torn, models" not in line).replace(
+    "attacks: [step, refuses], defenses: all", "attacks: [step], defenses: none"
+)
+
+
+def test_what_vanishes_from_the_cache_under_a_run_is_made_again(run_late):
+    code, run, said = run_late(SMALL, executor="forgets-once")
+    assert code == 0
+    assert "2 of 2 cells done" in said
+    assert (run.metrics.status == "ok").all()
+
+
+def test_missing_cells_count_in_summary_and_exit_code(run_late):
+    code, run, said = run_late(SMALL, executor="forgetful")
+    assert code == 1
+    assert "0 of 2 cells done" in said
+    assert "missing (2): lost from the cache" in said
+    assert set(run.metrics.status) == {"missing"}
+    assert run.manifest["exit_code"] == 1
+
+
+def test_fresh_replaces_artifacts_when_they_are_made_and_discards_none_before(run_late):
+    _, before, _ = run_late(SMALL)
+    code, run, said = run_late(SMALL, executor="watchful", fresh=True)
+    assert code == 0
+    assert "2 of 2 cells done" in said
+    assert run.metrics.equals(before.metrics)

@@ -1,0 +1,108 @@
+"""Components whose trouble shows late, inside a task, for the tests; loaded by `--plugin unlucky`."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from inline import InlineExecutor
+from toy import BlobOptions, Blobs, Step
+
+from benchmark import (
+    ArraySplit,
+    Classifier,
+    FitContext,
+    Hardener,
+    InputError,
+    Split,
+    hookimpl,
+)
+
+
+class Refuses(Step):
+    """Finds out on the first batch that it cannot attack this victim."""
+
+    def craft(self, victim, x, y, rng):
+        raise InputError("refuses: needs a victim of another kind. Choose another attack.")
+
+
+class Other(Hardener):
+    """Hardens a network of twice the inputs' width instead of the one it was given."""
+
+    def harden(self, context: FitContext) -> Classifier:
+        from torch import nn
+
+        wide = nn.Sequential(nn.Flatten(), nn.Linear(16, 32), nn.Linear(32, 2))
+        return Classifier(wide, 2, context.train.image_shape)
+
+
+class TornSplit(ArraySplit):
+    def images(self, indices):
+        if 40 in indices:
+            raise InputError("scan-40.png: the file is cut off. Replace it, or take it away.")
+        return super().images(indices)
+
+
+class Torn(Blobs):
+    """One test image cannot be read, which shows when its turn comes."""
+
+    Options = BlobOptions
+
+    def load(self, split: str) -> Split:
+        whole = super().load(split)
+        kind = TornSplit if split == "test" else ArraySplit
+        images = whole.images(range(len(whole))).numpy()
+        return kind(images, whole.labels, list(whole.class_names))
+
+
+class Forgetful(InlineExecutor):
+    """Every judgement vanishes from the cache once it is made, as if another process had thrown it away."""
+
+    times = 99
+
+    def submit(self, task) -> None:
+        super().submit(task)
+        if task.kind == "judge" and self.times:
+            self.times -= 1
+            shutil.rmtree(self.worker.store.folder(task.key))
+
+
+class ForgetsOnce(Forgetful):
+    """The first judgement vanishes."""
+
+    times = 1
+
+
+class Watchful(InlineExecutor):
+    """Sees that what lies in the cache stays there while it is made anew."""
+
+    def start(self, setup) -> None:
+        super().start(setup)
+        self.there = sorted(Path(setup.cache).glob("artifacts/*/*/*"))
+
+    def submit(self, task) -> None:
+        super().submit(task)
+        assert self.there
+        assert all(file.is_file() for file in self.there)
+
+
+@hookimpl
+def register_executors(register):
+    register("forgetful", Forgetful)
+    register("forgets-once", ForgetsOnce)
+    register("watchful", Watchful)
+
+
+@hookimpl
+def register_datasets(register):
+    register("torn", Torn)
+
+
+@hookimpl
+def register_attacks(register):
+    register("refuses", Refuses)
+
+
+@hookimpl
+def register_defenses(register):
+    register("other", Other)
