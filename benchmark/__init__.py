@@ -10,7 +10,7 @@ from benchmark.hookspecs import hookimpl
 if TYPE_CHECKING:
     from benchmark.attack import Attack, ClassLikelihoods, Victim
     from benchmark.converter import Converter
-    from benchmark.dataset import ArraySplit, Dataset, PartAnnotations, Split
+    from benchmark.dataset import ArraySplit, Dataset, DecodedSplit, PartAnnotations, Split
     from benchmark.defense import (
         ArtifactRequest,
         Batch,
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from benchmark.errors import BenchError, InputError, MissingError, TaskError
     from benchmark.executors import Executor
+    from benchmark.images import read_image
     from benchmark.metrics import Cell, Metric, MetricValue
     from benchmark.model import Classifier, Model
     from benchmark.options import AttackOptions, Budget, DatasetOptions, ModelOptions, Options, TrainOptions
@@ -39,6 +40,7 @@ _HOME = {
     "Converter": "converter",
     "ArraySplit": "dataset",
     "Dataset": "dataset",
+    "DecodedSplit": "dataset",
     "PartAnnotations": "dataset",
     "Split": "dataset",
     "ArtifactRequest": "defense",
@@ -73,6 +75,7 @@ _HOME = {
     "Reporter": "reporter",
     "Run": "results",
     "load_run": "results",
+    "read_image": "images",
 }
 
 
@@ -90,6 +93,7 @@ __all__ = [
     "Converter",
     "Dataset",
     "DatasetOptions",
+    "DecodedSplit",
     "Defense",
     "Executor",
     "FitContext",
@@ -118,6 +122,7 @@ __all__ = [
     "Victim",
     "hookimpl",
     "load_run",
+    "read_image",
 ]
 
 

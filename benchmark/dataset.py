@@ -6,10 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
 
+from benchmark.errors import InputError
 from benchmark.options import SPLITS, DatasetOptions
 from benchmark.randomness import Rng
 
@@ -107,6 +108,13 @@ class Dataset(ABC):
             InputError: the data is unusable (a class missing from a split, a damaged file).
         """
 
+    def remarks(self) -> Sequence[str]:
+        """Return what the user must hear about how the data was read, a sentence each: what was passed over or assumed.
+
+        The host asks after `fingerprint`; it shows them when a run is planned or started, and in the report.
+        """
+        return ()
+
     def split(self, name: str) -> Split:
         """Return the split with the option `limit` applied. This is what the host calls."""
         split = self.load(name)
@@ -137,9 +145,11 @@ class DecodedSplit(Split):
 
     Threads and processes may share it. Attributes:
         most_cached_bytes: a split that takes more, at a byte per pixel and channel, is decoded anew each time.
+        most_looked_through: so many images are decoded to tell all damaged ones, once one is.
     """
 
     most_cached_bytes: ClassVar[int] = 2**30
+    most_looked_through: ClassVar[int] = 10_000
     _cache: tuple[np.ndarray, np.ndarray] | None = None
 
     @abstractmethod
@@ -162,7 +172,7 @@ class DecodedSplit(Split):
         whole_shape = (len(self), *self.image_shape)
         if np.prod(whole_shape, dtype=np.int64) > self.most_cached_bytes:
             pixels = np.empty((len(wanted), *self.image_shape), dtype=np.uint8)
-            for row, decoded in enumerate(self.decoded(wanted, torch.get_num_threads())):
+            for row, decoded in enumerate(self._decoded(wanted, torch.get_num_threads())):
                 pixels[row] = decoded
         else:
             if self._cache is None:
@@ -170,11 +180,36 @@ class DecodedSplit(Split):
             kept, there = self._cache
             # No lock: threads that decode the same image write the same bytes, and say so after they are in place.
             missing = np.unique(wanted[~there[wanted]])
-            for index, decoded in zip(missing, self.decoded(missing, torch.get_num_threads())):
+            for index, decoded in zip(missing, self._decoded(missing, torch.get_num_threads())):
                 kept[index] = decoded
                 there[index] = True
             pixels = kept[wanted]
         return torch.from_numpy(pixels).float().div_(255)
+
+    def _decoded(self, indices: np.ndarray, threads: int) -> Iterator[np.ndarray]:
+        try:
+            yield from self.decoded(indices, threads)
+        except InputError as error:
+            self._refuse_all(error)
+
+    def _refuse_all(self, first: InputError) -> NoReturn:
+        """Tell all images that cannot be decoded at once, so that not one after the other has to be mended."""
+        mistakes = []
+        for index in range(min(len(self), self.most_looked_through)):
+            try:
+                list(self.decoded(np.array([index]), 1))
+            except InputError as error:
+                mistakes.append(str(error))
+        if len(mistakes) < 2:
+            raise first
+        shown = "".join(f"\n  {mistake}" for mistake in mistakes[:10])
+        more = f"\n  ... and {len(mistakes) - 10} more" if len(mistakes) > 10 else ""
+        looked = (
+            f"{min(len(self), self.most_looked_through)} of the split's "
+            if len(self) > self.most_looked_through
+            else ""
+        )
+        raise InputError(f"{len(mistakes)} of {looked}{len(self)} images cannot be used:{shown}{more}")
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_cache": None}

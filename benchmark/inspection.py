@@ -39,6 +39,7 @@ def plan_facts(plan: Plan, store: Store, registry: Registry) -> dict[str, Any]:
         ],
         "datasets": {
             label: {"sizes": dict(facts.sizes), "classes": len(facts.class_names), "shape": list(facts.image_shape)}
+            | ({"remarks": list(facts.remarks)} if facts.remarks else {})
             for label, facts in plan.datasets.items()
         },
         "tasks": {kind: {"total": total[kind], "to_run": to_run[kind]} for kind in total},
@@ -71,6 +72,7 @@ def describe_plan(facts: dict[str, Any]) -> str:
         sizes = ", ".join(f"{count} {split}" for split, count in data["sizes"].items())
         shape = "x".join(map(str, data["shape"]))
         lines.append(f"  data set {label}: {sizes}; {data['classes']} classes; {shape}")
+        lines += [f"    {remark}" for remark in data.get("remarks", ())]
     lines.append(
         "tasks (to run / total): "
         + ", ".join(f"{kind} {count['to_run']}/{count['total']}" for kind, count in facts["tasks"].items())

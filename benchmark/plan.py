@@ -112,6 +112,7 @@ class DatasetFacts:
 
     Attributes:
         content: the plugin, its version and its own fingerprint, which knows nothing of `limit`.
+        remarks: what was passed over or assumed when it was read.
     """
 
     content: tuple[str, ...]
@@ -120,6 +121,7 @@ class DatasetFacts:
     class_names: tuple[str, ...]
     image_shape: tuple[int, int, int]
     caption: str
+    remarks: tuple[str, ...] = ()
 
     def fingerprint(self, *splits: str) -> str:
         """Return a digest of all that changes an image or a label of these splits (of all, where none is named).
@@ -339,6 +341,7 @@ class _Planner:
             for name in ("train", "val", "test"):
                 splits[name] = dataset.split(name)
             fingerprint = dataset.fingerprint()
+            remarks = tuple(dataset.remarks())
         except InputError as error:
             raise type(error)(f"{component.where}: datasets.{component.label}: {error}") from None
         shapes = {split.image_shape for split in splits.values()}
@@ -358,6 +361,7 @@ class _Planner:
             splits["test"].class_names,
             splits["test"].image_shape,
             " ".join(filter(None, (dataset.caption, dataset.options.note))),
+            remarks,
         )
 
     def _check_shapes(self) -> None:

@@ -97,6 +97,9 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
         run.write_manifest(manifest)
         if suite.gpu and request.device == "cpu":
             display.warning(f"{NO_GPU}: it runs, but see `bench plan` for how long")
+        for label, facts in plan.datasets.items():
+            for remark in facts.remarks:
+                display.warning(f"{label}: {remark}")
         run.note("run started", suite=suite.name, profile=suite.profile, cells=len(plan.cells), tasks=len(plan.tasks))
         _tell(registry, display, "run_started", run=run)
 
@@ -467,7 +470,7 @@ def _manifest(suite: Suite, registry: Registry, plan: Plan, request: RunRequest)
                 "sizes": dict(facts.sizes),
                 "image_shape": list(facts.image_shape),
                 "class_names": list(facts.class_names),
-                "caption": facts.caption,
+                "caption": " ".join((facts.caption, *facts.remarks)).strip(),
             }
             for label, facts in plan.datasets.items()
         },

@@ -28,7 +28,7 @@ def register_datasets(register: Register) -> None:
         "image_folder",
         "bench_datasets.image_folder:ImageFolder",
         options="bench_datasets.options:ImageFolderOptions",
-        version="1",
+        version="2",
         summary="a folder per class, in a directory, .zip or .tar; fixed splits or a seeded split",
     )
     register(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,22 +10,16 @@ from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from bench_datasets.options import TEST_SHARE, ImageFolderOptions
 from bench_datasets.sources import IMAGE_SUFFIXES, Member, Source, archive_suffix, printable, source
 from bench_datasets.splitting import DrawnDataset, Given, GivenSplit, shares_to_draw
 from benchmark.dataset import DecodedSplit
 from benchmark.errors import InputError, MissingError
+from benchmark.images import Fit, pixels_of, read_image
 
 _WORTH_A_THREAD_BYTES = 8192
 """Files above this are decoded by several threads; for smaller ones the threads cost more than they give."""
-
-_FORMATS = ("JPEG", "PNG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
-"""Formats that are tried: Pillow has more, and some of them start other programs."""
-
-_MODES = ("1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV")
-"""Pillow's modes of 8 bits per channel or fewer."""
 
 _UNSPLIT = "unsplit"
 _SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
@@ -156,61 +148,8 @@ def decode(content: bytes, options: ImageFolderOptions, where: str) -> np.ndarra
     Raises:
         InputError: it is damaged, of an unknown format, or larger than Pillow's limit.
     """
-    try:
-        with Image.open(io.BytesIO(content), formats=_formats()) as image:
-            _check_pixels(*image.size, where)
-            if image.mode not in _MODES:
-                raise InputError(
-                    f"{where}: Pillow mode {image.mode}, more than 8 bits per channel. Convert the images to 8 bits."
-                )
-            return np.ascontiguousarray(_as_asked(image, options, where))
-    except InputError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise InputError(f"{where}: {error} Make the image smaller, or remove it.") from None
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's readers raise almost anything for damaged files
-        reason = "not an image of a known format" if isinstance(error, Image.UnidentifiedImageError) else error
-        raise InputError(
-            f"{where}: damaged image file: {str(reason) or type(error).__name__}. Replace it, or remove it."
-        ) from None
-
-
-def _as_asked(image: Image.Image, options: ImageFolderOptions, where: str) -> np.ndarray:
-    image = image.convert("RGB" if options.color == "rgb" else "L")
-    width, height = image.size
-    if options.size is not None:
-        size = options.size
-        if options.fit == "squash":
-            width = height = size
-        else:  # the rounding is that of torchvision's Resize and CenterCrop
-            shorter = options.resize or size
-            longer = int(shorter * max(width, height) / min(width, height))
-            width, height = (shorter, longer) if width <= height else (longer, shorter)
-            _check_pixels(width, height, f"{where}, resized")
-        if image.size != (width, height):
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
-        left, top = round((width - size) / 2), round((height - size) / 2)
-        if (width, height) != (size, size):
-            image = image.crop((left, top, left + size, top + size))
-    pixels = np.asarray(image)
-    return pixels.transpose(2, 0, 1) if pixels.ndim == 3 else pixels[None]
-
-
-def _check_pixels(width: int, height: int, where: str) -> None:
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and width * height > limit:
-        raise InputError(
-            f"{where}: {width}x{height} pixels are more than Pillow's limit of {limit} (a decompression bomb?). "
-            "Make the image smaller, or remove it."
-        )
-
-
-@functools.cache
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
+    image = read_image(content, where=where, color=options.color)
+    return pixels_of(image) if options.size is None else Fit(options.fit, options.size, options.resize)(image, where)
 
 
 # -- which folder is what ---------------------------------------------------------------------------------------------

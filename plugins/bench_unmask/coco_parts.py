@@ -16,9 +16,10 @@ import numpy as np
 
 from bench_unmask import masks
 from bench_unmask.options import CocoPartsOptions
-from bench_unmask.photos import Fit, PhotoSplit, Place, digest_of, read_photo, refuse_shared_images
+from bench_unmask.photos import PhotoSplit, digest_of, look_through, refuse_shared_images
 from benchmark.dataset import SPLITS, Dataset, PartAnnotations, is_ignored
 from benchmark.errors import InputError, MissingError, Mistakes, unknown_name
+from benchmark.images import Fit, ImageHeader, Place, read_header, read_image
 
 
 class CocoParts(Dataset):
@@ -54,6 +55,7 @@ class CocoParts(Dataset):
         Raises:
             InputError: the data is unusable, or two classes have the same image, be it in different splits.
         """
+        self.remarks()
         digest = sha256(repr((self._class_names, self.options.size)).encode())
         files: list[Path] = []
         labels: list[int] = []
@@ -66,6 +68,18 @@ class CocoParts(Dataset):
                 digest.update(f"\n{name} {digest_of(path)}".encode("utf-8", "surrogateescape"))
         refuse_shared_images(files, labels, self._class_names)
         return digest.hexdigest()
+
+    def remarks(self) -> tuple[str, ...]:
+        """Return what was assumed about photos that carry an orientation.
+
+        Raises:
+            InputError: photos are unusable; one message tells all of them.
+        """
+        return self._remarks
+
+    @cached_property
+    def _remarks(self) -> tuple[str, ...]:
+        return look_through(self.load(split) for split in SPLITS)
 
     def load(self, split: str) -> CocoSplit:
         """Return the split `train`, `val` or `test`.
@@ -132,8 +146,22 @@ class CocoParts(Dataset):
         return Path(images[split] if isinstance(images, dict) else images).expanduser()
 
 
+AS_STORED = (
+    "left as stored, though EXIF says to turn them: the annotation file gives their size before turning, so their "
+    "parts were drawn on the pixels as stored"
+)
+UPRIGHT = (
+    "turned by an EXIF orientation that leaves their size as it is: their parts are taken to be drawn on the upright "
+    "picture, as annotation tools show it. If they were not, remove the orientation from the files"
+)
+
+
 class CocoSplit(PhotoSplit):
-    """Photos of a COCO file."""
+    """Photos of a COCO file, upright.
+
+    Annotations are taken to be drawn on the upright picture, as annotation tools show it, unless `width` and `height`
+    of the entry are those before turning: then the picture stays as it is stored.
+    """
 
     def __init__(self, coco: CocoFile, folder: Path, labels: np.ndarray, class_names: Iterable[str], fit: Fit) -> None:
         """Keep what to read: of the images, only their presence is looked at.
@@ -171,14 +199,32 @@ class CocoSplit(PhotoSplit):
         return PartAnnotations(data, folders.pop() if len(folders) == 1 else None)
 
     def _read(self, index: int) -> np.ndarray:
-        photo = read_photo(self.files[index])
+        file = self.files[index]
+        return self.fit(read_image(file, upright=lambda header: self._drawn_upright(index, header)), str(file))
+
+    def _drawn_upright(self, index: int, header: ImageHeader) -> bool:
+        """Tell whether the annotations of an image were drawn on its upright picture, or on the pixels as stored.
+
+        Raises:
+            InputError: by its entry it has another size.
+        """
         image = self._coco.images[index]
-        if photo.size != (image["width"], image["height"]):
-            raise InputError(
-                f"{self.files[index]}: is {photo.width}x{photo.height} pixels, but {self._coco.path} says "
-                f"{image['width']}x{image['height']} for image {image['id']}: its annotations would lie elsewhere."
-            )
-        return self.fit(photo)
+        size = image["width"], image["height"]
+        if size == header.upright:
+            return True
+        if size == header.stored:
+            return False
+        width, height = header.upright
+        raise InputError(
+            f"{self.files[index]}: is {width}x{height} pixels, but {self._coco.path} says {size[0]}x{size[1]} for "
+            f"image {image['id']}: its annotations would lie elsewhere."
+        )
+
+    def _assumed(self, index: int) -> Iterable[str]:
+        header = read_header(self.files[index])
+        if not self._drawn_upright(index, header):
+            return (AS_STORED,)
+        return (UPRIGHT,) if header.orientation > 1 and header.stored == header.upright else ()
 
 
 # -- COCO files -------------------------------------------------------------------------------------------------------

@@ -1,119 +1,20 @@
-"""Photos in files: read safely, brought to one size, kept in memory where they fit."""
+"""Photos in files: decoded on demand, looked through while a run is planned."""
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
-from PIL import Image
 
 from benchmark.dataset import DecodedSplit
-from benchmark.errors import InputError
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".ppm")
-
-_FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "PPM")
-"""Formats that are tried: Pillow has more, and some of them start other programs."""
+from benchmark.errors import InputError, Mistakes
+from benchmark.images import Fit, read_header, read_image
 
 _WORTH_THREADS = 8
-
-
-def read_photo(path: Path) -> Image.Image:
-    """Return the image of a file, RGB, as it is stored (no turning by its EXIF data: masks were drawn on the pixels).
-
-    Raises:
-        InputError: the file is missing, damaged, no image, or larger than Pillow's limit; the message names it.
-    """
-    try:
-        with Image.open(path, formats=_formats()) as image:
-            limit = Image.MAX_IMAGE_PIXELS
-            if limit is not None and image.width * image.height > limit:
-                raise InputError(
-                    f"{path}: {image.width}x{image.height} pixels are more than Pillow's limit of {limit} "
-                    "(a decompression bomb?). Make the image smaller, or remove it."
-                )
-            return image.convert("RGB")
-    except InputError:
-        raise
-    except FileNotFoundError:
-        raise InputError(f"{path}: the image file is missing.") from None
-    except MemoryError:
-        raise
-    except Exception as error:  # Pillow's readers raise almost anything for damaged files
-        reason = "not an image of a known format" if isinstance(error, Image.UnidentifiedImageError) else error
-        raise InputError(
-            f"{path}: damaged image file: {str(reason) or type(error).__name__}. Replace it, or remove it."
-        ) from None
-
-
-@functools.cache
-def _formats() -> tuple[str, ...]:
-    Image.init()
-    return tuple(name for name in _FORMATS if name in Image.OPEN)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where an image lies in the square that it was brought to.
-
-    Attributes:
-        width: of the resized image, in pixels.
-        height: of the resized image, in pixels.
-        left: column of its first pixel in the square; negative where it was cropped.
-        top: row of its first pixel in the square.
-    """
-
-    width: int
-    height: int
-    left: int
-    top: int
-
-
-@dataclass(frozen=True)
-class Fit:
-    """How an image becomes a square.
-
-    Attributes:
-        kind: `squash` resizes without keeping the aspect ratio; `crop` resizes the shorter side and takes the centre,
-            as torchvision's Resize and CenterCrop do; `pad` resizes the longer side and adds black around it, as
-            Matterport's Mask R-CNN does.
-        size: side of the square in pixels.
-    """
-
-    kind: Literal["squash", "crop", "pad"]
-    size: int
-
-    def place(self, width: int, height: int) -> Place:
-        """Return where an image of that width and height comes to lie."""
-        size = self.size
-        if self.kind == "squash":
-            return Place(size, size, 0, 0)
-        if self.kind == "crop":  # the rounding is torchvision's
-            longer = int(size * max(width, height) / min(width, height))
-            resized = (size, longer) if width <= height else (longer, size)
-            return Place(*resized, -round((resized[0] - size) / 2), -round((resized[1] - size) / 2))
-        scale = size / max(width, height)
-        resized = max(1, round(width * scale)), max(1, round(height * scale))
-        return Place(*resized, (size - resized[0]) // 2, (size - resized[1]) // 2)
-
-    def __call__(self, image: Image.Image) -> np.ndarray:
-        """Return the pixels (3, size, size) uint8."""
-        place = self.place(*image.size)
-        if image.size != (place.width, place.height):
-            image = image.resize((place.width, place.height), Image.Resampling.BILINEAR)
-        if self.kind == "pad":
-            square = Image.new("RGB", (self.size, self.size))
-            square.paste(image, (place.left, place.top))
-            image = square
-        elif self.kind == "crop":
-            image = image.crop((-place.left, -place.top, self.size - place.left, self.size - place.top))
-        return np.ascontiguousarray(np.asarray(image).transpose(2, 0, 1))
 
 
 class PhotoSplit(DecodedSplit):
@@ -150,8 +51,48 @@ class PhotoSplit(DecodedSplit):
         else:
             yield from map(self._read, indices.tolist())
 
+    def look_through(self, mistakes: Mistakes) -> Counter[str]:
+        """Look at what every file says about itself, without decoding it.
+
+        Args:
+            mistakes: is told of the files that cannot be used.
+
+        Returns:
+            What was assumed about files, in words, and of how many.
+        """
+        assumed: Counter[str] = Counter()
+        for index in range(len(self.files)):
+            try:
+                assumed.update(self._assumed(index))
+            except InputError as error:
+                mistakes.add("unusable image file", str(error))
+        return assumed
+
+    def _assumed(self, index: int) -> Iterable[str]:
+        """Return what is assumed about a file, in words.
+
+        Raises:
+            InputError: it cannot be used.
+        """
+        read_header(self.files[index])
+        return ()
+
     def _read(self, index: int) -> np.ndarray:
-        return self.fit(read_photo(self.files[index]))
+        file = self.files[index]
+        return self.fit(read_image(file), str(file))
+
+
+def look_through(splits: Iterable[PhotoSplit]) -> tuple[str, ...]:
+    """Return what was assumed about the files of splits, a sentence each.
+
+    Raises:
+        InputError: files cannot be used; one message tells all of them.
+    """
+    mistakes, assumed = Mistakes("photos"), Counter[str]()
+    for split in splits:
+        assumed += split.look_through(mistakes)
+    mistakes.raise_if_any()
+    return tuple(f"{count} photos are {what}." for what, count in assumed.items())
 
 
 def digest_of(path: Path) -> str:

@@ -25,9 +25,10 @@ from PIL import Image
 
 from bench_unmask import masks
 from bench_unmask.parts import CLASS_SETS, PAPER_CLASS_PARTS, PARTS
-from bench_unmask.photos import IMAGE_SUFFIXES, read_photo, refuse_shared_images
+from bench_unmask.photos import refuse_shared_images
 from benchmark.dataset import SPLITS
 from benchmark.errors import InputError, MissingError, StorageError, unknown_name
+from benchmark.images import image_files, read_header, read_image
 from benchmark.progress import Progress
 
 NameMapping = Literal["paper", "released", "corrected"]
@@ -278,8 +279,7 @@ def _converted(mat: Path, image: Path, kept: Path, mapping: str) -> dict[str, An
                 return found
         except (ValueError, KeyError, TypeError):
             pass  # left by a crash of the machine: convert it again
-    with Image.open(image) as opened:
-        width, height = opened.size
+    width, height = read_header(image).stored  # MATLAB, in which the masks were drawn, turns nothing
     found = {"source": source, "width": width, "height": height, "annotations": [], "ignored": [], "objects": []}
     for object_class, parts in read_part_annotations(mat, width, height):
         found["objects"].append(object_class)
@@ -486,7 +486,7 @@ def _voc_images(voc: Path, classes: list[str]) -> dict[str, list[Path]]:
 def _class_folders(root: Path, classes: list[str], source: str) -> dict[str, list[Path]]:
     found = {}
     for name in classes:
-        found[name] = sorted(p for p in (root / name).glob("*") if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file())
+        found[name] = image_files(root / name, Counter()) if (root / name).is_dir() else []
         if not found[name]:
             raise MissingError(
                 f"{source}: no images in {(root / name).absolute()}. Give a folder that holds a folder of images for "
@@ -520,7 +520,7 @@ def _without_duplicates(
                     key = f"{path.absolute()}|{status.st_size}|{status.st_mtime_ns}"
                     if key not in known:
                         try:
-                            known[key] = perceptual_hash(read_photo(path))
+                            known[key] = perceptual_hash(read_image(path))
                         except InputError as error:
                             counts.damaged.append(path)
                             progress.warn(f"left out: {error}")

@@ -12,6 +12,8 @@ and CS5b `cs3-1`, `cs3-2`, `cs5-1` and `cs5-2`; both names are found.
 
 from __future__ import annotations
 
+from collections import Counter
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import ClassVar
@@ -21,9 +23,10 @@ import numpy as np
 from bench_unmask.coco_parts import CocoSplit, read_coco
 from bench_unmask.options import UnMaskOptions, UnMaskPartsOptions
 from bench_unmask.parts import CLASS_SETS
-from bench_unmask.photos import IMAGE_SUFFIXES, Fit, PhotoSplit, digest_of, refuse_shared_images
+from bench_unmask.photos import PhotoSplit, digest_of, look_through, refuse_shared_images
 from benchmark.dataset import SPLITS, Dataset
-from benchmark.errors import InputError, MissingError
+from benchmark.errors import InputError, MissingError, Mistakes
+from benchmark.images import Fit, image_files, passed_over_remark
 
 RELEASED_NAMES = {"CS3a": "cs3-1", "CS3b": "cs3-2", "CS5a": "cs5-1", "CS5b": "cs5-2"}
 
@@ -66,6 +69,7 @@ class UnMaskClasses(Dataset):
         Raises:
             InputError: the data is unusable, or two classes have the same image, be it in different splits.
         """
+        self.remarks()
         digest = sha256(f"crop {self.options.size}".encode())
         files: list[Path] = []
         labels: list[int] = []
@@ -78,6 +82,23 @@ class UnMaskClasses(Dataset):
             labels += loaded.labels.tolist()
         refuse_shared_images(files, labels, self._classes())
         return digest.hexdigest()
+
+    def remarks(self) -> tuple[str, ...]:
+        """Return which files of the class folders were passed over.
+
+        Raises:
+            InputError: images are unusable; one message tells all of them.
+        """
+        return self._remarks
+
+    @cached_property
+    def _remarks(self) -> tuple[str, ...]:
+        assumed = look_through(self.load(split) for split in SPLITS)
+        passed_over: Counter[str] = Counter()
+        for split in SPLITS:
+            for name in self._classes():
+                image_files(self._root() / split / name, passed_over)
+        return passed_over_remark(passed_over) + assumed
 
     def load(self, split: str) -> PhotoSplit:
         """Return the split `train`, `val` or `test`.
@@ -94,18 +115,18 @@ class UnMaskClasses(Dataset):
                 f"{folder}: the folder {extra[0]!r} is no class of {self.options.class_set} ({', '.join(classes)}). "
                 "Remove it, or give the class set another name."
             )
+        mistakes = Mistakes(str(folder))
         files: list[Path] = []
         labels: list[int] = []
         for label, name in enumerate(classes):
-            images = sorted(
-                path
-                for path in (folder / name).glob("*")
-                if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
-            )
+            images = image_files(folder / name, Counter()) if (folder / name).is_dir() else []
             if not images:
-                raise InputError(f"{folder / name}: no images of the class {name!r}. {CLASSES_HELP}")
+                mistakes.add(
+                    "class without images", f"no images of the class {name!r} in {folder / name}. {CLASSES_HELP}"
+                )
             files += images
             labels += [label] * len(images)
+        mistakes.raise_if_any()
         refuse_shared_images(files, labels, classes)
         names = [f"{path.parent.name}/{path.name}" for path in files]
         return PhotoSplit(files, names, np.array(labels), classes, Fit("crop", self.options.size))
@@ -156,6 +177,7 @@ class UnMaskParts(Dataset):
         Raises:
             InputError: the data is unusable.
         """
+        self.remarks()
         digest = sha256(f"pad {self.options.size}".encode())
         for split in SPLITS:
             loaded = self.load(split)
@@ -163,6 +185,18 @@ class UnMaskParts(Dataset):
             for path, name in zip(loaded.files, loaded.sample_ids(range(len(loaded)))):
                 digest.update(f"\n{name} {digest_of(path)}".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
+
+    def remarks(self) -> tuple[str, ...]:
+        """Return what was assumed about photos that carry an orientation.
+
+        Raises:
+            InputError: photos are unusable; one message tells all of them.
+        """
+        return self._remarks
+
+    @cached_property
+    def _remarks(self) -> tuple[str, ...]:
+        return look_through(self.load(split) for split in SPLITS)
 
     def load(self, split: str) -> CocoSplit:
         """Return the split `train`, `val` or `test`.

@@ -207,6 +207,30 @@ def test_other_kinds_of_images_become_rgb(make, tmp_path) -> None:
         assert np.array_equal(found[name], np.asarray(Image.open(io.BytesIO(data)).convert("RGB")))
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+def test_pictures_are_upright(make, tmp_path, kind, orientation) -> None:
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Pillow's transpositions that EXIF's turns take back
+    upright = np.kron(np.arange(6, dtype=np.uint8).reshape(2, 3) * 40, np.ones((16, 16), np.uint8))
+    image = Image.fromarray(upright)
+    stored = image if orientation == 1 else image.transpose(Image.Transpose(undo[orientation]))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    buffer = io.BytesIO()
+    stored.convert("RGB").save(buffer, kind, exif=exif, **({"lossless": True} if kind == "WEBP" else {}))
+    files = {f"{c}/{n}.{kind}": buffer.getvalue() for c in "ab" for n in range(3)}
+    data = make("image_folder", path=str(pack(tmp_path / "data.zip", files)))
+    assert data.split("train").image_shape == (3, 32, 48)
+    found = data.split("train").images([0])[0].numpy() * 255
+    assert np.abs(found - upright).max() < 8
+
+
+def test_damaged_exif_leaves_the_picture_as_it_is() -> None:
+    plain = png(pixels(0), "JPEG")
+    data = plain[:2] + b"\xff\xe1\x00\x10Exif\0\0" + b"\xff" * 8 + plain[2:]
+    assert np.array_equal(decode(data, ImageFolderOptions(path="x"), "here").transpose(1, 2, 0), decoded(plain))
+
+
 # -- what is read, when and by whom -----------------------------------------------------------------------------------
 
 
@@ -401,6 +425,16 @@ def test_a_damaged_image_is_named_with_the_reason(make, tmp_path, form, data, re
     place = pack(tmp_path / f"data{form}", {**images(), "bee/04.png": data})
     with pytest.raises(InputError, match=rf"data\S*: bee/04\.png: .*{reason}"):
         [all_of(make("image_folder", path=str(place)).split(name)) for name in ("train", "val", "test")]
+
+
+def test_all_damaged_images_of_a_split_are_told_at_once(make, tmp_path) -> None:
+    damaged = {f"bee/{n:02}.png": png(pixels(n, (60, 60, 3)))[:3000] for n in range(12)}
+    files = {**below("train", images()), **below("test", {**images(count=20), **damaged})}
+    split = make("image_folder", path=str(pack(tmp_path / "data.zip", files)), size=6).split("test")
+    with pytest.raises(InputError, match=r"12 of 40 images cannot be used:") as caught:
+        split.images(range(25, 40))
+    assert str(caught.value).count("damaged image file") == 10
+    assert str(caught.value).endswith("... and 2 more")
 
 
 def test_the_other_images_of_a_damaged_folder_can_be_read(make, tmp_path) -> None:

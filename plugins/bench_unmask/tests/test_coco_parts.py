@@ -264,11 +264,66 @@ def test_damaged_and_wrong_images_are_named(make: Make, coco: Coco, photo: Calla
     root = coco()
     (root / "images" / "car_1.jpg").write_bytes(b"no image")
     photo(root / "images" / "car_2.jpg", 5, width=30, height=40)
-    split = make("coco_parts", path=str(root)).split("train")
-    with pytest.raises(InputError, match=r"car_1\.jpg: damaged image file: not an image of a known format"):
-        split.images([0])
-    with pytest.raises(InputError, match=r"car_2\.jpg: is 30x40 pixels, but .*train\.json says 40x30 for image 2"):
-        split.images([1])
+    data = make("coco_parts", path=str(root))
+    for read in (data.fingerprint, lambda: data.split("train").images([3, 1])):  # while planning, and later
+        with pytest.raises(InputError, match=r"2 (mistakes|of 4 images)") as caught:
+            read()
+        assert "car_1.jpg: damaged image file: not an image of a known format" in str(caught.value)
+        assert "car_2.jpg: is 30x40 pixels, but" in str(caught.value)
+        assert "train.json says 40x30 for image 2" in str(caught.value)
+    assert data.split("train").images([2, 3]).shape == (2, 3, 160, 160)
+
+
+def upright_arrow() -> np.ndarray:
+    """Return a photo of 40 x 30 pixels with a part: red in 4 <= x < 24, 6 <= y < 16, the place of the annotations."""
+    pixels = np.full((30, 40, 3), 90, np.uint8)
+    pixels[6:16, 4:24] = (250, 5, 5)
+    return pixels
+
+
+def store_turned(path: Path, orientation: int) -> None:
+    """Write the photo as a camera that was held another way stores it."""
+    undo = {2: 0, 3: 3, 4: 1, 5: 5, 6: 2, 7: 6, 8: 4}  # Pillow's transpositions that EXIF's turns take back
+    image = Image.fromarray(upright_arrow())
+    if orientation > 1:
+        image = image.transpose(Image.Transpose(undo[orientation]))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(path, quality=100, subsampling=0, exif=exif)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_parts_lie_where_they_were_drawn_whatever_the_orientation(make: Make, coco: Coco, orientation: int) -> None:
+    root = coco()
+    for path in (root / "images").glob("*.jpg"):
+        store_turned(path, orientation)
+        path.write_bytes(path.read_bytes() + path.name.encode())  # no two files are the same
+    data = make("coco_parts", path=str(root), size=60)
+    split = data.split("train")
+    annotations = split.part_annotations()
+    assert annotations is not None
+    for image, part in zip(split.images(range(4)), annotations.data["annotations"]):
+        x, y, width, height = (round(value) for value in part["bbox"])
+        inside = torch.zeros(60, 60, dtype=torch.bool)
+        inside[y : y + height, x : x + width] = True
+        assert ((image[0] - image[1] > 0.5) == inside).float().mean() > 0.97
+    said = " ".join(data.remarks())
+    assert ("12 photos are turned by an EXIF orientation that leaves their size" in said) == (orientation in (2, 3, 4))
+
+
+def test_parts_drawn_on_the_pixels_as_stored(make: Make, coco: Coco, photo: Callable[..., None]) -> None:
+    def stored(split: str, data: Data) -> None:
+        data["images"][0].update(width=30, height=40)
+
+    root = coco(stored)
+    for number in (1, 5, 9):
+        store_turned(root / "images" / f"car_{number}.jpg", 6)
+        path = root / "images" / f"car_{number}.jpg"
+        path.write_bytes(path.read_bytes() + path.name.encode())
+    data = make("coco_parts", path=str(root), size=40)
+    x = data.split("train").images([0])[0]
+    assert ((x[0] - x[1] > 0.5).float().mean(1) > 0).sum() > ((x[0] - x[1] > 0.5).float().mean(0) > 0).sum()  # it lies
+    assert any("3 photos are left as stored" in remark for remark in data.remarks())
 
 
 def test_missing_data_says_what_is_missing(make: Make, coco: Coco, tmp_path: Path) -> None:
