@@ -82,7 +82,8 @@ class Classifier(nn.Module):
         """Return logits (N, num_classes) of images (N, C, H, W) in [0, 1]."""
         count = x.shape[0]
         passes.forward += count
-        logits: Tensor = self.network((x - self.mean) / self.std if self._normalizes else x)
+        # The network gets a tensor of its own: many work in place, and `x` is somebody's images.
+        logits: Tensor = self.network((x - self.mean) / self.std if self._normalizes else x.clone())
         if logits.requires_grad:
             logits.register_hook(lambda gradient: _count_backward(count))
         return logits

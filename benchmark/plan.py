@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -11,6 +12,7 @@ import torch
 from benchmark.dataset import Dataset
 from benchmark.defense import ArtifactRequest, Defense, SharedArtifact
 from benchmark.errors import InputError, MissingError, unknown_name
+from benchmark.isolation import IsolationError, isolated
 from benchmark.model import PENULTIMATE, Passes
 from benchmark.plugins import Registry
 from benchmark.randomness import Rng
@@ -293,7 +295,8 @@ class _Planner:
         missing: list[str] = []
         for component in components:
             try:
-                self._instance(component).check()
+                with _asked():
+                    self._instance(component).check()
             except MissingError as error:
                 missing.append(f"{component.where}: {component.kind}s.{component.label}: {error}")
             except InputError as error:
@@ -338,10 +341,11 @@ class _Planner:
         dataset: Dataset = self._instance(component)
         splits = {}
         try:
-            for name in ("train", "val", "test"):
-                splits[name] = dataset.split(name)
-            fingerprint = dataset.fingerprint()
-            remarks = tuple(dataset.remarks())
+            with _asked():
+                for name in ("train", "val", "test"):
+                    splits[name] = dataset.split(name)
+                fingerprint = dataset.fingerprint()
+                remarks = tuple(dataset.remarks())
         except InputError as error:
             raise type(error)(f"{component.where}: datasets.{component.label}: {error}") from None
         shapes = {split.image_shape for split in splits.values()}
@@ -377,7 +381,7 @@ class _Planner:
         if component.options.weights is not None:  # type: ignore[attr-defined]
             return None
         try:
-            with torch.device("meta"):
+            with torch.device("meta"), _asked():
                 return self._instance(component).network(len(facts.class_names), facts.image_shape)
         except InputError as error:
             raise InputError(f"{component.where}: models.{model} on datasets.{dataset}: {error}") from None
@@ -728,6 +732,20 @@ class _Planner:
             attacked_predict=predict,
             attacked_judge=self._judge(dataset, fit, defense, craft, split, predict, seed),
         )
+
+
+@contextlib.contextmanager
+def _asked() -> Iterator[None]:
+    """Put back what a plugin changes of this process, generators included, while it is asked something.
+
+    Raises:
+        InputError: it changed something that other components would feel.
+    """
+    try:
+        with isolated("the plugin"), Rng(0).seeded_globals():
+            yield
+    except IsolationError as error:
+        raise InputError(str(error)) from None
 
 
 def _offers(defense: Defense, method: Literal["surrogate", "detector_loss", "class_likelihoods"]) -> bool:

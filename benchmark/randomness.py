@@ -47,14 +47,25 @@ class Rng:
         """
         import torch
 
-        states = random.getstate(), np.random.get_state()
-        devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-        with torch.random.fork_rng(devices=devices):
-            random.seed(self.seed)
-            np.random.seed(self.seed)
-            torch.manual_seed(self.seed)
-            try:
-                yield
-            finally:
-                random.setstate(states[0])
-                np.random.set_state(states[1])
+        states = random.getstate(), np.random.get_state(), torch.get_rng_state()
+        devices = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else []
+        self.seed_globals()
+        try:
+            yield
+        finally:
+            random.setstate(states[0])
+            np.random.set_state(states[1])
+            torch.set_rng_state(states[2])
+            if devices:
+                torch.cuda.set_rng_state_all(devices)
+
+    def seed_globals(self) -> None:
+        """Seed Python's, NumPy's and torch's global generators; inside `seeded_globals`, which restores them."""
+        import torch
+
+        random.seed(self.seed)
+        np.random.seed(self.seed)
+        # Not torch.manual_seed: where CUDA has not been initialised, it keeps the caller's stack for later, at 1 ms.
+        torch.default_generator.manual_seed(self.seed)
+        if torch.cuda.is_initialized():
+            torch.cuda.manual_seed_all(self.seed)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import importlib
 import math
 import resource
 import shutil
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
@@ -19,9 +21,10 @@ import torch
 from torch import Tensor
 
 from benchmark.attack import TOLERANCE, Attack, ClassLikelihoods, Victim, perturbation_size
-from benchmark.dataset import Dataset, Split
+from benchmark.dataset import Dataset, PartAnnotations, Split
 from benchmark.defense import NO_LABEL, Batch, Defense, FitContext, Measure, SharedArtifact, Verdict
-from benchmark.errors import TaskError
+from benchmark.errors import BenchError, TaskError
+from benchmark.isolation import IsolationError, Lent, isolated, unchanged
 from benchmark.model import Classifier, Model, load_weights, passes, save_weights
 from benchmark.options import TrainOptions
 from benchmark.plan import Task
@@ -33,7 +36,19 @@ from benchmark.training import MicroBatches, train
 
 T = TypeVar("T")
 KEPT = 4
-"""Classifiers, defenses and data sets that a worker keeps in memory, each."""
+"""Classifiers, shared artifacts and data sets that a worker keeps in memory, each."""
+
+_WHO = {
+    "train": "the model",
+    "artifact": "the shared artifact",
+    "assess": "the shared artifact",
+    "fit": "the defense",
+    "craft": "the attack",
+    "predict": "the model",
+    "observe": "what observes",
+    "judge": "the defense",
+}
+"""Whose code a kind of task runs."""
 
 
 class Worker:
@@ -64,8 +79,10 @@ class Worker:
         self.fresh = fresh
         self._splits: OrderedDict[Any, Split] = OrderedDict()
         self._datasets: OrderedDict[Any, Dataset] = OrderedDict()
-        self._classifiers: OrderedDict[Any, Classifier] = OrderedDict()
-        self._defenses: OrderedDict[Any, Defense] = OrderedDict()
+        self._classifiers: OrderedDict[Any, Lent] = OrderedDict()
+        self._artifacts: OrderedDict[Any, Lent] = OrderedDict()
+        self._lent: dict[int, Lent] = {}
+        self._handed: list[HandedSplit] = []
         torch.set_num_threads(threads)
 
     def run(self, task: Task, progress: Progress) -> dict[str, Any]:
@@ -81,10 +98,14 @@ class Worker:
             if building is None:  # another run made it while we waited
                 return self.store.meta(task.key)
             if task.kind in ("train", "artifact", "fit"):  # whatever lies there was not finished
-                for leftover in building.out.iterdir():
-                    shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+                _empty(building.out)
             before, started, measured = passes.copy(), perf_counter(), _peak_memory(self.device)
-            images = getattr(self, f"_{task.kind}")(task, building, progress)
+            try:
+                with self._guarded(task):
+                    images = getattr(self, f"_{task.kind}")(task, building, progress)
+            except IsolationError:
+                _empty(building.out, building.work)  # or the next try would go on with it
+                raise
             spent = passes - before
             meta = {
                 "kind": task.kind,
@@ -98,6 +119,39 @@ class Worker:
             }
             building.publish(meta)
             return meta
+
+    @contextlib.contextmanager
+    def _guarded(self, task: Task) -> Iterator[None]:
+        """Let nothing that the task's plugins do to what they were handed, or to the process, reach another task.
+
+        Raises:
+            IsolationError: what was changed, and what to do instead.
+        """
+        who = _WHO[task.kind]
+        self._lent, self._handed = {}, []
+        try:
+            with isolated(who), Rng(0).spawn("globals", task.key).seeded_globals():
+                yield
+        except Exception as error:
+            changed = self._take_back()
+            if changed and (not isinstance(error, BenchError) or isinstance(error, TaskError)):
+                raise IsolationError(f"{who} changed {changed} (And then {type(error).__name__}: {error})") from error
+            raise
+        changed = self._take_back()
+        if changed:
+            raise IsolationError(f"{who} changed {changed}")
+
+    def _take_back(self) -> str:
+        """Drop what is not as it was when the task got it, and return it in words."""
+        found = [split.changed() for split in self._handed]
+        for lent in self._lent.values():
+            changed = lent.changed()
+            found.append(changed)
+            if changed or lent.changes_itself:
+                for kept in (self._classifiers, self._artifacts):
+                    for key in [key for key, value in kept.items() if value is lent]:
+                        del kept[key]
+        return " Also ".join(filter(None, found))
 
     # -- kinds of task ------------------------------------------------------------------------------------------------
 
@@ -169,7 +223,10 @@ class Worker:
 
         def work(start: int, stop: int, part: slice, x: Tensor, y: Tensor) -> dict[str, Tensor]:
             # One source per batch and sub-batch, so that an interruption does not shift the draws.
-            x_adv = attack.craft(victim, x, y, rng.spawn(start, part.start))
+            handed, labels = x.clone(), y.clone()
+            x_adv = attack.craft(victim, handed, labels, rng.spawn(start, part.start))
+            if not unchanged(handed, x) or not unchanged(labels, y):
+                raise IsolationError("the attack wrote into the images or labels that it was handed: x.clone() first")
             _check_adversarial(x_adv, x, attack.options.norm, eps, start + part.start)
             x_adv = x_adv.detach().float().clamp(0, 1)
             return {"x_adv": x_adv, "size": perturbation_size(x_adv - x, attack.options.norm)}
@@ -192,7 +249,14 @@ class Worker:
         split = self._split(spec, spec["split"])
         observe: Callable[[Tensor], dict[str, Tensor]]
         if spec["layers"] is None:
-            observe = self._shared(spec["observer"]).observe
+            artifact = self._shared(spec["observer"])
+
+            def observe(x: Tensor) -> dict[str, Tensor]:
+                handed = x.clone()
+                seen = artifact.observe(handed)
+                if not unchanged(handed, x):
+                    raise IsolationError("observe wrote into the images that it was handed: x.clone() first")
+                return seen
         else:
             classifier, layers = self._classifier(spec["observer"]), spec["layers"]
 
@@ -228,11 +292,10 @@ class Worker:
             low, high = start + part.start, start + part.stop
             known = tensors(logits, low, high)["logits"] if logits is not None else None
             seen = {name: tensors(reader, low, high) for name, reader in observed.items()}
-            verdicts = []
-            with torch.no_grad():
-                for repeat in range(spec["repeats"]):
-                    batch = Batch(x, defense, rng.spawn(start, part.start, repeat), known, seen)
-                    verdicts.append(_checked(defense.judge(batch), x, defense, start))
+            verdicts = [
+                self._verdict(defense, x, known, seen, rng.spawn(start, part.start, repeat), start)
+                for repeat in range(spec["repeats"])
+            ]
             answer: dict[str, Tensor] = {"label": torch.stack([v.label for v in verdicts], 1)}
             if verdicts[0].score is not None:
                 answer["score"] = torch.stack([v.score for v in verdicts if v.score is not None], 1)
@@ -241,6 +304,36 @@ class Worker:
             return {**answer, **{f"detail.{name}": array for name, array in verdicts[0].details.items()}}
 
         return self._per_image(split, spec["craft"], spec["batch_size"], building, progress, work)
+
+    def _verdict(
+        self,
+        defense: Defense,
+        x: Tensor,
+        logits: Tensor | None,
+        observed: dict[str, dict[str, Tensor]],
+        rng: Rng,
+        first: int,
+    ) -> Verdict:
+        """Return what the defense says about a batch that it cannot spoil for the next judgement."""
+        handed = Batch(
+            x.clone(),
+            defense,
+            rng,
+            None if logits is None else logits.clone(),
+            {name: {part: array.clone() for part, array in arrays.items()} for name, arrays in observed.items()},
+        )
+        own = {"x": (handed.x, x)}
+        if logits is not None:
+            own["logits"] = (handed.logits, logits)
+        for name, arrays in observed.items():
+            own |= {f"observed {name!r} {part}": (handed.observed(name)[part], array) for part, array in arrays.items()}
+        rng.spawn("globals").seed_globals()
+        with torch.no_grad():
+            verdict = _checked(defense.judge(handed), x, defense, first)
+        spoilt = [name for name, (theirs, ours) in own.items() if not unchanged(theirs, ours)]
+        if spoilt:
+            raise IsolationError(f"judge wrote into the batch that it was handed ({', '.join(spoilt)}): clone() first")
+        return verdict
 
     # -- images in, arrays out ----------------------------------------------------------------------------------------
 
@@ -257,6 +350,7 @@ class Worker:
         writer = ArrayWriter(building)
         memory = MicroBatches(progress)
         adversarial = self._reader(craft) if craft is not None else None
+        rng = Rng(0).spawn("globals", building.key)
         first = writer.done
         if first % batch_size and first < len(split):
             raise TaskError(f"parts end at image {first}, which is not a multiple of the batch size {batch_size}")
@@ -272,6 +366,7 @@ class Worker:
             def part_of(
                 part: slice, start: int = start, stop: int = stop, x: Tensor = x, y: Tensor = y
             ) -> dict[str, Tensor]:
+                rng.spawn(start, part.start).seed_globals()
                 return work(start, stop, part, x[part], y[part])
 
             answers = memory.run(stop - start, part_of)
@@ -285,7 +380,7 @@ class Worker:
 
     # -- making things from specifications ----------------------------------------------------------------------------
 
-    def _split(self, spec: dict[str, Any], name: str) -> Split:
+    def _split(self, spec: dict[str, Any], name: str) -> HandedSplit:
         reference = spec["dataset"]
         label = reference["label"]
 
@@ -295,7 +390,10 @@ class Worker:
             )
             return dataset.split(name)
 
-        return _kept(self._splits, (label, name), make)
+        with isolated(f"the data set {label!r}"):
+            handed = HandedSplit(_kept(self._splits, (label, name), make), f"the {name} split of {label!r}")
+        self._handed.append(handed)
+        return handed
 
     def _model(self, reference: dict[str, Any]) -> Model:
         model: Model = self.registry.create("model", reference["use"], reference["options"])
@@ -304,18 +402,26 @@ class Worker:
     def _classifier(self, key: str) -> Classifier:
         """Return the frozen network of a train task, or the hardened network of a fit task."""
 
-        def make() -> Classifier:
+        def make() -> Lent:
             task = self.tasks[key]
             if task.kind == "fit":
-                return self._fitted(key).classifier
-            data = self._split(task.spec, "train")
-            model = self._model(task.spec["model"])
-            folder = self.store.open(key)
-            classifier = model.build(len(data.class_names), data.image_shape, Rng(0))
-            load_weights(classifier, folder / "weights.safetensors")
-            return classifier.to(self.device).frozen()
+                classifier = self._fitted(key).classifier
+            else:
+                data = self._split(task.spec, "train")
+                model = self._model(task.spec["model"])
+                folder = self.store.open(key)
+                classifier = model.build(len(data.class_names), data.image_shape, Rng(0))
+                load_weights(classifier, folder / "weights.safetensors")
+                classifier.to(self.device).frozen()
+            cure = "Work on a copy: copy.deepcopy(classifier)."
+            return Lent(classifier, "the classifier that it was handed", cure, lambda: _look(classifier, self.device))
 
-        return _kept(self._classifiers, key, make)
+        return self._lend(self._classifiers, key, make)
+
+    def _lend(self, kept: OrderedDict[Any, Lent], key: Any, make: Callable[[], Lent]) -> Any:
+        lent = _kept(kept, key, make)
+        self._lent[id(lent)] = lent
+        return lent.value
 
     def _new_artifact(self, spec: dict[str, Any]) -> SharedArtifact:
         module_name, _, name = spec["builder"].partition(":")
@@ -326,12 +432,13 @@ class Worker:
         return artifact
 
     def _shared(self, key: str) -> SharedArtifact:
-        def make() -> SharedArtifact:
+        def make() -> Lent:
             artifact = self._new_artifact(self.tasks[key].spec)
             artifact.load(self.store.open(key))
-            return artifact
+            cure = "What is shared is the same for all: keep what you compute elsewhere."
+            return Lent(artifact, f"the shared artifact {type(artifact).__name__}", cure)
 
-        return _kept(self._defenses, key, make)  # type: ignore[arg-type, return-value]
+        return self._lend(self._artifacts, key, make)
 
     def _new_defense(self, spec: dict[str, Any]) -> Defense:
         reference = spec["defense"]
@@ -346,19 +453,20 @@ class Worker:
             defense.classifier = self._classifier(spec["train"])
 
     def _fitted(self, key: str) -> Defense:
-        def make() -> Defense:
-            spec = self.tasks[key].spec
-            data = self._split(spec, "train")
-            defense = self._new_defense(spec)
-            self._attach(defense, spec, data)
-            if defense.family == "hardener":
-                defense.classifier = self._model(spec["model"]).build(len(data.class_names), data.image_shape, Rng(0))
-            defense.load(self.store.open(key))
-            if defense.family == "hardener":
-                defense.classifier = defense.classifier.to(self.device).frozen()
-            return defense
+        """Return a new object of a fitted defense: what one task does to it, the next does not see."""
+        spec = self.tasks[key].spec
+        return self._loaded(spec, self.store.open(key))
 
-        return _kept(self._defenses, key, make)
+    def _loaded(self, spec: dict[str, Any], folder: Path) -> Defense:
+        data = self._split(spec, "train")
+        defense = self._new_defense(spec)
+        self._attach(defense, spec, data)
+        if defense.family == "hardener":
+            defense.classifier = self._model(spec["model"]).build(len(data.class_names), data.image_shape, Rng(0))
+        defense.load(folder)
+        if defense.family == "hardener":
+            defense.classifier = defense.classifier.to(self.device).frozen()
+        return defense
 
     def _victim(self, key: str, held: str, split: Split) -> Victim:
         detector_loss = class_likelihoods = None
@@ -368,14 +476,14 @@ class Worker:
             if type(defense).detector_loss is not Defense.detector_loss:
 
                 def detector_loss(x: Tensor) -> Tensor:
-                    loss = defense.detector_loss(x)
+                    loss = defense.detector_loss(x.clone())
                     assert loss is not None
                     return loss
 
             if type(defense).class_likelihoods is not Defense.class_likelihoods:
 
                 def class_likelihoods(x: Tensor) -> ClassLikelihoods:
-                    likelihoods = defense.class_likelihoods(x)
+                    likelihoods = defense.class_likelihoods(x.clone())
                     assert likelihoods is not None
                     return likelihoods
 
@@ -431,6 +539,37 @@ class Worker:
         )
 
 
+class HandedSplit(Split):
+    """A split as plugins see it: images and labels are copies, the data set keeps its own."""
+
+    def __init__(self, split: Split, what: str) -> None:
+        self._split, self._what = split, what
+        self.labels = split.labels.copy()
+        self.class_names = split.class_names
+        self.image_shape = split.image_shape
+        self._parts: PartAnnotations | None = None
+
+    def images(self, indices: Sequence[int]) -> Tensor:
+        """Return a copy of the images of `indices`."""
+        return self._split.images(indices).clone()
+
+    def sample_ids(self, indices: Sequence[int]) -> list[str]:
+        """Return the data set's names of the images."""
+        return self._split.sample_ids(indices)
+
+    def part_annotations(self) -> PartAnnotations | None:
+        """Return a copy of the annotations."""
+        if self._parts is None:
+            self._parts = copy.deepcopy(self._split.part_annotations())
+        return self._parts
+
+    def changed(self) -> str:
+        """Return what a plugin changed, in words; an empty text where all is as it was."""
+        same = np.array_equal(self.labels, self._split.labels)
+        same = same and (self.class_names, self.image_shape) == (self._split.class_names, self._split.image_shape)
+        return "" if same else f"{self._what} that it was handed. Work on copies of labels and names."
+
+
 class AttackedSplit(Split):
     """Adversarial examples of a split's images, under their true labels."""
 
@@ -451,6 +590,14 @@ class AttackedSplit(Split):
 
 JUDGE_BATCH = 256
 """Images per forward pass where nothing random depends on the batch."""
+
+
+def _look(classifier: Classifier, device: torch.device) -> None:
+    """Use a classifier once; what its forward pass raises, whoever uses it next will hear."""
+    counted = passes.copy()
+    with torch.no_grad(), contextlib.suppress(Exception):
+        classifier(torch.rand(2, *classifier.image_shape, generator=Rng(0).torch).to(device))
+    passes.forward = counted.forward
 
 
 def _kept(kept: OrderedDict[Any, T], key: Any, make: Callable[[], T]) -> T:
@@ -549,6 +696,12 @@ def _peak_memory(device: torch.device) -> Callable[[], int]:
         return lambda: int(torch.cuda.max_memory_allocated(device))
     unit = 1 if sys.platform == "darwin" else 1024
     return lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _empty(*folders: Path) -> None:
+    for folder in folders:
+        for entry in folder.iterdir():
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
 
 def _write_json(path: Path, value: Any) -> None:

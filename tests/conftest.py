@@ -75,14 +75,20 @@ def run_toy(tmp_path, toy_suite):
     """Return a function that runs a suite of toy components in this process."""
 
     def run(
-        path: Path | None = None, *, out: str = "run", fresh: bool = False, part=None, **replacements: str
+        path: Path | None = None,
+        *,
+        out: str = "run",
+        fresh: bool = False,
+        part=None,
+        plugins: tuple[str, ...] = (),
+        **replacements: str,
     ) -> Finished:
         from inline import start_inline
 
         from benchmark.plugins import load_plugins
         from benchmark.suite import load_suite
 
-        registry = load_plugins(["toy", "inline"])
+        registry = load_plugins(["toy", "inline", *plugins])
         loaded = load_suite(str(path or toy_suite(**replacements)), registry=registry)
         code, said = start_inline(loaded, registry, tmp_path / out, tmp_path / "cache", part=part, fresh=fresh)
         return Finished(code, tmp_path / out, said)

@@ -1,0 +1,395 @@
+"""What plugins are handed stays as it was: the state of the process, networks and other objects that are shared.
+
+docs/decisions/006-isolation.md says what is copied, what is compared, and why.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import locale
+import os
+import signal
+import socket
+import sys
+import threading
+import types
+import warnings
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.modules.module as torch_module
+from torch import Tensor, nn
+
+from benchmark.errors import TaskError
+
+
+class IsolationError(TaskError):
+    """A plugin changed what belongs to all: nothing of what its task made is kept."""
+
+
+# -- the process ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """A part of the process's state that one plugin could change for all others.
+
+    Attributes:
+        name: what people read.
+        read: returns the value as it stands.
+        write: puts a value back.
+        by_imports: libraries change it while they are imported; then it is put back without a word.
+    """
+
+    name: str
+    read: Callable[[], Any]
+    write: Callable[[Any], object]
+    by_imports: bool = False
+
+
+def _default_device() -> str:
+    return str(torch.get_default_device())
+
+
+def _deterministic() -> tuple[bool, bool]:
+    return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+
+
+_CUDNN = ("enabled", "benchmark", "deterministic", "allow_tf32")
+
+
+def _cudnn() -> tuple[bool, ...] | None:
+    try:
+        return tuple(bool(getattr(torch.backends.cudnn, name)) for name in _CUDNN)
+    except RuntimeError:  # flags of torch's older and newer interface that contradict each other
+        return None
+
+
+def _set_cudnn(values: tuple[bool, ...] | None) -> None:
+    for name, value in zip(_CUDNN, values or ()):
+        setattr(torch.backends.cudnn, name, value)
+
+
+_entered: list[Any] = []
+
+
+def _inference_mode(wanted: bool) -> None:
+    # A block that a plugin entered and never left cannot be left from here: one inside it, kept open, undoes it.
+    _entered.append(torch.inference_mode(wanted))
+    _entered[-1].__enter__()
+
+
+def _anomaly() -> tuple[bool, bool]:
+    return torch.is_anomaly_enabled(), torch.is_anomaly_check_nan_enabled()
+
+
+def _autocast() -> tuple[bool, bool]:
+    return torch.is_autocast_enabled("cpu"), torch.is_autocast_enabled("cuda")
+
+
+def _set_autocast(values: tuple[bool, bool]) -> None:
+    for device, value in zip(("cpu", "cuda"), values):
+        torch.set_autocast_enabled(device, value)
+
+
+_DENORMAL = torch.tensor([1e-42])
+
+
+def _flushes_denormals() -> bool:
+    return not bool((_DENORMAL * 1).item())
+
+
+_MODULE_HOOKS = tuple(name for name, value in vars(torch_module).items() if name.startswith("_global_"))
+
+
+def _module_hooks() -> dict[str, Any]:
+    found = {name: getattr(torch_module, name) for name in _MODULE_HOOKS}
+    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in found.items()}
+
+
+def _set_module_hooks(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        hooks = getattr(torch_module, name)
+        if isinstance(hooks, dict):
+            hooks.clear()
+            hooks.update(value)
+        else:
+            setattr(torch_module, name, value)
+
+
+def _set_environment(values: Mapping[str, str]) -> None:
+    for name in set(os.environ) - set(values):
+        del os.environ[name]
+    for name, value in values.items():
+        if os.environ.get(name) != value:
+            os.environ[name] = value
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _current_directory() -> str:
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
+
+
+_SIGNALS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGALRM", "SIGCHLD", "SIGPIPE", "SIGFPE", "SIGUSR1", "SIGUSR2")
+    if hasattr(signal, name)
+)
+
+
+def _set_signals(handlers: tuple[Any, ...]) -> None:
+    if threading.current_thread() is threading.main_thread():
+        for number, handler in zip(_SIGNALS, handlers):
+            if handler is not None and signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+
+
+def _set_streams(streams: tuple[Any, Any]) -> None:
+    sys.stdout, sys.stderr = streams
+
+
+def _set_list(target: list[Any]) -> Callable[[Iterable[Any]], None]:
+    def write(values: Iterable[Any]) -> None:
+        target[:] = values
+
+    return write
+
+
+def _set_filters(filters: tuple[Any, ...]) -> None:
+    warnings.filters[:] = filters  # type: ignore[index]
+    getattr(warnings, "_filters_mutated", lambda: None)()
+
+
+_SETTINGS = (
+    _Setting("torch's default dtype", torch.get_default_dtype, torch.set_default_dtype),
+    _Setting(
+        "torch's default device",
+        _default_device,
+        lambda device: torch.set_default_device(None if device == "cpu" else device),
+    ),
+    _Setting("torch's inference mode", torch.is_inference_mode_enabled, _inference_mode),
+    _Setting("torch's gradient mode", torch.is_grad_enabled, torch.set_grad_enabled),
+    _Setting("torch's number of threads", torch.get_num_threads, torch.set_num_threads),
+    _Setting(
+        "torch's deterministic algorithms",
+        _deterministic,
+        lambda flags: torch.use_deterministic_algorithms(flags[0], warn_only=flags[1]),
+    ),
+    _Setting("cuDNN's flags", _cudnn, _set_cudnn),
+    _Setting("torch's matmul precision", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    _Setting(
+        "torch's anomaly detection", _anomaly, lambda flags: torch.autograd.set_detect_anomaly(flags[0], flags[1])
+    ),
+    _Setting("torch's autocast", _autocast, _set_autocast),
+    _Setting("torch's flushing of denormal numbers", _flushes_denormals, torch.set_flush_denormal),
+    _Setting("torch's hooks of all modules", _module_hooks, _set_module_hooks),
+    _Setting("NumPy's error handling", np.geterr, lambda modes: np.seterr(**modes), by_imports=True),
+    _Setting("the current directory", _current_directory, os.chdir),
+    _Setting("the environment", lambda: dict(os.environ), _set_environment, by_imports=True),
+    _Setting("Python's path", lambda: tuple(sys.path), _set_list(sys.path), by_imports=True),
+    _Setting("Python's warning filters", lambda: tuple(warnings.filters), _set_filters, by_imports=True),
+    _Setting("Python's recursion limit", sys.getrecursionlimit, sys.setrecursionlimit, by_imports=True),
+    _Setting("the standard streams", lambda: (sys.stdout, sys.stderr), _set_streams),
+    _Setting("the locale", lambda: locale.setlocale(locale.LC_ALL), lambda name: locale.setlocale(locale.LC_ALL, name)),
+    _Setting("the umask", _umask, lambda mask: os.umask(mask)),
+    _Setting("signal handlers", lambda: tuple(map(signal.getsignal, _SIGNALS)), _set_signals, by_imports=True),
+    _Setting("the sockets' time limit", socket.getdefaulttimeout, socket.setdefaulttimeout, by_imports=True),
+)
+
+
+class Process:
+    """The state of this process that plugins share, as it stands when the object is made.
+
+    The global generators are not part of it: `Rng.seeded_globals` seeds and restores them.
+    """
+
+    def __init__(self) -> None:
+        self._values = [setting.read() for setting in _SETTINGS]
+        self._modules = len(sys.modules)
+
+    def restore(self) -> str:
+        """Put back what has changed, and return it in words: `torch's default dtype (torch.float32 to …)`."""
+        changed = []
+        for setting, before in zip(_SETTINGS, self._values):
+            now = setting.read()
+            if now == before:
+                continue
+            setting.write(before)
+            if not (setting.by_imports and len(sys.modules) > self._modules):
+                changed.append(f"{setting.name}{_from_to(before, now)}")
+        return ", ".join(changed)
+
+
+def _from_to(before: Any, now: Any) -> str:
+    if isinstance(before, dict) and isinstance(now, dict):
+        names = sorted(str(n) for n in {*before, *now} if before.get(n) != now.get(n))
+        return f" ({_shortened(names)})"
+    if isinstance(before, str | int | float | bool | torch.dtype):
+        return f" ({before} to {now})"
+    return ""
+
+
+@contextlib.contextmanager
+def isolated(who: str) -> Iterator[None]:
+    """Put the state of the process back after the block, and say who changed it.
+
+    Raises:
+        IsolationError: `who` changed something; where the block raised an error too, that error stands behind it.
+    """
+    before = Process()
+    try:
+        yield
+    except Exception as error:
+        changed = before.restore()
+        if changed:
+            raise IsolationError(f"{_blame(who, changed)} (and then {type(error).__name__}: {error})") from error
+        raise
+    except BaseException:
+        before.restore()
+        raise
+    changed = before.restore()
+    if changed:
+        raise IsolationError(_blame(who, changed))
+
+
+def _blame(who: str, changed: str) -> str:
+    return f"{who} changed {changed} for everything that runs after it: it must be as it was when the call returns"
+
+
+# -- objects ----------------------------------------------------------------------------------------------------------
+
+Fingerprint = dict[str, Any]
+"""Place inside an object → what stands there: a value, or type, shape and checksum of an array."""
+
+_MODULE_PARTS = frozenset(vars(nn.Module()))
+_LEAVES = (str, bytes, int, float, complex, bool, type(None), torch.dtype, torch.device, type, types.ModuleType)
+_FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType)
+
+
+def fingerprint(root: object) -> Fingerprint:
+    """Return what an object is made of, so deep that a change of any weight, buffer, mode, hook or option shows.
+
+    Reads all bytes of all arrays: about a second for 1.5 GB.
+    """
+    found: Fingerprint = {}
+    seen: dict[int, object] = {}
+    pending: list[tuple[str, object]] = [("", root)]
+    while pending:
+        place, value = pending.pop()
+        if isinstance(value, _LEAVES):
+            found[place] = value
+            continue
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        if isinstance(value, Tensor):
+            found[place] = _tensor(value)
+        elif isinstance(value, np.ndarray):
+            found[place] = (value.dtype.str, value.shape, _checksum(value))
+        elif isinstance(value, Mapping):
+            pending += [(f"{place}.{key}", inner) for key, inner in value.items()]
+        elif isinstance(value, list | tuple | set | frozenset):
+            found[place] = len(value)
+            pending += [(f"{place}.{number}", inner) for number, inner in enumerate(value)]
+        elif isinstance(value, _FUNCTIONS):
+            found[place] = value
+        elif isinstance(value, types.MethodType):
+            found[place] = value.__func__
+        elif hasattr(value, "__dict__"):
+            found[place] = type(value)
+            for name, inner in vars(value).items():
+                if isinstance(value, nn.Module) and name in _MODULE_PARTS and isinstance(inner, dict):
+                    found[f"{place}.{name}"] = tuple(inner)
+                elif callable(getattr(type(value), name, None)):  # hides a method
+                    found[f"{place}.{name}()"] = inner
+                pending.append((f"{place}.{name}", inner))
+        else:
+            found[place] = type(value)
+    return found
+
+
+def _tensor(value: Tensor) -> tuple[Any, ...]:
+    about = (value.dtype, tuple(value.shape), str(value.device), value.requires_grad, bool(value._backward_hooks))
+    if value.is_meta or value.layout is not torch.strided or value.is_quantized:
+        return about
+    data = value.detach().contiguous().cpu()
+    return (*about, _checksum(data.reshape(-1).view(torch.uint8).numpy()) if data.numel() else 0)
+
+
+def _checksum(array: np.ndarray) -> int:
+    if array.dtype.hasobject:
+        return zlib.crc32(repr(array.tolist()).encode())
+    return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+
+
+def differences(before: Fingerprint, after: Fingerprint) -> list[str]:
+    """Return the places that changed. What is only new is a cache, unless it hides a method."""
+    changed = [place for place, value in before.items() if place not in after or not _same(after[place], value)]
+    return changed + [place for place in after if place not in before and place.endswith("()")]
+
+
+def _same(one: Any, other: Any) -> bool:
+    return type(one) is type(other) and (one == other or one != one)
+
+
+def _in_words(places: Iterable[str]) -> str:
+    names = []
+    for place in places:
+        for part in ("_parameters", "_buffers", "_modules"):
+            place = place.replace(f".{part}.", ".").replace(f".{part}", f" ({part[1:]})")
+        names.append(place.removeprefix("."))
+    return _shortened(list(dict.fromkeys(names)))
+
+
+def _shortened(names: list[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+class Lent:
+    """An object that a worker keeps, and hands to one plugin after another.
+
+    Args:
+        value: the object.
+        what: for messages, such as `the classifier that it was handed`.
+        cure: what a plugin does instead of changing it.
+        use: uses it once; what changes by that, such as the attention that a network keeps, is its own affair.
+    """
+
+    def __init__(self, value: Any, what: str, cure: str, use: Callable[[], object] = lambda: None) -> None:
+        self.value, self.what, self.cure = value, what, cure
+        fresh = fingerprint(value)
+        use()
+        self._before = fingerprint(value)
+        self._own = frozenset(differences(fresh, self._before))
+
+    @property
+    def changes_itself(self) -> bool:
+        """Whether use alone changes it: then it must not be handed to a second task."""
+        return bool(self._own)
+
+    def changed(self) -> str:
+        """Return what is not as it was, in words; an empty text where all is."""
+        places = [place for place in differences(self._before, fingerprint(self.value)) if place not in self._own]
+        return f"{self.what}: {_in_words(places)}. {self.cure}" if places else ""
+
+
+def unchanged(handed: Tensor, own: Tensor) -> bool:
+    """Tell whether a tensor that was handed out still holds what the host's own copy holds."""
+    if handed.shape != own.shape or handed.dtype != own.dtype:
+        return False
+    return torch.equal(handed, own) or bool(((handed == own) | ((handed != handed) & (own != own))).all())
+
+
+__all__ = ["IsolationError", "Lent", "Process", "isolated", "unchanged"]

@@ -1,0 +1,244 @@
+"""Components that change what they are handed, each in one way: `where` names the hook, `what` the change."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from toy import BlobOptions, Blobs, Brightness, Centroids, Linear, LinearOptions, Plain, Step, ToyAttackOptions
+
+from benchmark import (
+    ArtifactRequest,
+    Batch,
+    Classifier,
+    FitContext,
+    Hardener,
+    Observation,
+    Options,
+    Rng,
+    Split,
+    Verdict,
+    Victim,
+    hookimpl,
+)
+
+
+def _last(network: nn.Module) -> nn.Linear:
+    return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+
+
+def _replace(network: nn.Module) -> None:
+    inner = network.network
+    inner[-1] = nn.Linear(16, 2)
+
+
+NETWORK = {
+    "weights": lambda network: _last(network).weight.data.mul_(-2),
+    "a weight by its array": lambda network: _last(network).bias.detach().numpy().fill(9),
+    "a buffer": lambda network: network.mean.add_(1),
+    "the mode": lambda network: network.train(),
+    "a hook": lambda network: network.register_forward_hook(lambda module, x, logits: -logits),
+    "gradients": lambda network: network.requires_grad_(True),
+    "the forward": lambda network: setattr(network, "forward", lambda x: torch.zeros(len(x), 2)),
+    "a layer": _replace,
+    "an attribute": lambda network: setattr(network, "num_classes", 1),
+}
+PROCESS = {
+    "default dtype": lambda: torch.set_default_dtype(torch.float64),
+    "gradient mode": lambda: torch.set_grad_enabled(False),
+    "threads": lambda: torch.set_num_threads(torch.get_num_threads() + 1),
+    "deterministic": lambda: torch.use_deterministic_algorithms(True),
+    "cuDNN": lambda: setattr(torch.backends.cudnn, "deterministic", True),
+    "matmul precision": lambda: torch.set_float32_matmul_precision("medium"),
+    "denormal": lambda: torch.set_flush_denormal(True),
+    "hooks of all modules": lambda: nn.modules.module.register_module_forward_hook(lambda module, x, y: -y),
+    "NumPy's error": lambda: np.seterr(all="raise"),
+    "current directory": lambda: os.chdir("/"),
+    "environment": lambda: os.environ.update(HOSTILE="1"),
+    "Python's path": lambda: __import__("sys").path.insert(0, "/hostile"),
+    "warning filters": lambda: warnings.simplefilter("error"),
+    "umask": lambda: os.umask(0o777),
+}
+
+
+def vandalise(what: str, network: nn.Module) -> None:
+    """Do what is asked, and draw from the global generators after seeding them, which must hurt nobody."""
+    torch.manual_seed(1)
+    np.random.seed(1)
+    if what in NETWORK:
+        NETWORK[what](network)
+    elif what in PROCESS:
+        PROCESS[what]()
+
+
+class VandalOptions(Options):
+    where: str
+    what: str
+
+
+class Vandal(Plain):
+    """A defense that lets everything pass, and changes something on the way."""
+
+    Options = VandalOptions
+
+    def _at(self, where: str, split: Split | None = None) -> None:
+        if self.options.where == where:
+            vandalise(self.options.what, self.classifier)
+            if split is not None and self.options.what == "labels":
+                split.labels[:] = 0
+
+    def fit(self, context: FitContext) -> None:
+        context.train.images(range(4)).zero_()
+        context.val.images(range(4)).zero_()
+        self._at("fit", context.train)
+
+    def save(self, folder: Path) -> None:
+        self._at("save")
+
+    def load(self, folder: Path) -> None:
+        self._at("load")
+
+    def judge(self, batch: Batch) -> Verdict:
+        self._at("judge")
+        verdict = Verdict(label=batch.logits.argmax(1))
+        if self.options.where == "judge" and self.options.what == "x":
+            batch.x.add_(0.1).clamp_(0, 1)
+        if self.options.where == "judge" and self.options.what == "logits":
+            batch.logits.neg_()
+        return verdict
+
+    def surrogate(self) -> nn.Module:
+        self._at("surrogate")
+        return self.classifier
+
+
+class InPlace(Hardener):
+    """Hardens the very network that it was handed."""
+
+    needs_classifier = True
+
+    def harden(self, context: FitContext) -> Classifier:
+        with torch.no_grad():
+            _last(context.classifier).weight.neg_()
+        return context.classifier
+
+
+class VandalAttackOptions(ToyAttackOptions):
+    what: str
+
+
+class VandalAttack(Step):
+    Options = VandalAttackOptions
+
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        crafted = super().craft(victim, x, y, rng)
+        vandalise(self.options.what, victim.classifier)
+        if self.options.what == "x":
+            return x.add_(0.5).clamp_(0, 1)
+        if self.options.what == "y":
+            y.zero_()
+        return crafted
+
+
+class VandalArtifact(Centroids):
+    Options = VandalOptions
+
+    def build(self, context: FitContext) -> None:
+        images, labels = context.train.images(range(len(context.train))), torch.from_numpy(context.train.labels)
+        self.means = torch.stack([images[labels == c].mean(0) for c in range(2)])
+        if self.options.where == "build":
+            vandalise(self.options.what, context.classifier)
+
+    def observe(self, x: Tensor) -> dict[str, Tensor]:
+        seen = super().observe(x)
+        if self.options.where == "observe" and self.options.what == "x":
+            x.zero_()
+        if self.options.where == "observe" and self.options.what == "itself":
+            self.means.add_(1)
+        return seen
+
+
+class Observing(Brightness):
+    """Judges by a shared artifact that changes things."""
+
+    Options = VandalOptions
+
+    def artifacts(self) -> dict[str, ArtifactRequest]:
+        return {"centroids": ArtifactRequest(VandalArtifact, self.options, per_classifier=True)}
+
+    def observations(self) -> dict[str, Observation]:
+        return {"distances": Observation(artifact="centroids")}
+
+    def fit(self, context: FitContext) -> None:
+        self.mean = torch.tensor(0.5)
+        if self.options.what == "artifact":
+            context.artifacts["centroids"].means.zero_()
+
+    def judge(self, batch: Batch) -> Verdict:
+        distance = batch.observed("distances")["distance"]
+        verdict = Verdict(label=distance.argmin(1), score=distance.amin(1) + 0)
+        if self.options.where == "judge" and self.options.what == "observed":
+            distance.zero_()
+        return verdict
+
+
+class VandalBlobOptions(BlobOptions):
+    what: str
+
+
+class VandalBlobs(Blobs):
+    """Changes something while it is loaded."""
+
+    Options = VandalBlobOptions
+
+    def load(self, split: str) -> Split:
+        vandalise(self.options.what, nn.Linear(2, 2))
+        return super().load(split)
+
+
+class VandalModelOptions(LinearOptions):
+    what: str
+
+
+class VandalLinear(Linear):
+    Options = VandalModelOptions
+
+    def network(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+        return nn.Sequential(_Vandal(self.options.what), super().network(num_classes, image_shape))
+
+
+class _Vandal(nn.Module):
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not x.is_meta:
+            vandalise(self.what, self)
+        return x.sub_(0.5).div_(0.5)
+
+
+@hookimpl
+def register_datasets(register):
+    register("vandal-blobs", VandalBlobs)
+
+
+@hookimpl
+def register_models(register):
+    register("vandal-linear", VandalLinear)
+
+
+@hookimpl
+def register_attacks(register):
+    register("vandal", VandalAttack)
+
+
+@hookimpl
+def register_defenses(register):
+    register("vandal", Vandal)
+    register("in-place", InPlace)
+    register("observing", Observing)

@@ -1,0 +1,130 @@
+"""What plugins do to what they are handed reaches no other cell, and who does it is named."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hostile import NETWORK, PROCESS
+
+from benchmark.errors import InputError
+
+CLEAN = {"none": {"use": "plain"}, "bright": {"use": "brightness"}, "near": {"use": "nearest"}}
+STEP = {"step": {"use": "step", "eps": 0.3}}
+
+
+def vandals(plugin: str, options: list[dict[str, str]], **more: str) -> dict[str, dict[str, str]]:
+    """Return components by labels such as `fit, weights`."""
+    return {", ".join(one.values()): {"use": plugin, **one, **more} for one in options}
+
+
+def blamed(finished, axis: str) -> dict[str, str]:
+    """Return per label of the axis why its cells failed."""
+    found: dict[str, str] = {}
+    for failure in finished.run.manifest["failures"]:
+        for cell in failure["cells"]:
+            found[cell[axis]] = found.get(cell[axis], "") + failure["reason"]
+    return found
+
+
+def clean_rows(finished) -> dict[str, str]:
+    """Return every number of the clean cells: of measures and of images."""
+    tables = {"metrics": finished.run.metrics, "samples": finished.run.samples}
+    return {
+        name: table[
+            table.defense.isin(list(CLEAN))
+            & table.attack.isin(["none", "step"])
+            & (table.model == "linear")
+            & (table.dataset == "blobs")
+        ].to_csv(index=False)
+        for name, table in tables.items()
+    }
+
+
+@pytest.fixture
+def run_hostile(run_toy):
+    """Return a function that runs clean components after hostile ones, from an empty cache or one that they filled."""
+
+    def run(out: str, *, fresh: bool = True, **hostile: dict[str, dict[str, str]]):
+        sections = {
+            "models": {"linear": {"use": "linear"}},
+            "attacks": STEP,
+            "defenses": CLEAN,
+            "datasets": {"blobs": {"use": "blobs"}},
+        }
+        texts = {name: json.dumps({**hostile.get(name, {}), **section}) for name, section in sections.items()}
+        return run_toy(out=out, fresh=fresh, plugins=("hostile",), **texts)
+
+    return run
+
+
+def test_defenses_that_change_what_they_are_handed_fail_alone(run_hostile):
+    alone = run_hostile("alone")
+    assert alone.code == 0
+    defenses = vandals("vandal", [{"where": "fit", "what": what} for what in [*NETWORK, *PROCESS, "labels"]])
+    in_judge = ["weights", "the mode", "a hook", "default dtype", "environment", "x", "logits"]
+    defenses |= vandals("vandal", [{"where": "judge", "what": what} for what in in_judge])
+    defenses |= vandals("vandal", [{"where": where, "what": "weights"} for where in ("save", "load")])
+    defenses |= {"in place": {"use": "in-place"}}
+    defenses |= vandals("observing", [{"where": "fit", "what": "artifact"}, {"where": "judge", "what": "observed"}])
+    defenses |= vandals("observing", [{"where": "observe", "what": what} for what in ("x", "itself")])
+    defenses |= vandals("observing", [{"where": "build", "what": what} for what in ("weights", "default dtype")])
+    beside = run_hostile("beside", defenses=defenses)
+    assert beside.code == 1
+    assert clean_rows(beside) == clean_rows(alone)
+    said = blamed(beside, "defense")
+    assert set(said) == set(defenses)
+    for label, reason in said.items():
+        what = label.rpartition(", ")[2]
+        shared = what in ("artifact", "itself")
+        assert (what if what in PROCESS else "shared artifact" if shared else "handed") in reason, label
+    assert "copy.deepcopy" in said["in place"]
+    # What they left behind in the cache, half done, answers nothing: they fail again, and nobody else is touched.
+    again = run_hostile("again", fresh=False, defenses=defenses)
+    assert set(blamed(again, "defense")) == set(defenses)
+    after = run_hostile("after", fresh=False)
+    assert after.code == 0
+    assert clean_rows(again) == clean_rows(after) == clean_rows(alone)
+
+
+def test_attacks_and_models_that_change_what_they_are_handed_fail_alone(run_hostile):
+    alone = run_hostile("alone")
+    attacks = vandals("vandal", [{"what": what} for what in [*NETWORK, "gradient mode", "threads", "x", "y"]], eps=0.3)
+    beside = run_hostile("beside", attacks=attacks)
+    assert clean_rows(beside) == clean_rows(alone)
+    said = blamed(beside, "attack")
+    assert set(said) == set(attacks)
+    for label, reason in said.items():
+        assert "the attack" in reason
+        assert (label if label in PROCESS else "handed") in reason, label
+    assert "images or labels" in said["x"]
+    assert set(blamed(run_hostile("again", fresh=False, attacks=attacks), "attack")) == set(attacks)
+
+    models = vandals("vandal-linear", [{"what": what} for what in ("hooks of all modules", "denormal", "environment")])
+    beside = run_hostile("models", models=models)
+    assert clean_rows(beside) == clean_rows(alone)
+    said = blamed(beside, "model")
+    assert set(said) == set(models)
+    for label, reason in said.items():
+        assert "the model" in reason
+        assert label in reason, label
+
+
+def test_a_network_may_work_in_place_on_its_input(run_hostile):
+    beside = run_hostile("beside", models={"in place": {"use": "vandal-linear", "what": "nothing"}})
+    assert beside.code == 0
+    metrics = beside.run.metrics
+    robust = metrics[(metrics.model == "in place") & (metrics.metric == "robust_accuracy")]
+    assert (robust.value < 0.9).all()
+
+
+@pytest.mark.parametrize("what", ["default dtype", "current directory"])
+def test_a_data_set_that_changes_the_process_is_named(run_toy, what):
+    import os
+
+    import torch
+
+    before = os.getcwd(), torch.get_default_dtype()
+    with pytest.raises(InputError, match=f"datasets.blobs.*{what}"):
+        run_toy(plugins=("hostile",), datasets=json.dumps({"blobs": {"use": "vandal-blobs", "what": what}}))
+    assert (os.getcwd(), torch.get_default_dtype()) == before
