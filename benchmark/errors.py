@@ -48,8 +48,8 @@ class Mistakes:
         self._found: dict[str, list[str]] = {}
 
     def add(self, kind: str, mistake: str) -> None:
-        """Note a mistake; those of one `kind` are counted together."""
-        self._found.setdefault(kind, []).append(mistake)
+        """Note a mistake; those of one `kind` are counted together. The place before it is left out."""
+        self._found.setdefault(kind, []).append(mistake.removeprefix(f"{self._where}: "))
 
     def raise_if_any(self) -> None:
         """Raise all mistakes as one error.

@@ -137,7 +137,7 @@ FOLDER = "folder"
 
 def is_hidden(name: str) -> bool:
     """Return whether a file or folder of that name is none of the user's: hidden, or what macOS leaves in archives."""
-    return name.startswith(".") or name == "__MACOSX"
+    return name == "__MACOSX" or (name.startswith(".") and name != "..")
 
 
 def ending(name: str) -> str:

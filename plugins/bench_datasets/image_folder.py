@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,17 +14,33 @@ from pathlib import Path
 import numpy as np
 
 from bench_datasets.options import TEST_SHARE, ImageFolderOptions
-from bench_datasets.sources import IMAGE_SUFFIXES, Member, Source, archive_suffix, printable, source
+from bench_datasets.sources import Member, Source, archive_suffix, printable, source
 from bench_datasets.splitting import DrawnDataset, Given, GivenSplit, shares_to_draw
 from benchmark.dataset import DecodedSplit
-from benchmark.errors import InputError, MissingError
-from benchmark.images import Fit, pixels_of, read_image
+from benchmark.errors import InputError, MissingError, Mistakes
+from benchmark.images import (
+    FOLDER,
+    FORMATS,
+    HIDDEN,
+    IN_NO_CLASS,
+    Fit,
+    ending,
+    is_hidden,
+    passed_over_remark,
+    pixels_of,
+    read_header,
+    read_image,
+)
 
 _WORTH_A_THREAD_BYTES = 8192
 """Files above this are decoded by several threads; for smaller ones the threads cost more than they give."""
 
 _UNSPLIT = "unsplit"
-_SPLIT_NAMES = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+VAL_IS_TEST = (
+    "It holds train and val and no test: the images of val are the test images here, and val is drawn from train, so "
+    "that no choice is made on the test images."
+)
+_MOST_LOOKED_THROUGH = 10_000
 
 
 class ImageFolder(DrawnDataset):
@@ -53,10 +71,12 @@ class ImageFolder(DrawnDataset):
         """
         self.check()
         places = self._places()
+        passed_over: Counter[str] = Counter()
         if "path" in places:
-            folders, whole = _found_below(places["path"]), str(places["path"])
+            folders, whole = _found_below(places["path"], passed_over), str(places["path"])
         else:
-            folders, whole = {split: _classes(place) for split, place in places.items()}, str(places["train"])
+            folders = {split: _classes(place, passed_over) for split, place in places.items()}
+            whole = str(places["train"])
             resolved = Counter(place.resolve() for place in places.values())
             if max(resolved.values()) > 1:
                 found = ", ".join(str(place) for place in places.values())
@@ -64,13 +84,17 @@ class ImageFolder(DrawnDataset):
         unsplit = _UNSPLIT in folders
         if unsplit:
             folders = {"train": folders[_UNSPLIT]}
+        remarks = passed_over_remark(passed_over)
+        if "path" in places and "val" in folders and "test" not in folders and self.options.test_share is None:
+            folders["test"] = folders.pop("val")
+            remarks += (VAL_IS_TEST,)
         names = _class_names(folders)
         shape = self._image_shape(folders["train"])
         splits: dict[str, GivenSplit] = {
             split: FolderSplit(folder, names, self.options, shape) for split, folder in folders.items()
         }
         test_share = TEST_SHARE if unsplit else None
-        return Given(splits, shares_to_draw(self.options, splits, whole, test_share), folders["train"].where)
+        return Given(splits, shares_to_draw(self.options, splits, whole, test_share), folders["train"].where, remarks)
 
     def _places(self) -> dict[str, Path]:
         """Return option → place."""
@@ -82,7 +106,18 @@ class ImageFolder(DrawnDataset):
         if self.options.size is not None:
             return 3 if self.options.color == "rgb" else 1, self.options.size, self.options.size
         first = folder.classes[min(folder.classes)][0]
-        channels, height, width = decode(folder.source.read(first), self.options, folder.source.where(first)).shape
+        try:
+            channels, height, width = decode(folder.source.read(first), self.options, folder.source.where(first)).shape
+        except InputError as error:
+            mistakes = Mistakes(str(folder.source.path))
+            members = itertools.chain(*(folder.classes[name] for name in sorted(folder.classes)))
+            for member in itertools.islice(members, _MOST_LOOKED_THROUGH):
+                try:
+                    read_header(folder.source.read(member), where=folder.source.where(member))
+                except InputError as wrong:
+                    mistakes.add("unusable image file", str(wrong))
+            mistakes.raise_if_any()
+            raise error
         return channels, height, width
 
 
@@ -115,9 +150,14 @@ class FolderSplit(DecodedSplit, GivenSplit):
         """Return a digest of names, labels, file contents, and the options that change pixels."""
         options = self._options
         digest = sha256(repr((self.image_shape, options.size, options.fit, options.resize, options.color)).encode())
+        mistakes = Mistakes(str(self._source.path))
         for member, name, label in zip(self._members, self._names, self.labels):
-            line = f"\n{label} {name} {self._source.content(member)}"
-            digest.update(line.encode("utf-8", "surrogateescape"))
+            try:
+                line = f"\n{label} {name} {self._source.content(member)}"
+                digest.update(line.encode("utf-8", "surrogateescape"))
+            except InputError as error:
+                mistakes.add("unusable image file", str(error))
+        mistakes.raise_if_any()
         return digest.hexdigest()
 
     def decoded(self, indices: np.ndarray, threads: int) -> Iterator[np.ndarray]:
@@ -172,25 +212,41 @@ class _Folder:
     where: str
 
 
-def _classes(place: Path) -> _Folder:
+def split_of(folder: str) -> str | None:
+    """Return the split that a folder or archive is by its name, or None: `train2017`, `Testing`, `seg_test`, `dev`."""
+    found = {
+        _SPLIT_WORDS[bare]
+        for word in re.split(r"[^a-z0-9]+", folder.lower())
+        if (bare := re.sub(r"(set|sets|data|images?|imgs?|split)?\d*$", "", word)) in _SPLIT_WORDS
+    }
+    return found.pop() if len(found) == 1 else None
+
+
+_SPLIT_WORDS = {
+    **dict.fromkeys(("train", "training", "trn"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate", "dev", "development", "eval", "evaluation"), "val"),
+    **dict.fromkeys(("test", "testing", "tst", "holdout", "heldout"), "test"),
+}
+
+
+def _classes(place: Path, passed_over: Counter[str]) -> _Folder:
     """Return the class folders at `place`; a single folder around them is skipped."""
     found = source(place)
-    members = _in_folders(found, found.members())
-    depth = 0
-    while _common_top(members, depth) is not None:
-        depth += 1
-    return _folder(found, members, depth)
+    return _folder(found, _in_folders(found, passed_over), 0, passed_over)
 
 
-def _found_below(place: Path) -> dict[str, _Folder]:
+def _found_below(place: Path, passed_over: Counter[str]) -> dict[str, _Folder]:
     """Return the splits at `place`, or all classes as `_UNSPLIT` where it has no splits."""
     if place.is_dir():
         beside: dict[str, list[Path]] = {}
+        others = []
         for child in sorted(place.iterdir()):
             suffix = archive_suffix(child.name)
             stem = child.name[: -len(suffix)] if suffix and child.is_file() else child.name if child.is_dir() else ""
-            if split := _SPLIT_NAMES.get(stem.lower()):
+            if split := split_of(stem):
                 beside.setdefault(split, []).append(child)
+            else:
+                others.append(child)
         if "train" in beside and any(child.is_file() for children in beside.values() for child in children):
             for split, children in beside.items():
                 if len(children) > 1:
@@ -198,58 +254,112 @@ def _found_below(place: Path) -> dict[str, _Folder]:
                         f"{place}: more than one place for {split}: {', '.join(child.name for child in children)}. "
                         "Keep one, or give train:, val: and test: instead of path:."
                     )
-            return {split: _classes(children[0]) for split, children in beside.items()}
+            for child in others:
+                passed_over[HIDDEN if is_hidden(child.name) else FOLDER if child.is_dir() else ending(child.name)] += 1
+            return {split: _classes(children[0], passed_over) for split, children in beside.items()}
     found = source(place)
-    members = _in_folders(found, found.members())
+    members = _in_folders(found, passed_over)
     depth = 0
     while True:
-        tops = sorted({member.parts[depth] for member in members})
-        splits = {top: _SPLIT_NAMES.get(top.lower()) for top in tops}
-        deep = all(len(member.parts) >= depth + 3 for member in members)
-        if deep and "train" in splits.values() and (None not in splits.values() or "test" in splits.values()):
-            return _split_folders(found, members, depth, splits)
-        if _common_top(members, depth) is None:
-            return {_UNSPLIT: _folder(found, members, depth)}
+        below = _sub_folders(members, depth)
+        if splits := _split_folders(found, below):
+            return {
+                split: _folder(found, [m for m in members if m.parts[depth] == top], depth + 1, passed_over, top)
+                for top, split in splits.items()
+            }
+        if _common_top(below) is None:
+            return {_UNSPLIT: _folder(found, members, depth, passed_over)}
+        members = _deeper(members, depth, passed_over)
         depth += 1
 
 
-def _split_folders(
-    found: Source, members: list[Member], depth: int, splits: dict[str, str | None]
-) -> dict[str, _Folder]:
-    others = [top for top, split in splits.items() if split is None]
-    named = [split for split in splits.values() if split is not None]
-    if others or len(set(named)) < len(named):
-        raise InputError(
-            f"{found.path}: cannot tell splits from classes: found the folders {', '.join(map(printable, splits))}. "
-            "Keep one each of train, val and test and nothing else, or give train:, val: and test: instead of path:."
-        )
-    return {
-        split: _folder(found, [m for m in members if m.parts[depth] == top], depth + 1, top)
-        for top, split in splits.items()
-        if split is not None
-    }
+def _sub_folders(members: list[Member], depth: int) -> dict[str, set[str]]:
+    """Return folder at `depth` → the folders with images in it."""
+    below: dict[str, set[str]] = {}
+    for member in members:
+        found = below.setdefault(member.parts[depth], set())
+        if len(member.parts) >= depth + 3:
+            found.add(member.parts[depth + 1])
+    return below
 
 
-def _in_folders(found: Source, members: list[Member]) -> list[Member]:
+def _split_folders(found: Source, below: dict[str, set[str]]) -> dict[str, str]:
+    """Return folder → split where the folders are splits.
+
+    Raises:
+        InputError: they are none of which each is known, or cannot be told from classes.
+    """
+    splits = {top: split for top in below if (split := split_of(top)) is not None}
+    flat = [top for top in splits if not below[top]]
+    several = len(set(splits.values())) > 1
+    listed = ", ".join(map(printable, below))
+    if "train" in splits.values() and several and (below.keys() == splits.keys() or "test" in splits.values()):
+        if len(flat) == len(below) or (flat and len(flat) < len(splits)):
+            raise InputError(
+                f"{found.path}: the images of {', '.join(map(printable, flat))} lie in no class folder, so they have "
+                "no labels. Put the images of each class into a folder of the class's name; or name files and labels "
+                "in a table (data set `image_table`); or leave the folder out: train:, val: and test: instead of path:."
+            )
+        if not flat:
+            if len(splits) < len(below) or len(set(splits.values())) < len(splits):
+                raise InputError(
+                    f"{found.path}: cannot tell splits from classes: found the folders {listed}. Keep one each of "
+                    "train, val and test and nothing else, or give train:, val: and test: instead of path:."
+                )
+            return splits
+    for one, other in itertools.combinations(sorted(top for top in below if below[top]), 2):
+        common = below[one] & below[other]
+        if len(common) >= 2 and 2 * len(common) > min(len(below[one]), len(below[other])):
+            raise InputError(
+                f"{found.path}: cannot tell splits from classes: of its folders {listed}, {printable(one)} and "
+                f"{printable(other)} hold the same sub-folders ({', '.join(map(printable, sorted(common)[:5]))}"
+                f"{', ...' if len(common) > 5 else ''}). If they are splits, call them train, val and test, or give "
+                "train:, val: and test: instead of path:. If they are classes, give the place as train:, with a "
+                "test_share."
+            )
+    return {}
+
+
+def _in_folders(found: Source, passed_over: Counter[str]) -> list[Member]:
+    members = found.members(passed_over)
     if not members:
-        raise InputError(f"{found.path}: no images. Looked for files that end in {', '.join(IMAGE_SUFFIXES)}.")
+        (said,) = passed_over_remark(passed_over) or ("It is empty.",)
+        raise InputError(
+            f"{found.path}: no images of a known format ({', '.join(FORMATS)}). {said} The data set `image_table` "
+            "reads tables that hold images or name them (.parquet, .csv, .jsonl)."
+        )
     inside = [member for member in members if len(member.parts) > 1]
     if not inside:
         raise InputError(
             f"{found.path}: its {len(members)} images lie in no folder. Put the images of each class into a folder "
-            "of the class's name."
+            "of the class's name, or name files and labels in a table (data set `image_table`)."
         )
+    if len(inside) < len(members):
+        passed_over[IN_NO_CLASS] += len(members) - len(inside)
     return inside
 
 
-def _common_top(members: list[Member], depth: int) -> str | None:
-    """Return the one folder at `depth` around all class folders, or None."""
-    top = members[0].parts[depth]
-    alone = all(member.parts[depth] == top and len(member.parts) >= depth + 3 for member in members)
-    return top if alone else None
+def _common_top(below: dict[str, set[str]]) -> str | None:
+    """Return the one folder around all class folders, or None."""
+    ((top, inside), *others) = below.items()
+    return top if not others and inside else None
 
 
-def _folder(found: Source, members: list[Member], depth: int, top: str = "") -> _Folder:
+def _deeper(members: list[Member], depth: int, passed_over: Counter[str]) -> list[Member]:
+    """Return the members that lie in a folder below the one at `depth`."""
+    inside = [member for member in members if len(member.parts) >= depth + 3]
+    if len(inside) < len(members):
+        passed_over[IN_NO_CLASS] += len(members) - len(inside)
+    return inside
+
+
+def _folder(found: Source, members: list[Member], depth: int, passed_over: Counter[str], top: str = "") -> _Folder:
+    """Return the class folders at `depth`; a single folder around them is skipped."""
+    if top:
+        members = _deeper(members, depth - 1, passed_over)
+    while _common_top(_sub_folders(members, depth)) is not None:
+        members = _deeper(members, depth, passed_over)
+        depth += 1
     classes: dict[str, list[Member]] = {}
     for member in members:
         classes.setdefault(member.parts[depth], []).append(member)

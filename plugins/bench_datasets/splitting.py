@@ -48,11 +48,13 @@ class Given:
         splits: the splits that the data holds, `train` among them.
         shares: split to draw from train → share of the images of each class.
         where: place of the training images, for messages.
+        remarks: what was passed over or assumed, a sentence each.
     """
 
     splits: dict[str, GivenSplit]
     shares: dict[str, float]
     where: str
+    remarks: tuple[str, ...] = ()
 
 
 class DrawnDataset(Dataset):
@@ -72,14 +74,28 @@ class DrawnDataset(Dataset):
         return self._splits[split]
 
     def fingerprint(self) -> str:
-        """Return a digest of the pixels, labels and names of every split; places and unused options are left out."""
+        """Return a digest of the pixels, labels and names of every split; places and unused options are left out.
+
+        Raises:
+            InputError: files of a split are unusable; one message tells all of them.
+        """
         digest = sha256(repr(self._given.splits["train"].class_names).encode())
+        wrong = []
         for name, split in sorted(self._given.splits.items()):
-            digest.update(f"\n{name} {split.content()}".encode())
+            try:
+                digest.update(f"\n{name} {split.content()}".encode())
+            except InputError as error:
+                wrong.append(str(error))
+        if wrong:
+            raise InputError("\n".join(wrong))
         for name, indices in sorted(self._drawn.items()):
             digest.update(f"\n{name} {len(indices)} ".encode())
             digest.update(indices.astype("<i8").tobytes())
         return digest.hexdigest()
+
+    def remarks(self) -> tuple[str, ...]:
+        """Return what was passed over or assumed."""
+        return self._given.remarks
 
     @cached_property
     def _given(self) -> Given:

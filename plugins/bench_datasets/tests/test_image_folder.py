@@ -7,6 +7,7 @@ import pickle
 import shutil
 import struct
 import tarfile
+import tempfile
 import warnings
 import zipfile
 import zlib
@@ -133,12 +134,121 @@ def test_split_archives_beside_each_other(make, tmp_path) -> None:
         make("image_folder", path=str(tmp_path)).split("train")
 
 
-def test_what_is_no_image_of_a_class_is_passed_over(make, tmp_path) -> None:
+def test_what_is_no_image_of_a_class_is_passed_over_and_said(make, tmp_path) -> None:
     files = images()
-    noise = {"preview.png": png(pixels(1)), "ant/Thumbs.db": b"x", "__MACOSX/ant/._00.png": b"x", ".git/a/b.png": b"x"}
-    for form in ("", ".zip", ".tar"):
+    noise = {
+        "preview.png": png(pixels(1)), "ant/Thumbs.db": b"x", "__MACOSX/ant/._00.png": b"x", ".git/a/b.png": b"x",
+        "ant/Pythagoras.txt": b"Python, P6, BM, GIF", "bee/labels": b"1", "bee/\x1b[31m.\x1b[0m": b"2",
+    }  # fmt: skip
+    for form in ("", ".zip", ".tar", ".tar.gz"):
         data = make("image_folder", path=str(pack(tmp_path / f"data{form}", {**files, **noise})))
         assert sum(len(data.split(name)) for name in ("train", "val", "test")) == 20
+        assert data.remarks() == (
+            "Passed over: 4 files that are no images (1 .db, 1 .txt, 1 of odd endings, 1 without an ending); "
+            "1 images that lie in no class folder; 2 hidden files or folders.",
+        )
+    assert make("image_folder", path=str(pack(tmp_path / "clean.zip", files))).remarks() == ()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_images_are_known_by_their_content(make, tmp_path, form) -> None:
+    endings = [".jfif", ".jpe", ".JPG", "", ".dat", ".png", ".txt", ".pbm"]
+    files = {f"{c}/{n}{ending}": png(pixels(n), "JPEG") for c in "ab" for n, ending in enumerate(endings)}
+    data = make("image_folder", path=str(pack(tmp_path / f"data{form}", files)))
+    data.fingerprint()
+    found = {k: v for name in ("train", "val", "test") for k, v in all_of(data.split(name)).items()}
+    assert found.keys() == files.keys()
+    assert all(np.array_equal(found[name], decoded(files[name])) for name in files)
+    assert data.remarks() == ()
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_all_files_that_are_no_images_but_called_so_are_told_at_once(make, tmp_path, form) -> None:
+    html = b"<!DOCTYPE html><title>404</title>"
+    bad = {f"train/ant/x{n}.jpg": html for n in range(5)} | {
+        "test/bee/photo.heic": b"\0\0\0\x18ftypheic",
+        "train/bee/z.png": b"x",
+    }
+    place = pack(tmp_path / f"data{form}", {**below("train", images()), **below("test", images()), **bad})
+    with pytest.raises(InputError, match=r"photo\.heic: damaged image file: not an image of a known format") as caught:
+        make("image_folder", path=str(place)).fingerprint()
+    assert "6 mistakes.\n  unusable image file: 6\n    train/ant/x0.jpg: damaged" in str(caught.value)
+
+
+SPLIT_NAMES = {
+    "train": (
+        "train",
+        "Training",
+        "TRAIN",
+        "train2017",
+        "train_images",
+        "trainset",
+        "seg_train",
+        "Train-Set",
+        "01_train",
+    ),
+    "val": ("val", "Valid", "validation", "dev", "val2017", "valid_set", "Eval", "DevSet"),
+    "test": ("test", "Testing", "TEST", "test2017", "test-data", "testset", "seg_test", "test1", "HoldOut"),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.fixed_dictionaries({split: st.sampled_from(names) for split, names in SPLIT_NAMES.items()}),
+    st.sampled_from([("train", "test"), ("train", "val", "test"), ("train", "val")]),
+    st.sampled_from(["", "data/", "a/b/"]),
+    st.sampled_from(["", ".zip"]),
+)
+def test_folders_of_equal_sub_folders_are_splits_whatever_they_are_called(make, names, splits, top, form) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        files = {
+            f"{top}{names[split]}/{k}": v for n, split in enumerate(splits) for k, v in images(first=50 * n).items()
+        }
+        data = make("image_folder", path=str(pack(Path(folder) / f"data{form}", files)))
+        sizes = [len(data.split(name)) for name in ("train", "val", "test")]
+        assert data.split("train").class_names == ("ant", "bee")
+        assert sizes == [20, 20, 20] if len(splits) == 3 else sizes == [18, 2, 20]
+        held = {k.removeprefix(f"{top}{names[splits[-1]]}/"): v for k, v in files.items() if names[splits[-1]] in k}
+        assert all(np.array_equal(x, decoded(held[i])) for i, x in all_of(data.split("test")).items())
+
+
+NAMES = st.text("abcdefgh train_valest0129", min_size=1, max_size=12).filter(lambda name: name.strip(" .") == name)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(NAMES, min_size=2, max_size=4, unique=True))
+def test_folders_of_equal_sub_folders_are_never_classes(make, names) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        files = {f"{name}/{k}": v for n, name in enumerate(names) for k, v in images(first=50 * n).items()}
+        data = make("image_folder", path=str(pack(Path(folder) / "data", files)))
+        try:
+            assert data.split("train").class_names == ("ant", "bee")
+        except InputError as error:
+            assert "cannot tell splits from classes" in str(error)  # noqa: PT017
+
+
+def test_val_is_the_test_where_there_is_none_and_that_is_said(make, tmp_path) -> None:
+    files = {**below("train", images()), **below("val", images(first=50))}
+    place = str(pack(tmp_path / "imagenet", files))
+    data = make("image_folder", path=place)
+    assert [len(data.split(name)) for name in ("train", "val", "test")] == [18, 2, 20]
+    (remark,) = data.remarks()
+    assert "the images of val are the test images here, and val is drawn from train" in remark
+    own = make("image_folder", path=place, test_share=0.2)
+    assert [len(own.split(name)) for name in ("train", "val", "test")] == [16, 20, 4]
+    assert own.remarks() == ()
+
+
+def test_folders_inside_classes_leave_them_classes(make, tmp_path) -> None:
+    deep = {f"{c}/images/{n}.png": png(pixels(n)) for c in ("ant", "bee") for n in range(10)}
+    assert make("image_folder", path=str(pack(tmp_path / "deep", deep))).split("train").class_names == ("ant", "bee")
+    faces = {
+        f"{c}/{s}/{n}.png": png(pixels(n)) for c in ("ann", "bob") for s in ("indoors", "outdoors") for n in range(9)
+    }
+    place = str(pack(tmp_path / "faces", faces))
+    with pytest.raises(InputError, match="If they are classes, give the place as train:, with a test_share"):
+        make("image_folder", path=place).split("train")
+    assert make("image_folder", train=place, test_share=0.2).split("train").class_names == ("ann", "bob")
 
 
 def test_names_of_classes_may_be_those_of_splits(make, tmp_path) -> None:
@@ -320,10 +430,28 @@ def test_a_class_missing_from_a_split(make, tmp_path, form) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({"readme.txt": b""}, r"no images\. Looked for files that end in \.jpg"),
+        (
+            {"readme.txt": b""},
+            r"no images of a known format \(JPEG.*1 files that are no images \(1 \.txt\).*image_table",
+        ),
         ({"a.png": png(pixels(0)), "b.png": png(pixels(1))}, "its 2 images lie in no folder"),
         (images(("ant",)), "found one folder of images, 'ant'; at least two class folders"),
-        ({**below("train", images()), **below("val", images())}, "has train and val but no test.*test_share"),
+        (
+            {**below("val", images()), **below("test", images())},
+            "cannot tell splits from classes.*the same sub-folders",
+        ),
+        (
+            {**below("fold 1", images()), **below("fold 2", images(("ant", "bee", "cat")))},
+            r"of its folders fold 1, fold 2, fold 1 and fold 2 hold the same sub-folders \(ant, bee\)",
+        ),
+        (
+            {**below("train", images()), **below("test", {"1.png": png(pixels(1))})},
+            "images of test lie in no class folder",
+        ),
+        (
+            {"train/1.png": png(pixels(0)), "test/2.png": png(pixels(1))},
+            "of test, train lie in no class folder.*image_tab",
+        ),
         (
             {**below("train", images()), **below("test", images()), **below("extra", images())},
             "cannot tell splits from classes: found the folders extra, test, train",
