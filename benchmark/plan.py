@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 
+from benchmark.alarms import ALONE, PROBED, Attacker
 from benchmark.dataset import Dataset
 from benchmark.defense import ArtifactRequest, Defense, SharedArtifact
 from benchmark.errors import InputError, MissingError, unknown_name
@@ -22,7 +23,7 @@ from benchmark.suite import Component, GridEntry, Suite
 CLEAN = "none"
 """What the attack axis says for clean images."""
 
-TaskKind = Literal["train", "artifact", "assess", "fit", "craft", "predict", "observe", "judge"]
+TaskKind = Literal["train", "artifact", "assess", "fit", "craft", "predict", "observe", "judge", "probe"]
 
 NO_GPU = "no GPU: torch finds none on this machine, and this suite is meant for one (`gpu: true`)"
 
@@ -59,6 +60,9 @@ class PlannedCell:
         clean_predict, clean_judge: the deployed classifier's and the defense's answers on the clean test images.
         attacked_predict, attacked_judge, craft: the same on the adversarial images; None in the clean cell.
         val_judge: scores on clean validation images, for the threshold; None for a defense without scores.
+        deployed_probe: what alarms ask of the deployed classifier.
+        victim_probe: the same of what the attacker holds; None in the clean cell.
+        attacker: what alarms know of the attacker; None in the clean cell.
     """
 
     dataset: str
@@ -75,6 +79,13 @@ class PlannedCell:
     craft: str | None = None
     attacked_predict: str | None = None
     attacked_judge: str | None = None
+    deployed_probe: str | None = None
+    victim_probe: str | None = None
+    attacker: Attacker | None = None
+
+    def probes(self) -> list[str]:
+        """Return the keys of the tasks that alarms ask; the cell has its numbers without them."""
+        return [key for key in (self.deployed_probe, self.victim_probe) if key is not None]
 
     def tasks(self) -> list[str]:
         """Return the keys of the tasks whose artifacts the cell reads."""
@@ -148,7 +159,8 @@ class Plan:
 
     def answers(self) -> list[str]:
         """Return the keys of the tasks whose artifacts the tables are made from."""
-        return [key for cell in self.cells for key in cell.tasks()] + [planned.task for planned in self.assessments]
+        cells = [key for cell in self.cells for key in (*cell.tasks(), *cell.probes())]
+        return cells + [planned.task for planned in self.assessments]
 
     def required(self, keys: Iterable[str]) -> dict[str, Task]:
         """Return the tasks `keys`, and all that they need, in plan order."""
@@ -691,6 +703,35 @@ class _Planner:
         label = f"{attack} against {self._who(victim)}" + ("" if split == "test" else f", {split} images")
         return self._add("craft", label, spec, (victim,), work, beside)
 
+    def _probe(self, dataset: str, network: str, held: str) -> str:
+        """Add the look at a network: `classifier` or `pipeline` of the task `network`."""
+        split = self.suite.protocol.split
+        in_key, beside = self._data(dataset, split)
+        spec = {"network": network, "held": held, "split": split, **in_key}
+        count = min(PROBED, self.datasets[dataset].sizes[split])
+        label = f"probe {self._who(network)}" + (", as a pipeline" if held == "pipeline" else "")
+        return self._add("probe", label, spec, (network,), Passes(3 * count + min(ALONE, count), count), beside)
+
+    def _attacker(self, attack: str, defense: str, craft: str, classifier: str, fit: str) -> Attacker:
+        instance, defended = self._instance(self.suite.attacks[attack]), self._instance(self.suite.defenses[defense])
+        victim, pipeline = self.tasks[craft].spec["victim"], self.tasks[craft].spec["held"] == "pipeline"
+        evades = pipeline and (
+            instance.needs_likelihoods or (instance.evades_detector and _offers(defended, "detector_loss"))
+        )
+        passes = instance.passes()
+        aim: Literal["base", "label", "undetected"] | None = None
+        if not pipeline and victim == classifier:
+            aim = "base"
+        elif pipeline and victim == fit:
+            aim = "undetected" if evades else "label"
+        return Attacker(
+            uses_gradient=instance.needs == "gradient",
+            steps=None if passes is None else passes.backward,
+            aim=aim,
+            evades=evades,
+            meets_noise=pipeline and defended.randomised,
+        )
+
     def _who(self, key: str) -> str:
         return self.tasks[key].label.partition(" ")[2]
 
@@ -717,6 +758,7 @@ class _Planner:
             "clean_predict": clean_predict,
             "clean_judge": clean_judge,
             "val_judge": val_judge,
+            "deployed_probe": self._probe(dataset, classifier, "classifier"),
         }
         if attack == CLEAN:
             return PlannedCell(**shared, knowledge="", norm="", eps="")
@@ -731,6 +773,8 @@ class _Planner:
             craft=craft,
             attacked_predict=predict,
             attacked_judge=self._judge(dataset, fit, defense, craft, split, predict, seed),
+            victim_probe=self._probe(dataset, self.tasks[craft].spec["victim"], self.tasks[craft].spec["held"]),
+            attacker=self._attacker(attack, defense, craft, classifier, fit),
         )
 
 

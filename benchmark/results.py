@@ -18,6 +18,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from benchmark.alarms import Alarm, Attacker, Probed, raised
 from benchmark.errors import InputError, unknown_name
 from benchmark.metrics import (
     Answers,
@@ -60,6 +61,7 @@ COMPARISON_COLUMNS = (
     "only_b",
 )
 ARTIFACT_COLUMNS = ("artifact", "dataset", "seed", "metric", "value", "n", "status", "reference")
+ALARM_COLUMNS = (*IDENTITY, "alarm", "finding", "value", "against", "n")
 GALLERY_COLUMNS = (
     *IDENTITY,
     "stratum",
@@ -108,6 +110,8 @@ class CellResult:
         details: per-image arrays that explain the verdicts; no table holds them.
         sweep: equal for attacks that differ in nothing but eps, "" where that is not known.
         use: name of the defense's plugin.
+        attacker: how the adversarial images came to be; None in the clean cell, and where it is not known.
+        deployed, victim: what a probe saw of the deployed classifier, and of what the attacker held.
     """
 
     dataset: str
@@ -125,6 +129,9 @@ class CellResult:
     details: Mapping[str, np.ndarray]
     sweep: str = ""
     use: str = ""
+    attacker: Attacker | None = None
+    deployed: Probed | None = None
+    victim: Probed | None = None
 
 
 @dataclass(frozen=True)
@@ -153,6 +160,8 @@ class Tables:
         curves: points of curves.
         comparisons: paired tests between defenses.
         artifacts: a row per shared artifact and measure.
+        alarms: a row per alarm and cell whose numbers it puts in doubt; a group of attacks has those of its attacks.
+        raised: the alarms, each once.
         problems: measures that could not be computed, and why; their rows have the status `failed`.
     """
 
@@ -161,6 +170,8 @@ class Tables:
     curves: pd.DataFrame
     comparisons: pd.DataFrame
     artifacts: pd.DataFrame
+    alarms: pd.DataFrame
+    raised: tuple[Alarm, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -241,12 +252,15 @@ def tabulate(
     for point, name, block in _budget_curves(cells.results):
         curves.add(point, {**block, "curve": name}, len(block["x"]))
     rows += _over_seeds(rows, metrics)
+    alarms = raised(cells.results)
     return Tables(
         metrics=_metrics_frame(rows, known),
         samples=_samples_frame(samples, cells.sample_names),
         curves=_curves_frame(curves),
         comparisons=_comparisons(cells.results, together),
         artifacts=_artifacts_frame(artifacts, known),
+        alarms=_alarms_frame(alarms, cells.results, together),
+        raised=tuple(alarms),
         problems=tuple(problems.values()),
     )
 
@@ -394,6 +408,22 @@ def _artifacts_frame(artifacts: Sequence[ArtifactResult], references: _Reference
     types = {"value": "float64", "n": "int64", "reference": "float64"}
     return pd.DataFrame(rows, columns=list(ARTIFACT_COLUMNS)).astype(
         {name: types.get(name, "str") for name in ARTIFACT_COLUMNS}
+    )
+
+
+def _alarms_frame(alarms: Sequence[Alarm], results: Sequence[CellResult], groups: Sequence[_Group]) -> pd.DataFrame:
+    rows = []
+    for alarm in alarms:
+        doubtful = [results[number] for number in alarm.cells]
+        places = set(map(id, doubtful))
+        points = [_point(result) for result in doubtful]
+        points += [group.point for group in groups if not places.isdisjoint(map(id, group.results))]
+        rows += [
+            (*point.values(), alarm.kind.name, alarm.finding, alarm.value, alarm.against, alarm.n) for point in points
+        ]
+    types = {"value": "float64", "against": "float64", "n": "int64"}
+    return pd.DataFrame(rows, columns=list(ALARM_COLUMNS)).astype(
+        {name: types.get(name, "str") for name in ALARM_COLUMNS}
     )
 
 
@@ -752,6 +782,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "comparisons": COMPARISON_COLUMNS,
     "metrics": METRIC_COLUMNS,
     "artifacts": ARTIFACT_COLUMNS,
+    "alarms": ALARM_COLUMNS,
     "costs": (
         "kind",
         "key",
@@ -775,7 +806,7 @@ def write_tables(tables: Tables, folder: Path) -> None:
     Raises:
         OSError: they cannot be written.
     """
-    for name in ("samples", "curves", "comparisons", "artifacts", "metrics"):
+    for name in ("samples", "curves", "comparisons", "artifacts", "alarms", "metrics"):
         write_whole(folder / f"{name}.parquet", _parquet(getattr(tables, name)))
 
 
@@ -835,6 +866,11 @@ class Run:
     def artifacts(self) -> pd.DataFrame:
         """Measures of shared artifacts: a row per artifact and measure."""
         return self.table("artifacts")
+
+    @cached_property
+    def alarms(self) -> pd.DataFrame:
+        """Signs that a number does not mean what it seems to: a row per alarm and cell."""
+        return self.table("alarms")
 
     @cached_property
     def gallery(self) -> pd.DataFrame:

@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark import document, results
+from benchmark.alarms import Probe, Probed
 from benchmark.dataset import Split
 from benchmark.display import LineDisplay, TerminalDisplay
 from benchmark.engine import Outcome, TaskRecord, execute
@@ -138,6 +139,9 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
             problems = [*ended.problems, *tables.problems]
             for problem in problems:
                 display.warning(problem)
+            for alarm in tables.raised:
+                cells = f"{len(alarm.cells)} {'cell is' if len(alarm.cells) == 1 else 'cells are'} in doubt"
+                display.warning(f"{alarm.kind.sign}: {alarm.finding}; {cells}")
             _write_costs(plan, outcome, run.path)
         except OSError as error:
             full = storage_error(error, run.path)
@@ -155,6 +159,16 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
                 {"task": record.label, "text": text} for record in outcome.records.values() for text in record.warnings
             ]
             + [{"task": "measures", "text": text} for text in problems],
+            "alarms": [
+                {
+                    "alarm": alarm.kind.name,
+                    "sign": alarm.kind.sign,
+                    "finding": alarm.finding,
+                    "remedy": alarm.kind.remedy,
+                    "cells": len(alarm.cells),
+                }
+                for alarm in tables.raised
+            ],
         }
         run.write_manifest(manifest)
         run.note("run finished", exit_code=code)
@@ -323,6 +337,13 @@ def _cells(
             {name.removeprefix("detail."): array for name, array in judged.items() if name.startswith("detail.")},
         )
 
+    @lru_cache(maxsize=1024)
+    def probed(key: str | None) -> Probed | None:
+        if key is None or not store.has(key):
+            return None
+        seen = json.loads((store.open(key) / "probe.json").read_text())
+        return Probed(key, plan.tasks[key].label.removeprefix("probe "), Probe(**seen))
+
     for planned in plan.cells:
         identity: dict[str, Any] = {
             "dataset": planned.dataset,
@@ -376,6 +397,9 @@ def _cells(
             details=details,
             sweep=sweep,
             use=plan.suite.defenses[planned.defense].use,
+            attacker=planned.attacker,
+            deployed=probed(planned.deployed_probe),
+            victim=probed(planned.victim_probe),
         )
         fit = store.folder(plan.tasks[judge].spec["fit"])
         adversarial = None if planned.craft is None else ArrayReader(store.open(planned.craft))

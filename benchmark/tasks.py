@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.alarms import probe, probed_indices
 from benchmark.attack import TOLERANCE, Attack, ClassLikelihoods, Victim, perturbation_size
 from benchmark.dataset import Dataset, PartAnnotations, Split
 from benchmark.defense import NO_LABEL, Batch, Defense, FitContext, Measure, SharedArtifact, Verdict
@@ -45,6 +46,7 @@ _WHO = {
     "fit": "the defense",
     "craft": "the attack",
     "predict": "the model",
+    "probe": "the network probed",
     "observe": "what observes",
     "judge": "the defense",
 }
@@ -334,6 +336,17 @@ class Worker:
         if spoilt:
             raise IsolationError(f"judge wrote into the batch that it was handed ({', '.join(spoilt)}): clone() first")
         return verdict
+
+    def _probe(self, task: Task, building: Building, progress: Progress) -> int:
+        spec = task.spec
+        split = self._split(spec, spec["split"])
+        victim = self._victim(spec["network"], spec["held"], split)
+        indices = probed_indices(len(split))
+        x = split.images(indices).to(self.device)
+        y = torch.from_numpy(split.labels[indices]).to(self.device)
+        seen = probe(victim.classifier, x, y, victim.detector_loss)
+        _write_json(building.out / "probe.json", seen.plain())
+        return len(indices)
 
     # -- images in, arrays out ----------------------------------------------------------------------------------------
 

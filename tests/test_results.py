@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from benchmark.errors import InputError
 from benchmark.metrics import BUILTIN, Answers, Cell, Metric, MetricValue
 from benchmark.reporter import Panel
-from benchmark.results import CellResult, Tables, export, load_run, tabulate, write_tables
+from benchmark.results import TABLES, CellResult, Tables, export, load_run, tabulate, write_tables
 from benchmark.statistics import compare_paired, mean
 
 METRICS: dict[str, Metric] = {name: kind() for name, kind in BUILTIN}
@@ -514,12 +514,12 @@ def written(folder, results) -> dict[str, bytes]:
 
 def test_equal_results_give_equal_bytes(tmp_path):
     first, second = written(tmp_path / "one", grid()), written(tmp_path / "two", grid())
-    assert set(first) == {f"{name}.parquet" for name in ("metrics", "samples", "curves", "comparisons", "artifacts")}
+    assert set(first) == {f"{name}.parquet" for name in set(TABLES) - {"costs"}}
     assert first == second
 
 
 def test_no_results_give_empty_tables(tmp_path):
-    assert len(written(tmp_path / "run", [])) == 5
+    assert len(written(tmp_path / "run", [])) == len(TABLES) - 1
     assert list(pd.read_parquet(tmp_path / "run" / "metrics.parquet").columns) == COLUMNS
 
 

@@ -1,0 +1,598 @@
+"""Alarms: cheap signs that a number does not mean what it seems to mean, looked for in every run.
+
+Two kinds: what a probe of a few images sees of a network (`probe`, a task of its own), and what finished cells say
+about each other (`raised`). Nothing here changes a number or the status of a row.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from benchmark.metrics import Auroc, Cell, MetricValue, attacked, right, withstood
+from benchmark.statistics import PairedDifference, compare_paired, wilson
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from benchmark.results import CellResult
+
+Name = Literal[
+    "probabilities",
+    "gradient",
+    "random",
+    "neighbours",
+    "one-step",
+    "knowledge",
+    "eps",
+    "inverted-score",
+    "constant-score",
+    "unbeaten",
+]
+
+
+@dataclass(frozen=True)
+class AlarmKind:
+    """What an alarm is, in the words that docs and report show.
+
+    Attributes:
+        sign: what was seen, as a heading.
+        meaning: what the numbers of a flagged cell may be instead of what they seem.
+        remedy: what to do.
+        source: where the sign was published, "" for a plain contradiction.
+    """
+
+    name: Name
+    sign: str
+    meaning: str
+    remedy: str
+    source: str = ""
+
+
+ATHALYE = "Athalye, Carlini and Wagner 2018, arXiv:1802.00420, section 3.1"
+CARLINI = "Carlini et al. 2019, arXiv:1902.06705"
+PINTOR = "Pintor et al. 2022, arXiv:2106.09947"
+
+KINDS: dict[Name, AlarmKind] = {
+    kind.name: kind
+    for kind in (
+        AlarmKind(
+            "probabilities",
+            "Outputs are probabilities",
+            "Attacks take them for logits: a second softmax flattens their loss, and robustness is overestimated.",
+            "Let the network end with its logits: remove the softmax (or sigmoid) at its end.",
+            "Carlini and Wagner 2017, arXiv:1608.04644, section VI",
+        ),
+        AlarmKind(
+            "gradient",
+            "Gradients are zero or not finite",
+            "A gradient attack is blind where the gradient of the loss in the image is exactly zero or not finite, "
+            "and robustness is overestimated.",
+            "Give the attacker a differentiable stand-in (`surrogate`), and add attacks without gradients and "
+            "transferred ones.",
+            f"{ATHALYE}; {PINTOR}",
+        ),
+        AlarmKind(
+            "random",
+            "The same images twice give other logits",
+            "Labels and gradients are drawn anew in every pass, so that attack and judgement meet different networks.",
+            "Switch dropout and other noise off in eval mode, or declare the defense `randomised` and let attacks "
+            "average over draws.",
+            f"{ATHALYE}; {CARLINI}",
+        ),
+        AlarmKind(
+            "neighbours",
+            "An image alone and in a batch gets other logits",
+            "Labels depend on which images share a batch, as with batch statistics in use, and the numbers hold for "
+            "this order of images only.",
+            "Let the network use running statistics in eval mode, and nothing else of other images.",
+        ),
+        AlarmKind(
+            "one-step",
+            "One step beats many",
+            "The stronger attack of two that differ in their steps does worse: gradients mislead it or it is set up "
+            "badly, and robustness is overestimated.",
+            "Check the step size, the number of steps and the loss of the iterative attack; look for masked gradients.",
+            f"{ATHALYE}; {CARLINI}",
+        ),
+        AlarmKind(
+            "knowledge",
+            "An attacker who knows more does worse",
+            "What the attacker was given to differentiate misleads it, and robustness against it is overestimated.",
+            "Mend `surrogate` or `detector_loss`; until then the number of the attacker who knows less counts.",
+            f"{ATHALYE}; {CARLINI}",
+        ),
+        AlarmKind(
+            "eps",
+            "Accuracy does not fall with eps",
+            "A larger budget holds every attack of a smaller one. An accuracy that rises with it, or stays where it "
+            "is, tells of the attack and not of the defense.",
+            "Check step size and steps at the large budget; look for masked gradients.",
+            f"{ATHALYE}; {CARLINI}",
+        ),
+        AlarmKind(
+            "inverted-score",
+            "AUROC below one half",
+            "The score falls with suspicion, at least under this attack. A threshold on it flags the wrong images.",
+            "A score must rise with suspicion: turn its sign, unless the attack is the reason.",
+        ),
+        AlarmKind(
+            "constant-score",
+            "The score is constant",
+            "All clean and attacked images have one score, so that it tells nothing and an AUROC of one half is no "
+            "result.",
+            "Check that the score depends on the image, and that it is not rounded or cut off.",
+        ),
+        AlarmKind(
+            "unbeaten",
+            "Accuracy 1.0 under every attack",
+            "No attack changed a single answer. Attacks that do not work look just like that.",
+            "Raise budgets until something breaks, and add attacks without gradients and transferred ones.",
+            f"{ATHALYE}; {CARLINI}",
+        ),
+    )
+}
+"""All alarms by name, in the order in which they are shown."""
+
+LEVEL = 0.01
+"""A comparison of cells raises an alarm where its p-value, times the number of such comparisons in the run, is at most
+this (Bonferroni): at most one honest run in a hundred has a false one of its sort."""
+LEAST_DIFFERENCE = 0.01
+"""Smaller differences of accuracy raise none, however many images confirm them."""
+LEAST_IMAGES = 20
+"""With fewer images an accuracy of 1.0 is no surprise."""
+LARGE_EPS = {"linf": 4 / 255, "l2": 0.5}
+"""The smallest budgets of RobustBench's threat models (Croce et al. 2021, arXiv:2010.09670): ImageNet, CIFAR-10."""
+FLAT_FROM = 4.0
+"""Budgets must differ by this factor before an accuracy that stays is strange: few images are hard so far out."""
+MOST_FALL = 0.05
+"""An accuracy does not fall with eps where the upper end of the interval of its fall is at most this."""
+BROKEN = 0.1
+"""An accuracy whose interval reaches down to this need not fall any more."""
+PROBED = 16
+"""Images that a network is probed with."""
+ALONE = 4
+"""Those of them that are shown to it one by one, too."""
+BLIND = 0.25
+"""Share of probed images with a gradient of exactly zero from which on it is an alarm; single images may saturate."""
+LOGIT_TOLERANCE = 1e-2
+"""Differences of logits above this share of their spread over the probed images are no rounding: float32 sums in
+another order, and TF32 convolutions, stay below it in deep networks, dropout and batch statistics do not."""
+SUM_TOLERANCE = 1e-3
+"""How far probabilities may sum up to something else than 1."""
+
+
+# -- what a probe sees ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What a few images show of a network, counted in images unless said otherwise.
+
+    Attributes:
+        images: number of images probed.
+        in_unit: whether all outputs lie in [0, 1].
+        sum_to_one: whether the outputs of every image sum to 1.
+        blind: the gradient of the cross-entropy in the image is exactly zero.
+        broken: it is NaN or infinite, or that of the detector's loss is.
+        twice: largest difference of a logit between two passes of the same batch, as a share of the logits' spread.
+        alone: the same between an image alone and in the batch; None where the network refuses a single image.
+    """
+
+    images: int
+    in_unit: bool
+    sum_to_one: bool
+    blind: int
+    broken: int
+    twice: float
+    alone: float | None
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON keeps it."""
+        return asdict(self)
+
+
+def probed_indices(count: int) -> list[int]:
+    """Return which of `count` images are probed: spread evenly, since images often lie in the order of their class."""
+    return sorted({int(index) for index in np.linspace(0, count - 1, min(PROBED, count))})
+
+
+def probe(network: nn.Module, x: Tensor, y: Tensor, detector_loss: Callable[[Tensor], Tensor] | None = None) -> Probe:
+    """Look at a network, frozen and in eval mode, as an attack would.
+
+    Args:
+        network: maps images to logits (N, num_classes).
+        x: images (N, C, H, W) in [0, 1].
+        y: their classes (N,).
+        detector_loss: images to one suspicion per image (N,), where the attacker lowers it too.
+    """
+    import torch  # whoever reads tables need not wait for it
+
+    from benchmark.gradient import classification_loss, input_gradient
+
+    def differs(these: Tensor, those: Tensor) -> float:
+        if not these.isfinite().all() or not those.isfinite().all():
+            return 0.0  # the task that predicts says so
+        spread = float(logits.max() - logits.min())
+        return float((these - those).abs().max()) / spread if spread else 0.0
+
+    with torch.no_grad():
+        logits, again = network(x.clone()), network(x.clone())
+        try:
+            single = torch.cat([network(image[None].clone()) for image in x[:ALONE]])
+        except Exception:  # batch statistics of one image may be refused
+            single = None
+        alone = None if single is None or single.shape != logits[:ALONE].shape else differs(single, logits[:ALONE])
+    blind = broken = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    for loss in (classification_loss(network, y), detector_loss):
+        if loss is None:
+            continue
+        try:
+            gradient = input_gradient(loss, x.clone()).flatten(1)
+        except RuntimeError:  # torch's word for a loss that the image is not connected to
+            gradient = torch.zeros_like(x).flatten(1)
+        broken = broken | ~gradient.isfinite().all(1)
+        if loss is not detector_loss:  # which may well be flat where nothing is suspicious
+            blind = (gradient == 0).all(1)
+    return Probe(
+        images=len(x),
+        in_unit=bool(((logits >= 0) & (logits <= 1)).all()),
+        sum_to_one=bool(((logits.sum(1) - 1).abs() <= SUM_TOLERANCE).all()),
+        blind=int(blind.sum()),
+        broken=int(broken.sum()),
+        twice=differs(logits, again),
+        alone=alone,
+    )
+
+
+@dataclass(frozen=True)
+class Probed:
+    """A probe and what was probed.
+
+    Attributes:
+        key: of the task, equal for cells that share it.
+        who: the network in words.
+        seen: the probe's answer.
+    """
+
+    key: str
+    who: str
+    seen: Probe
+
+
+@dataclass(frozen=True)
+class Attacker:
+    """How the adversarial examples of a cell came to be.
+
+    Attributes:
+        uses_gradient: whether the attack differentiates its victim.
+        steps: backward passes per image, None where they depend on the data.
+        aim: what the attack works on directly: the label of the classifier alone (`base`), of the defended system
+            (`label`), or that and the detector's score (`undetected`); None where it is transferred from a copy or
+            a substitute.
+        evades: whether it lowers a detector's score, be it that of a copy.
+        meets_noise: whether what it attacks is random by design.
+    """
+
+    uses_gradient: bool
+    steps: int | None
+    aim: Literal["base", "label", "undetected"] | None
+    evades: bool = False
+    meets_noise: bool = False
+
+
+# -- alarms -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """An alarm and the cells whose numbers it puts in doubt.
+
+    Attributes:
+        finding: what was seen, with its numbers, in one sentence.
+        value: the number that raised it.
+        against: what it was held against, NaN where nothing but the number speaks.
+        n: images that it rests on.
+        cells: numbers of the results concerned.
+    """
+
+    kind: AlarmKind
+    finding: str
+    value: float
+    against: float
+    n: int
+    cells: tuple[int, ...]
+
+
+def raised(results: Sequence[CellResult]) -> list[Alarm]:
+    """Return the alarms of a run, in the order of `KINDS`; equal arrays must be the same object."""
+    numbered = list(enumerate(results))
+    cells = [_Judged(number, result, result.cell) for number, result in numbered if result.cell is not None]
+    found = [
+        *_probes(cells),
+        *_one_step(cells),
+        *_knowledge(cells),
+        *_budgets(cells),
+        *_scores(cells),
+        *_unbeaten(cells),
+    ]
+    order = list(KINDS)
+    return sorted(found, key=lambda alarm: order.index(alarm.kind.name))
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """A finished cell."""
+
+    number: int
+    result: CellResult
+    cell: Cell
+
+    @property
+    def system(self) -> tuple[str, ...]:
+        r = self.result
+        return (r.dataset, r.model, r.defense, str(r.seed))
+
+    @property
+    def aim(self) -> str | None:
+        return None if self.result.attacker is None else self.result.attacker.aim
+
+    def outcome(self, aim: str) -> np.ndarray:
+        """Return the share of judgements per image (N,) in which the attack missed `aim`."""
+        if aim == "base":
+            shares: np.ndarray = (attacked(self.cell).base_label == self.cell.y).astype(np.float64)
+            return shares
+        judged = right(attacked(self.cell), self.cell.y) if aim == "label" else withstood(self.cell)
+        return judged.mean(0)
+
+    def source(self, aim: str) -> tuple[int, ...]:
+        """Return what is equal for cells with the same outcome."""
+        answers = attacked(self.cell)
+        if aim == "base":
+            return (id(answers.base_label),)
+        return (id(answers.label), *((id(answers.flagged),) if aim == "undetected" else ()))
+
+    def words(self) -> str:
+        """Return the cell but for its attack, in words."""
+        r = self.result
+        return f"{r.defense} for {r.model} on {r.dataset}, {r.knowledge}, seed {r.seed}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _probes(cells: Sequence[_Judged]) -> Iterator[Alarm]:
+    """Yield what probes saw, each with the cells that it concerns."""
+    deployed: dict[Probed, list[_Judged]] = {}
+    victims: dict[Probed, list[_Judged]] = {}
+    for one in cells:
+        if one.result.deployed is not None:
+            deployed.setdefault(one.result.deployed, []).append(one)
+        if one.result.victim is not None:
+            victims.setdefault(one.result.victim, []).append(one)
+    for probed in dict.fromkeys((*deployed, *victims)):
+        seen, n = probed.seen, probed.seen.images
+        attacks = [one for one in victims.get(probed, ()) if one.result.attacker is not None]
+        gradient = tuple(one.number for one in attacks if one.result.attacker.uses_gradient)  # type: ignore[union-attr]
+        steady = [one for one in attacks if not one.result.attacker.meets_noise]  # type: ignore[union-attr]
+        everything = tuple(sorted({one.number for one in (*deployed.get(probed, ()), *steady)}))
+        if gradient and seen.in_unit:
+            what = " and sum to 1" if seen.sum_to_one else ""
+            finding = f"{probed.who}: the outputs of all {n} probed images lie in [0, 1]{what}"
+            yield Alarm(KINDS["probabilities"], finding, 1.0, math.nan, n, gradient)
+        if gradient and (seen.broken or seen.blind >= BLIND * n):
+            count, what = (seen.broken, "not finite") if seen.broken else (seen.blind, "exactly zero")
+            finding = f"{probed.who}: the gradient in the image is {what} for {count} of {n} probed images"
+            yield Alarm(KINDS["gradient"], finding, count / n, math.nan, n, gradient)
+        if everything and seen.twice > LOGIT_TOLERANCE:
+            finding = (
+                f"{probed.who}: the same {n} images again give logits that differ by {_percent(seen.twice)} of their "
+                "spread"
+            )
+            yield Alarm(KINDS["random"], finding, seen.twice, LOGIT_TOLERANCE, n, everything)
+        elif everything and (seen.alone is None or seen.alone > LOGIT_TOLERANCE):
+            finding = f"{probed.who}: an image alone " + (
+                "is refused, a batch is not"
+                if seen.alone is None
+                else f"gets logits that differ by {_percent(seen.alone)} of their spread from those in a batch of {n}"
+            )
+            value = math.inf if seen.alone is None else seen.alone
+            yield Alarm(KINDS["neighbours"], finding, value, LOGIT_TOLERANCE, min(ALONE, n), everything)
+
+
+@dataclass
+class _Doubt:
+    """A cell that looks better than one that it should not: the same test, for all cells that share its numbers."""
+
+    weak: _Judged
+    strong: _Judged
+    test: PairedDifference
+    cells: set[int]
+
+
+def _tested(pairs: Iterator[tuple[_Judged, _Judged, str]]) -> list[_Doubt]:
+    """Return the pairs (should be worse, should be better) whose first is better for sure, corrected for all pairs."""
+    tests: dict[tuple[int, ...], _Doubt] = {}
+    for weak, strong, aim in pairs:
+        key = (*weak.source(aim), *strong.source(aim))
+        if key not in tests:
+            # Correlated by the image: the same images in the same order, of one data set.
+            tests[key] = _Doubt(weak, strong, compare_paired(weak.outcome(aim), strong.outcome(aim)), set())
+        tests[key].cells.add(weak.number)
+    return [
+        doubt
+        for doubt in tests.values()
+        if doubt.test.difference >= LEAST_DIFFERENCE and doubt.test.p_value * len(tests) <= LEVEL
+    ]
+
+
+def _doubts(kind: AlarmKind, doubts: Sequence[_Doubt], words: Callable[[_Doubt], str]) -> Iterator[Alarm]:
+    for doubt in doubts:
+        strong = doubt.strong.outcome(doubt.weak.aim or "label").mean()
+        value = strong + doubt.test.difference
+        yield Alarm(kind, words(doubt), float(value), float(strong), doubt.test.n, tuple(sorted(doubt.cells)))
+
+
+def _aimed(cells: Sequence[_Judged]) -> Iterator[tuple[_Judged, str]]:
+    for one in cells:
+        if one.aim is not None and one.cell.eps is not None:
+            yield one, one.aim
+
+
+def _one_step(cells: Sequence[_Judged]) -> Iterator[Alarm]:
+    """Yield iterative attacks that do worse than a single step of the same norm and budget on the same victim."""
+    alike: dict[tuple[Any, ...], tuple[list[_Judged], list[_Judged]]] = {}
+    for one, aim in _aimed(cells):
+        steps = one.result.attacker.steps if one.result.attacker is not None else None
+        if steps is not None and steps >= 1:
+            key = (*one.system, one.result.knowledge, one.result.norm, one.cell.eps, aim)
+            alike.setdefault(key, ([], []))[steps > 1].append(one)
+
+    def pairs() -> Iterator[tuple[_Judged, _Judged, str]]:
+        for single, many in alike.values():
+            for step in single:
+                yield from ((iterated, step, iterated.aim or "") for iterated in many)
+
+    def words(doubt: _Doubt) -> str:
+        weak, strong = doubt.weak.result, doubt.strong.result
+        accuracy = doubt.strong.outcome(doubt.weak.aim or "").mean()
+        return (
+            f"{doubt.weak.words()}: {weak.attack} leaves {_percent(accuracy + doubt.test.difference)} right and the "
+            f"single step of {strong.attack} {_percent(accuracy)}, at {weak.norm} {weak.eps} (n = {doubt.test.n}, "
+            f"p = {doubt.test.p_value:.1g})"
+        )
+
+    yield from _doubts(KINDS["one-step"], _tested(pairs()), words)
+
+
+KNOWING = {"black-box": 0, "gray-box-retrained": 1, "gray-box": 2, "white-box": 3, "adaptive": 3}
+
+
+def _knowledge(cells: Sequence[_Judged]) -> Iterator[Alarm]:
+    """Yield attacks that do worse where the attacker knows more."""
+    alike: dict[tuple[str, ...], list[_Judged]] = {}
+    for one in cells:
+        if one.result.attacker is not None and one.cell.eps is not None:
+            alike.setdefault((*one.system, one.result.attack), []).append(one)
+
+    def pairs() -> Iterator[tuple[_Judged, _Judged, str]]:
+        for members in alike.values():
+            for knows in members:
+                for other in members:
+                    less = KNOWING.get(other.result.knowledge, -1) < KNOWING.get(knows.result.knowledge, -1)
+                    if less and knows.aim is not None:
+                        yield knows, other, knows.aim
+
+    def words(doubt: _Doubt) -> str:
+        weak, strong = doubt.weak.result, doubt.strong.result
+        accuracy = doubt.strong.outcome(doubt.weak.aim or "").mean()
+        return (
+            f"{weak.defense} for {weak.model} on {weak.dataset}, seed {weak.seed}: {weak.attack} {weak.knowledge} "
+            f"leaves {_percent(accuracy + doubt.test.difference)} right and {strong.knowledge} {_percent(accuracy)} "
+            f"(n = {doubt.test.n}, p = {doubt.test.p_value:.1g})"
+        )
+
+    yield from _doubts(KINDS["knowledge"], _tested(pairs()), words)
+
+
+def _budgets(cells: Sequence[_Judged]) -> Iterator[Alarm]:
+    """Yield attacks that differ in nothing but eps and do worse, or no better, with more of it."""
+    sweeps: dict[tuple[Any, ...], dict[float, _Judged]] = {}
+    for one, aim in _aimed(cells):
+        if one.result.sweep and one.cell.eps is not None:
+            key = (*one.system, one.result.knowledge, one.result.norm, one.result.sweep, aim)
+            sweeps.setdefault(key, {})[one.cell.eps] = one
+
+    def pairs() -> Iterator[tuple[_Judged, _Judged, str]]:
+        for by_eps in sweeps.values():
+            rising = [by_eps[eps] for eps in sorted(by_eps)]
+            for place, smaller in enumerate(rising):
+                yield from ((larger, smaller, larger.aim or "") for larger in rising[place + 1 :])
+
+    def words(doubt: _Doubt) -> str:
+        weak, strong = doubt.weak.result, doubt.strong.result
+        accuracy = doubt.strong.outcome(doubt.weak.aim or "").mean()
+        return (
+            f"{doubt.weak.words()}: {strong.attack} leaves {_percent(accuracy)} right at {strong.norm} {strong.eps} "
+            f"and {_percent(accuracy + doubt.test.difference)} at {weak.eps} (n = {doubt.test.n}"
+            + (f", p = {doubt.test.p_value:.1g})" if doubt.test.difference > 0 else ")")
+        )
+
+    rising = _tested(pairs())
+    known = {number for doubt in rising for number in doubt.cells}
+    flat: dict[tuple[int, ...], _Doubt] = {}
+    for by_eps in sweeps.values():
+        smallest, largest = by_eps[min(by_eps)], by_eps[max(by_eps)]
+        aim = largest.aim or ""
+        if max(by_eps) < FLAT_FROM * min(by_eps) or largest.number in known:
+            continue
+        test = compare_paired(largest.outcome(aim), smallest.outcome(aim))
+        kept = float(largest.outcome(aim).sum())
+        stays = test.difference >= 0 and -test.low <= MOST_FALL and wilson(kept, test.n).low > BROKEN
+        if stays and (max(by_eps) >= LARGE_EPS.get(largest.result.norm, math.inf) or _bites(smallest, aim)):
+            numbers = (*largest.source(aim), *smallest.source(aim))
+            members = {one.number for one in by_eps.values()}
+            flat.setdefault(numbers, _Doubt(largest, smallest, test, set())).cells.update(members)
+    yield from _doubts(KINDS["eps"], [*rising, *flat.values()], words)
+
+
+def _bites(one: _Judged, aim: str) -> bool:
+    """Return whether the attack changes anything for sure."""
+    clean = one.cell.clean
+    before = (clean.base_label == one.cell.y) if aim == "base" else right(clean, one.cell.y).mean(0)
+    test = compare_paired(before.astype(np.float64), one.outcome(aim))
+    return test.difference > 0 and test.p_value <= LEVEL
+
+
+def _scores(cells: Sequence[_Judged]) -> Iterator[Alarm]:
+    """Yield scores that are constant, and those that fall with suspicion under attacks that do not lower them."""
+    for one in cells:
+        suspicion, clean = None if one.cell.attacked is None else one.cell.attacked.score, one.cell.clean.score
+        if suspicion is None or clean is None:
+            continue
+        low, high, n = min(suspicion.min(), clean.min()), max(suspicion.max(), clean.max()), len(one.cell.y)
+        if low == high and n > 1:
+            finding = (
+                f"{one.words()}: the score is {low:.6g} for all {n} images, clean and under {one.result.attack} alike"
+            )
+            yield Alarm(KINDS["constant-score"], finding, float(low), math.nan, n, (one.number,))
+        elif one.result.attacker is None or not one.result.attacker.evades:
+            area = _area(one.cell)
+            if area is not None and area.ci_high < 0.5:
+                finding = (
+                    f"{one.words()}: AUROC {area.value:.3f} ({area.ci_low:.3f} to {area.ci_high:.3f}) under "
+                    f"{one.result.attack} (n = {area.n})"
+                )
+                yield Alarm(KINDS["inverted-score"], finding, area.value, 0.5, area.n, (one.number,))
+
+
+def _area(cell: Cell) -> MetricValue | None:
+    try:
+        return Auroc().compute([cell])
+    except ValueError:  # a score that is NaN; the measures say so
+        return None
+
+
+def _unbeaten(cells: Sequence[_Judged]) -> Iterator[Alarm]:
+    """Yield systems that no attack beats on a single image, at a budget at which something should break."""
+    systems: dict[tuple[str, ...], list[_Judged]] = {}
+    for one in cells:
+        if one.cell.attacked is not None:
+            systems.setdefault(one.system, []).append(one)
+    for members in systems.values():
+        n = min(len(one.cell.y) for one in members)
+        large = any(one.cell.eps is None or one.cell.eps >= LARGE_EPS.get(one.result.norm, math.inf) for one in members)
+        if n >= LEAST_IMAGES and large and all(right(attacked(one.cell), one.cell.y).all() for one in members):
+            first = members[0].result
+            attacks = list(dict.fromkeys(f"{one.result.attack} ({one.result.knowledge})" for one in members))
+            shown = ", ".join(attacks[:4]) + (f" and {len(attacks) - 4} more" if len(attacks) > 4 else "")
+            finding = (
+                f"{first.defense} for {first.model} on {first.dataset}, seed {first.seed}: all {n} images are labelled "
+                f"rightly under {shown}"
+            )
+            yield Alarm(KINDS["unbeaten"], finding, 1.0, math.nan, n, tuple(one.number for one in members))

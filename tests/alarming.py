@@ -1,0 +1,107 @@
+"""Toy components each of which makes one number mean something else: what alarms are for."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import dropout
+from toy import Brightness, Linear
+
+from benchmark import Batch, Defense, Verdict, hookimpl
+
+
+class Then(nn.Module):
+    """A network with something before or after it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.inner = network
+
+
+class EndsWithSoftmax(Then):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x).softmax(1)
+
+
+class Quantises(Then):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner((8 * x).round() / 8)
+
+
+class DropsOut(Then):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(dropout(x, 0.1, training=True))
+
+
+class UsesBatchStatistics(Then):
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner((x - x.mean(0)) / x.std(0, unbiased=False).clamp_min(0.1))
+
+
+class Refuses(Then):
+    """Batch normalisation that is never told of the eval mode: torch refuses a single value per channel."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) == 1:
+            raise ValueError("Expected more than 1 value per channel when training")
+        return self.inner(x)
+
+
+def around(wrapper: type[Then]) -> type[Linear]:
+    class Model(Linear):
+        __doc__ = wrapper.__doc__
+
+        def network(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
+            return wrapper(super().network(num_classes, image_shape))
+
+    return Model
+
+
+class Backwards(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -self.network(x)
+
+
+class Misleading(Defense):
+    """Does nothing, and hands the attacker a stand-in whose gradient leads away from success."""
+
+    family = "preprocessor"
+
+    def judge(self, batch: Batch) -> Verdict:
+        return Verdict(label=batch.logits.argmax(1))
+
+    def surrogate(self) -> nn.Module:
+        return Backwards(self.classifier)
+
+
+class Inverted(Brightness):
+    """Calls the most attacked images the least suspicious."""
+
+    def judge(self, batch: Batch) -> Verdict:
+        margin = batch.logits.topk(2).values.diff().squeeze(1).abs()
+        return Verdict(label=batch.logits.argmax(1), score=margin)
+
+
+class Constant(Brightness):
+    def judge(self, batch: Batch) -> Verdict:
+        return Verdict(label=batch.logits.argmax(1), score=torch.full((len(batch.x),), 0.5))
+
+
+@hookimpl
+def register_models(register):
+    register("softmax", around(EndsWithSoftmax))
+    register("quantises", around(Quantises))
+    register("drops-out", around(DropsOut))
+    register("batch-statistics", around(UsesBatchStatistics))
+    register("refuses", around(Refuses))
+
+
+@hookimpl
+def register_defenses(register):
+    register("misleading", Misleading)
+    register("inverted", Inverted)
+    register("constant", Constant)
