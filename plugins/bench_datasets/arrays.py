@@ -49,20 +49,20 @@ class Arrays(DrawnDataset):
         where = str(self._path)
         with self._opened() as file:
             keys = _keys_by_split(file.files, where)
-            arrays = {
-                split: (self._image_array(file, x_key), self._label_array(file, y_key))
-                for split, (x_key, y_key) in keys.items()
-            }
-        for split, (images, labels) in arrays.items():
-            if len(images) != len(labels):
-                x_key, y_key = keys[split]
+            stored = {x_key: self._array(file, x_key) for x_key, _ in keys.values()}
+            labels = {y_key: self._label_array(file, y_key) for _, y_key in keys.values()}
+        for x_key, y_key in keys.values():
+            if stored[x_key].size == 0:
+                raise InputError(f"{where}: {x_key}: has no images (shape {stored[x_key].shape}).")
+            if stored[x_key].ndim and len(stored[x_key]) != len(labels[y_key]):
                 raise InputError(
-                    f"{where}: {x_key} has {len(images)} images and {y_key} has {len(labels)} labels; "
-                    "the numbers must be equal."
+                    f"{where}: {x_key} has {len(stored[x_key])} images and {y_key} has {len(labels[y_key])} labels; "
+                    "the numbers must be equal. The first axis of both counts the images."
                 )
-        names = self._class_names({keys[split][1]: labels for split, (_, labels) in arrays.items()}, keys["train"][1])
+        images = {key: self._in_0_1(array, f"{where}: {key}") for key, array in self._channels_first(stored).items()}
+        names = self._class_names(labels, keys["train"][1])
         splits: dict[str, GivenSplit] = {
-            split: GivenArrays(images, labels, names) for split, (images, labels) in arrays.items()
+            split: GivenArrays(images[x_key], labels[y_key], names) for split, (x_key, y_key) in keys.items()
         }
         return Given(splits, shares_to_draw(self.options, splits, where, test_share=None), where)
 
@@ -103,17 +103,50 @@ class Arrays(DrawnDataset):
             raise InputError(f"{where}: not a NumPy array. Write the file again with numpy.savez_compressed.")
         return array
 
-    def _image_array(self, file: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
-        """Return the images of `key`: (N, C, H, W) uint8 or float32 in [0, 1]."""
-        images = self._array(file, key)
-        where = f"{self._path}: {key}"
-        if images.size == 0:
-            raise InputError(f"{where}: has no images (shape {images.shape}).")
-        images = self._channels_first(images, where)
-        if images.dtype == np.uint8:
-            return images
-        if images.dtype.kind != "f":
-            raise InputError(f"{where}: found {images.dtype} pixels; allowed: uint8, and floats in [0, 1].")
+    def _channels_first(self, stored: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return the images of each key as (N, C, H, W), in the one shape that all keys can have."""
+        layouts = {key: self._layouts(array, f"{self._path}: {key}") for key, array in stored.items()}
+        shapes = {key: {_shape(stored[key], layout) for layout in found} for key, found in layouts.items()}
+        common = set.intersection(*shapes.values())
+        listed = ", ".join(f"{key} {stored[key].shape}" for key in stored)
+        if not common:
+            raise InputError(f"{self._path}: the images differ in shape: {listed}. All splits need one (C, H, W).")
+        if len(common) > 1:
+            raise InputError(
+                f"{self._path}: the shapes {listed} can be {' or '.join(layouts[next(iter(stored))])}. Set `layout:` "
+                "to one of them."
+            )
+        (shape,) = common
+        answer = {}
+        for key, array in stored.items():
+            fitting = [layout for layout in layouts[key] if _shape(array, layout) == shape]
+            if len(fitting) > 1:  # such as (N, 3, 3, 3): both give the same shape, and not the same images
+                raise InputError(
+                    f"{self._path}: {key}: the shape {array.shape} can be {' or '.join(fitting)}. Set `layout:` to one "
+                    "of them."
+                )
+            answer[key] = array.transpose(_AXES[fitting[0]]) if fitting[0] != "NHW" else array[:, None]
+        return answer
+
+    def _layouts(self, images: np.ndarray, where: str) -> list[str]:
+        """Return how the axes of an array can be read."""
+        asked = self.options.layout
+        readable = [layout for layout in ("NHW", "NHWC", "NCHW") if images.ndim == len(layout)]
+        readable = [layout for layout in readable if _shape(images, layout)[0] in _CHANNELS]
+        found = readable if asked is None else [layout for layout in readable if layout == asked]
+        if not found:
+            given = f"shape {images.shape}" + (f" with layout {asked}" if asked else "")
+            reshape = " Flattened images: reshape them." if images.ndim == 2 else ""
+            raise InputError(
+                f"{where}: {given}; allowed: (N, H, W), and (N, H, W, C) or (N, C, H, W) with C 1 or 3.{reshape}"
+            )
+        return found
+
+    def _in_0_1(self, images: np.ndarray, where: str) -> np.ndarray:
+        """Return images as uint8, or as float32 in [0, 1]; white is the option `white`, or plain to see."""
+        white = self.options.white
+        if images.dtype.kind not in "buif" or images.dtype.itemsize > 8:
+            raise InputError(f"{where}: found {images.dtype} pixels; allowed: whole numbers, and floats.")
         low, high = float(images.min()), float(images.max())  # NaN anywhere makes both NaN
         if not np.isfinite([low, high]).all():
             bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
@@ -121,42 +154,50 @@ class Arrays(DrawnDataset):
                 f"{where}: {len(bad)} images hold NaN or infinity, the first is number {bad[0]} (from 0); "
                 "all pixels must be finite, in [0, 1]."
             )
-        if low < 0 or high > 1:
-            hint = " Divide by 255, or store uint8." if low >= 0 and 1 < high <= 255 else " Undo any standardisation."
-            raise InputError(f"{where}: float pixels from {low:g} to {high:g}; allowed is [0, 1].{hint}")
-        return images.astype(np.float32, copy=False)
-
-    def _channels_first(self, images: np.ndarray, where: str) -> np.ndarray:
-        layout = self.options.layout
-        if layout is None:
-            last, second = (images.ndim == 4 and images.shape[axis] in _CHANNELS for axis in (3, 1))
-            if images.ndim == 4 and last and second:
-                raise InputError(
-                    f"{where}: the shape {images.shape} can be NHWC or NCHW. Set `layout:` to one of them."
-                )
-            layout = "NHW" if images.ndim == 3 else "NHWC" if last else "NCHW" if second else None
-        axes = {"NHW": 3, "NHWC": 4, "NCHW": 4}
-        if layout is None or images.ndim != axes[layout]:
-            found = f"shape {images.shape}" + (f" with layout {layout}" if layout else "")
-            raise InputError(f"{where}: {found}; allowed: (N, H, W), and (N, H, W, C) or (N, C, H, W) with C 1 or 3.")
-        if layout == "NHW":
-            return images[:, None]
-        if layout == "NHWC":
-            images = images.transpose(0, 3, 1, 2)
-        if images.shape[1] not in _CHANNELS:
-            raise InputError(f"{where}: {images.shape[1]} channels with layout {layout}; allowed are 1 and 3.")
-        return images
+        if white is None:
+            white = _white_of(images, low, high, where)
+        elif white > 1 >= high > 0 and images.dtype.kind == "f":
+            raise InputError(
+                f"{where}: {images.dtype} pixels from {low:g} to {high:g} with white: {white:g}: they seem to be in "
+                "[0, 1] already. Store all splits in one form."
+            )
+        if low < 0 or high > white:
+            raise InputError(
+                f"{where}: pixels from {low:g} to {high:g}; with white: {white:g} allowed is [0, {white:g}]."
+            )
+        if images.dtype == np.uint8 and white == 255:
+            return images
+        # The division by 1 would change no float, and copy all of them.
+        floats = images.astype(np.float32, copy=False)
+        return floats if white == 1 else floats / np.float32(white)
 
     def _label_array(self, file: np.lib.npyio.NpzFile, key: str) -> np.ndarray:
+        """Return the labels of `key`: (N,) int64; one column, one-hot rows and floats that are whole are read too."""
         labels = self._array(file, key)
         where = f"{self._path}: {key}"
+        found = f"{where}: found {labels.dtype} of shape {labels.shape}"
+        if labels.dtype.kind not in "buif" or labels.ndim not in (1, 2):
+            hint = " Names of classes: store their numbers, and give class_names." if labels.dtype.kind in "US" else ""
+            raise InputError(f"{found}; labels are integers from 0, one per image, shape (N,).{hint}")
+        if labels.dtype.kind == "f" and not (np.isfinite(labels) & (labels == np.floor(labels))).all():
+            soft = labels.ndim == 2 and labels.shape[1] > 1
+            raise InputError(
+                f"{found} that are no whole numbers; labels are integers from 0, one per image, shape (N,). "
+                + (
+                    "Soft labels: take their argmax, if one class is meant."
+                    if soft
+                    else "Round them, if that is meant."
+                )
+            )
         if labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
-        if labels.ndim != 1 or labels.dtype.kind not in "iu":
-            raise InputError(
-                f"{where}: found {labels.dtype} of shape {labels.shape}; labels are integers from 0, "
-                "one per image, shape (N,)."
-            )
+        elif labels.ndim == 2:
+            if not (((labels == 0) | (labels == 1)).all() and (labels.sum(axis=1) == 1).all()):
+                raise InputError(
+                    f"{found}; labels are integers from 0, one per image, shape (N,), or one-hot rows: a single 1 "
+                    "each. Several labels per image are not read: choose one."
+                )
+            labels = labels.argmax(axis=1)
         if len(labels) and (int(labels.min()) < 0 or int(labels.max()) > 10**6):
             raise InputError(f"{where}: labels from {labels.min()} to {labels.max()}; they count the classes from 0.")
         return labels.astype(np.int64)
@@ -183,6 +224,47 @@ class Arrays(DrawnDataset):
         if len(names) < 2:
             raise InputError(f"{self._path}: {train_key} holds a single class; at least two are needed.")
         return names
+
+
+_AXES = {"NHWC": (0, 3, 1, 2), "NCHW": (0, 1, 2, 3)}
+
+
+def _shape(images: np.ndarray, layout: str) -> tuple[int, ...]:
+    """Return (C, H, W) of images whose axes are read as `layout`."""
+    if layout == "NHW":
+        return (1, *images.shape[1:])
+    return tuple(images.shape[axis] for axis in _AXES[layout][1:])
+
+
+def _white_of(images: np.ndarray, low: float, high: float, where: str) -> float:
+    """Return the value that is white, where the pixels leave no doubt.
+
+    Raises:
+        InputError: they do; the message says which value of `white` means what.
+    """
+    found = f"{where}: {images.dtype} pixels from {low:g} to {high:g}"
+    if images.dtype.kind == "b":
+        return 1
+    if images.dtype == np.uint8:
+        if high != 1:
+            return 255
+        raise InputError(
+            f"{found}: is 1 white, or nearly black? Set `white: 1` for images of black and white, `white: 255` for "
+            "images this dark."
+        )
+    if images.dtype.kind in "iu":
+        raise InputError(f"{found}; say which value is white: `white: 255` for 8 bits, `white: 65535` for 16.")
+    if low < 0:
+        raise InputError(f"{found}; allowed is [0, 1]. Undo any standardisation.")
+    if high > 1:
+        hint = "Divide by 255, or set `white: 255`." if high <= 255 else "Say which value is white by `white:`."
+        raise InputError(f"{found}; allowed is [0, 1]. {hint}")
+    if 0 < high <= 1 / 255 * (1 + 1e-6):
+        raise InputError(
+            f"{found}: they seem to have been divided by 255 twice. Multiply by 255, or set `white: {1 / 255:.6g}`; "
+            "`white: 1` takes them as they are."
+        )
+    return 1
 
 
 def _keys_by_split(found: Sequence[str], where: str) -> dict[str, tuple[str, str]]:

@@ -131,6 +131,9 @@ class ArraysOptions(DrawnOptions):
     layout: Literal["NHW", "NHWC", "NCHW"] | None = None
     """Order of the axes (N images, H height, W width, C channels) where the shapes do not tell."""
 
+    white: float | None = Field(None, gt=0)
+    """Value of a white pixel, by which all are divided; without it, 255 for uint8 and 1 for floats, unless in doubt."""
+
     class_names: tuple[str, ...] | None = None
     """Name per label, from 0; without it, the labels' numbers."""
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import tempfile
 import zipfile
 from pathlib import Path
 
@@ -68,6 +69,78 @@ def test_floats_are_kept_and_labels_of_one_column_are_taken(make, write) -> None
     assert train.class_names == ("a", "b", "c")
 
 
+FORMS_OF_LABELS = {
+    "plain": lambda y: y,
+    "bytes": lambda y: y.astype(np.uint8),
+    "column": lambda y: y[:, None],
+    "floats": lambda y: y.astype(np.float32),
+    "one-hot": lambda y: np.eye(3, dtype=int)[y],
+    "one-hot floats": lambda y: np.eye(3)[y],
+    "one-hot bools": lambda y: np.eye(3, dtype=bool)[y],
+    "column of floats": lambda y: y[:, None].astype(np.float64),
+}
+FORMS_OF_IMAGES = {  # of (N, 3, 6, 5) uint8
+    "NCHW": lambda x: x,
+    "NHWC": lambda x: x.transpose(0, 2, 3, 1),
+    "floats": lambda x: x / 255,
+    "float32 NHWC": lambda x: (x / 255).astype(np.float32).transpose(0, 2, 3, 1),
+}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_labels_and_images_are_read_in_whatever_form_leaves_no_doubt(make, data) -> None:
+    plain = content((30, 3, 6, 5))
+    arrays = {}
+    for key, array in plain.items():
+        forms = FORMS_OF_IMAGES if key.startswith("x") else FORMS_OF_LABELS
+        arrays[key] = forms[data.draw(st.sampled_from(sorted(forms)), label=key)](array)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "data.npz"
+        np.savez(path, **arrays)
+        read = make("arrays", path=str(path))
+        for split in ("train", "val", "test"):
+            loaded = read.split(split)
+            assert loaded.labels.tolist() == LABELS.tolist()
+            assert np.allclose(loaded.images(range(30)).numpy(), plain[f"x_{split}"] / 255, atol=1e-6)
+
+
+def test_the_other_splits_tell_how_the_axes_of_one_lie(make, write) -> None:
+    arrays = content((30, 3, 6, 3))  # H 6, W 3 where it is read as NCHW
+    arrays["x_train"] = pixels((30, 6, 3, 3)).transpose(0, 3, 1, 2)
+    arrays["x_test"] = pixels((30, 6, 3, 3), 2)
+    read = make("arrays", path=write(arrays))
+    assert read.split("val").image_shape == (3, 6, 3)
+    assert np.allclose(read.split("test").images([4])[0], arrays["x_test"][4].transpose(2, 0, 1) / 255)
+
+
+@pytest.mark.parametrize(
+    ("form", "white", "scale"),
+    [
+        (lambda x: x.astype(np.int64), 255, 255),
+        (lambda x: x.astype(np.uint16) * 257, 65535, 255),
+        (lambda x: x.astype(np.float64), 255, 255),
+        (lambda x: x % 2, 1, 1),
+        (lambda x: (x % 2).astype(bool), None, 1),
+        (lambda x: x % 2, 255, 255),
+        (lambda x: x * 0, None, 255),
+    ],
+)
+def test_white_settles_what_the_pixels_leave_open(make, write, form, white, scale) -> None:
+    arrays = {key: form(array) if key.startswith("x") else array for key, array in content().items()}
+    expected = arrays["x_test"] / (65535 if white == 65535 else scale)
+    options = {} if white is None else {"white": white}
+    found = make("arrays", path=write(arrays), **options).split("test").images(range(30))[:, 0]
+    assert np.allclose(found.numpy(), expected, atol=1e-6)
+
+
+def test_white_does_not_darken_what_lies_in_0_to_1_already(make, write) -> None:
+    arrays = content()
+    arrays["x_test"] = arrays["x_test"] / 255
+    with pytest.raises(InputError, match=r"x_test: .* with white: 255: they seem to be in \[0, 1\] already"):
+        make("arrays", path=write(arrays), white=255).split("train")
+
+
 def test_the_other_form_of_keys(make, write) -> None:
     arrays = {f"{s}_{n}": a for k, a in content().items() for n, s in [({"x": "images", "y": "labels"}[k[0]], k[2:])]}
     assert len(make("arrays", path=write(arrays)).split("val")) == 30
@@ -128,12 +201,31 @@ def nan_at(index: int) -> np.ndarray:
         (changed(x_test=pixels((30, 6, 5)).astype(np.float32)), r"from 0 to 255; allowed is \[0, 1\]. Divide by 255"),
         (changed(x_test=pixels((30, 6, 5)) / 100 - 1), r"allowed is \[0, 1\]. Undo any standardisation"),
         (changed(x_train=nan_at(7)), "1 images hold NaN or infinity, the first is number 7"),
-        (changed(x_train=pixels((30, 6, 5)).astype(np.int64)), "found int64 pixels; allowed: uint8"),
-        (changed(x_train=pixels((30, 3, 6, 3))), "can be NHWC or NCHW. Set `layout:`"),
+        (changed(x_train=pixels((30, 6, 5)).astype(np.int64)), "int64 pixels from 0 to 255; say .* `white: 255` for 8"),
+        (changed(x_train=pixels((30, 6, 5)).astype(np.uint16) * 257), "uint16 .* 65535; .* `white: 65535` for 16"),
+        (
+            changed(x_train=pixels((30, 6, 5)) % 2),
+            "uint8 pixels from 0 to 1: is 1 white, or nearly black\\? Set `white: 1`",
+        ),
+        (changed(x_val=pixels((30, 6, 5)) / 255**2), "x_val: .* divided by 255 twice"),
+        (changed(x_train=pixels((30, 6, 5)) * 1j), "found complex128 pixels"),
+        (content((30, 3, 6, 3)), "can be NHWC or NCHW. Set `layout:`"),
+        (content((30, 3, 3, 3)), r"x_train: the shape \(30, 3, 3, 3\) can be NHWC or NCHW. Set `layout:`"),
+        (changed(x_val=pixels((30, 5, 6))), r"differ in shape: x_train \(30, 6, 5\), x_val \(30, 5, 6\)"),
+        (changed(x_train=pixels((30, 36))), "Flattened images: reshape them"),
+        (
+            changed(x_train=pixels((6, 5, 30))),
+            "x_train has 6 images and y_train has 30 labels.*first axis of both counts",
+        ),
         (changed(x_train=pixels((30, 2, 6, 5))), r"shape \(30, 2, 6, 5\); allowed"),
         (changed(x_train=pixels((30,))), r"shape \(30,\); allowed"),
         (changed(x_train=pixels((0, 6, 5)), y_train=LABELS[:0]), "has no images"),
-        (changed(y_test=np.eye(3)[LABELS]), "labels are integers from 0"),
+        (changed(y_test=np.eye(3)[LABELS] * 0.9 + 0.05), "Soft labels: take their argmax"),
+        (changed(y_test=np.ones((30, 3), int)), "Several labels per image are not read"),
+        (changed(y_test=np.eye(3)[LABELS] * 2), "or one-hot rows: a single 1 each"),
+        (changed(y_test=LABELS + 0.5), "no whole numbers.*Round them"),
+        (changed(y_test=np.where(LABELS, LABELS, np.nan)), "no whole numbers"),
+        (changed(y_test=np.array(["ant", "bee", "cat"])[LABELS]), "store their numbers, and give class_names"),
         (changed(y_test=LABELS - 1), "labels from -1 to 1"),
         (changed(y_train=LABELS * 2), "has no image of 2 of 5 classes"),
         (changed(y_test=LABELS + 1), "y_train has no image of 1 of 4 classes"),

@@ -1,4 +1,4 @@
-"""What was passed over or assumed while data was read, through `bench`: in the plan, the log, the manifest, the report."""
+"""What was passed over or assumed while data was read, through `bench`: in plan, log, manifest and report."""
 
 from __future__ import annotations
 
