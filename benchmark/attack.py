@@ -46,6 +46,9 @@ class Victim:
         detector_loss: maps images to (N,) suspicion that falls when the detector is evaded; None where the
             attacker does not know the detector or it has none.
         class_likelihoods: the detector's, where the attacker knows it and it has any.
+        training_loss: maps images and true labels (N,) to the loss (N,) that the defense was trained by, to be
+            increased, and the logits (N, num_classes) of the same pass; None where the attacker does not know it or
+            there is none.
     """
 
     classifier: nn.Module
@@ -54,6 +57,7 @@ class Victim:
     device: torch.device
     detector_loss: Callable[[Tensor], Tensor] | None = None
     class_likelihoods: Callable[[Tensor], ClassLikelihoods] | None = None
+    training_loss: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
 
 
 class Attack(ABC):
@@ -71,6 +75,8 @@ class Attack(ABC):
     """Whether `craft` lowers `victim.detector_loss` too; without it a detector's white-box row would be none."""
     needs_likelihoods: ClassVar[bool] = False
     """Whether `craft` needs `victim.class_likelihoods`: it attacks detectors that have them, and no other defense."""
+    needs_training_loss: ClassVar[bool] = False
+    """Whether `craft` needs `victim.training_loss`: it attacks hardeners that offer theirs, and no other defense."""
 
     def __init__(self, options: AttackOptions) -> None:
         self.options: Any = options

@@ -246,6 +246,11 @@ class Defense(ABC):
         """Return the observations that this defense judges by, by the name it uses for them."""
         return {}
 
+    def layers(self) -> tuple[str, ...]:
+        """Return the hidden states of the network that it asks for by name; the host looks for them while it plans."""
+        asked = (request for request in self.observations().values() if request.artifact is None)
+        return tuple(layer for request in asked for layer in request.layers)
+
     def training_attacks(self) -> tuple[str, ...]:
         """Return labels of the suite's attacks whose examples on train and val `fit` learns from (not a hardener)."""
         return ()
@@ -269,6 +274,15 @@ class Defense(ABC):
 
     def detector_loss(self, x: Tensor) -> Tensor | None:
         """Return a differentiable suspicion (N,) for adaptive attacks, or None."""
+        return None
+
+    def training_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return the loss (N,) that the network was trained by, of images with true labels `y` (N,), or None.
+
+        Beside it the logits (N, num_classes) of the same pass.
+
+        Differentiable in the images, for adaptive attacks that ascend it instead of the cross-entropy.
+        """
         return None
 
     def class_likelihoods(self, x: Tensor) -> ClassLikelihoods | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -114,41 +115,9 @@ class Classifier(nn.Module):
         """
         wanted = tuple(layers)
         self.check_layers(wanted)
-        modules = dict(self.network.named_modules())
-        states: dict[str, Tensor] = {}
-        handles = []
-        for layer in wanted:
-            if layer == PENULTIMATE:
-                last = self._last_linear()
-
-                def keep_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-                    states[PENULTIMATE] = inputs[0]
-
-                handles.append(last.register_forward_pre_hook(keep_input))
-            else:
-
-                def keep_output(
-                    module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor, layer: str = layer
-                ) -> None:
-                    # A copy, since the next module may work in place, as most ReLUs of torchvision do.
-                    states[layer] = output.clone() if isinstance(output, Tensor) else output
-
-                handles.append(modules[layer].register_forward_hook(keep_output))
-        try:
+        with capturing(self.network, wanted) as states:
             logits = self(x)
-        finally:
-            for handle in handles:
-                handle.remove()
         return {**states, "logits": logits}
-
-    def _last_linear(self) -> nn.Linear:
-        linear = [module for module in self.network.modules() if isinstance(module, nn.Linear)]
-        if not linear:
-            raise InputError(
-                f"the network has no fully connected layer, so no {PENULTIMATE!r} state; name a module: "
-                + ", ".join(self.layers[1:])
-            )
-        return linear[-1]
 
     def frozen(self) -> Classifier:
         """Put the classifier in eval mode without parameter gradients, and return it."""
@@ -159,6 +128,49 @@ class Classifier(nn.Module):
 
 def _count_backward(count: int) -> None:
     passes.backward += count
+
+
+@contextmanager
+def capturing(network: nn.Module, layers: Iterable[str]) -> Iterator[dict[str, Tensor]]:
+    """Give a dictionary that a forward pass of `network` inside the block fills with hidden states, by their names.
+
+    Names are those of `Classifier.features`.
+
+    Raises:
+        InputError: the network has no fully connected layer, and so no penultimate state.
+    """
+    modules = dict(network.named_modules())
+    states: dict[str, Tensor] = {}
+    handles = []
+    for layer in layers:
+        if layer == PENULTIMATE:
+
+            def keep_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+                states[PENULTIMATE] = inputs[0]
+
+            handles.append(_last_linear(network).register_forward_pre_hook(keep_input))
+        else:
+
+            def keep_output(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor, layer: str = layer) -> None:
+                # A copy, since the next module may work in place, as most ReLUs of torchvision do.
+                states[layer] = output.clone() if isinstance(output, Tensor) else output
+
+            handles.append(modules[layer].register_forward_hook(keep_output))
+    try:
+        yield states
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _last_linear(network: nn.Module) -> nn.Linear:
+    linear = [module for module in network.modules() if isinstance(module, nn.Linear)]
+    if not linear:
+        raise InputError(
+            f"the network has no fully connected layer, so no {PENULTIMATE!r} state; name a module: "
+            + ", ".join(name for name, _ in network.named_modules() if name)
+        )
+    return linear[-1]
 
 
 class Model(ABC):

@@ -14,6 +14,7 @@ from pydantic import (
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
     ValidationInfo,
+    field_serializer,
     field_validator,
     model_validator,
 )
@@ -355,3 +356,26 @@ class CraftingOptions(Options):
             return float(self.step)
         default = 1.0 if self.attack == "fgsm" else 2.5 / self.steps_taken
         return eps * (default if self.step_ratio is None else self.step_ratio)
+
+
+class HardenerOptions(Options):
+    """What the options of every defense that trains a network have."""
+
+    init: Literal["scratch", "model"] = "scratch"
+    """Begin with the weights that the model's own training begins with (`scratch`) or ends with (`model`)."""
+
+    train: TrainOptions | None = None
+    """What differs from the model's own training recipe, for example `{epochs: 30}`; the rest stays as there.
+    `select: best` keeps the epoch with the best mean of the defense's validation accuracies."""
+
+    @field_serializer("train")
+    def _only_what_was_given(self, train: TrainOptions | None) -> dict[str, Any] | None:
+        # A default of TrainOptions written out here would override the model's recipe when it is read again.
+        return None if train is None else train.model_dump(mode="json", exclude_unset=True)
+
+    def recipe(self, own: TrainOptions | None) -> TrainOptions | None:
+        """Return the model's `own` recipe with what `train` changes; None where there is neither."""
+        if self.train is None or own is None:
+            return own if self.train is None else self.train
+        changes = {name: getattr(self.train, name) for name in self.train.model_fields_set}
+        return own.model_copy(update=changes)

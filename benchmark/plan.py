@@ -284,10 +284,12 @@ class _Planner:
         if label not in self.suite.attacks:
             message = unknown_name("attack", label, self.suite.attacks)
             raise InputError(f"{defense.where}: defenses.{defense.label} learns from the suite's attacks: {message}")
-        if self._instance(self.suite.attacks[label]).needs_likelihoods:
+        instance = self._instance(self.suite.attacks[label])
+        if instance.needs_likelihoods or instance.needs_training_loss:
+            what = "the likelihoods of a detector" if instance.needs_likelihoods else "the loss of a defense"
             raise InputError(
                 f"{defense.where}: defenses.{defense.label} learns from attacks on the classifier alone, and {label!r} "
-                "needs the likelihoods of a detector. Name another attack."
+                f"needs {what}. Name another attack."
             )
         return self.suite.attacks[label]
 
@@ -403,8 +405,8 @@ class _Planner:
     def _check_layers(self) -> None:
         """Refuse a defense that asks for hidden states which a network it is combined with lacks, before any work."""
         for dataset, model, defense in sorted({(d, m, defense) for d, m, _, defense, *_ in self._selected()}):
-            component, asked = self.suite.defenses[defense], self._instance(self.suite.defenses[defense]).observations()
-            layers = [layer for request in asked.values() if request.artifact is None for layer in request.layers]
+            component = self.suite.defenses[defense]
+            layers = self._instance(component).layers()
             network = self._blank[dataset, model]
             if network is None or not layers:
                 continue
@@ -645,12 +647,12 @@ class _Planner:
         hardened, bare = family == "hardener", family in ("hardener", "none")
         held = "classifier"
         evades = instance.evades_detector and _offers(defended, "detector_loss")
-        if instance.needs_likelihoods:
-            self._check_likelihoods(attack, defense, defended, entry)
+        self._check_knowledge(attack, defense, entry)
+        informed = evades or instance.needs_training_loss
         if entry.knowledge == "black-box":
             assert entry.substitute is not None
             victim = self._train(dataset, entry.substitute, seed)
-        elif entry.knowledge in ("white-box", "adaptive") and (_offers(defended, "surrogate") or evades):
+        elif entry.knowledge in ("white-box", "adaptive") and (_offers(defended, "surrogate") or informed):
             victim, held = self._fit(dataset, model, defense, seed), "pipeline"
         elif entry.knowledge in ("white-box", "adaptive") and not bare:
             what = (
@@ -665,25 +667,31 @@ class _Planner:
         else:
             # The copy's seed is drawn from the suite's seed, so that it is another one, and always the same one.
             copy = Rng(seed).spawn("retrained").seed if entry.knowledge == "gray-box-retrained" else seed
-            if entry.knowledge == "gray-box-retrained" and evades:
+            if entry.knowledge == "gray-box-retrained" and informed:
                 victim, held = self._fit(dataset, model, defense, copy), "pipeline"
             else:
                 victim = self._fit(dataset, model, defense, copy) if hardened else self._train(dataset, model, copy)
         return self._craft_on(dataset, self.suite.protocol.split, attack, victim, held, seed)
 
-    @staticmethod
-    def _check_likelihoods(attack: str, defense: str, defended: Defense, entry: GridEntry) -> None:
-        """Refuse an attack on a detector's likelihoods where there are none, or the attacker does not know them."""
-        if not _offers(defended, "class_likelihoods"):
-            what = f"the defense {defense!r} has none. Exclude it from this grid entry"
-        elif entry.knowledge in ("gray-box", "black-box"):
-            what = "this attacker does not know them. Choose white-box or gray-box-retrained"
-        else:
-            return
-        raise InputError(
-            f"{entry.where}: knowledge {entry.knowledge}: the attack {attack!r} needs the detector's likelihoods per "
-            f"class, and {what}, or take another attack."
-        )
+    def _check_knowledge(self, attack: str, defense: str, entry: GridEntry) -> None:
+        """Refuse an attack on what a defense does not have, or on what the attacker does not know."""
+        instance, defended = self._instance(self.suite.attacks[attack]), self._instance(self.suite.defenses[defense])
+        needed: list[tuple[Offer, str, str]] = []
+        if instance.needs_likelihoods:
+            needed.append(("class_likelihoods", "the detector's likelihoods per class", "them"))
+        if instance.needs_training_loss:
+            needed.append(("training_loss", "the loss that the defense was trained by", "it"))
+        for method, what, pronoun in needed:
+            if not _offers(defended, method):
+                problem = f"the defense {defense!r} has none. Exclude it from this grid entry"
+            elif entry.knowledge in ("gray-box", "black-box"):
+                problem = f"this attacker does not know {pronoun}. Choose white-box or gray-box-retrained"
+            else:
+                continue
+            raise InputError(
+                f"{entry.where}: knowledge {entry.knowledge}: the attack {attack!r} needs {what}, and {problem}, "
+                "or take another attack."
+            )
 
     def _craft_on(self, dataset: str, split: str, attack: str, victim: str, held: str, seed: int) -> str:
         component = self.suite.attacks[attack]
@@ -792,7 +800,10 @@ def _asked() -> Iterator[None]:
         raise InputError(str(error)) from None
 
 
-def _offers(defense: Defense, method: Literal["surrogate", "detector_loss", "class_likelihoods"]) -> bool:
+Offer = Literal["surrogate", "detector_loss", "class_likelihoods", "training_loss"]
+
+
+def _offers(defense: Defense, method: Offer) -> bool:
     return getattr(type(defense), method) is not getattr(Defense, method)
 
 

@@ -482,7 +482,7 @@ class Worker:
         return defense
 
     def _victim(self, key: str, held: str, split: Split) -> Victim:
-        detector_loss = class_likelihoods = None
+        detector_loss = class_likelihoods = training_loss = None
         if held == "pipeline":
             defense = self._fitted(key)
             network = defense.surrogate() or defense.classifier
@@ -500,10 +500,25 @@ class Worker:
                     assert likelihoods is not None
                     return likelihoods
 
+            if type(defense).training_loss is not Defense.training_loss:
+
+                def training_loss(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+                    loss = defense.training_loss(x, y)
+                    assert loss is not None
+                    return loss
+
             network.eval().requires_grad_(False)
         else:
             network = self._classifier(key)
-        return Victim(network, len(split.class_names), split.image_shape, self.device, detector_loss, class_likelihoods)
+        return Victim(
+            network,
+            len(split.class_names),
+            split.image_shape,
+            self.device,
+            detector_loss,
+            class_likelihoods,
+            training_loss,
+        )
 
     def _context(
         self,

@@ -8,31 +8,24 @@ with several projected steps from a random start.
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from bench_advtrain.options import AdversarialTrainingOptions
 from benchmark.crafting import check_crafting, craft, draw_eps, unchanged
-from benchmark.defense import FitContext, Hardener
-from benchmark.errors import InputError
+from benchmark.defense import FitContext
+from benchmark.hardening import TrainedHardener
 from benchmark.model import Classifier, Passes
 from benchmark.options import CraftingOptions, TrainOptions
 from benchmark.randomness import Rng
-from benchmark.training import Objective, train
+from benchmark.training import Objective
 
 
-class AdversarialTraining(Hardener):
+class AdversarialTraining(TrainedHardener):
     """A network trained by `AdversarialObjective`."""
 
     Options = AdversarialTrainingOptions
-
-    @property
-    def needs_classifier(self) -> bool:
-        """Only `init: model` begins with the trained model."""
-        return bool(self.options.init == "model")
 
     def passes(self, train: int, val: int, recipe: TrainOptions | None) -> Passes | None:
         """Return the passes of all epochs: exact, since no step is skipped and none is taken twice."""
@@ -49,38 +42,15 @@ class AdversarialTraining(Hardener):
             backward=recipe.epochs * (train * (crafted + learned) + val * validation),
         )
 
-    def harden(self, context: FitContext) -> Classifier:
-        """Return the network of the selected epoch.
+    def objective(self, context: FitContext, classifier: Classifier, recipe: TrainOptions) -> Objective:
+        """Return the adversarial loss.
 
         Raises:
-            InputError: there is no recipe to train by, or eps covers the whole pixel range.
+            InputError: eps covers the whole pixel range.
         """
-        options: AdversarialTrainingOptions = self.options
-        recipe = options.recipe(context.recipe)
-        if recipe is None:
-            raise InputError(
-                "adversarial_training: the model has no training recipe (train: null), so this defense needs "
-                "one of its own. Write for example `train: {epochs: 20}` among its options."
-            )
-        for crafting in filter(None, (options, options.validation)):
+        for crafting in filter(None, (self.options, self.options.validation)):
             check_crafting("adversarial_training", crafting, context.train.image_shape, context.progress)
-        if options.init == "model":
-            assert context.classifier is not None  # the host keeps `needs_classifier`
-            classifier = copy.deepcopy(context.classifier)
-        else:
-            classifier = context.new_classifier(context.rng.spawn("initial weights"))
-        train(
-            classifier,
-            context.train,
-            context.val,
-            recipe,
-            rng=context.rng.spawn("training"),
-            device=context.device,
-            progress=context.progress,
-            checkpoint=context.checkpoint,
-            objective=AdversarialObjective(options, recipe),
-        )
-        return classifier
+        return AdversarialObjective(self.options, recipe)
 
 
 class AdversarialObjective(Objective):

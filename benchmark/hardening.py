@@ -1,0 +1,60 @@
+"""Defenses that train a network by the host's loop: the author adds a loss."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+
+from benchmark.defense import FitContext, Hardener
+from benchmark.errors import InputError
+from benchmark.model import Classifier
+from benchmark.options import TrainOptions
+from benchmark.training import Objective, train
+
+
+class TrainedHardener(Hardener):
+    """A network trained by `benchmark.training.train`. The author writes `objective`; options are `HardenerOptions`."""
+
+    @property
+    def needs_classifier(self) -> bool:
+        """Only `init: model` begins with the trained model."""
+        return bool(self.options.init == "model")
+
+    @abstractmethod
+    def objective(self, context: FitContext, classifier: Classifier, recipe: TrainOptions) -> Objective:
+        """Return what `classifier`, which is on `context.device` with its initial weights, is trained to minimise.
+
+        Raises:
+            InputError: options do not fit the data or the network.
+        """
+
+    def harden(self, context: FitContext) -> Classifier:
+        """Return the network of the selected epoch.
+
+        Raises:
+            InputError: there is no recipe to train by, or `objective` refuses.
+        """
+        recipe: TrainOptions | None = self.options.recipe(context.recipe)
+        if recipe is None:
+            raise InputError(
+                "the model has no training recipe (train: null), so this defense needs one of its own. "
+                "Write for example `train: {epochs: 20}` among its options."
+            )
+        if self.options.init == "model":
+            assert context.classifier is not None  # the host keeps `needs_classifier`
+            classifier = copy.deepcopy(context.classifier)
+        else:
+            classifier = context.new_classifier(context.rng.spawn("initial weights"))
+        classifier.to(context.device)
+        train(
+            classifier,
+            context.train,
+            context.val,
+            recipe,
+            rng=context.rng.spawn("training"),
+            device=context.device,
+            progress=context.progress,
+            checkpoint=context.checkpoint,
+            objective=self.objective(context, classifier, recipe),
+        )
+        return classifier

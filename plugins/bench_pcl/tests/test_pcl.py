@@ -1,0 +1,292 @@
+"""The defense through the host, on digits: what is learned, saved, deployed and attacked, and what is refused."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from inline import run_inline
+from pydantic import ValidationError
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from bench_pcl.attacks import PclReleased
+from bench_pcl.options import PclOptions, ReleasedOptions
+from bench_pcl.pcl import Pcl
+from bench_pcl.prototypes import separation
+from benchmark import ArraySplit, Classifier, InputError, Rng, TrainOptions, Victim
+from benchmark.defense import Batch, FitContext
+from benchmark.gradient import ascend, classification_loss, input_gradient
+from benchmark.plan import make_plan
+from benchmark.plugins import load_plugins, validate_options
+from benchmark.progress import Progress
+from benchmark.suite import load_suite
+
+CPU = torch.device("cpu")
+RECIPE = TrainOptions(epochs=8, batch_size=64, lr=0.05, weight_decay=5e-4)
+BRANCHES = {"0": 16, "penultimate": None}
+
+
+def digits(start: int, stop: int) -> ArraySplit:
+    data = load_digits()
+    images = (data.images[start:stop, None] / 16).astype(np.float32)
+    return ArraySplit(images, data.target[start:stop], [str(digit) for digit in range(10)])
+
+
+def new_classifier(rng: Rng) -> Classifier:
+    with rng.seeded_globals():
+        network = torch.nn.Sequential(
+            torch.nn.Conv2d(1, 8, 3, padding=1),
+            torch.nn.ReLU(),
+            torch.nn.MaxPool2d(2),
+            torch.nn.Flatten(),
+            torch.nn.Linear(128, 32),
+            torch.nn.ReLU(),
+            torch.nn.Linear(32, 10),
+        )
+    return Classifier(network, 10, (1, 8, 8))
+
+
+def context(folder: Path, classifier: Classifier | None, **changes: object) -> FitContext:
+    folder.mkdir(parents=True, exist_ok=True)
+    given: dict[str, object] = {
+        "classifier": classifier,
+        "new_classifier": new_classifier,
+        "recipe": RECIPE,
+        "train": digits(0, 1000),
+        "val": digits(1000, 1200),
+        "rng": Rng(3),
+        "device": CPU,
+        "progress": Progress(),
+        "checkpoint": folder,
+    }
+    names = FitContext.__dataclass_fields__
+    if "false_positive_rate" in names:
+        given["false_positive_rate"] = 0.05
+    return FitContext(**{**given, **changes})  # type: ignore[arg-type]
+
+
+def fitted(folder: Path, classifier: Classifier | None, **options: object) -> Pcl:
+    made = Pcl(validate_options(PclOptions, {"layers": BRANCHES, "train": {"lr": 0.01}, **options}))
+    made.device, made.class_names, made.shared = CPU, tuple(map(str, range(10))), {}
+    made.fit(context(folder, classifier))
+    return made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def softmax(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
+    from benchmark.training import train
+
+    classifier = new_classifier(Rng(0))
+    train(classifier, digits(0, 1000), digits(1000, 1200), RECIPE, rng=Rng(1), device=CPU, progress=Progress())
+    return classifier.frozen()
+
+
+@pytest.fixture(scope="module")
+def pcl(softmax: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Pcl:
+    return fitted(
+        tmp_path_factory.mktemp("pcl"),
+        softmax,
+        layers={"penultimate": None},
+        prototype_lr=1.0,
+        train={"lr": 0.1, "epochs": 30, "select": "last"},
+    )
+
+
+def accuracy(classifier: Classifier) -> float:
+    test = digits(1200, 1797)
+    with torch.no_grad():
+        return float(
+            (classifier(test.images(range(len(test)))).argmax(1) == torch.from_numpy(test.labels)).float().mean()
+        )
+
+
+@pytest.fixture(scope="module")
+def test_images() -> tuple[Tensor, Tensor]:
+    test = digits(1200, 1797)
+    return test.images(range(len(test))), torch.from_numpy(test.labels)
+
+
+def test_classes_lie_further_apart_than_under_softmax_at_no_cost_in_accuracy(
+    softmax: Classifier, pcl: Pcl, test_images: tuple[Tensor, Tensor]
+) -> None:
+    x, y = test_images
+    with torch.no_grad():
+        before, after = (separation(c.features(x)["penultimate"], y) for c in (softmax, pcl.classifier))
+    assert after > 1.2 * before
+    assert accuracy(pcl.classifier) >= accuracy(softmax)
+
+
+def test_its_robustness_under_the_papers_attack_is_that_of_gradients_that_vanish(
+    pcl: Pcl, test_images: tuple[Tensor, Tensor]
+) -> None:
+    """Croce and Hein 2020 have 0.28 % where 32 % were claimed; the same happens on digits, and this is why."""
+    x, y = test_images
+    classifier = pcl.classifier
+    cross_entropy_loss = classification_loss(classifier, y)
+
+    def margin(images: Tensor) -> tuple[Tensor, Tensor]:
+        logits = classifier(images)
+        own = logits.gather(1, y[:, None]).squeeze(1)
+        others = logits.scatter(1, y[:, None], -torch.inf).amax(1)
+        return others - own, others > own
+
+    def robust(x_adv: Tensor) -> float:
+        return float((classifier(x_adv).argmax(1) == y).float().mean())
+
+    as_published = robust(ascend(cross_entropy_loss, x, norm="linf", eps=0.15, step=0.015, steps=10))
+    stronger = robust(ascend(margin, x, norm="linf", eps=0.15, step=0.03, steps=50, keep="best"))
+    vanished = (input_gradient(cross_entropy_loss, x).flatten(1).abs().amax(1) == 0).float().mean()
+    assert as_published > 0.6
+    assert vanished > 0.5
+    assert stronger < as_published / 2
+    assert robust(ascend(margin, x, norm="linf", eps=0.3, step=0.03, steps=50, keep="best")) < 0.05
+
+
+@pytest.mark.parametrize("options", [{}, {"classify": "nearest-prototype"}, {"form": "as-released"}])
+def test_what_is_saved_judges_and_is_attacked_alike(
+    softmax: Classifier, tmp_path: Path, options: dict[str, object]
+) -> None:
+    made = fitted(tmp_path / "fit", softmax, train={"epochs": 1, "lr": 0.001}, **options)
+    (tmp_path / "saved").mkdir()
+    made.save(tmp_path / "saved")
+    again = Pcl(made.options)
+    again.device, again.class_names, again.shared = CPU, made.class_names, {}
+    again.classifier = new_classifier(Rng(9))
+    again.load(tmp_path / "saved")
+    x, y = digits(1200, 1250).images(range(50)), torch.from_numpy(digits(1200, 1250).labels)
+    with torch.no_grad():
+        torch.testing.assert_close(again.classifier(x), made.classifier(x), rtol=0, atol=0)
+    loss, logits = made.training_loss(x, y)
+    torch.testing.assert_close(again.training_loss(x, y)[0], loss)
+    torch.testing.assert_close(logits, made.classifier(x))
+    assert made.judge(Batch(x, made, Rng(0))).label.tolist() == made.classifier(x).argmax(1).tolist()
+
+
+def test_the_joint_loss_is_what_training_has_lowered(softmax: Classifier, pcl: Pcl) -> None:
+    train = digits(0, 1000)
+    x, y = train.images(range(1000)), torch.from_numpy(train.labels)
+    assert pcl.training_loss(x, y)[0].mean() < 0
+
+
+def test_attacked_halves_of_batches_make_it_robuster(
+    softmax: Classifier, tmp_path: Path, test_images: tuple[Tensor, Tensor]
+) -> None:
+    x, y = test_images
+    hardened = fitted(
+        tmp_path,
+        softmax,
+        layers={"penultimate": None},
+        train={"lr": 0.05, "epochs": 10, "select": "last"},
+        adversarial={"eps": [0.1, 0.2], "steps": 3, "step_ratio": 0.5},
+    ).classifier
+
+    def robust(classifier: Classifier) -> float:
+        loss = classification_loss(classifier, y)
+        x_adv = ascend(loss, x, norm="linf", eps=0.15, step=0.03, steps=10)
+        return float((classifier(x_adv).argmax(1) == y).float().mean())
+
+    assert robust(hardened) > robust(softmax) + 0.15
+
+
+def test_the_released_attack_on_normalised_pixels_moves_a_pixel_by_its_deviation_only(softmax: Classifier) -> None:
+    test = digits(1200, 1300)
+    x, y = test.images(range(100)), torch.from_numpy(test.labels)
+    victim = Victim(softmax, 10, (1, 8, 8), CPU)
+    plain, normalised = (
+        PclReleased(validate_options(ReleasedOptions, {"eps": 0.2, "method": method, **std})).craft(
+            victim, x, y, Rng(0)
+        )
+        for method, std in (("bim", {}), ("bim", {"std": [0.25]}))
+    )
+    assert (plain - x).abs().max() == pytest.approx(0.2, abs=1e-6)
+    assert (normalised - x).abs().max() == pytest.approx(0.05, abs=1e-6)
+
+
+SUITE = """
+suite: pcl
+title: PCL on digits
+seeds: [0]
+datasets: {digits: {use: digits, limit: {train: 300, val: 60, test: 60}}}
+models: {cnn: {use: small_cnn, width: 8, train: {epochs: 4, batch_size: 32, lr: 0.05}}}
+attacks:
+  joint: {use: pcl-joint, eps: 0.15, steps: 5}
+  bim: {use: bim, eps: 0.15, steps: 5, step: 0.03}
+defenses:
+  pcl: {use: pcl, layers: LAYERS, train: {lr: 0.01}}
+grid:
+  - {datasets: all, models: all, attacks: ATTACKS, defenses: all, knowledge: KNOWLEDGE}
+"""
+
+
+def suite(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    attacks: str,
+    knowledge: str,
+    layers: str = "{block1: 8, hidden: null}",
+):
+    monkeypatch.setenv("BENCH_PLUGINS", "core,datasets,models,pcl,gradient")
+    path = tmp_path / "suite.yaml"
+    text = SUITE.replace("ATTACKS", attacks).replace("KNOWLEDGE", knowledge).replace("LAYERS", layers)
+    path.write_text(textwrap.dedent(text))
+    registry = load_plugins(["inline"])
+    return load_suite(str(path), registry=registry), registry
+
+
+def test_its_own_loss_is_attacked_in_white_box_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded, registry = suite(tmp_path, monkeypatch, "[joint, bim]", "white-box")
+    code, run, said = run_inline(loaded, registry, tmp_path)
+    assert code == 0, said
+    table = run.metrics.set_index(["attack", "metric"]).value
+    assert table["joint", "perturbation_max"] == pytest.approx(0.15, abs=1e-4)
+    assert table["joint", "robust_accuracy"] < table["none", "clean_accuracy"]
+
+
+def test_an_attacker_who_does_not_know_the_loss_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(InputError, match="needs the loss that the defense was trained by, and this attacker"):
+        make_plan(*suite(tmp_path, monkeypatch, "joint", "gray-box"))
+
+
+def test_a_layer_that_the_network_lacks_is_refused_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"'hiden'.*hidden"):
+        make_plan(*suite(tmp_path, monkeypatch, "bim", "gray-box", "{hiden: null}"))
+
+
+def test_one_class_is_refused() -> None:
+    with pytest.raises(InputError, match="two or more classes"):
+        Pcl(PclOptions()).check_classes(("only",))
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"layers": {}}, "name at least one layer"),
+        ({"layers": {"gap": 0}}, "the branch at gap has 0 outputs"),
+        ({"adversarial": {"eps": [0.5, 0.1]}}, "upside down"),
+        ({"attract": -1.0}, "greater than or equal to 0"),
+    ],
+)
+def test_unusable_options_are_refused(given: dict[str, object], said: str) -> None:
+    with pytest.raises(ValidationError, match=said):
+        validate_options(PclOptions, given)
+
+
+@pytest.mark.parametrize("std", [[], [0.0], [2.0]])
+def test_unusable_deviations_are_refused(std: list[float]) -> None:
+    with pytest.raises(ValidationError, match="one value above 0"):
+        validate_options(ReleasedOptions, {"eps": 0.1, "std": std})
