@@ -34,6 +34,12 @@ class TaskError(BenchError):
     """A plugin answered with something unusable: the cells that need the task fail, the rest go on."""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the kind of an error and the first line of its message."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
 class Mistakes:
     """Collects what is wrong with a place that holds many things (a folder of images, a file of annotations), by kind.
 

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import traceback
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.errors import InputError, MissingError, unknown_name
-from benchmark.options import ModelOptions, Normalization
+from benchmark import weights
+from benchmark.errors import InputError, MissingError, TaskError, first_line, unknown_name
+from benchmark.options import ModelOptions, Normalization, looks_like_file
+from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.store import file_digest
+from benchmark.weights import Checkpoint, check_weights_file, read_checkpoint, read_tensors, save_weights
 
 PENULTIMATE = "penultimate"
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -75,19 +81,63 @@ class Classifier(nn.Module):
             raise InputError(
                 f"normalize: mean has {len(mean)} and std {len(std)} values, the images have {channels} channels"
             )
-        self._normalizes = normalization is not None
+        self.normalization = normalization
         self.register_buffer("mean", torch.tensor(mean).view(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, -1, 1, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return logits (N, num_classes) of images (N, C, H, W) in [0, 1]."""
+        """Return logits (N, num_classes) of images (N, C, H, W) in [0, 1].
+
+        The network is handed a copy of its own, contiguous and in the dtype of its parameters, that it may write into;
+        its logits come back as float32.
+
+        Raises:
+            TaskError: it answers with anything but logits.
+        """
         count = x.shape[0]
         passes.forward += count
-        # The network gets a tensor of its own: many work in place, and `x` is somebody's images.
-        logits: Tensor = self.network((x - self.mean) / self.std if self._normalizes else x.clone())
+        logits = self._logits(x)
         if logits.requires_grad:
             logits.register_hook(lambda gradient: _count_backward(count))
         return logits
+
+    def _logits(self, x: Tensor) -> Tensor:
+        # The network gets a tensor of its own: many work in place, and `x` is somebody's images.
+        own = (
+            x.clone(memory_format=torch.contiguous_format)
+            if self.normalization is None
+            else ((x - self.mean) / self.std).contiguous()
+        )
+        answer = self.network(own.to(self._dtype))
+        if not isinstance(answer, Tensor):  # what transformers and torchvision's networks with auxiliary heads return
+            inner = answer.get("logits") if isinstance(answer, Mapping) else getattr(answer, "logits", None)
+            if not isinstance(inner, Tensor):
+                raise TaskError(
+                    f"the network must answer with one tensor of logits, its answer is {_kind(answer)}. Wrap it in a "
+                    "network that returns the logits alone."
+                )
+            answer = inner
+        expected = (x.shape[0], self.num_classes)
+        if answer.shape != expected or not answer.is_floating_point():
+            lost = expected[0] == 1 and answer.shape == expected[1:]
+            raise TaskError(
+                f"the network must answer with float logits of shape {expected} for {expected[0]} images of "
+                f"{shape_text(x.shape[1:])} and {expected[1]} classes, its answer is {answer.dtype} of shape "
+                f"{tuple(answer.shape)}"
+                + (
+                    ". A batch of one image loses its first dimension by `.squeeze()`: say which one, as in "
+                    "`.flatten(1)`."
+                    if lost
+                    else ""
+                )
+            )
+        return answer.float()
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        """The floating-point type that the network computes in."""
+        tensors = chain(self.network.parameters(), self.network.buffers())
+        return next((tensor.dtype for tensor in tensors if tensor.is_floating_point()), torch.float32)
 
     @property
     def layers(self) -> list[str]:
@@ -108,16 +158,17 @@ class Classifier(nn.Module):
         """Return hidden states by name, and the logits under `"logits"`, in one forward pass.
 
         `"penultimate"` is the input of the last fully connected layer; any other name is that of a module inside
-        the network and means its output, as it comes: (N, ...).
+        the network and means its output, as it comes, but as float32: (N, ...).
 
         Raises:
             InputError: a layer of that name does not exist.
+            TaskError: a layer was not run, or its output is not a tensor with a row per image.
         """
         wanted = tuple(layers)
         self.check_layers(wanted)
         with capturing(self.network, wanted) as states:
             logits = self(x)
-        return {**states, "logits": logits}
+        return {**{layer: _state(layer, states, x.shape[0]) for layer in wanted}, "logits": logits}
 
     def frozen(self) -> Classifier:
         """Put the classifier in eval mode without parameter gradients, and return it."""
@@ -173,6 +224,92 @@ def _last_linear(network: nn.Module) -> nn.Linear:
     return linear[-1]
 
 
+def _state(layer: str, seen: Mapping[str, Any], count: int) -> Tensor:
+    if layer not in seen:
+        raise TaskError(f"the layer {layer!r} takes no part in classifying these images. Name another layer.")
+    state = seen[layer]
+    if not isinstance(state, Tensor) or state.dim() == 0 or state.shape[0] != count:
+        found = f"of shape {tuple(state.shape)}" if isinstance(state, Tensor) else _kind(state)
+        raise TaskError(
+            f"the output of the layer {layer!r} is {found} and not a tensor with a row for each of {count} images. "
+            "Name another layer."
+        )
+    return state.float() if state.is_floating_point() else state
+
+
+def _kind(answer: Any) -> str:
+    inner = answer.values() if isinstance(answer, Mapping) else answer
+    if not isinstance(answer, Mapping | tuple | list):
+        return f"a {type(answer).__name__}"
+    names = [f"{name!r}: " for name in answer] if isinstance(answer, Mapping) else [""] * len(answer)
+    parts = [f"tensor {tuple(part.shape)}" if isinstance(part, Tensor) else type(part).__name__ for part in inner]
+    return f"a {type(answer).__name__} of {len(parts)}: " + ", ".join(map("".join, zip(names[:4], parts[:4])))
+
+
+def shape_text(shape: Sequence[int]) -> str:
+    """Return "3x32x32"."""
+    return "x".join(map(str, shape))
+
+
+def probe(classifier: Classifier, *, training: bool = False) -> None:
+    """Push black images through a classifier, two and then one, in eval mode; parameters that are lazy come into being.
+
+    Args:
+        classifier: its mode is kept.
+        training: push two in train mode instead, where a network may answer otherwise, and statistics move.
+
+    Raises:
+        InputError: the network fails on them, or answers with anything but logits; the reason.
+    """
+    was_training = classifier.training
+    classifier.train(training)
+    try:
+        with torch.no_grad():
+            for count in (2,) if training else (2, 1):
+                classifier._logits(torch.zeros(count, *classifier.image_shape))
+    except TaskError as error:
+        raise InputError(f"{error}{' This is its answer in train mode.' if training else ''}") from error
+    except Exception as error:
+        raise InputError(_why_it_fails(classifier, count, error)) from error
+    finally:
+        classifier.train(was_training)
+
+
+_SIDES = (28, 32, 64, 96, 128, 224, 256, 299, 384)
+
+
+def _why_it_fails(classifier: Classifier, count: int, error: Exception) -> str:
+    """Return whether the images or the network itself are to blame: it is tried on other images."""
+    shape, network = classifier.image_shape, classifier.network
+    mode = " in train mode" if classifier.training else ""
+    failed = f"{first_line(error)}{_place(error)}"
+    if count == 1:
+        return f"the network takes two images of {shape_text(shape)}, but not one alone{mode}: {failed}"
+    for channels in dict.fromkeys((shape[0], 3, 1)):
+        for side in _SIDES:
+            try:
+                with torch.no_grad():
+                    network(torch.zeros(2, channels, side, side, dtype=classifier._dtype))
+            except Exception:
+                continue
+            return (
+                f"the network cannot take images of {shape_text(shape)} (channels x height x width){mode}: {failed}. "
+                f"It takes {channels}x{side}x{side}: change the images in the data set's options, or the model."
+            )
+    return (
+        f"the network cannot take images of {shape_text(shape)} (channels x height x width){mode}: {failed}. "
+        "It fails on images of other sizes and with 1 or 3 channels too, so the reason is in the network."
+    )
+
+
+def _place(error: Exception) -> str:
+    """Return the file and line of the network's own code that raised."""
+    library = str(Path(torch.__file__).parent)
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith(library)]
+    own = [frame for frame in frames if frame.filename != __file__]
+    return f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
+
+
 class Model(ABC):
     """A model architecture. The constructor stores the options and does no work."""
 
@@ -208,102 +345,49 @@ class Model(ABC):
         weights = self.options.weights
         return file_digest(Path(weights)) if weights is not None and looks_like_file(weights) else ""
 
-    def build(self, num_classes: int, image_shape: tuple[int, int, int], rng: Rng) -> Classifier:
-        """Return a classifier with initial weights: drawn from `rng`, or read from `options.weights`."""
-        with rng.seeded_globals():
-            network = self.network(num_classes, image_shape)
+    def build(
+        self, num_classes: int, image_shape: tuple[int, int, int], rng: Rng, progress: Progress | None = None
+    ) -> Classifier:
+        """Return a classifier with initial weights: drawn from `rng`, or read from `options.weights`.
+
+        Raises:
+            InputError: the network does not take the images or does not answer with logits; a weights file does not
+                fit it.
+        """
         normalize = self.options.normalize
         normalization = {"none": None, "imagenet": IMAGENET}[normalize] if isinstance(normalize, str) else normalize
-        classifier = Classifier(network, num_classes, image_shape, normalization)
+        with rng.seeded_globals():
+            classifier = Classifier(self.network(num_classes, image_shape), num_classes, image_shape, normalization)
+            probe(classifier)
         if self.options.weights is not None and looks_like_file(self.options.weights):
-            load_weights(classifier, self.options.weights)
+            checkpoint = load_weights(classifier, self.options.weights)
+            if checkpoint.others and progress is not None:
+                progress.warn(
+                    f"weights: {checkpoint.path!r} holds several networks: {checkpoint.entry!r} is used, and not "
+                    + ", ".join(map(repr, checkpoint.others))
+                )
         return classifier
 
 
-def looks_like_file(weights: str) -> bool:
-    """Tell a weights file from the name of a weights set."""
-    return Path(weights).suffix in (".safetensors", ".pt", ".pth") or "/" in weights
-
-
-def check_weights_file(path: str) -> None:
-    """Refuse a weights file that is missing or that is not a tensor file.
+def load_weights(classifier: Classifier, path: str | Path) -> Checkpoint:
+    """Load weights saved from a `Classifier`, or from the bare network inside it, and return what was read.
 
     Raises:
-        MissingError: the file is not there.
-        InputError: its suffix is not one of those that are read.
+        InputError: the file holds no weights, or they do not fit: the first differences are listed; or they were saved
+            with another normalisation around the network.
     """
-    if not Path(path).is_file():
-        raise MissingError(
-            f"weights: no file {str(Path(path).absolute())!r}. Put the weights there, or leave `weights` out to train "
-            "from the start."
-        )
-    if Path(path).suffix not in (".safetensors", ".pt", ".pth"):
-        raise InputError(f"weights: {path!r} must end in .safetensors, .pt or .pth")
-    tensors = read_tensors(path)
-    if not tensors:
-        raise InputError(f"weights: {path!r} holds no tensors")
-
-
-def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Read named tensors from a .safetensors file, or from a .pt file by torch's `weights_only` loader.
-
-    Raises:
-        InputError: the file is damaged or holds something else than tensors; nothing in it is executed.
-    """
-    try:
-        if Path(path).suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return dict(load_file(path))
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:
-        first_line = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            f"weights: {str(path)!r} is not a file of plain tensors ({first_line}). A pickle is never executed here: "
-            "save the state dict with safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')."
-        ) from None
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict) or not all(isinstance(value, Tensor) for value in state.values()):
-        raise InputError(f"weights: {str(path)!r} must hold a dictionary of named tensors (a state dict)")
-    return {str(name): value for name, value in state.items()}
-
-
-def load_weights(classifier: Classifier, path: str | Path) -> None:
-    """Load weights saved from a `Classifier`, or from the bare network inside it.
-
-    Raises:
-        InputError: names or shapes do not fit; the first differences are listed.
-    """
-    tensors = read_tensors(path)
-    own = classifier.state_dict()
-    target: nn.Module = classifier if any(name.startswith("network.") for name in tensors) else classifier.network
-    expected = own if target is classifier else classifier.network.state_dict()
-    differences = list(_differences(expected, tensors))
-    if differences:
-        shown = "; ".join(differences[:4]) + (f"; and {len(differences) - 4} more" if len(differences) > 4 else "")
-        raise InputError(f"weights: {str(path)!r} does not fit the architecture: {shown}")
-    target.load_state_dict(tensors)
-
-
-def _differences(expected: dict[str, Tensor], found: dict[str, Tensor]) -> Iterator[str]:
-    for name, tensor in expected.items():
-        if name not in found:
-            yield f"{name} is missing"
-        elif found[name].shape != tensor.shape:
-            yield f"{name} is {tuple(found[name].shape)}, expected {tuple(tensor.shape)}"
-    for name in found:
-        if name not in expected:
-            yield f"{name} is unknown"
-
-
-def save_weights(classifier: nn.Module, path: str | Path) -> None:
-    """Write the weights as safetensors."""
-    from safetensors.torch import save_file
-
-    # Clones, since safetensors refuses tensors that share memory.
-    save_file(
-        {name: tensor.detach().cpu().clone().contiguous() for name, tensor in classifier.state_dict().items()}, path
-    )
+    checkpoint = read_checkpoint(path)
+    fitted, tensors = weights.load_weights(checkpoint, classifier.network, classifier)
+    if fitted is classifier:
+        found = [tensors[name].flatten().tolist() for name in ("mean", "std")]
+        own = [getattr(classifier.normalization, "mean", [0.0]), getattr(classifier.normalization, "std", [1.0])]
+        if not np.allclose(found, own, atol=1e-6):
+            saved, given = ("mean {}, std {}".format(*np.round(pair, 4).tolist()) for pair in (found, own))
+            raise InputError(
+                f"weights: {str(path)!r} was saved from a model that normalizes with {saved}; this one has {given}. "
+                "Give it the same `normalize`."
+            )
+    return checkpoint
 
 
 __all__ = [
@@ -315,8 +399,9 @@ __all__ = [
     "Passes",
     "check_weights_file",
     "load_weights",
-    "looks_like_file",
     "passes",
+    "probe",
     "read_tensors",
     "save_weights",
+    "shape_text",
 ]

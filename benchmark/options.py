@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import PurePath
 from typing import Any, Literal
 
 from pydantic import (
@@ -220,6 +221,14 @@ class Normalization(Options):
     """Standard deviation per channel, in [0, 1] units."""
 
 
+WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".tar", ".ckpt", ".bin", ".th")
+
+
+def looks_like_file(weights: str) -> bool:
+    """Tell a weights file from the name of a weights set."""
+    return PurePath(weights).suffix in WEIGHTS_SUFFIXES or "/" in weights
+
+
 class ModelOptions(Options):
     """What every model's options have."""
 
@@ -230,7 +239,8 @@ class ModelOptions(Options):
     """The training recipe; null uses the network with its initial weights as they are."""
 
     weights: str | None = None
-    """Initial weights: a .safetensors file, a .pt/.pth file that holds tensors only, or a name that the model knows."""
+    """Initial weights: a file (.safetensors, or of tensors by torch.save: .pt, .pth, .pth.tar, .ckpt, .bin), or a name
+    that the model knows."""
 
 
 def in_255ths(size: Budget) -> str:

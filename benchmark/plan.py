@@ -12,13 +12,14 @@ import torch
 from benchmark.alarms import ALONE, PROBED, Attacker
 from benchmark.dataset import Dataset
 from benchmark.defense import ArtifactRequest, Defense, SharedArtifact
-from benchmark.errors import InputError, MissingError, unknown_name
+from benchmark.errors import BenchError, InputError, MissingError, TaskError, first_line, unknown_name
 from benchmark.isolation import IsolationError, isolated
-from benchmark.model import PENULTIMATE, Passes
+from benchmark.model import Classifier, Passes, probe
 from benchmark.plugins import Registry
 from benchmark.randomness import Rng
 from benchmark.store import Store, digest
 from benchmark.suite import Component, GridEntry, Suite
+from benchmark.training import is_out_of_memory
 
 CLEAN = "none"
 """What the attack axis says for clean images."""
@@ -215,7 +216,6 @@ class _Planner:
         self.registry = registry
         self.tasks: dict[str, Task] = {}
         self.datasets: dict[str, DatasetFacts] = {}
-        self._blank: dict[tuple[str, str], torch.nn.Module | None] = {}
         self.instances: dict[tuple[str, str], Any] = {}
         self.fingerprints: dict[tuple[str, str], str] = {}
         self.modules: set[str] = set()
@@ -228,8 +228,7 @@ class _Planner:
         for component in used:
             if component.kind == "dataset":
                 self._learn(component)
-        self._check_shapes()
-        self._check_layers()
+        self._check_networks()
         self._check_classes()
         cells: list[PlannedCell] = []
         seen: set[tuple[Any, ...]] = set()
@@ -382,39 +381,50 @@ class _Planner:
             remarks,
         )
 
-    def _check_shapes(self) -> None:
-        """Refuse a network that cannot take the images of a data set it is combined with, before any work; keep it."""
-        pairs = {(dataset, model) for dataset, model, *_ in self._selected()}
-        pairs |= {(dataset, entry.substitute) for dataset, *_, entry, _ in self._selected() if entry.substitute}
-        for dataset, model in sorted(pairs):
-            self._blank[dataset, model] = self._without_weights(dataset, model)
+    def _check_networks(self) -> None:
+        """Refuse a network that cannot take a data set's images or has not the states that a defense asks of it."""
+        asked: dict[tuple[str, str], set[str]] = {}
+        for dataset, model, _, defense, entry, _ in self._selected():
+            asked.setdefault((dataset, model), set()).add(defense)
+            if entry.substitute is not None:
+                asked.setdefault((dataset, entry.substitute), set())
+        alike: dict[tuple[Any, ...], tuple[str, str]] = {}
+        for dataset, model in sorted(asked):
+            facts = self.datasets[dataset]
+            first = alike.setdefault((model, len(facts.class_names), facts.image_shape), (dataset, model))
+            asked[first] |= asked[dataset, model]
+        for dataset, model in alike.values():
+            classifier = self._tried(dataset, model)
+            if classifier is not None:
+                for defense in sorted(asked[dataset, model]):
+                    self._check_layers(defense, model, classifier)
 
-    def _without_weights(self, dataset: str, model: str) -> torch.nn.Module | None:
-        """Return the network on the meta device, None where it cannot be told before it is trained."""
+    def _tried(self, dataset: str, model: str) -> Classifier | None:
+        """Return the network as it takes black images and its weights file; None where memory is scarce."""
         component, facts = self.suite.models[model], self.datasets[dataset]
-        if component.options.weights is not None:  # type: ignore[attr-defined]
-            return None
+        instance = self._instance(component)
         try:
-            with torch.device("meta"), _asked():
-                return self._instance(component).network(len(facts.class_names), facts.image_shape)
-        except InputError as error:
-            raise InputError(f"{component.where}: models.{model} on datasets.{dataset}: {error}") from None
-        except Exception:
-            return None
+            with _asked():
+                classifier: Classifier = instance.build(len(facts.class_names), facts.image_shape, Rng(0))
+                if instance.options.train is not None:
+                    probe(classifier, training=True)
+        except Exception as error:
+            if is_out_of_memory(error):
+                return None
+            said = str(error) if isinstance(error, BenchError) else f"the model failed: {first_line(error)}"
+            raise InputError(f"{component.where}: models.{model} on datasets.{dataset}: {said}") from None
+        return classifier.frozen()
 
-    def _check_layers(self) -> None:
-        """Refuse a defense that asks for hidden states which a network it is combined with lacks, before any work."""
-        for dataset, model, defense in sorted({(d, m, defense) for d, m, _, defense, *_ in self._selected()}):
-            component = self.suite.defenses[defense]
-            layers = self._instance(component).layers()
-            network = self._blank[dataset, model]
-            if network is None or not layers:
-                continue
-            known = [PENULTIMATE, *(name for name, _ in network.named_modules() if name), "logits"]
-            for layer in layers:
-                if layer not in known:
-                    said = unknown_name("layer", layer, known)
-                    raise InputError(f"{component.where}: defenses.{defense} on models.{model}: {said}")
+    def _check_layers(self, defense: str, model: str, classifier: Classifier) -> None:
+        component = self.suite.defenses[defense]
+        try:
+            for layer in self._instance(component).layers():
+                if layer not in (*classifier.layers, "logits"):
+                    raise InputError(unknown_name("layer", layer, [*classifier.layers, "logits"]))
+                with torch.no_grad():
+                    classifier.features(torch.zeros(2, *classifier.image_shape), [layer] if layer != "logits" else [])
+        except (InputError, TaskError) as error:
+            raise InputError(f"{component.where}: defenses.{defense} on models.{model}: {error}") from None
 
     def _check_classes(self) -> None:
         """Refuse a defense that cannot tell the classes of a data set it is combined with, before any work."""

@@ -162,7 +162,7 @@ class Worker:
         rng = Rng(spec["seed"]).spawn(task.key)
         data, validation = self._split(spec, "train"), self._split(spec, "val")
         model = self._model(spec["model"])
-        classifier = model.build(len(data.class_names), data.image_shape, rng.spawn("weights"))
+        classifier = model.build(len(data.class_names), data.image_shape, rng.spawn("weights"), progress)
         recipe: TrainOptions | None = model.options.train
         if recipe is not None:
             history = train(

@@ -11,8 +11,7 @@ from typing import Any
 from torch import nn
 
 from bench_models import options
-from bench_models.probe import first_line, probe
-from benchmark.errors import InputError, MissingError, TaskError, near_match
+from benchmark.errors import InputError, MissingError, TaskError, first_line, near_match
 from benchmark.model import Model
 from benchmark.store import digest, file_digest
 
@@ -38,14 +37,13 @@ class PythonFactory(Model):
         return digest(super().fingerprint(), file_digest(Path(source)) if source and Path(source).is_file() else "")
 
     def network(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
-        """Call the function and try the network it returns.
+        """Call the function.
 
         Raises:
-            InputError: as `check`; it returned no network; the network does not take the images or returns no logits.
+            InputError: as `check`; it returned no network.
             TaskError: the function raised an exception.
         """
         function = self._function()
-        name = f"the network of {self.options.factory}"
         try:
             network = function(**self._arguments(function, num_classes, image_shape))
         except InputError:
@@ -56,7 +54,6 @@ class PythonFactory(Model):
             raise InputError(
                 f"factory: {self.options.factory} must return a torch.nn.Module, it returned a {type(network).__name__}"
             )
-        probe(network, name, num_classes, image_shape)
         return network
 
     def _function(self) -> Callable[..., Any]:

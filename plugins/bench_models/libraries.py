@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import torchvision
 from torch import Tensor, nn
 
 from bench_models import options
-from bench_models.probe import first_line, in_words, probe
-from benchmark.errors import InputError, MissingError, near_match, unknown_name
-from benchmark.model import Model, looks_like_file, read_tensors
+from benchmark.errors import InputError, MissingError, first_line, near_match, unknown_name
+from benchmark.model import Model, shape_text
+from benchmark.options import looks_like_file
+from benchmark.weights import Checkpoint, load_weights, read_checkpoint, read_tensors
 
 
 class Torchvision(Model):
@@ -73,9 +75,9 @@ class Torchvision(Model):
         try:
             network: nn.Module = torchvision.models.get_model(arch, weights=None, **arguments)
         except (AssertionError, ValueError) as error:
-            raise InputError(f"{name} cannot take images of {in_words(image_shape)}: {first_line(error)}") from error
+            raise InputError(f"{name} cannot take images of {shape_text(image_shape)}: {first_line(error)}") from error
         if pretrained:
-            _load(network, _renamed(read_tensors(self._weights_file())), f"{weights} of {arch}", image_shape)
+            self._load(network, image_shape)
             _replace_head(network, num_classes)
         if self.options.stem == "cifar":
             _use_cifar_stem(network)
@@ -85,8 +87,18 @@ class Torchvision(Model):
                     module.momentum = self.options.norm_momentum
         if channels == 1:
             network.register_forward_pre_hook(_repeat_grey)
-        probe(network, name, num_classes, image_shape)
         return network
+
+    def _load(self, network: nn.Module, image_shape: tuple[int, int, int]) -> None:
+        arch, weights = self.options.arch, self.options.weights
+        try:
+            load_weights(_renamed(read_checkpoint(self._weights_file())), network)
+        except InputError as error:
+            sized = arch.startswith(("vit_", "maxvit_"))  # their tensors depend on the size of the images
+            raise InputError(
+                f"{weights} of {arch} do not fit the network for images of {shape_text(image_shape)}: {error}"
+                + (" Resize the images to the size that the weights were trained on." if sized else "")
+            ) from None
 
     def _weights(self) -> Any:
         """Return torchvision's record of the named weights."""
@@ -173,9 +185,8 @@ class Timm(Model):
             )
         except (AssertionError, RuntimeError, TypeError, ValueError) as error:
             raise InputError(
-                f"{name} cannot be built for images of {in_words(image_shape)}: {first_line(error)}"
+                f"{name} cannot be built for images of {shape_text(image_shape)}: {first_line(error)}"
             ) from error
-        probe(network, name, num_classes, image_shape)
         return network
 
     def _weights_file(self, timm: Any) -> Path:
@@ -236,25 +247,15 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _renamed(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _renamed(published: Checkpoint) -> Checkpoint:
     """Return published tensors by their names in today's networks, without those of auxiliary heads."""
-    return {
+    tensors = {
         # DenseNet's were published when a module's name could contain a dot.
         re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.([12]\.)", r"\1\2", name): tensor
-        for name, tensor in tensors.items()
+        for name, tensor in published.tensors.items()
         if not name.startswith(("aux1.", "aux2.", "AuxLogits."))
     }
-
-
-def _load(network: nn.Module, tensors: dict[str, Tensor], what: str, image_shape: tuple[int, int, int]) -> None:
-    try:
-        network.load_state_dict(tensors)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[1:2] or [str(error)]
-        raise InputError(
-            f"weights: {what} do not fit the network for images of {in_words(image_shape)}: {reason[0].strip()} "
-            "Resize the images to the size that the weights were trained on, or leave them out."
-        ) from None
+    return replace(published, tensors=tensors)
 
 
 def _replace_head(network: nn.Module, num_classes: int) -> None:

@@ -3,32 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import PurePath
 from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark.options import ModelOptions, TrainOptions
+from benchmark.options import ModelOptions, TrainOptions, looks_like_file
 
 RESNETS = ("resnet", "resnext", "wide_resnet")
 """Beginnings of the torchvision names that `stem: cifar` is for."""
-
-
-def _is_file(weights: str) -> bool:
-    return PurePath(weights).suffix in (".safetensors", ".pt", ".pth") or "/" in weights
 
 
 class FileWeightsOptions(ModelOptions):
     """Options of a model that knows no weights by name."""
 
     weights: str | None = None
-    """Initial weights: a .safetensors file, or a .pt/.pth file that holds tensors only."""
+    """Initial weights: a file (.safetensors, or of tensors by torch.save: .pt, .pth, .pth.tar, .ckpt, .bin)."""
 
     @field_validator("weights")
     @classmethod
     def _weights_are_a_file(cls, weights: str | None) -> str | None:
-        if weights is not None and not _is_file(weights):
+        if weights is not None and not looks_like_file(weights):
             raise PydanticCustomError(
                 "weights_file",
                 "'{weights}' is no weights file: this model takes a path that ends in .safetensors, .pt or .pth",
@@ -189,7 +184,7 @@ class TorchvisionOptions(ModelOptions):
             raise PydanticCustomError(
                 "stem_arch", "cifar is for ResNets (resnet18, resnext50_32x4d, ...), not for {arch}", {"arch": arch}
             )
-        if stem == "cifar" and weights is not None and not _is_file(weights):
+        if stem == "cifar" and weights is not None and not looks_like_file(weights):
             raise PydanticCustomError(
                 "stem_weights",
                 "{weights} was trained with the imagenet stem and does not fit the cifar stem: leave one of them out",

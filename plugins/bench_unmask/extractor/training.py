@@ -21,10 +21,10 @@ from bench_unmask.extractor.backend import Backend, Target, freeze
 from bench_unmask.extractor.options import PartExtractorOptions, TrainingStage
 from benchmark.dataset import PartAnnotations, Split
 from benchmark.errors import InputError, TaskError
-from benchmark.model import read_tensors
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.training import MicroBatches, batches
+from benchmark.weights import read_checkpoint
 
 CHECKPOINT_SECONDS = 60.0
 """A checkpoint is written after the first step that ends so much later than the one before."""
@@ -185,8 +185,9 @@ def load_initial_weights(backend: Backend, path: str, parts: Sequence[str], prog
     """
     if not backend.options.stages:
         _check_same_parts(path, parts)
-    tensors = backend.translate(read_tensors(path))
     own = backend.network.state_dict()
+    variants = [backend.translate(tensors) for tensors in read_checkpoint(path).variants()]
+    tensors = max(variants, key=lambda names: len(names.keys() & own.keys()))
     fitting: dict[str, Tensor] = {}
     wrong: list[str] = []
     for name, tensor in tensors.items():
