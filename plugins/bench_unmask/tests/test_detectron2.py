@@ -208,7 +208,7 @@ def test_a_torchvision_classifier_gives_the_same_features(network: Any, tmp_path
             buffer.copy_(torch.rand_like(buffer) + 0.5)
     save_file(classifier.state_dict(), tmp_path / "classifier.safetensors")
     k = backend(network=network.__name__, weights=str(tmp_path / "classifier.safetensors"))
-    load_initial_weights(k, str(tmp_path / "classifier.safetensors"), Progress())
+    load_initial_weights(k, str(tmp_path / "classifier.safetensors"), PARTS, Progress())
     x = images(1)
     state = x
     with torch.inference_mode():
@@ -230,7 +230,7 @@ def test_a_detector_of_other_parts_gives_all_but_the_last_layers(tmp_path: Path)
     with torch.no_grad():
         for parameter in k.network.parameters():
             parameter.zero_()
-    load_initial_weights(k, str(file), Progress())
+    load_initial_weights(k, str(file), PARTS, Progress())
     own = k.network.state_dict()
     for name, tensor in other.network.state_dict().items():
         if k.depends_on_parts(name):
