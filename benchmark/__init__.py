@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from benchmark.hookspecs import hookimpl
-
 if TYPE_CHECKING:
     from benchmark.attack import Attack, ClassLikelihoods, Victim
     from benchmark.converter import Converter
@@ -24,6 +22,7 @@ if TYPE_CHECKING:
     )
     from benchmark.errors import BenchError, InputError, MissingError, TaskError
     from benchmark.executors import Executor
+    from benchmark.hookspecs import hookimpl
     from benchmark.images import read_image
     from benchmark.metrics import Cell, Metric, MetricValue
     from benchmark.model import Classifier, Model
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from benchmark.results import Run, load_run
 
 _HOME = {
+    "hookimpl": "hookspecs",
     "Attack": "attack",
     "ClassLikelihoods": "attack",
     "Victim": "attack",
@@ -127,7 +127,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Imported on first use: `bench --help` must not wait for torch.
+    # Imported on first use: `bench --help` must not wait for torch, nor a Ctrl-C for anything.
     if name in _HOME:
         return getattr(importlib.import_module(f"benchmark.{_HOME[name]}"), name)
     raise AttributeError(f"module 'benchmark' has no attribute {name!r}")

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmark.errors import BenchError, InputError
+from benchmark.errors import BenchError, InputError, Stopped
 
 if TYPE_CHECKING:
     from benchmark.plugins import Registry
@@ -283,26 +286,67 @@ def _parse_shard(text: str | None) -> tuple[int, int] | None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run the command line and exit: 0 done, 1 some cells failed, 2 unusable input, 130 interrupted."""
+    """Run the command line and exit.
+
+    Exit codes: 0 done, 1 some cells have no numbers, 2 unusable input or nothing to run it with, 130 interrupted by
+    Ctrl-C, 143 terminated by SIGTERM (129 by SIGHUP).
+    """
+    given = None if arguments is None else list(arguments)
+    stops: list[Stopped] = []
     try:
-        code = cli.main(args=None if arguments is None else list(arguments), prog_name="bench", standalone_mode=False)
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        code = 0
-    except click.ClickException as error:
-        error.show()
-        code = 2
-    except BenchError as error:
-        click.echo(f"error: {error}", err=True)
-        code = 2
-    except (KeyboardInterrupt, click.Abort):
-        click.echo("interrupted: finished work is kept; the same command goes on from here", err=True)
-        code = 130
-    except BrokenPipeError:
+        with _listening(stops):
+            code = cli.main(args=given, prog_name="bench", standalone_mode=False)
+    except Exception as error:
+        code = _code_of(error, stops)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _code_of(error: Exception, stops: Sequence[Stopped]) -> int:
+    """Say what went wrong in one sentence, and return the exit code; a bug of ours is raised again."""
+    if stops:  # whatever else the error says: libraries answer a signal while they are imported in words of their own
+        with contextlib.suppress(OSError):  # the terminal may have gone
+            click.echo(stops[0] if _resumes() else f"{stops[0].word}: give the command again", err=True)
+        return stops[0].code
+    if isinstance(error, BrokenPipeError):
         # The reader of standard output has gone (`bench export … | head`): not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        code = 0
-    sys.exit(code if isinstance(code, int) else 0)
+        return 0
+    if isinstance(error, click.exceptions.NoArgsIsHelpError):
+        error.show()
+        return 0
+    if isinstance(error, click.ClickException):
+        error.show()
+        return 2
+    if isinstance(error, BenchError):
+        click.echo(f"error: {error}", err=True)
+        return 2
+    # click takes an end of file, wherever it was met, for a person who gives up.
+    raise (error.__cause__ or error) if isinstance(error, click.Abort) else error
+
+
+def _resumes() -> bool:
+    """Tell whether the command that was given goes on where it was stopped."""
+    return sys.argv[1:2] == ["run"] or sys.argv[1:3] == ["data", "prepare"]
+
+
+@contextlib.contextmanager
+def _listening(stops: list[Stopped]) -> Iterator[None]:
+    """Raise `Stopped`, and note it, when a signal asks this process to end; those that are ignored stay ignored."""
+
+    def stop(number: int, frame: Any) -> None:
+        stops.append(Stopped(number))
+        raise stops[-1]
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in Stopped.words:
+            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
+                before[number] = signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 if __name__ == "__main__":

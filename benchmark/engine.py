@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
+from benchmark.errors import Stopped
 from benchmark.executors import Event, Executor, Setup
 from benchmark.plan import Plan, Task
 from benchmark.store import DamagedArtifactError, Store
@@ -75,11 +76,11 @@ class Display(Protocol):
 
 @dataclass
 class Outcome:
-    """What a run came to: `fatal` is the message that stopped it, `interrupted` a Ctrl-C."""
+    """What a run came to: `fatal` is the message that ended it, `stopped` the signal, such as a Ctrl-C."""
 
     records: dict[str, TaskRecord]
     fatal: str = ""
-    interrupted: bool = False
+    stopped: Stopped | None = None
 
 
 def execute(
@@ -104,6 +105,9 @@ def execute(
         modules: plugin modules given by hand, for the workers.
         fresh: make every artifact anew; what is there stays until it is replaced.
         heard: called with the record of every task, as it ends.
+
+    Raises:
+        ExecutorError: the executor cannot run tasks any more.
     """
     return _Run(plan, store, executor, display, heard, fresh).go(device, list(modules))
 
@@ -160,8 +164,8 @@ class _Run:
                 self._submit_ready()
                 for event in self.executor.wait(1.0):
                     fatal = self._hear(event) or fatal
-        except KeyboardInterrupt:
-            return Outcome(self.records, interrupted=True)
+        except KeyboardInterrupt as stop:
+            return Outcome(self.records, stopped=stop if isinstance(stop, Stopped) else Stopped())
         finally:
             self.executor.stop()
         return Outcome(self.records, fatal=fatal)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import signal
 from collections.abc import Iterable
+from typing import ClassVar
 
 
 class BenchError(Exception):
@@ -76,6 +78,34 @@ class Mistakes:
             if len(mistakes) > self._SHOWN:
                 lines.append(f"    ... and {len(mistakes) - self._SHOWN} more")
         raise InputError("\n".join(lines))
+
+
+class ExecutorError(BenchError):
+    """Tasks cannot be run any more: the run stops and can be resumed."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asks the command to end: Ctrl-C, or another that the command line listens to.
+
+    Attributes:
+        code: the exit code, 128 and the signal's number, as shells have it.
+        word: what happened.
+    """
+
+    words: ClassVar[dict[int, str]] = {
+        signal.SIGINT: "interrupted",
+        signal.SIGTERM: "terminated by SIGTERM",
+        signal.SIGHUP: "terminated by SIGHUP (the terminal has gone)",
+    }
+
+    def __init__(self, number: int = signal.SIGINT) -> None:
+        super().__init__(number)
+        self.code = 128 + number
+        self.word = self.words[number]
+
+    def __str__(self) -> str:
+        """Return the sentence that is told, with how to go on."""
+        return f"{self.word}: finished work is kept; the same command goes on from here"
 
 
 def near_match(found: str, allowed: Iterable[str]) -> str:

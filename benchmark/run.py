@@ -149,7 +149,7 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
                 raise
             raise InputError(str(full)) from None
         failures = _failures(plan, outcome)
-        code = 130 if outcome.interrupted else 1 if failures or problems or ended.unfinished() else 0
+        code = outcome.stopped.code if outcome.stopped else 1 if failures or problems or ended.unfinished() else 0
         manifest |= {
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "exit_code": code,
@@ -174,8 +174,8 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
         run.note("run finished", exit_code=code)
         _tell(registry, display, "run_finished", run=run, exit_code=code)
         display.close()
-        if outcome.interrupted:
-            print("interrupted: finished work is kept; the same command goes on from here", file=sys.stderr)
+        if outcome.stopped:
+            print(outcome.stopped, file=sys.stderr)
             return code
         if request.report:
             for path in write_reports(registry, [run.path], run.path / "report"):
@@ -298,7 +298,7 @@ def _status(keys: Sequence[str], store: Store, outcome: Outcome) -> tuple[result
             return "ok", ""
     except DamagedArtifactError:
         pass
-    return "missing", NOT_RUN if outcome.interrupted else LOST
+    return "missing", NOT_RUN if outcome.stopped else LOST
 
 
 def _cells(

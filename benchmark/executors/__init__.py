@@ -78,7 +78,11 @@ class Executor(ABC):
 
     @abstractmethod
     def start(self, setup: Setup) -> None:
-        """Start the workers."""
+        """Start the workers.
+
+        Raises:
+            ExecutorError: they cannot be started.
+        """
 
     @abstractmethod
     def submit(self, task: Task) -> None:
@@ -86,7 +90,11 @@ class Executor(ABC):
 
     @abstractmethod
     def wait(self, seconds: float) -> list[Event]:
-        """Return the events since the last call; wait up to `seconds` for the first."""
+        """Return the events since the last call; wait up to `seconds` for the first.
+
+        Raises:
+            ExecutorError: no task can be run any more.
+        """
 
     @abstractmethod
     def stop(self) -> None:

@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
+import threading
+import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.errors import BenchError, StorageError
+from benchmark.errors import BenchError, ExecutorError, StorageError
 from benchmark.executors import Event, Executor, ExecutorOptions, Setup
-from benchmark.executors.preload import VARIABLE
 
 if TYPE_CHECKING:
     from benchmark.plan import Task
 
+PRELOAD = "BENCH_PRELOAD"
+"""The environment variable that names the modules to import in the process that workers are forked from."""
+UNKNOWN_CODE = 255
+"""What `multiprocessing` gives as exit code of a worker where the process that forked it has died."""
+STARTS = 3
+"""How often a worker is tried to be started before the run gives up."""
+RESTART_SECONDS = 0.5
+"""A process that was killed takes a moment to be gone."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -34,14 +45,15 @@ class LocalExecutor(Executor):
 
     def prepare(self, modules: Sequence[str], threads: int) -> None:
         """Start the process that workers are forked from; it imports torch and `modules` meanwhile."""
-        os.environ[VARIABLE] = ",".join(modules)
+        os.environ[PRELOAD] = ",".join(modules)
         for name in THREAD_VARIABLES:
             os.environ[name] = str(threads)
         if self._forks:
             from multiprocessing import forkserver
 
             self._processes.set_forkserver_preload(["benchmark.executors.preload"])
-            forkserver.ensure_running()
+            with _interruptions_held():
+                forkserver.ensure_running()
 
     def start(self, setup: Setup) -> None:
         """Start `workers` processes."""
@@ -86,10 +98,23 @@ class _Worker:
 
     def _launch(self) -> None:
         processes, setup, device = self._start
-        self.connection, theirs = processes.Pipe()
-        self.process = processes.Process(target=_serve, args=(theirs, setup, device), daemon=True)
-        self.process.start()
-        theirs.close()
+        for _ in range(STARTS):
+            self.connection, theirs = processes.Pipe()
+            self.process = processes.Process(target=_serve, args=(theirs, setup, device), daemon=True)
+            try:
+                with _interruptions_held():
+                    self.process.start()
+                return
+            except (EOFError, OSError) as error:  # who starts workers has died; the next try starts it anew
+                reason = f"{type(error).__name__}: {error}".rstrip(": ")
+                time.sleep(RESTART_SECONDS)
+            finally:
+                theirs.close()
+        raise ExecutorError(
+            f"no worker process can be started: the process that starts them ended {STARTS} times ({reason}). "
+            "Something kills it, or the system has run out of memory: try fewer --workers. Finished work is kept; the "
+            "same command goes on from here."
+        )
 
     def submit(self, task: Task) -> None:
         self.task = task
@@ -111,11 +136,10 @@ class _Worker:
         self._launch()
         if task is None:
             return []
-        how = (
-            f"by signal {-code} ({signal.Signals(-code).name})"
-            if code is not None and code < 0
-            else f"with code {code}"
-        )
+        if code is None or code == UNKNOWN_CODE:
+            how = "together with the process that had started it, so that nobody knows how"
+        else:
+            how = f"by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"with code {code}"
         hint = " The system may have run out of memory: try fewer --workers." if code == -signal.SIGKILL else ""
         return [Event("failed", task.key, {"reason": f"the worker process ended {how}.{hint}", "traceback": ""})]
 
@@ -127,13 +151,38 @@ class _Worker:
             self.process.kill()
 
 
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+@contextlib.contextmanager
+def _interruptions_held() -> Iterator[None]:
+    """Let no Ctrl-C reach a process that is started here before it ignores them; ours comes a moment later."""
+    resource_tracker.ensure_running()  # it would let them through again once it has started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def ignore_interruptions() -> None:
+    """Take no notice of Ctrl-C from now on: the parent decides what it means."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+
+
 def _serve(connection: Connection, setup: Setup, device: str) -> None:
     """Run tasks until the other side hangs up."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interruption means
+    ignore_interruptions()
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
     from benchmark.plugins import load_plugins

@@ -6,10 +6,11 @@ import contextlib
 import importlib
 import os
 
-VARIABLE = "BENCH_PRELOAD"
+from benchmark.executors.local import PRELOAD, ignore_interruptions
 
+ignore_interruptions()
 # The first optimizer imports torch._dynamo, which takes seconds.
-for _name in ["benchmark.tasks", "torch._dynamo", *os.environ.get(VARIABLE, "").split(",")]:
+for _name in ["benchmark.tasks", "torch._dynamo", *os.environ.get(PRELOAD, "").split(",")]:
     # A module that fails here fails again in the worker, with a message.
     with contextlib.suppress(Exception):
         if _name:

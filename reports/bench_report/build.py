@@ -227,7 +227,7 @@ class _RunBuilder:
                 f"{self.anchor}-missing",
                 "Which",
             )
-        elif self.manifest.get("exit_code") == 130 or "finished" not in self.manifest:
+        elif (as_count(self.manifest.get("exit_code")) or 0) > 128 or "finished" not in self.manifest:
             yield Notice("warn", "The run has not come to its end.", "It was interrupted or is still going on.")
         small = self._small_n()
         if small:

@@ -111,13 +111,11 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, whole, phase):
         assert resumed.read_bytes() == uninterrupted.read_bytes()
 
 
-@pytest.mark.slow
-def test_ctrl_c_exits_130_and_can_be_resumed(tmp_path):
-    suite = write_suite(tmp_path)
-    arguments = command(suite, tmp_path / "cache", tmp_path / "run")
-    process = subprocess.Popen(
+def start(arguments: list[str], lingers_in: str = "") -> subprocess.Popen[str]:
+    """Start the command in a session of its own."""
+    return subprocess.Popen(
         arguments,
-        env=environment("crafting"),
+        env=environment(lingers_in),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -125,17 +123,96 @@ def test_ctrl_c_exits_130_and_can_be_resumed(tmp_path):
         # A shell starts what runs in the background with Ctrl-C ignored, and that is inherited.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    deadline = time.monotonic() + 120
-    while not parts_of(tmp_path / "cache", "x_adv"):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
+
+
+def wait_until(reached, process: subprocess.Popen[str], seconds: float = 120) -> None:
+    """Wait for something that the running command does."""
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "the run never got there"
         time.sleep(0.02)
-    process.send_signal(signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+
+
+def forked_from(session: int) -> list[int]:
+    """Return the living processes of a session that start workers or are such, the oldest first."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if "forkserver" in (entry / "cmdline").read_text() and os.getsid(int(entry.name)) == session:
+                found.append(int(entry.name))
+        except (OSError, ValueError):  # no process, or one that has just ended
+            continue
+    return sorted(found)
+
+
+def lines(said: str) -> list[str]:
+    return [line for line in said.splitlines() if line.strip()]
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
+
+
+@needs_proc
+@pytest.mark.parametrize("reached", ["torch is imported", "workers are started"])
+def test_ctrl_c_during_the_start_is_told_in_one_sentence(tmp_path, reached):
+    process = start(command(write_suite(tmp_path), tmp_path / "cache", tmp_path / "run"))
+    if reached == "workers are started":
+        wait_until(lambda: forked_from(process.pid), process)
+    else:
+        wait_until(lambda: "libtorch" in Path(f"/proc/{process.pid}/maps").read_text(), process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes of the run
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 130, said
-    assert "the same command goes on from here" in said
+    assert lines(said) == ["interrupted: finished work is kept; the same command goes on from here"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "word"),
+    [(signal.SIGINT, "interrupted"), (signal.SIGTERM, "terminated by SIGTERM"), (signal.SIGHUP, "the terminal")],
+)
+def test_a_signal_is_told_in_one_sentence_and_the_run_can_be_resumed(tmp_path, number, word):
+    arguments = command(write_suite(tmp_path), tmp_path / "cache", tmp_path / "run")
+    process = start(arguments, "crafting")
+    wait_until(lambda: parts_of(tmp_path / "cache", "x_adv"), process)
+    process.send_signal(number)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + number, said
+    assert word in lines(said)[-1]
+    assert "the same command goes on from here" in lines(said)[-1]
     assert "Traceback" not in said
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["exit_code"] == 128 + number
     finish(arguments)
+
+
+@needs_proc
+@pytest.mark.slow
+@pytest.mark.parametrize("phase", ["start", "crafting"])
+def test_who_starts_workers_may_be_killed(tmp_path, whole, phase):
+    process = start(command(write_suite(tmp_path), tmp_path / "cache", tmp_path / "run"))
+    wait_until(lambda: forked_from(process.pid), process)
+    if phase == "crafting":
+        wait_until(lambda: len(forked_from(process.pid)) > 1, process)
+    os.kill(forked_from(process.pid)[0], signal.SIGKILL)
+    out, said = process.communicate(timeout=240)
+    assert process.returncode == 0, said
+    assert "9 of 9 cells done" in out
+    assert metrics_bytes(tmp_path / "run") == metrics_bytes(whole)
+
+
+@needs_proc
+@pytest.mark.slow
+def test_workers_do_not_outlive_the_command(tmp_path):
+    process = start(command(write_suite(tmp_path), tmp_path / "cache", tmp_path / "run"), "crafting")
+    wait_until(lambda: parts_of(tmp_path / "cache", "x_adv"), process)
+    assert forked_from(process.pid)
+    process.kill()
+    process.communicate(timeout=60)
+    deadline = time.monotonic() + 10
+    while forked_from(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not forked_from(process.pid)
 
 
 @pytest.mark.slow
