@@ -25,7 +25,7 @@ from benchmark.attack import TOLERANCE, Attack, ClassLikelihoods, Victim, pertur
 from benchmark.dataset import Dataset, PartAnnotations, Split
 from benchmark.defense import NO_LABEL, Batch, Defense, FitContext, Measure, SharedArtifact, Verdict
 from benchmark.errors import BenchError, TaskError
-from benchmark.isolation import IsolationError, Lent, isolated, unchanged
+from benchmark.isolation import Bystander, IsolationError, Lent, isolated, unchanged
 from benchmark.model import Classifier, Model, load_weights, passes, save_weights
 from benchmark.options import TrainOptions
 from benchmark.plan import Task
@@ -86,6 +86,7 @@ class Worker:
         self._lent: dict[int, Lent] = {}
         self._handed: list[HandedSplit] = []
         torch.set_num_threads(threads)
+        self._bystander = Bystander(self._judged_elsewhere)
 
     def run(self, task: Task, progress: Progress) -> dict[str, Any]:
         """Do the task, publish its artifact and return what it cost.
@@ -129,7 +130,7 @@ class Worker:
         Raises:
             IsolationError: what was changed, and what to do instead.
         """
-        who = _WHO[task.kind]
+        who = _WHO.get(task.kind, "the task")
         self._lent, self._handed = {}, []
         try:
             with isolated(who), Rng(0).spawn("globals", task.key).seeded_globals():
@@ -212,8 +213,60 @@ class Worker:
         )
         self._attach(defense, spec, context.train)
         defense.fit(context)
-        defense.save(building.out)
+        self._save_whole(defense, task, context.val, building)
         return len(context.train)
+
+    def _save_whole(self, defense: Defense, task: Task, val: Split, building: Building) -> None:
+        """Save a fitted defense, after a look whether it judges alike when another process has loaded it.
+
+        Raises:
+            TaskError: it does not.
+        """
+        if type(defense).fit is Defense.fit:  # nothing to save
+            defense.save(building.out)
+            return
+        chosen = _spread(len(val), PROBED)
+        x = val.images(chosen).to(self.device)
+        rng = Rng(task.spec["seed"]).spawn(task.key, "saved whole")
+        # What costs much to observe is not observed twice.
+        observed = {
+            one["name"]: self._rows(self._reader(one["key"]), chosen)
+            for one in task.spec["observed"]
+            if (one["split"], one["attack"]) == ("val", None) and defense.observations()[one["name"]].artifact
+        }
+        for name, request in defense.observations().items():
+            if name not in observed and request.artifact is not None:
+                with torch.no_grad():
+                    observed[name] = dict(defense.shared[request.artifact].observe(x.clone()))
+        before = _answers([self._verdict(defense, x, None, observed, Rng(rng.seed), 0)])
+        defense.save(building.out)
+        rows = {name: {part: array.cpu().numpy() for part, array in rows.items()} for name, rows in observed.items()}
+        data = _NamesOnly(val.class_names, val.image_shape)
+        question = (task.key, str(building.out), data, x.cpu().numpy(), rows, rng)
+        try:
+            after = self._bystander.ask(question)
+        except TaskError as error:
+            raise TaskError(
+                f"what `save` wrote cannot be judged by in another process, after `load`: {error}"
+            ) from None
+        wrong = _disagreements(before, {name: torch.from_numpy(array) for name, array in after.items()})
+        if wrong:
+            raise TaskError(
+                f"the fit is not saved whole: {wrong} of {len(x)} validation images between the fitted defense and one "
+                "that another process loaded. `save` must write all that `judge` reads, and `load` read it."
+            )
+
+    def _judged_elsewhere(self, question: tuple[str, str, _NamesOnly, np.ndarray, Any, Rng]) -> dict[str, np.ndarray]:
+        """Load what a fit has saved so far, and judge; on the CPU, since a fork may not use a GPU."""
+        key, folder, data, x, rows, rng = question
+        self.device = torch.device("cpu")
+        torch.set_num_threads(1)
+        spec = self.tasks[key].spec
+        self._splits[spec["dataset"]["label"], "train"] = data
+        defense = self._loaded(spec, Path(folder))
+        seen = {name: {part: torch.from_numpy(a) for part, a in arrays.items()} for name, arrays in rows.items()}
+        answers = _answers([self._verdict(defense, torch.from_numpy(x), None, seen, rng, 0)])
+        return {name: array.numpy() for name, array in answers.items()}
 
     def _craft(self, task: Task, building: Building, progress: Progress) -> int:
         spec = task.spec
@@ -298,14 +351,70 @@ class Worker:
                 self._verdict(defense, x, known, seen, rng.spawn(start, part.start, repeat), start)
                 for repeat in range(spec["repeats"])
             ]
-            answer: dict[str, Tensor] = {"label": torch.stack([v.label for v in verdicts], 1)}
-            if verdicts[0].score is not None:
-                answer["score"] = torch.stack([v.score for v in verdicts if v.score is not None], 1)
-            if verdicts[0].flagged is not None:
-                answer["flagged"] = torch.stack([v.flagged for v in verdicts if v.flagged is not None], 1)
+            answer = _answers(verdicts)
             return {**answer, **{f"detail.{name}": array for name, array in verdicts[0].details.items()}}
 
-        return self._per_image(split, spec["craft"], spec["batch_size"], building, progress, work)
+        count = self._per_image(split, spec["craft"], spec["batch_size"], building, progress, work)
+        counted = passes.copy()
+        self._check_neighbours(task, defense, split, ArrayReader(building.out), min(PROBED, spec["batch_size"]))
+        passes.forward, passes.backward = counted.forward, counted.backward
+        return count
+
+    def _check_neighbours(self, task: Task, defense: Defense, split: Split, judged: ArrayReader, most: int) -> None:
+        """Judge some images again, in another company and alone.
+
+        Raises:
+            TaskError: the verdict depends on the neighbours.
+        """
+        spec = task.spec
+        rng = Rng(spec["seed"]).spawn(task.key, "neighbours")
+        chosen = rng.numpy.permutation(len(split))[:most].tolist()
+        x = (
+            split.images(chosen)
+            if spec["craft"] is None
+            else torch.from_numpy(self._reader(spec["craft"]).take("x_adv", chosen))
+        ).to(self.device)
+        logits = self._rows(self._reader(spec["predict"]), chosen)["logits"] if spec["predict"] else None
+        observed = {name: self._rows(self._reader(key), chosen) for name, key in spec["observed"].items()}
+        first = {name: rows for name, rows in self._rows(judged, chosen).items() if name in VERDICT}
+
+        def again(part: slice, strangers: Tensor | None = None) -> dict[str, Tensor]:
+            """Judge a part of the images, with clean ones among them where these cost little."""
+            these, known = x[part], logits[part] if logits is not None else None
+            seen = {name: {key: array[part] for key, array in rows.items()} for name, rows in observed.items()}
+            if strangers is not None:
+                these = torch.cat([strangers, these])
+                known = None if known is None else torch.cat([defense.classifier(strangers), known])
+                for name, request in defense.observations().items():
+                    found = defense.classifier.features(strangers, request.layers)
+                    seen[name] = {key: torch.cat([found[key], array]) for key, array in seen[name].items()}
+            verdicts = [
+                self._verdict(defense, these, known, seen, rng.spawn(part.start, repeat), 0)
+                for repeat in range(spec["repeats"])
+            ]
+            return {name: array[-len(x[part]) :] for name, array in _answers(verdicts).items()}
+
+        cheap = all(request.artifact is None for request in defense.observations().values())
+        clean = split.images(chosen[: len(chosen) // 2]).to(self.device) if spec["craft"] and cheap else None
+        with torch.no_grad():
+            together = again(slice(0, len(chosen)), clean)
+            alone = [again(slice(one, one + 1)) for one in range(min(ALONE, len(chosen)))]
+        spread = float(np.ptp(judged.read(names=["score"])["score"])) if "score" in judged.names else None
+        for company, answers in (
+            ("among other images", together),
+            ("alone", {name: torch.cat([one[name] for one in alone]) for name in alone[0]}),
+        ):
+            same = {name: rows[: len(answers["label"])] for name, rows in first.items()}
+            wrong = _disagreements(same, answers, spread, defense.randomised)
+            if wrong:
+                raise TaskError(
+                    f"the verdict depends on the neighbours in the batch: {wrong} of {len(answers['label'])} images "
+                    f"when they are judged again {company}. Judge each image by itself; what a batch is compared with "
+                    "belongs into `fit`."
+                )
+
+    def _rows(self, reader: ArrayReader, indices: Sequence[int]) -> dict[str, Tensor]:
+        return {name: torch.from_numpy(reader.take(name, indices)).to(self.device) for name in reader.names}
 
     def _verdict(
         self,
@@ -567,6 +676,18 @@ class Worker:
         )
 
 
+class _NamesOnly(Split):
+    """What is needed of a data set to load what was learnt from it."""
+
+    def __init__(self, class_names: tuple[str, ...], image_shape: tuple[int, int, int]) -> None:
+        self.class_names, self.image_shape = class_names, image_shape
+        self.labels = np.empty(0, dtype=np.int64)
+
+    def images(self, indices: Sequence[int]) -> Tensor:
+        """Refuse: there are none."""
+        raise IndexError("load and judge have no access to the data set")
+
+
 class HandedSplit(Split):
     """A split as plugins see it: images and labels are copies, the data set keeps its own."""
 
@@ -626,6 +747,57 @@ def _look(classifier: Classifier, device: torch.device) -> None:
     with torch.no_grad(), contextlib.suppress(Exception):
         classifier(torch.rand(2, *classifier.image_shape, generator=Rng(0).torch).to(device))
     passes.forward = counted.forward
+
+
+PROBED = 8
+"""Images that are judged again, or before and after `save`."""
+ALONE = 4
+"""Of these, how many are judged alone."""
+VERDICT = ("label", "score", "flagged")
+SCORE_TOLERANCE = 1e-2
+"""Scores that differ by less than this share of their spread are equal: sums in another order and TF32 convolutions
+stay below it in deep networks; a score that borrows less from others moves an area by as little."""
+
+
+def _spread(count: int, most: int) -> list[int]:
+    return sorted({int(index) for index in np.linspace(0, count - 1, min(most, count))})
+
+
+def _answers(verdicts: Sequence[Verdict]) -> dict[str, Tensor]:
+    """Return what R verdicts say on N images: label, and score and flagged where there are any, (N, R)."""
+    found = {name: [getattr(verdict, name) for verdict in verdicts] for name in VERDICT}
+    return {name: torch.stack(values, 1) for name, values in found.items() if values[0] is not None}
+
+
+def _disagreements(
+    before: dict[str, Tensor], after: dict[str, Tensor], spread: float | None = None, randomised: bool = False
+) -> str:
+    """Return how many answers (N, R) on the same images differ, in words; an empty text where they agree.
+
+    One label (or flag) of eight may differ: an image on the very boundary goes either way with the last bit of a sum.
+    Of randomised defenses only the mean score is compared, with six standard errors of slack.
+    """
+    if set(before) != set(after):
+        return f"{', '.join(sorted(set(before) ^ set(after)))} given for one and not for the other"
+    count = len(before["label"])
+    found = []
+    for name in before:
+        one, other = before[name].cpu().double(), after[name].cpu().double()
+        if name == "score":
+            slack = SCORE_TOLERANCE * (float(one.max() - one.min()) if spread is None else spread) + 1e-5 * one.abs()
+            if randomised and one.shape[1] > 1:
+                slack = slack.mean(1) + 6 * ((one.var(1) + other.var(1)) / one.shape[1]).sqrt()
+                one, other = one.mean(1), other.mean(1)
+            wrong, allowed = int((((one - other).abs() > slack).reshape(count, -1)).any(1).sum()), 0
+            if randomised:
+                wrong, allowed = wrong if one.dim() == 1 else 0, count // 2
+        elif randomised:
+            continue
+        else:
+            wrong, allowed = int((one != other).any(1).sum()), count // 8
+        if wrong > allowed:
+            found.append(f"another {name} for {wrong}")
+    return ", ".join(found)
 
 
 def _kept(kept: OrderedDict[Any, T], key: Any, make: Callable[[], T]) -> T:

@@ -222,6 +222,81 @@ class _Vandal(nn.Module):
         return x.sub_(0.5).div_(0.5)
 
 
+class BatchMean(Brightness):
+    """Suspects batches: clean and attacked images come in batches of their own."""
+
+    def judge(self, batch: Batch) -> Verdict:
+        own = super().judge(batch)
+        return Verdict(label=own.label, score=own.score.mean().expand(len(own.score)))
+
+
+class NoisyBatchMean(BatchMean):
+    randomised = True
+
+    def judge(self, batch: Batch) -> Verdict:
+        own = super().judge(batch)
+        return Verdict(
+            label=own.label, score=own.score + 1e-3 * torch.randn(own.score.shape, generator=batch.rng.torch)
+        )
+
+
+class NoisyBrightness(Brightness):
+    randomised = True
+
+    def judge(self, batch: Batch) -> Verdict:
+        own = super().judge(batch)
+        noise = torch.randn(own.score.shape, generator=batch.rng.torch)
+        return Verdict(label=own.label, score=own.score + 0.1 * noise)
+
+
+class BatchLabel(Plain):
+    """Answers with the class that is the most frequent in the batch."""
+
+    def judge(self, batch: Batch) -> Verdict:
+        return Verdict(label=batch.logits.argmax(1).mode().values.expand(len(batch.x)))
+
+
+class Growing(Brightness):
+    """Suspects what comes late."""
+
+    def judge(self, batch: Batch) -> Verdict:
+        self.seen = getattr(self, "seen", 0) + len(batch.x)
+        own = super().judge(batch)
+        return Verdict(label=own.label, score=own.score + self.seen)
+
+
+class Rounding(Brightness):
+    """Saves less than it has learnt."""
+
+    def save(self, folder: Path) -> None:
+        (folder / "mean.txt").write_text("0.9")
+
+
+class Forgetful(Brightness):
+    def save(self, folder: Path) -> None:
+        pass
+
+    def load(self, folder: Path) -> None:
+        pass
+
+
+LEARNT = {}
+
+
+class Hoarding(Brightness):
+    """Keeps what it learnt in a global of its module, where the same process finds it."""
+
+    def fit(self, context: FitContext) -> None:
+        super().fit(context)
+        LEARNT["mean"] = self.mean
+
+    def save(self, folder: Path) -> None:
+        pass
+
+    def load(self, folder: Path) -> None:
+        self.mean = LEARNT.get("mean", torch.tensor(0.9))
+
+
 @hookimpl
 def register_datasets(register):
     register("vandal-blobs", VandalBlobs)
@@ -242,3 +317,14 @@ def register_defenses(register):
     register("vandal", Vandal)
     register("in-place", InPlace)
     register("observing", Observing)
+    for name, defense in {
+        "batch-mean": BatchMean,
+        "noisy-batch-mean": NoisyBatchMean,
+        "noisy-brightness": NoisyBrightness,
+        "batch-label": BatchLabel,
+        "growing": Growing,
+        "rounding": Rounding,
+        "forgetful": Forgetful,
+        "hoarding": Hoarding,
+    }.items():
+        register(name, defense)

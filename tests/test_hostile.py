@@ -128,3 +128,22 @@ def test_a_data_set_that_changes_the_process_is_named(run_toy, what):
     with pytest.raises(InputError, match=f"datasets.blobs.*{what}"):
         run_toy(plugins=("hostile",), datasets=json.dumps({"blobs": {"use": "vandal-blobs", "what": what}}))
     assert (os.getcwd(), torch.get_default_dtype()) == before
+
+
+def test_a_verdict_that_depends_on_its_neighbours_fails_its_cells(run_hostile):
+    names = ["batch-mean", "noisy-batch-mean", "batch-label", "growing"]
+    finished = run_hostile("run", defenses={name: {"use": name} for name in [*names, "noisy", "noisy-brightness"]})
+    said = blamed(finished, "defense")
+    assert set(said) == set(names)
+    for reason in said.values():
+        assert "depends on the neighbours" in reason
+    assert (finished.run.metrics.query("defense == 'batch-mean'").status == "failed").all()
+
+
+def test_a_fit_that_is_not_saved_whole_fails_its_cells(run_hostile):
+    names = ["rounding", "forgetful", "hoarding"]
+    said = blamed(run_hostile("run", defenses={name: {"use": name} for name in names}), "defense")
+    assert set(said) == set(names)
+    assert "not saved whole" in said["rounding"]
+    assert "AttributeError" in said["forgetful"]
+    assert "not saved whole" in said["hoarding"]
