@@ -15,7 +15,7 @@ DIGITS = """@misc{alpaydin1998optical,
 
 @hookimpl
 def register_datasets(register: Register) -> None:
-    """Register `digits`, `image_folder`, `arrays` and `torchvision`."""
+    """Register `digits`, `image_folder`, `image_table`, `arrays` and `torchvision`."""
     register(
         "digits",
         "bench_datasets.digits:Digits",
@@ -30,6 +30,13 @@ def register_datasets(register: Register) -> None:
         options="bench_datasets.options:ImageFolderOptions",
         version="2",
         summary="a folder per class, in a directory, .zip or .tar; fixed splits or a seeded split",
+    )
+    register(
+        "image_table",
+        "bench_datasets.image_table:ImageTable",
+        options="bench_datasets.options:ImageTableOptions",
+        version="1",
+        summary="images that tables name or hold, with their labels: .csv, .jsonl, .parquet, as Hugging Face has them",
     )
     register(
         "arrays",

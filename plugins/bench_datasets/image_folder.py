@@ -5,42 +5,18 @@ from __future__ import annotations
 import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
-import numpy as np
-
+from bench_datasets.files import Files, files_by_split, val_for_test
 from bench_datasets.options import TEST_SHARE, ImageFolderOptions
 from bench_datasets.sources import Member, Source, archive_suffix, printable, source
-from bench_datasets.splitting import DrawnDataset, Given, GivenSplit, shares_to_draw
-from benchmark.dataset import DecodedSplit
-from benchmark.errors import InputError, MissingError, Mistakes
-from benchmark.images import (
-    FOLDER,
-    FORMATS,
-    HIDDEN,
-    IN_NO_CLASS,
-    Fit,
-    ending,
-    is_hidden,
-    passed_over_remark,
-    pixels_of,
-    read_header,
-    read_image,
-)
-
-_WORTH_A_THREAD_BYTES = 8192
-"""Files above this are decoded by several threads; for smaller ones the threads cost more than they give."""
+from bench_datasets.splitting import DrawnDataset, Given, shares_to_draw
+from benchmark.errors import InputError, MissingError
+from benchmark.images import FOLDER, FORMATS, HIDDEN, IN_NO_CLASS, ending, is_hidden, passed_over_remark
 
 _UNSPLIT = "unsplit"
-VAL_IS_TEST = (
-    "It holds train and val and no test: the images of val are the test images here, and val is drawn from train, so "
-    "that no choice is made on the test images."
-)
-_MOST_LOOKED_THROUGH = 10_000
 
 
 class ImageFolder(DrawnDataset):
@@ -85,14 +61,9 @@ class ImageFolder(DrawnDataset):
         if unsplit:
             folders = {"train": folders[_UNSPLIT]}
         remarks = passed_over_remark(passed_over)
-        if "path" in places and "val" in folders and "test" not in folders and self.options.test_share is None:
-            folders["test"] = folders.pop("val")
-            remarks += (VAL_IS_TEST,)
+        remarks += val_for_test(folders, self.options)
         names = _class_names(folders)
-        shape = self._image_shape(folders["train"])
-        splits: dict[str, GivenSplit] = {
-            split: FolderSplit(folder, names, self.options, shape) for split, folder in folders.items()
-        }
+        splits = files_by_split({split: folder.listed(names) for split, folder in folders.items()}, self.options)
         test_share = TEST_SHARE if unsplit else None
         return Given(splits, shares_to_draw(self.options, splits, whole, test_share), folders["train"].where, remarks)
 
@@ -100,96 +71,6 @@ class ImageFolder(DrawnDataset):
         """Return option → place."""
         named = {option: getattr(self.options, option) for option in ("path", "train", "val", "test")}
         return {option: Path(place).expanduser() for option, place in named.items() if place is not None}
-
-    def _image_shape(self, folder: _Folder) -> tuple[int, int, int]:
-        """Return (C, H, W): from the options, or of the first training image."""
-        if self.options.size is not None:
-            return 3 if self.options.color == "rgb" else 1, self.options.size, self.options.size
-        first = folder.classes[min(folder.classes)][0]
-        try:
-            channels, height, width = decode(folder.source.read(first), self.options, folder.source.where(first)).shape
-        except InputError as error:
-            mistakes = Mistakes(str(folder.source.path))
-            members = itertools.chain(*(folder.classes[name] for name in sorted(folder.classes)))
-            for member in itertools.islice(members, _MOST_LOOKED_THROUGH):
-                try:
-                    read_header(folder.source.read(member), where=folder.source.where(member))
-                except InputError as wrong:
-                    mistakes.add("unusable image file", str(wrong))
-            mistakes.raise_if_any()
-            raise error
-        return channels, height, width
-
-
-class FolderSplit(DecodedSplit, GivenSplit):
-    """Images of class folders, decoded when they are first asked for. Threads and processes may share it."""
-
-    def __init__(
-        self, folder: _Folder, class_names: Sequence[str], options: ImageFolderOptions, shape: tuple[int, int, int]
-    ) -> None:
-        """Keep what to read: nothing is read here."""
-        self._source = folder.source
-        self._options = options
-        self._members: list[Member] = []
-        self._names: list[str] = []
-        labels: list[int] = []
-        for label, name in enumerate(class_names):
-            for member in folder.classes[name]:
-                self._members.append(member)
-                self._names.append("/".join(member.parts[folder.depth :]))
-                labels.append(label)
-        self.class_names = tuple(printable(name) for name in class_names)
-        self.labels = np.asarray(labels, dtype=np.int64)
-        self.image_shape = shape
-
-    def sample_ids(self, indices: Sequence[int]) -> list[str]:
-        """Return class folder and file name per image."""
-        return [printable(self._names[index]) for index in indices]
-
-    def content(self) -> str:
-        """Return a digest of names, labels, file contents, and the options that change pixels."""
-        options = self._options
-        digest = sha256(repr((self.image_shape, options.size, options.fit, options.resize, options.color)).encode())
-        mistakes = Mistakes(str(self._source.path))
-        for member, name, label in zip(self._members, self._names, self.labels):
-            try:
-                line = f"\n{label} {name} {self._source.content(member)}"
-                digest.update(line.encode("utf-8", "surrogateescape"))
-            except InputError as error:
-                mistakes.add("unusable image file", str(error))
-        mistakes.raise_if_any()
-        return digest.hexdigest()
-
-    def decoded(self, indices: np.ndarray, threads: int) -> Iterator[np.ndarray]:
-        """Yield the images of `indices`, large files read by as many threads as torch may use in this process."""
-        several = threads > 1 and len(indices) > 1
-        if several and len(self._source.read(self._members[indices[0]])) > _WORTH_A_THREAD_BYTES:
-            with ThreadPoolExecutor(threads) as pool:
-                yield from pool.map(self._read, indices)
-        else:
-            yield from map(self._read, indices)
-
-    def _read(self, index: int) -> np.ndarray:
-        member = self._members[index]
-        where = self._source.where(member)
-        pixels = decode(self._source.read(member), self._options, where)
-        if pixels.shape != self.image_shape:
-            (_, height, width), (_, expected_height, expected_width) = pixels.shape, self.image_shape
-            raise InputError(
-                f"{where}: is {height}x{width} pixels, the first training image {expected_height}x{expected_width}. "
-                "Set `size:` to bring all images to one shape."
-            )
-        return pixels
-
-
-def decode(content: bytes, options: ImageFolderOptions, where: str) -> np.ndarray:
-    """Return the pixels of an image file: (C, H, W) uint8, in the size and colour of the options.
-
-    Raises:
-        InputError: it is damaged, of an unknown format, or larger than Pillow's limit.
-    """
-    image = read_image(content, where=where, color=options.color)
-    return pixels_of(image) if options.size is None else Fit(options.fit, options.size, options.resize)(image, where)
 
 
 # -- which folder is what ---------------------------------------------------------------------------------------------
@@ -210,6 +91,13 @@ class _Folder:
     depth: int
     classes: dict[str, list[Member]]
     where: str
+
+    def listed(self, class_names: Sequence[str]) -> Files:
+        """Return the files in the order of the classes."""
+        members = [member for name in class_names for member in self.classes[name]]
+        labels = [label for label, name in enumerate(class_names) for _ in self.classes[name]]
+        names = ["/".join(member.parts[self.depth :]) for member in members]
+        return Files(self.source, members, names, labels, [printable(name) for name in class_names])
 
 
 def split_of(folder: str) -> str | None:

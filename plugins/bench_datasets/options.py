@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
@@ -19,6 +19,11 @@ TEST_SHARE = 0.2
 
 def _refuse(message: str, **context: Any) -> PydanticCustomError:
     return PydanticCustomError("dataset_options", message, context)
+
+
+def _check_class_names(names: tuple[str, ...] | None) -> None:
+    if names is not None and (len(names) < 2 or len(set(names)) < len(names)):
+        raise _refuse("class_names needs at least two names, all different, found {names}", names=list(names))
 
 
 class DrawnOptions(DatasetOptions):
@@ -56,23 +61,18 @@ class DigitsOptions(DrawnOptions):
     """Height and width; above 8 the images are enlarged bilinearly."""
 
 
-class ImageFolderOptions(DrawnOptions):
-    """Options of `image_folder`."""
+class ImageFilesOptions(DrawnOptions):
+    """What data sets of image files have: places, size and colour."""
+
+    _form: ClassVar[str] = ""
 
     path: str | None = None
-    """Directory, .zip or .tar(.gz, .bz2, .xz) with class folders, or with train, val and test that hold them."""
-
     train: str | None = None
-    """Instead of `path`: directory or archive with the class folders of train."""
-
     val: str | None = None
-    """Beside `train`: the same for val; without it, val is drawn from train by `val_share`."""
-
     test: str | None = None
-    """Beside `train`: the same for test; without it, test is drawn from train by `test_share`."""
 
     test_share: Share | None = None
-    """Share of the images, per class, that becomes test: 0.2 for a folder of classes; splits without test need it."""
+    """Share of the images, per class, that becomes test: 0.2 where there are no splits; splits without test need it."""
 
     size: int | None = Field(None, ge=1, le=4096)
     """Height and width of every image; without it, all images must have one shape already."""
@@ -87,7 +87,7 @@ class ImageFolderOptions(DrawnOptions):
     """rgb: 3 channels; grey: 1 channel, luma of ITU-R 601."""
 
     @model_validator(mode="after")
-    def _says_where_the_images_are(self) -> ImageFolderOptions:
+    def _says_where_the_images_are(self) -> Self:
         places = {name: getattr(self, name) for name in ("train", "val", "test")}
         given = {name: place for name, place in places.items() if place is not None}
         if self.path is not None and given:
@@ -95,7 +95,7 @@ class ImageFolderOptions(DrawnOptions):
         if self.path is None and self.train is None:
             if given:
                 raise _refuse("{names} needs train beside it", names=", ".join(given))
-            raise _refuse("one of path and train is needed: a directory, .zip or .tar with a folder per class")
+            raise _refuse("one of path and train is needed: {form}", form=self._form)
         if self.path is None and self.test is None and self.test_share is None:
             raise _refuse("train needs test beside it, or test_share to draw the test images from train")
         for split, share in (("val", self.val_share), ("test", self.test_share)):
@@ -106,7 +106,7 @@ class ImageFolderOptions(DrawnOptions):
         return self
 
     @model_validator(mode="after")
-    def _resize_has_a_crop_after_it(self) -> ImageFolderOptions:
+    def _resize_has_a_crop_after_it(self) -> Self:
         if self.resize is not None:
             if self.size is None or self.fit != "crop":
                 raise _refuse("resize is the shorter side before the centre crop: it needs size and fit: crop")
@@ -116,6 +116,59 @@ class ImageFolderOptions(DrawnOptions):
                 )
         if self.size is None and self.fit != "crop":
             raise _refuse("fit: {fit} needs size", fit=self.fit)
+        return self
+
+
+class ImageFolderOptions(ImageFilesOptions):
+    """Options of `image_folder`."""
+
+    _form = "a directory, .zip or .tar with a folder per class"
+
+    path: str | None = None
+    """Directory, .zip or .tar(.gz, .bz2, .xz) with class folders, or with train, val and test that hold them."""
+
+    train: str | None = None
+    """Instead of `path`: directory or archive with the class folders of train."""
+
+    val: str | None = None
+    """Beside `train`: the same for val; without it, val is drawn from train by `val_share`."""
+
+    test: str | None = None
+    """Beside `train`: the same for test; without it, test is drawn from train by `test_share`."""
+
+
+class ImageTableOptions(ImageFilesOptions):
+    """Options of `image_table`."""
+
+    _form = "a table (.parquet, .csv, .tsv, .jsonl) of images and labels, or a folder of such tables"
+
+    path: str | None = None
+    """A table (.parquet, .csv, .tsv, .jsonl), perhaps with a column `split`; or a folder with tables of each split."""
+
+    train: str | None = None
+    """Instead of `path`: the table of train, or a folder of its tables."""
+
+    val: str | None = None
+    """Beside `train`: the same for val; without it, val is drawn from train by `val_share`."""
+
+    test: str | None = None
+    """Beside `train`: the same for test; without it, test is drawn from train by `test_share`."""
+
+    images: str | None = None
+    """Directory, .zip or .tar at which the file names in the tables begin; without it, the folder of each table."""
+
+    image: str | None = None
+    """Column of the images or file names, where their names do not tell."""
+
+    label: str | None = None
+    """Column of the labels, where their names do not tell."""
+
+    class_names: tuple[str, ...] | None = None
+    """Name per label, from 0; without it, those that a Parquet file of Hugging Face holds, else the labels, sorted."""
+
+    @model_validator(mode="after")
+    def _class_names_differ(self) -> ImageTableOptions:
+        _check_class_names(self.class_names)
         return self
 
 
@@ -139,9 +192,7 @@ class ArraysOptions(DrawnOptions):
 
     @model_validator(mode="after")
     def _class_names_differ(self) -> ArraysOptions:
-        names = self.class_names
-        if names is not None and (len(names) < 2 or len(set(names)) < len(names)):
-            raise _refuse("class_names needs at least two names, all different, found {names}", names=list(names))
+        _check_class_names(self.class_names)
         return self
 
 

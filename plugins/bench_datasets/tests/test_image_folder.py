@@ -23,8 +23,8 @@ from PIL import Image
 from pydantic import ValidationError
 from torchvision import transforms
 
-import bench_datasets.image_folder
-from bench_datasets.image_folder import decode
+import bench_datasets.files
+from bench_datasets.files import decode
 from bench_datasets.options import ImageFolderOptions
 from benchmark.errors import InputError, MissingError
 
@@ -349,7 +349,7 @@ def test_images_are_read_on_demand_and_kept(make, tmp_path, monkeypatch) -> None
     split = make("image_folder", path=str(place)).split("train")
     before = split.images([3, 1, 3])
     with monkeypatch.context() as patch:
-        patch.setattr(bench_datasets.image_folder.FolderSplit, "most_cached_bytes", 0)
+        patch.setattr(bench_datasets.files.FileSplit, "most_cached_bytes", 0)
         uncached = make("image_folder", path=str(place)).split("train")
         assert torch.equal(uncached.images([3, 1, 3]), before)
         shutil.rmtree(place)
@@ -364,7 +364,7 @@ def test_images_are_read_on_demand_and_kept(make, tmp_path, monkeypatch) -> None
 @pytest.mark.parametrize("cached", [True, False])
 def test_threads_share_a_split(make, tmp_path, form, cached, monkeypatch) -> None:
     if not cached:
-        monkeypatch.setattr(bench_datasets.image_folder.FolderSplit, "most_cached_bytes", 0)
+        monkeypatch.setattr(bench_datasets.files.FileSplit, "most_cached_bytes", 0)
     files = {name: png(pixels(seed, (60, 60, 3))) for seed, name in enumerate(images(count=20))}
     data = make("image_folder", path=str(pack(tmp_path / f"data{form}", files)))
     split = data.split("train")
