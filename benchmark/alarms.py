@@ -65,7 +65,7 @@ KINDS: dict[Name, AlarmKind] = {
             "Outputs are probabilities",
             "Attacks take them for logits: a second softmax flattens their loss, and robustness is overestimated.",
             "Let the network end with its logits: remove the softmax (or sigmoid) at its end.",
-            "Carlini and Wagner 2017, arXiv:1608.04644, section VI",
+            "Carlini and Wagner 2017, arXiv:1608.04644",
         ),
         AlarmKind(
             "gradient",

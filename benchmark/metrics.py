@@ -12,6 +12,7 @@ import numpy as np
 from benchmark.statistics import (
     Estimate,
     auroc,
+    auroc_influence,
     fpr_at_tpr,
     mean,
     rate,
@@ -100,6 +101,14 @@ class Metric(ABC):
         `y`, `clean` and the order of images.
         """
 
+    def contributions(self, cells: Sequence[Cell]) -> np.ndarray | None:
+        """Return per image (N,) what the measure is the mean of, to first order; None where that is not known.
+
+        Of a measure that is no mean these are its value plus its influence function at each image. With them a run of
+        several seeds gets an interval over seeds and images. Called where `compute` gave a value.
+        """
+        return None
+
 
 # -- what is asked of every image -------------------------------------------------------------------------------------
 
@@ -179,19 +188,48 @@ def withstood(cell: Cell) -> np.ndarray:
     return right(cell.attacked, cell.y) | rejected(cell.attacked)
 
 
-def _rate(judged: np.ndarray, weights: np.ndarray | None = None) -> MetricValue | None:
-    """Return the share of images (R, N) for which `judged` holds, averaged over repeats."""
+@dataclass(frozen=True)
+class Shares:
+    """What a rate over images is made of.
+
+    Attributes:
+        part: (N,) how far each image counts as a success, 0 to its weight.
+        weight: (N,) how far it counts at all, 0 to 1.
+        repeats: how many judgements were averaged per image.
+    """
+
+    part: np.ndarray
+    weight: np.ndarray
+    repeats: int
+
+    def rate(self) -> MetricValue | None:
+        """Return the rate, None where no image counts."""
+        return _value(rate(self.part, self.weight, self.repeats))
+
+    def contributions(self) -> np.ndarray | None:
+        """Return the linearised rate per image (Cochran, Sampling Techniques, 3rd ed. 1977, section 6.3), (N,)."""
+        total = float(self.weight.sum())
+        if total == 0:
+            return None
+        value = float(self.part.sum()) / total
+        linear: np.ndarray = value + (self.part - value * self.weight) * (len(self.part) / total)
+        return linear
+
+
+def _share(judged: np.ndarray, among: np.ndarray | None = None) -> Shares:
+    """Return for which images (R, N) `judged` holds, averaged over repeats, of those (N,) that count."""
     judged = np.atleast_2d(judged)
-    return _value(rate(judged.mean(0), weights, repeats=judged.shape[0]))
+    weight = np.ones(judged.shape[1]) if among is None else among.astype(np.float64)
+    return Shares(judged.mean(0) * weight, weight, judged.shape[0])
 
 
-def _success_rate(clean_right: np.ndarray, wrong: np.ndarray) -> MetricValue | None:
-    """Return the share of initially correct images (R, N) that end wrong (R, N).
+def _success(clean_right: np.ndarray, wrong: np.ndarray) -> Shares:
+    """Return which of the initially correct images (R, N) end wrong (R, N).
 
     Clean and attacked judgements of a randomised defense are independent draws, so per image the shares multiply.
     """
-    weights, repeats = clean_right.mean(0), max(len(clean_right), len(wrong))
-    return _value(rate(weights * wrong.mean(0), weights, repeats=repeats))
+    weights = clean_right.mean(0)
+    return Shares(weights * wrong.mean(0), weights, max(len(clean_right), len(wrong)))
 
 
 def _value(estimate: Estimate | None) -> MetricValue | None:
@@ -210,93 +248,111 @@ class _CellMetric(Metric):
         """Return the measure of one cell, or None where it is not defined."""
 
 
+class _CellRate(_CellMetric):
+    """A rate over the images of a single cell."""
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        shares = self._shares(cell)
+        return None if shares is None else shares.rate()
+
+    def contributions(self, cells: Sequence[Cell]) -> np.ndarray | None:
+        """Return the linearised rate per image (N,)."""
+        (cell,) = cells
+        shares = self._shares(cell)
+        return None if shares is None else shares.contributions()
+
+    @abstractmethod
+    def _shares(self, cell: Cell) -> Shares | None:
+        """Return what the rate is made of, or None where it is not defined."""
+
+
 # -- clean images -----------------------------------------------------------------------------------------------------
 
 
-class CleanAccuracy(_CellMetric):
+class CleanAccuracy(_CellRate):
     """Share of all clean images whose defended label is right."""
 
     title, scope, better = "Clean accuracy", "clean", "high"
 
-    def _measure(self, cell: Cell) -> MetricValue | None:
-        return _rate(right(cell.clean, cell.y))
+    def _shares(self, cell: Cell) -> Shares | None:
+        return _share(right(cell.clean, cell.y))
 
 
-class BaseCleanAccuracy(_CellMetric):
+class BaseCleanAccuracy(_CellRate):
     """Share of all clean images that the deployed classifier alone classifies rightly."""
 
     title, scope = "Clean accuracy without the defense", "clean"
 
-    def _measure(self, cell: Cell) -> MetricValue | None:
-        return _rate(cell.clean.base_label == cell.y)
+    def _shares(self, cell: Cell) -> Shares | None:
+        return _share(cell.clean.base_label == cell.y)
 
 
-class JointCleanAccuracy(_CellMetric):
+class JointCleanAccuracy(_CellRate):
     """Share of all clean images whose defended label is right and which are not flagged."""
 
     title, scope, better = "Joint clean accuracy", "clean", "high"
 
-    def _measure(self, cell: Cell) -> MetricValue | None:
-        return _rate(withstood(cell))
+    def _shares(self, cell: Cell) -> Shares | None:
+        return _share(withstood(cell))
 
 
-class CleanFpr(_CellMetric):
+class CleanFpr(_CellRate):
     """Share of all clean images that are flagged, at the threshold set on validation images."""
 
     title, scope, better = "Clean false-positive rate", "clean", "low"
 
-    def _measure(self, cell: Cell) -> MetricValue | None:
-        return None if cell.clean.flagged is None else _rate(rejected(cell.clean))
+    def _shares(self, cell: Cell) -> Shares | None:
+        return None if cell.clean.flagged is None else _share(rejected(cell.clean))
 
 
 # -- attacked images: labels ------------------------------------------------------------------------------------------
 
 
-class RobustAccuracy(_CellMetric):
+class RobustAccuracy(_CellRate):
     """Share of all attacked images whose defended label is right."""
 
     title, scope, better = "Robust accuracy", "attack", "high"
 
-    def _measure(self, cell: Cell) -> MetricValue | None:
-        return _rate(right(attacked(cell), cell.y))
+    def _shares(self, cell: Cell) -> Shares | None:
+        return _share(right(attacked(cell), cell.y))
 
 
-class BaseRobustAccuracy(_CellMetric):
+class BaseRobustAccuracy(_CellRate):
     """Share of all attacked images that the deployed classifier alone classifies rightly."""
 
     title, scope = "Robust accuracy without the defense", "attack"
 
-    def _measure(self, cell: Cell) -> MetricValue | None:
-        return _rate(attacked(cell).base_label == cell.y)
+    def _shares(self, cell: Cell) -> Shares | None:
+        return _share(attacked(cell).base_label == cell.y)
 
 
-class RobustAccuracyWorstRepeat(_CellMetric):
+class RobustAccuracyWorstRepeat(_CellRate):
     """Share of all attacked images whose defended label is right in every repeat; for randomised defenses only."""
 
     title, scope, better = "Robust accuracy, worst repeat", "attack", "high"
 
-    def _measure(self, cell: Cell) -> MetricValue | None:
+    def _shares(self, cell: Cell) -> Shares | None:
         judged = right(attacked(cell), cell.y)
-        return _rate(np.all(judged, axis=0, keepdims=True)) if len(judged) > 1 else None
+        return _share(np.all(judged, axis=0, keepdims=True)) if len(judged) > 1 else None
 
 
-class AttackSuccessRate(_CellMetric):
+class AttackSuccessRate(_CellRate):
     """Share of the images with a right defended label on the clean image whose defended label is wrong under attack."""
 
     title, scope, better = "Attack success rate", "attack", "low"
 
-    def _measure(self, cell: Cell) -> MetricValue | None:
-        return _success_rate(right(cell.clean, cell.y), ~right(attacked(cell), cell.y))
+    def _shares(self, cell: Cell) -> Shares | None:
+        return _success(right(cell.clean, cell.y), ~right(attacked(cell), cell.y))
 
 
-class BaseAttackSuccessRate(_CellMetric):
+class BaseAttackSuccessRate(_CellRate):
     """As `AttackSuccessRate`, by the deployed classifier alone."""
 
     title, scope = "Attack success rate without the defense", "attack"
 
-    def _measure(self, cell: Cell) -> MetricValue | None:
+    def _shares(self, cell: Cell) -> Shares | None:
         initially = np.atleast_2d(cell.clean.base_label == cell.y)
-        return _success_rate(initially, np.atleast_2d(attacked(cell).base_label != cell.y))
+        return _success(initially, np.atleast_2d(attacked(cell).base_label != cell.y))
 
 
 # -- attacked images: scores and flags --------------------------------------------------------------------------------
@@ -312,6 +368,18 @@ class Auroc(_CellMetric):
         pairs = score_pairs(cell, all_attacks=self.all_attacks)
         return None if pairs is None else _value(auroc(pairs.adversarial, pairs.clean, paired=True))
 
+    def contributions(self, cells: Sequence[Cell]) -> np.ndarray | None:
+        """Return the area plus, for the images in the pairs, the influence of both scores on it, (N,)."""
+        (cell,) = cells
+        pairs = score_pairs(cell, all_attacks=self.all_attacks)
+        if pairs is None:
+            return None
+        chosen = np.ones(len(cell.y), dtype=bool) if self.all_attacks else successful(cell)
+        area, influence = auroc_influence(pairs.adversarial, pairs.clean)
+        spread = np.zeros(len(cell.y))
+        spread[chosen] = influence * (len(cell.y) / chosen.sum())
+        return area + spread
+
 
 class AurocAll(Auroc):
     """As `Auroc`, with the attacks that failed counted as adversarial too."""
@@ -320,23 +388,23 @@ class AurocAll(Auroc):
     all_attacks = True
 
 
-class Tpr(_CellMetric):
+class Tpr(_CellRate):
     """Share of the successful adversarial images that are flagged."""
 
     title, scope, better = "True-positive rate at the threshold", "attack", "high"
 
-    def _measure(self, cell: Cell) -> MetricValue | None:
+    def _shares(self, cell: Cell) -> Shares | None:
         answers = attacked(cell)
-        return None if answers.flagged is None else _rate(rejected(answers)[:, successful(cell)])
+        return None if answers.flagged is None else _share(rejected(answers), among=successful(cell))
 
 
-class Fpr(_CellMetric):
+class Fpr(_CellRate):
     """Share of the clean versions of the successfully attacked images that are flagged."""
 
     title, scope, better = "False-positive rate at the threshold", "attack", "low"
 
-    def _measure(self, cell: Cell) -> MetricValue | None:
-        return None if cell.clean.flagged is None else _rate(rejected(cell.clean)[:, successful(cell)])
+    def _shares(self, cell: Cell) -> Shares | None:
+        return None if cell.clean.flagged is None else _share(rejected(cell.clean), among=successful(cell))
 
 
 class TprAt5Fpr(_CellMetric):
@@ -359,14 +427,14 @@ class FprAt95Tpr(_CellMetric):
         return None if pairs is None else _value(fpr_at_tpr(pairs.adversarial, pairs.clean, 0.95))
 
 
-class JointRobustAccuracy(_CellMetric):
+class JointRobustAccuracy(_CellRate):
     """Share of all attacked images whose defended label is right or which are flagged."""
 
     title, scope, better = "Joint robust accuracy", "attack", "high"
 
-    def _measure(self, cell: Cell) -> MetricValue | None:
+    def _shares(self, cell: Cell) -> Shares | None:
         attacked(cell)
-        return _rate(withstood(cell))
+        return _share(withstood(cell))
 
 
 class SuccessAt5Fpr(_CellMetric):
@@ -413,6 +481,12 @@ class PerturbationMean(_CellMetric):
             return None
         estimate = mean(sizes)
         return MetricValue(estimate.value, max(0.0, estimate.low), estimate.high, estimate.n)
+
+    def contributions(self, cells: Sequence[Cell]) -> np.ndarray | None:
+        """Return the sizes themselves, (N,)."""
+        (cell,) = cells
+        sizes = _sizes(cell)
+        return None if sizes is None else sizes.astype(np.float64)
 
 
 class PerturbationMax(_CellMetric):
@@ -461,9 +535,16 @@ class _WorstCase(Metric):
     better: ClassVar[Literal["high", "low"] | None] = "high"
 
     def compute(self, cells: Sequence[Cell]) -> MetricValue | None:
+        return self._shares(cells).rate()
+
+    def contributions(self, cells: Sequence[Cell]) -> np.ndarray | None:
+        """Return per image (N,) how far it withstands the worst attack."""
+        return self._shares(cells).contributions()
+
+    def _shares(self, cells: Sequence[Cell]) -> Shares:
         judged = [self._holds(cell) for cell in cells]
         worst = np.stack([each.mean(0) for each in judged]).min(axis=0)
-        return _value(rate(worst, repeats=max(map(len, judged))))
+        return Shares(worst, np.ones(len(worst)), max(map(len, judged)))
 
     @abstractmethod
     def _holds(self, cell: Cell) -> np.ndarray:

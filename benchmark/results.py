@@ -33,7 +33,7 @@ from benchmark.metrics import (
     successful,
     withstood,
 )
-from benchmark.statistics import compare_paired, mean, roc_curve, spread, thin
+from benchmark.statistics import Estimate, compare_paired, crossed, mean, roc_curve, spread, thin
 
 if TYPE_CHECKING:
     from benchmark.reporter import Panel
@@ -41,6 +41,9 @@ if TYPE_CHECKING:
 CLEAN = "none"
 WORST_OF = "worst-of: "
 """How the attack column names a group of attacks."""
+MEAN, STD, CROSSED = SUMMARIES = ("mean", "std", "crossed")
+"""What the seed column says where a row is about several seeds: their mean with an interval over seeds, their standard
+deviation, and their mean with an interval over seeds and images."""
 IDENTITY = ("dataset", "model", "attack", "norm", "eps", "defense", "knowledge", "seed")
 METRIC_COLUMNS = (*IDENTITY, "metric", "value", "ci_low", "ci_high", "n", "status", "reference")
 SAMPLE_COLUMNS = (*IDENTITY, "sample", "y", "base_label", "label", "score", "flagged", "success", "perturbation")
@@ -251,7 +254,9 @@ def tabulate(
         rows += _measures(group.point, "group", group.status, [r.cell for r in group.results], metrics, problems)
     for point, name, block in _budget_curves(cells.results):
         curves.add(point, {**block, "curve": name}, len(block["x"]))
-    rows += _over_seeds(rows, metrics)
+    members: dict[_Point, Sequence[Cell | None]] = {_point(result): [result.cell] for result in cells.results}
+    members |= {group.point: [result.cell for result in group.results] for group in together}
+    rows += _over_seeds(rows, metrics, members, problems)
     alarms = raised(cells.results)
     return Tables(
         metrics=_metrics_frame(rows, known),
@@ -319,23 +324,61 @@ def _checked(answer: MetricValue) -> tuple[float, float, float, int]:
     return value, low, high, n
 
 
-def _over_seeds(rows: Sequence[_Row], metrics: Mapping[str, Metric]) -> list[_Row]:
-    """Return mean and standard deviation over the seeds that have a value, where two or more have one."""
-    by_point: dict[tuple[_Point, str], list[float]] = {}
+def _over_seeds(
+    rows: Sequence[_Row],
+    metrics: Mapping[str, Metric],
+    cells: Mapping[_Point, Sequence[Cell | None]],
+    problems: dict[str, str],
+) -> list[_Row]:
+    """Return what becomes of the seeds that have a value, where two or more have one: `SUMMARIES`."""
+    by_point: dict[tuple[_Point, str], list[_Row]] = {}
     for row in rows:
         if row.status == "ok":
-            by_point.setdefault((replace(row.point, seed=""), row.metric), []).append(row.value)
+            by_point.setdefault((replace(row.point, seed=""), row.metric), []).append(row)
     summary = []
-    for (point, name), values in by_point.items():
-        if len(values) < 2:
+    for (point, name), found in by_point.items():
+        if len(found) < 2:
             continue
-        top = 1.0 if metrics[name].unit in ("rate", "area") else math.inf
-        for label, estimate in (("mean", mean(values)), ("std", spread(values))):
+        values, metric = [row.value for row in found], metrics[name]
+        top = 1.0 if metric.unit in ("rate", "area") else math.inf
+        for label, estimate in zip(
+            SUMMARIES, (mean(values), spread(values), _crossed(found, metric, cells, problems)), strict=True
+        ):
+            if estimate is None:
+                continue
             low, high = estimate.low, estimate.high
-            if label == "mean":
+            if label == MEAN:
                 low, high = max(low, min(0.0, estimate.value)), min(high, max(top, estimate.value))
             summary.append(_Row(replace(point, seed=label), name, estimate.value, low, high, estimate.n, "ok"))
     return summary
+
+
+def _crossed(
+    rows: Sequence[_Row], metric: Metric, cells: Mapping[_Point, Sequence[Cell | None]], problems: dict[str, str]
+) -> Estimate | None:
+    """Return the mean over seeds with an interval over seeds and images; None where the measure has no such."""
+    parts = []
+    for row in rows:
+        of_seed = [cell for cell in cells[row.point] if cell is not None]
+        try:
+            part = metric.contributions(of_seed)
+            if part is None:
+                return None
+            part = np.asarray(part, dtype=np.float64)
+            if part.shape != of_seed[0].y.shape or not math.isclose(part.mean(), row.value, rel_tol=1e-6, abs_tol=1e-6):
+                raise ValueError(
+                    f"the mean of its contributions {part.shape} is {part.mean():.6g} and not {row.value:.6g}"
+                )
+        except Exception as error:  # a measure of a plugin must not cost the run
+            problems.setdefault(
+                f"{row.metric} over seeds",
+                f"measure {row.metric!r} has no interval over seeds and images: {type(error).__name__}: {error}",
+            )
+            return None
+        parts.append(part)
+    if len({len(part) for part in parts}) > 1:
+        return None
+    return crossed(np.stack(parts), metric.unit, min(row.n for row in rows))
 
 
 class _References:
@@ -366,7 +409,7 @@ class _References:
 
     def find(self, row: _Row, artifact: str = "") -> float:
         """Return the published value of a cell's measure, or of an artifact's, or NaN."""
-        if row.point.seed == "std":
+        if row.point.seed == STD:
             return math.nan
         values = {"artifact": artifact, **{name: getattr(row.point, name) for name in self.columns[1:]}}
         for used in sorted(self._values, key=lambda used: (-len(used), used)):

@@ -38,15 +38,15 @@ class Estimate:
 # -- rates ------------------------------------------------------------------------------------------------------------
 
 
-def wilson(successes: float, n: float) -> Interval:
+def wilson(successes: float, n: float, z: float = Z) -> Interval:
     """Return the score interval of a proportion (Wilson 1927, JASA 22:209-212).
 
-    `successes` and `n` need not be whole: `rate` passes effective sizes.
+    `successes` and `n` need not be whole: `rate` passes effective sizes. `z` is the quantile.
     """
     p = successes / n
-    centre = p + Z**2 / (2 * n)
-    margin = Z * np.sqrt(p * (1 - p) / n + Z**2 / (4 * n**2))
-    scale = 1 + Z**2 / n
+    centre = p + z**2 / (2 * n)
+    margin = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    scale = 1 + z**2 / n
     # Rounding must not push an end past the estimate, or leave 1e-17 where the end is 0.
     low = 0.0 if successes <= 0 else min(p, float((centre - margin) / scale))
     high = 1.0 if successes >= n else max(p, float((centre + margin) / scale))
@@ -126,6 +126,17 @@ def auroc(positive: np.ndarray, negative: np.ndarray, *, paired: bool = False) -
         other = _newcombe_area(value, m, n)
         low, high = min(low, other.low), max(high, other.high)
     return Estimate(value, min(low, value), max(high, value), m if paired else m + n)
+
+
+def auroc_influence(positive: np.ndarray, negative: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return the area and the influence (m,) of each pair of scores on it (both from DeLong's placement values).
+
+    `positive` and `negative` are (m,), or (R, m) of R judgements; column i of both is the same image.
+    """
+    positive, negative = _scores(positive), _scores(negative)
+    above, below = _placement(positive, negative).mean(0), 1 - _placement(negative, positive).mean(0)
+    area = float(above.mean())
+    return area, above + below - 2 * area
 
 
 def _placement(these: np.ndarray, those: np.ndarray) -> np.ndarray:
@@ -374,6 +385,57 @@ def spread(values: Any) -> Estimate:
     return Estimate(
         deviation, float(scale / np.sqrt(chdtri(n - 1, TAIL))), float(scale / np.sqrt(chdtri(n - 1, 1 - TAIL))), n
     )
+
+
+def crossed(contributions: np.ndarray, unit: str, n: int) -> Estimate:
+    """Return the mean over S >= 2 seeds with an interval over other seeds *and* other images, both crossed.
+
+    Every seed was measured on the same images. The squared standard error is that of a mean of readers who read the
+    same cases (Obuchowski and Rockette 1995, Commun. Stat. Simul. Comput. 24:285-308), (MS + S * cov) / S: MS is the
+    variance between seeds, cov the covariance of two seeds' measures that the images they share bring about. The
+    degrees of freedom are Hillis's (2007, Statist. Med. 26:596-619), (MS + S * cov)^2 / (MS^2 / (S - 1)). MS is not
+    let below what the images alone make of it, which a few seeds that agree by chance would hide.
+
+    The ends are Wilson's with an effective number of images and Student's quantile for a rate (Franco et al. 2019, J.
+    Surv. Stat. Methodol. 7:334-364), symmetric on the logit scale for an area (Newcombe's where few images are on the
+    lesser side), symmetric and cut at 0 for a mean.
+
+    Args:
+        contributions: (S, N) per seed and image what the measure is the mean of, to first order.
+        unit: `rate`, `area` or anything else, as of `Metric.unit`.
+        n: the fewest images that a seed's value rests on.
+    """
+    seeds, images = contributions.shape
+    values = contributions.mean(axis=1)
+    value = float(values.mean())
+    around = contributions - values[:, None]
+    scale = max(images * (images - 1), 1)
+    own = float((around**2).sum()) / scale / seeds
+    both = float((around.sum(axis=0) ** 2).sum()) / scale
+    shared = max((both - seeds * own) / (seeds * (seeds - 1)), 0.0)
+    between = max(float(values.var(ddof=1)), own - shared, 0.0)
+    total = between + seeds * shared
+    variance = total / seeds
+    freedom = (seeds - 1) * (total / between) ** 2 if between > 0 else np.inf
+    quantile = Z if freedom > 1e6 else float(stdtrit(freedom, 1 - TAIL))
+    if unit == "rate":
+        value = min(max(value, 0.0), 1.0)
+        certain = value in (0.0, 1.0) or variance <= 0
+        # As many images as one seed has seen where all agree: other seeds of the same images bring nothing then.
+        size = float(n) if certain else min(value * (1 - value) / variance, float(seeds * n))
+        ends = wilson(value * size, size, Z if certain else quantile)
+        return Estimate(value, min(ends.low, value), max(ends.high, value), n)
+    margin = quantile * float(np.sqrt(variance))
+    if unit != "area":
+        return Estimate(value, max(min(0.0, value), value - margin), value + margin, n)
+    low = high = value
+    if 0 < value < 1:
+        reach = margin / (value * (1 - value))
+        low, high = float(expit(logit(value) - reach)), float(expit(logit(value) + reach))
+    if min(value, 1 - value) * n < FEW:
+        other = _newcombe_area(value, n, n)
+        low, high = min(low, other.low), max(high, other.high)
+    return Estimate(value, min(low, value), max(high, value), n)
 
 
 def _scores(scores: np.ndarray) -> np.ndarray:

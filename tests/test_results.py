@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.errors import InputError
-from benchmark.metrics import BUILTIN, Answers, Cell, Metric, MetricValue
+from benchmark.metrics import BUILTIN, Answers, Cell, Metric, MetricValue, RobustAccuracy
 from benchmark.reporter import Panel
 from benchmark.results import TABLES, CellResult, Tables, export, load_run, tabulate, write_tables
 from benchmark.statistics import compare_paired, mean
@@ -253,13 +253,37 @@ def test_several_seeds_have_a_mean_with_students_interval_and_a_deviation():
             assert found.loc["std", "value"] == pytest.approx(each.std(ddof=1))
             assert found.loc["std", "ci_low"] < found.loc["std", "value"] < found.loc["std", "ci_high"]
             assert list(found.n[["mean", "std"]]) == [3, 3]
+            both = found.loc["crossed"]
+            # Other images are one more reason for another number.
+            assert both.value == expected.value
+            assert both.n == found.n["0"]
+            assert both.ci_low < both.value < both.ci_high
+            assert both.ci_high - both.ci_low > found.loc["0", "ci_high"] - found.loc["0", "ci_low"] - 0.05
+    crossed = set(tables.metrics[tables.metrics.seed == "crossed"].metric)
+    assert {"auroc", "auroc_all", "tpr", "attack_success_rate", "perturbation_mean"} <= crossed
+    # Their thresholds are estimated too, and a largest value is no mean.
+    assert crossed.isdisjoint({"tpr_at_5fpr", "fpr_at_95tpr", "success_at_5fpr", "perturbation_max"})
     assert set(table(result()).metrics.seed) == {"0"}
+
+
+def test_a_measure_of_a_plugin_says_what_each_image_contributes_and_a_wrong_answer_costs_only_its_row():
+    class Halved(RobustAccuracy):
+        def contributions(self, cells):
+            return super().contributions(cells) / 2
+
+    results = [result(seed=seed) for seed in (0, 1)]
+    tables = tabulate(results, {"right": RobustAccuracy(), "halved": Halved()}, {}, None)
+    assert list(tables.metrics[tables.metrics.seed == "crossed"].metric) == ["right"]
+    assert set(tables.metrics[tables.metrics.metric == "halved"].seed) == {"0", "1", "mean", "std"}
+    (problem,) = tables.problems
+    assert "halved" in problem
+    assert "mean of its contributions" in problem
 
 
 def test_a_seed_that_failed_is_left_out_of_the_mean_and_stays_visible():
     tables = table(result(seed=0), result(seed=1, status="failed"), result(seed=2))
     found = rows(tables, metric="robust_accuracy").set_index("seed")
-    assert found.status.to_dict() == {"0": "ok", "1": "failed", "2": "ok", "mean": "ok", "std": "ok"}
+    assert found.status.to_dict() == {"0": "ok", "1": "failed", "2": "ok", "mean": "ok", "std": "ok", "crossed": "ok"}
     assert found.n["mean"] == 2
     assert found.value["mean"] == pytest.approx((found.value["0"] + found.value["2"]) / 2)
 

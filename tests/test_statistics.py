@@ -11,12 +11,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
+from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 from sklearn.metrics import roc_curve as sklearn_roc_curve
 
 from benchmark.statistics import (
     auroc,
+    auroc_influence,
     compare_paired,
+    crossed,
     fpr_at_tpr,
     mcnemar,
     mean,
@@ -410,3 +413,81 @@ def test_the_deviation_has_the_chi_square_interval():
     ends = deviation * np.sqrt(3 / stats.chi2.ppf([0.975, 0.025], 3))
     estimate = spread(values)
     assert (estimate.value, estimate.low, estimate.high) == pytest.approx((deviation, *ends))
+
+
+# -- several seeds ----------------------------------------------------------------------------------------------------
+
+
+def rates_of_seeds(seeds: int, images: int, mean_logit: float, between_seeds: float, between_images: float):
+    """Return a way to draw outcomes (S, N) of random seeds on images of random difficulty, and the true rate."""
+
+    def draw(generator):
+        of_seed = generator.normal(0, between_seeds, (seeds, 1))
+        of_image = generator.normal(0, between_images, (1, images))
+        return (generator.random((seeds, images)) < expit(mean_logit + of_seed + of_image)).astype(float)
+
+    spread = np.hypot(between_seeds, between_images)
+    many = np.random.default_rng(1).normal(0, spread, 400_000)
+    return draw, float(expit(mean_logit + many).mean())
+
+
+def areas_of_seeds(seeds: int, images: int, shift: float, between_seeds: float, between_images: float):
+    """Return a way to draw contributions (S, N) to the area of binormal scores, and the true mean area."""
+
+    def draw(generator):
+        of_seed = generator.normal(0, between_seeds, (seeds, 1))
+        of_image = generator.normal(0, between_images, (2, 1, images))
+        clean = of_image[0] + generator.normal(size=(seeds, images))
+        attacked = of_image[1] + generator.normal(size=(seeds, images)) + shift + of_seed
+        parts = [auroc_influence(a, c) for a, c in zip(attacked, clean, strict=True)]
+        return np.stack([area + influence for area, influence in parts])
+
+    scale = np.sqrt(2 * (1 + between_images**2))
+    many = np.random.default_rng(1).normal(shift, between_seeds, 400_000)
+    return draw, float(stats.norm.cdf(many / scale).mean())
+
+
+def crossed_coverage(make, unit: str, tries: int, *setting) -> float:
+    draw, truth = make(*setting)
+    return coverage(lambda generator: crossed(draw(generator), unit, setting[1]), truth, tries)
+
+
+def test_the_interval_over_seeds_and_images_covers_where_that_over_seeds_does_not():
+    setting = (5, 80, 0.0, 0.2, 3.0)
+    draw, truth = rates_of_seeds(*setting)
+    assert coverage(lambda generator: mean(draw(generator).mean(1)), truth) < 0.8
+    assert crossed_coverage(rates_of_seeds, "rate", 400, *setting) > 0.925
+    assert crossed_coverage(rates_of_seeds, "rate", 300, 3, 60, 2.5, 0.6, 1.0) > 0.925
+    assert crossed_coverage(areas_of_seeds, "area", 300, 3, 60, 1.5, 0.3, 1.0) > 0.925
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+@pytest.mark.parametrize("images", [50, 200, 500])
+@pytest.mark.parametrize(
+    ("make", "unit", "centre", "between_seeds"),
+    [
+        *((rates_of_seeds, "rate", centre, between) for centre in (0.0, 2.5) for between in (0.0, 0.2, 0.6)),
+        *((areas_of_seeds, "area", centre, between) for centre in (0.5, 2.0) for between in (0.0, 0.1, 0.3)),
+    ],
+)
+@pytest.mark.parametrize("between_images", [0.0, 1.0, 3.0])
+def test_the_interval_over_seeds_and_images_covers(seeds, images, make, unit, centre, between_seeds, between_images):
+    found = crossed_coverage(make, unit, 400, seeds, images, centre, between_seeds, between_images)
+    print("coverage", seeds, images, unit, centre, between_seeds, between_images, found)
+    assert found > {2: 0.87, 3: 0.91, 5: 0.91}[seeds]
+
+
+@pytest.mark.parametrize("unit", ["rate", "area"])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_seeds_that_all_agree_leave_a_width(unit, value):
+    found = crossed(np.full((3, 40), value), unit, 40)
+    assert found.value == value
+    assert found.high - found.low > 0.02
+    assert found.n == 40
+
+
+def test_equal_seeds_bring_no_more_than_one():
+    outcomes = (np.arange(100) < 30).astype(float)
+    found, one = crossed(np.stack([outcomes] * 4), "rate", 100), rate(outcomes)
+    assert (found.value, found.low, found.high) == pytest.approx((one.value, one.low, one.high), abs=2e-3)

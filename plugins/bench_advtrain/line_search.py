@@ -16,6 +16,7 @@ import pandas as pd
 
 from benchmark.errors import BenchError, InputError
 from benchmark.options import Budget
+from benchmark.results import SUMMARIES
 
 PLUGIN = "adversarial_training"
 
@@ -79,7 +80,7 @@ def line_search(suite: Mapping[str, Any], metrics: pd.DataFrame) -> dict[str, Ch
             f"a line search needs two or more defenses `use: {PLUGIN}` that differ in eps; this run has {found}."
         )
     rows = metrics[(metrics.metric == "robust_accuracy") & metrics.defense.isin(list(eps_of))]
-    rows = rows[~rows.seed.isin(["mean", "std"])].assign(eps_trained=rows.defense.map(eps_of))
+    rows = rows[~rows.seed.isin(SUMMARIES)].assign(eps_trained=rows.defense.map(eps_of))
     if rows.empty or (rows.status != "ok").any():
         gone = rows[rows.status != "ok"]
         where = ", ".join(dict.fromkeys(f"{r.defense} on {r.dataset} under {r.attack}" for r in gone.itertuples()))

@@ -43,7 +43,7 @@ from bench_report.view import (
 )
 from bench_report.words import moment, moment_text, plural, seconds_text
 from benchmark.reporter import Panel
-from benchmark.results import CLEAN, WORST_OF
+from benchmark.results import CLEAN, SUMMARIES, WORST_OF
 
 if TYPE_CHECKING:
     from benchmark.results import Run
@@ -173,7 +173,7 @@ class _RunBuilder:
         if images:
             text += f" with {plural(images, 'validation image' if split == 'val' else 'test image')}"
         cells = sum(
-            seed not in ("mean", "std")
+            seed not in SUMMARIES
             for place, statuses in self.table.status.items()
             for seed in statuses
             if place.attack not in self.axes.groups
@@ -262,8 +262,8 @@ class _RunBuilder:
         """Return (n, half width of the widest interval) of the accuracies that rest on few images."""
         widest: dict[int, float] = {}
         for row in self.table.rows:
-            counts = row.metric in ("clean_accuracy", "robust_accuracy") and row.status == "ok" and row.seed != "mean"
-            if counts and row.seed != "std" and row.n is not None and row.n < SMALL_N:
+            counts = row.metric in ("clean_accuracy", "robust_accuracy") and row.status == "ok"
+            if counts and row.seed not in SUMMARIES and row.n is not None and row.n < SMALL_N:
                 half = (row.high - row.low) / 2 if row.low is not None and row.high is not None else 0.0
                 widest[row.n] = max(widest.get(row.n, 0.0), half)
         return sorted(widest.items())
@@ -273,7 +273,7 @@ class _RunBuilder:
         facts = self._dataset_facts()
         found = []
         for row in self.table.rows:
-            if row.metric != "clean_accuracy" or row.status != "ok" or row.seed in ("mean", "std"):
+            if row.metric != "clean_accuracy" or row.status != "ok" or row.seed in SUMMARIES:
                 continue
             classes = len(facts.get(row.dataset, {}).get("class_names") or ())
             if classes > 1 and row.low is not None and row.low <= 1 / classes:
@@ -284,7 +284,7 @@ class _RunBuilder:
         counted = (
             row.n
             for row in self.table.rows
-            if row.metric == "auroc" and row.status == "ok" and row.seed not in ("mean", "std") and row.n is not None
+            if row.metric == "auroc" and row.status == "ok" and row.seed not in SUMMARIES and row.n is not None
         )
         return min(counted, default=None)
 
@@ -390,7 +390,7 @@ class _RunBuilder:
             FailedCell(*place, seed)
             for place, seeds in self.table.status.items()
             for seed, what in seeds.items()
-            if what == status and seed not in ("mean", "std") and place.attack not in self.axes.groups
+            if what == status and seed not in SUMMARIES and place.attack not in self.axes.groups
         )
         return list(found)
 

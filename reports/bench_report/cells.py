@@ -36,7 +36,7 @@ from bench_report.view import (
 from bench_report.words import budget_text, norm_text, number_text
 from benchmark.errors import InputError
 from benchmark.reporter import Facts, GalleryImage, ImageVerdict, Panel, PanelPart, Plot
-from benchmark.results import CLEAN, IDENTITY, WORST_OF
+from benchmark.results import CLEAN, CROSSED, IDENTITY, SUMMARIES, WORST_OF
 
 if TYPE_CHECKING:
     from benchmark.results import Run
@@ -116,7 +116,7 @@ class CellPages:
             for attack in self.table.members(place)
         )
         norm, eps = self.table.budgets.get((place.dataset, place.attack), ("", ""))
-        statuses = {s for seed, s in self.table.status.get(place, {}).items() if seed not in ("mean", "std")}
+        statuses = {s for seed, s in self.table.status.get(place, {}).items() if seed not in SUMMARIES}
         known_seeds = [seed for seed in self.seeds if seed in self.table.status.get(place, {})]
         return CellPage(
             page=self.table.page(place),
@@ -149,7 +149,10 @@ class CellPages:
             estimate = self.table.estimate(place, name)
             if estimate is not None:
                 seeds = tuple(self.table.estimate(place, name, seed) for seed in self.seeds)
-                rows.append(MeasureRow(self.table.measure(name), estimate, seeds if len(self.seeds) > 1 else ()))
+                crossed = self.table.estimate(place, name, CROSSED)
+                rows.append(
+                    MeasureRow(self.table.measure(name), estimate, seeds if len(self.seeds) > 1 else (), crossed)
+                )
         return rows
 
     def _seed(self, block: BlockView, place: Place, seed: str) -> SeedView:

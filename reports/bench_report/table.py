@@ -14,7 +14,7 @@ import pandas as pd
 from bench_report.links import file_name
 from bench_report.measures import MEASURES, Measure, measure
 from bench_report.view import CellView, DifferenceView, Estimate
-from benchmark.results import CLEAN, WORST_OF
+from benchmark.results import CLEAN, MEAN, STD, SUMMARIES, WORST_OF
 
 ALL_ATTACKS = "all attacks"
 """Label of the group that a suite without named groups gets."""
@@ -169,12 +169,12 @@ class Table:
     def estimate(self, place: Place, metric: str, seed: str | None = None) -> Estimate | None:
         """Return the mean over seeds, or the value of the only seed, or that of `seed`."""
         seeds = self.by_place.get(place, {}).get(metric, {})
-        single = [row for name, row in seeds.items() if name not in ("mean", "std") and row.value is not None]
-        chosen = seeds.get(seed) if seed is not None else seeds.get("mean", single[0] if single else None)
+        single = [row for name, row in seeds.items() if name not in SUMMARIES and row.value is not None]
+        chosen = seeds.get(seed) if seed is not None else seeds.get(MEAN, single[0] if single else None)
         if chosen is None or chosen.value is None:
             return None
-        averaged = chosen.seed == "mean"
-        spread = seeds.get("std") if averaged else None
+        averaged = chosen.seed == MEAN
+        spread = seeds.get(STD) if averaged else None
         images = {row.n for row in single}
         return Estimate(
             metric,
@@ -194,7 +194,7 @@ class Table:
         statuses = {
             seed: status
             for seed, status in self.status.get(place, {}).items()
-            if seed not in ("mean", "std") and only in (None, seed)
+            if seed not in SUMMARIES and only in (None, seed)
         }
         bad = [status for status in statuses.values() if status != "ok"]
         failure = self.failure(place) if bad else ""
@@ -227,7 +227,7 @@ class Table:
     @cached_property
     def seeds(self) -> list[str]:
         """The seeds, in the order in which they were written."""
-        return list(dict.fromkeys(row.seed for row in self.rows if row.seed not in ("mean", "std")))
+        return list(dict.fromkeys(row.seed for row in self.rows if row.seed not in SUMMARIES))
 
 
 def read_comparisons(frame: pd.DataFrame) -> dict[tuple[str, ...], DifferenceView]:

@@ -761,11 +761,16 @@ class SeedView:
 
 @dataclass(frozen=True)
 class MeasureRow:
-    """A measure of a cell: over all seeds, and of each seed where there are several."""
+    """A measure of a cell: over all seeds, and of each seed where there are several.
+
+    Attributes:
+        crossed: the mean over seeds with an interval over seeds and images, None where the measure has none.
+    """
 
     measure: Measure
     estimate: Estimate
     seeds: tuple[Estimate | None, ...]
+    crossed: Estimate | None = None
 
 
 @dataclass(frozen=True)
