@@ -28,6 +28,13 @@ class TrainedHardener(Hardener):
             InputError: options do not fit the data or the network.
         """
 
+    def initial(self, context: FitContext) -> Classifier:
+        """Return the classifier that training begins with, as `options.init` says."""
+        if self.options.init == "model":
+            assert context.classifier is not None  # the host keeps `needs_classifier`
+            return copy.deepcopy(context.classifier)
+        return context.new_classifier(context.rng.spawn("initial weights"))
+
     def harden(self, context: FitContext) -> Classifier:
         """Return the network of the selected epoch.
 
@@ -40,12 +47,7 @@ class TrainedHardener(Hardener):
                 "the model has no training recipe (train: null), so this defense needs one of its own. "
                 "Write for example `train: {epochs: 20}` among its options."
             )
-        if self.options.init == "model":
-            assert context.classifier is not None  # the host keeps `needs_classifier`
-            classifier = copy.deepcopy(context.classifier)
-        else:
-            classifier = context.new_classifier(context.rng.spawn("initial weights"))
-        classifier.to(context.device)
+        classifier = self.initial(context).to(context.device)
         train(
             classifier,
             context.train,

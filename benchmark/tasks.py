@@ -612,7 +612,7 @@ class Worker:
             if type(defense).training_loss is not Defense.training_loss:
 
                 def training_loss(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-                    loss = defense.training_loss(x, y)
+                    loss = defense.training_loss(x.clone(), y.clone())
                     assert loss is not None
                     return loss
 

@@ -21,3 +21,40 @@ class AdversarialTrainingOptions(CraftingOptions, HardenerOptions):
     validation: CraftingOptions | None = None
     """Attack on the validation images where the recipe selects the best epoch; unless given it is the
     training attack, at the upper end of its interval."""
+
+
+class RegularizedTrainingOptions(CraftingOptions, HardenerOptions):
+    """What TRADES and MART share."""
+
+    steps: int | None = Field(10, ge=1)
+    """Steps of pgd, 10 in both papers; fgsm takes one."""
+
+    weight: float = Field(6.0, gt=0)
+    """Weight of the second term: 1/lambda of TRADES, lambda of MART."""
+
+
+class TradesOptions(RegularizedTrainingOptions):
+    """Options of TRADES."""
+
+    weight: float = Field(6.0, gt=0)
+    """How much the network's answers around an image count against its answer on the image (the paper's 1/lambda)."""
+
+
+class MartOptions(RegularizedTrainingOptions):
+    """Options of MART."""
+
+    weight: float = Field(5.0, gt=0)
+    """Weight of the answers around images that the network gets wrong (the paper's lambda)."""
+
+
+class AtdaOptions(CraftingOptions, HardenerOptions):
+    """Options of adversarial training with domain adaptation."""
+
+    attack: Literal["pgd", "fgsm"] = "fgsm"
+    """fgsm as in the paper, or pgd."""
+
+    weight: float = Field(1 / 3, ge=0)
+    """Weight of the terms that bring clean and adversarial images together (the paper's lambda)."""
+
+    centre_rate: float = Field(0.1, gt=0, le=1)
+    """How fast the centres of the classes follow (the paper's alpha)."""

@@ -6,74 +6,32 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
+import hardened
 import pytest
 import torch
+from hardened import CPU, digits, fit_context, new_classifier, robust_accuracy, trained_without
 from inline import run_inline
 from pydantic import ValidationError
-from sklearn.datasets import load_digits
 from torch import Tensor
 
 from bench_pcl.attacks import PclReleased
 from bench_pcl.options import PclOptions, ReleasedOptions
 from bench_pcl.pcl import Pcl
 from bench_pcl.prototypes import separation
-from benchmark import ArraySplit, Classifier, InputError, Rng, TrainOptions, Victim
-from benchmark.defense import Batch, FitContext
+from benchmark import Classifier, InputError, Rng, Victim
+from benchmark.defense import Batch
 from benchmark.gradient import ascend, classification_loss, input_gradient
 from benchmark.plan import make_plan
 from benchmark.plugins import load_plugins, validate_options
-from benchmark.progress import Progress
 from benchmark.suite import load_suite
 
-CPU = torch.device("cpu")
-RECIPE = TrainOptions(epochs=8, batch_size=64, lr=0.05, weight_decay=5e-4)
 BRANCHES = {"0": 16, "penultimate": None}
-
-
-def digits(start: int, stop: int) -> ArraySplit:
-    data = load_digits()
-    images = (data.images[start:stop, None] / 16).astype(np.float32)
-    return ArraySplit(images, data.target[start:stop], [str(digit) for digit in range(10)])
-
-
-def new_classifier(rng: Rng) -> Classifier:
-    with rng.seeded_globals():
-        network = torch.nn.Sequential(
-            torch.nn.Conv2d(1, 8, 3, padding=1),
-            torch.nn.ReLU(),
-            torch.nn.MaxPool2d(2),
-            torch.nn.Flatten(),
-            torch.nn.Linear(128, 32),
-            torch.nn.ReLU(),
-            torch.nn.Linear(32, 10),
-        )
-    return Classifier(network, 10, (1, 8, 8))
-
-
-def context(folder: Path, classifier: Classifier | None, **changes: object) -> FitContext:
-    folder.mkdir(parents=True, exist_ok=True)
-    given: dict[str, object] = {
-        "classifier": classifier,
-        "new_classifier": new_classifier,
-        "recipe": RECIPE,
-        "train": digits(0, 1000),
-        "val": digits(1000, 1200),
-        "rng": Rng(3),
-        "device": CPU,
-        "progress": Progress(),
-        "checkpoint": folder,
-    }
-    names = FitContext.__dataclass_fields__
-    if "false_positive_rate" in names:
-        given["false_positive_rate"] = 0.05
-    return FitContext(**{**given, **changes})  # type: ignore[arg-type]
 
 
 def fitted(folder: Path, classifier: Classifier | None, **options: object) -> Pcl:
     made = Pcl(validate_options(PclOptions, {"layers": BRANCHES, "train": {"lr": 0.01}, **options}))
     made.device, made.class_names, made.shared = CPU, tuple(map(str, range(10))), {}
-    made.fit(context(folder, classifier))
+    made.fit(fit_context(folder, classifier))
     return made
 
 
@@ -86,12 +44,8 @@ def one_thread() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def softmax(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
-    from benchmark.training import train
-
-    classifier = new_classifier(Rng(0))
-    train(classifier, digits(0, 1000), digits(1000, 1200), RECIPE, rng=Rng(1), device=CPU, progress=Progress())
-    return classifier.frozen()
+def softmax() -> Classifier:
+    return trained_without()
 
 
 @pytest.fixture(scope="module")
@@ -113,10 +67,9 @@ def accuracy(classifier: Classifier) -> float:
         )
 
 
-@pytest.fixture(scope="module")
-def test_images() -> tuple[Tensor, Tensor]:
-    test = digits(1200, 1797)
-    return test.images(range(len(test))), torch.from_numpy(test.labels)
+@pytest.fixture(scope="module", name="test_images")
+def some_images() -> tuple[Tensor, Tensor]:
+    return hardened.test_images()
 
 
 def test_classes_lie_further_apart_than_under_softmax_at_no_cost_in_accuracy(
@@ -181,24 +134,15 @@ def test_the_joint_loss_is_what_training_has_lowered(softmax: Classifier, pcl: P
     assert pcl.training_loss(x, y)[0].mean() < 0
 
 
-def test_attacked_halves_of_batches_make_it_robuster(
-    softmax: Classifier, tmp_path: Path, test_images: tuple[Tensor, Tensor]
-) -> None:
-    x, y = test_images
-    hardened = fitted(
+def test_attacked_halves_of_batches_make_it_robuster(softmax: Classifier, tmp_path: Path) -> None:
+    made = fitted(
         tmp_path,
         softmax,
         layers={"penultimate": None},
         train={"lr": 0.05, "epochs": 10, "select": "last"},
         adversarial={"eps": [0.1, 0.2], "steps": 3, "step_ratio": 0.5},
-    ).classifier
-
-    def robust(classifier: Classifier) -> float:
-        loss = classification_loss(classifier, y)
-        x_adv = ascend(loss, x, norm="linf", eps=0.15, step=0.03, steps=10)
-        return float((classifier(x_adv).argmax(1) == y).float().mean())
-
-    assert robust(hardened) > robust(softmax) + 0.15
+    )
+    assert robust_accuracy(made.classifier) > robust_accuracy(None) + 0.15
 
 
 def test_the_released_attack_on_normalised_pixels_moves_a_pixel_by_its_deviation_only(softmax: Classifier) -> None:

@@ -1,0 +1,95 @@
+"""TRADES, MART and ATDA: their losses against literal transcriptions, and what they do to PGD on digits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hardened import robust_accuracy, trained
+from torch import Tensor
+
+from bench_advtrain.atda import Atda, _Centres, correlation_discrepancy, margin, mean_discrepancy
+from bench_advtrain.options import AtdaOptions, MartOptions, TradesOptions
+from bench_advtrain.trades import Mart, Trades, mart_loss, trades_loss
+from benchmark.model import passes
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def logits(seed: int, count: int = 5, classes: int = 4) -> Tensor:
+    return torch.randn(count, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+Y = torch.tensor([0, 3, 1, 2, 2])
+
+
+def test_trades_loss_is_equation_5() -> None:
+    clean, attacked = logits(1), logits(2)
+    p, q = clean.softmax(1), attacked.softmax(1)
+    expected = [
+        -math.log(p[i, y]) + 6 * sum(float(p[i, k]) * math.log(p[i, k] / q[i, k]) for k in range(4))
+        for i, y in enumerate(Y.tolist())
+    ]
+    assert trades_loss(clean, attacked, Y, 6.0).tolist() == pytest.approx(expected)
+
+
+def test_mart_loss_is_equation_11() -> None:
+    clean, attacked = logits(1), logits(2)
+    p, q = clean.softmax(1), attacked.softmax(1)
+    expected = []
+    for i, y in enumerate(Y.tolist()):
+        other = max(float(q[i, k]) for k in range(4) if k != y)
+        divergence = sum(float(p[i, k]) * math.log(p[i, k] / q[i, k]) for k in range(4))
+        expected.append(-math.log(q[i, y]) - math.log(1.0001 - other) + 5 * divergence * (1 - float(p[i, y])))
+    assert mart_loss(clean, attacked, Y, 5.0).tolist() == pytest.approx(expected)
+
+
+def test_atda_terms_are_equations_5_to_9() -> None:
+    clean, attacked, centres = logits(1), logits(2), logits(3, 4)
+    assert mean_discrepancy(clean, attacked).item() == pytest.approx(
+        float((clean.mean(0) - attacked.mean(0)).abs().sum()) / 4
+    )
+    covariances = [np.cov(one.numpy(), rowvar=False) for one in (clean, attacked)]
+    assert correlation_discrepancy(clean, attacked).item() == pytest.approx(
+        np.abs(covariances[0] - covariances[1]).sum() / 16
+    )
+    terms = [
+        math.log1p(math.exp(float((clean[i] - centres[y]).abs().sum() - (clean[i] - centres[k]).abs().sum())))
+        for i, y in enumerate(Y.tolist())
+        for k in range(4)
+        if k != y
+    ]
+    assert margin(clean, Y, centres).item() == pytest.approx(sum(terms) / len(terms))
+    followed = _Centres(4)
+    followed.follow(clean.float(), Y, 0.1)
+    expected = torch.zeros(4, 4)
+    for y in range(4):
+        own = clean.float()[y == Y]
+        expected[y] = 0.1 * own.sum(0) / (1 + len(own))
+    torch.testing.assert_close(followed.values, expected)
+
+
+@pytest.mark.parametrize(
+    ("defense", "options", "given"),
+    [
+        (Trades, TradesOptions, {"eps": 0.15, "steps": 4, "step_ratio": 0.4}),
+        (Mart, MartOptions, {"eps": 0.15, "steps": 4, "step_ratio": 0.4}),
+        (Atda, AtdaOptions, {"eps": 0.15, "attack": "pgd", "steps": 4, "step_ratio": 0.4}),
+    ],
+)
+def test_pgd_takes_less(tmp_path: Path, defense: type, options: type, given: dict[str, object]) -> None:
+    before = passes.copy()
+    made = trained(tmp_path, defense, options, given)
+    spent, foreseen = passes - before, made.passes(1000, 200, made.recipe)
+    assert (spent.forward, spent.backward) == (foreseen.forward, foreseen.backward)
+    assert robust_accuracy(made.classifier) > robust_accuracy(None) + 0.15

@@ -1,0 +1,109 @@
+"""The regularised networks: their terms against literal transcriptions, and what they do to PGD on digits."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hardened import new_classifier, robust_accuracy, trained, trained_without
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from bench_regularizers.adp import Adp, Ensemble, log_diversity
+from bench_regularizers.distillation import Distillation
+from bench_regularizers.input_gradient import InputGradient, InputGradientObjective
+from bench_regularizers.options import AdpOptions, DistillationOptions, InputGradientOptions
+from benchmark import Classifier, InputError, Rng
+from benchmark.gradient import classification_loss, input_gradient
+from benchmark.model import passes
+from benchmark.options import TrainOptions
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def test_the_gradients_norm_is_that_of_finite_differences() -> None:
+    classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)), 2, (1, 2, 2))
+    classifier.double()
+    x, y = torch.rand(1, 1, 2, 2, dtype=torch.float64), torch.tensor([1])
+
+    def loss(image: Tensor) -> float:
+        return cross_entropy(classifier(image), y).item()
+
+    squared = 0.0
+    for pixel in range(4):
+        step = torch.zeros(4, dtype=torch.float64)
+        step[pixel] = 1e-6
+        squared += ((loss(x + step.view_as(x)) - loss(x - step.view_as(x))) / 2e-6) ** 2
+    found = InputGradientObjective(3.0, TrainOptions()).loss(classifier, x, y, Rng(0))
+    assert found.item() == pytest.approx(loss(x) + 3.0 * squared, rel=1e-5)
+
+
+def test_diversity_is_the_squared_volume_of_the_wrong_answers() -> None:
+    probabilities = torch.rand(3, 2, 6, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y = torch.tensor([4, 0])
+    expected = []
+    for image, own in enumerate(y.tolist()):
+        wrong = np.delete(probabilities[:, image].numpy(), own, axis=1)
+        unit = wrong / np.linalg.norm(wrong, axis=1, keepdims=True)
+        expected.append(math.log(np.linalg.det(unit @ unit.T)))
+    assert log_diversity(probabilities, y).tolist() == pytest.approx(expected, abs=1e-3)
+
+
+def test_an_ensemble_answers_with_the_mean_probability() -> None:
+    members: list[nn.Module] = [nn.Sequential(nn.Flatten(), nn.Linear(4, 3)) for _ in range(3)]
+    x = torch.rand(5, 1, 2, 2)
+    mean = torch.stack([member(x).softmax(1) for member in members]).mean(0)
+    torch.testing.assert_close(Ensemble(members)(x).softmax(1), mean)
+
+
+@pytest.mark.parametrize(
+    ("defense", "options", "given", "gain"),
+    [
+        (InputGradient, InputGradientOptions, {"weight": 10.0}, 0.1),
+        (Adp, AdpOptions, {}, None),
+        (Distillation, DistillationOptions, {"temperature": 20.0}, None),
+    ],
+)
+def test_on_digits(tmp_path: Path, defense: type, options: type, given: dict[str, object], gain: float | None) -> None:
+    before = passes.copy()
+    made = trained(tmp_path, defense, options, given)
+    spent, foreseen = passes - before, made.passes(1000, 200, made.recipe)
+    assert (spent.forward, spent.backward) == (foreseen.forward, foreseen.backward)
+    (tmp_path / "saved").mkdir()
+    made.save(tmp_path / "saved")
+    again = defense(made.options)
+    again.class_names, again.device, again.classifier = made.class_names, made.device, new_classifier(Rng(9))
+    again.load(tmp_path / "saved")
+    x = torch.rand(8, 1, 8, 8)
+    torch.testing.assert_close(again.classifier(x), made.classifier(x))
+    if gain is not None:
+        assert robust_accuracy(made.classifier) > robust_accuracy(None) + gain
+
+
+def test_distillation_hides_its_gradients(tmp_path: Path) -> None:
+    """Carlini and Wagner 2017: what looks like robustness is a softmax without a gradient."""
+    made = trained(tmp_path, Distillation, DistillationOptions, {"temperature": 100.0})
+    x, y = torch.rand(64, 1, 8, 8), torch.zeros(64, dtype=torch.long)
+    sizes = [
+        float(input_gradient(classification_loss(c, c(x).argmax(1)), x).flatten(1).norm(dim=1).median())
+        for c in (trained_without(), made.classifier)
+    ]
+    assert len(y) == 64
+    assert sizes[1] < 0.1 * sizes[0]
+
+
+def test_more_members_than_wrong_classes_are_refused() -> None:
+    with pytest.raises(InputError, match="at least 4 classes; this data set has 3"):
+        Adp(AdpOptions()).check_classes(("a", "b", "c"))
+    with pytest.raises(InputError, match="equal members"):
+        Adp(AdpOptions(init="model")).check()
