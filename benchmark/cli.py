@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import signal
@@ -33,6 +34,9 @@ suite_options = [
     click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Override a value of the suite."),
     click.option(
         "--cache", type=click.Path(path_type=Path), metavar="DIR", help="Cache [~/.cache/unmask-bench or BENCH_CACHE]."
+    ),
+    click.option(
+        "--only", multiple=True, metavar="FILTER", help="Only the cells that fit, such as 'attack=pgd*,defense=none'."
     ),
     click.option("--shard", metavar="I/N", help="Only part I of N of the grid."),
     plugin_option,
@@ -70,6 +74,7 @@ def run(
     profile: str | None,
     sets: Sequence[str],
     cache: Path | None,
+    only: Sequence[str],
     shard: str | None,
     plugins: Sequence[str],
     output: Path | None,
@@ -80,7 +85,7 @@ def run(
     no_report: bool,
 ) -> int:
     """Run what is missing of SUITE (a path, or the name of a shipped suite), then write the report."""
-    registry, loaded = _load(suite, profile, sets, plugins)
+    registry, loaded = _load(suite, profile, sets, plugins, only)
     registry.get("executor", executor)
     part = _parse_shard(shard)
     from benchmark.display import make_display
@@ -89,7 +94,7 @@ def run(
     display = make_display()
     try:
         request = RunRequest(
-            output=output or default_output(loaded, part),
+            output=output or default_output(loaded, part, only),
             cache=cache or default_cache(),
             device=resolve_device(device),
             executor=executor,
@@ -107,18 +112,23 @@ def run(
 @cli.command()
 @click.argument("suite")
 @with_suite_options
+@click.option("--summary", is_flag=True, help="Also count the cells of each defense.")
+@click.option("--tasks", is_flag=True, help="Also list the tasks to run.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 def plan(
     suite: str,
     profile: str | None,
     sets: Sequence[str],
     cache: Path | None,
+    only: Sequence[str],
     shard: str | None,
     plugins: Sequence[str],
+    summary: bool,
+    tasks: bool,
     as_json: bool,
 ) -> None:
     """Show cells, tasks, what is cached and the estimated cost of SUITE; check that all it needs is there."""
-    registry, loaded = _load(suite, profile, sets, plugins)
+    registry, loaded = _load(suite, profile, sets, plugins, only)
     part = _parse_shard(shard)
     from benchmark.inspection import describe_plan, plan_facts
     from benchmark.plan import make_plan
@@ -129,7 +139,7 @@ def plan(
     if part is not None:
         made = take_part(made, *part)
     facts = plan_facts(made, Store(cache or default_cache()), registry)
-    click.echo(json.dumps(facts, indent=1) if as_json else describe_plan(facts))
+    click.echo(json.dumps(facts, indent=1) if as_json else describe_plan(facts, summary, tasks))
 
 
 @cli.command()
@@ -149,6 +159,17 @@ def validate(suites: Sequence[str], profile: str | None, sets: Sequence[str], pl
             load_suite(name, registry=registry, profile=other, sets=sets)
         told = ", ".join(p or "as it stands" for p in checked)
         click.echo(f"{name}: valid ({told}); {len(loaded.grid)} grid entries")
+
+
+@cli.command()
+@click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
+@plugin_option
+def suites(as_json: bool, plugins: Sequence[str]) -> None:
+    """List the suites that ship with installed distributions, and what each needs."""
+    from benchmark.inspection import describe_suites, suite_facts
+
+    facts = suite_facts(_registry(plugins))
+    click.echo(json.dumps(facts, indent=1) if as_json else describe_suites(facts))
 
 
 @cli.command()
@@ -252,9 +273,12 @@ def default_cache() -> Path:
     return Path(os.environ.get("BENCH_CACHE") or Path.home() / ".cache" / "unmask-bench").expanduser()
 
 
-def default_output(suite: Suite, part: tuple[int, int] | None = None) -> Path:
-    """Return runs/<suite>-<profile>[-<i>of<n>], made of the letters that every file system takes."""
+def default_output(suite: Suite, part: tuple[int, int] | None = None, only: Sequence[str] = ()) -> Path:
+    """Return runs/<suite>-<profile>[-only-<filters>][-<i>of<n>], made of the letters that every file system takes."""
     name = suite.name if suite.profile is None else f"{suite.name}-{suite.profile}"
+    if only:  # the letters alone may be those of another filter
+        written = " or ".join(only)
+        name += f"-only-{written[:40]}-{hashlib.sha256(written.encode()).hexdigest()[:6]}"
     name += "" if part is None else f"-{part[0]}of{part[1]}"
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in name)[:100]
     return Path("runs") / safe
@@ -266,11 +290,13 @@ def _registry(modules: Sequence[str]) -> Registry:
     return load_plugins(modules)
 
 
-def _load(suite: str, profile: str | None, sets: Sequence[str], modules: Sequence[str]) -> tuple[Registry, Suite]:
+def _load(
+    suite: str, profile: str | None, sets: Sequence[str], modules: Sequence[str], only: Sequence[str]
+) -> tuple[Registry, Suite]:
     from benchmark.suite import load_suite
 
     registry = _registry(modules)
-    return registry, load_suite(suite, registry=registry, profile=profile, sets=sets)
+    return registry, load_suite(suite, registry=registry, profile=profile, sets=sets, only=only)
 
 
 def _parse_shard(text: str | None) -> tuple[int, int] | None:

@@ -16,6 +16,7 @@ from benchmark.randomness import Rng
 if TYPE_CHECKING:  # both import torch, which `bench plugins` and `bench show` must not wait for
     from benchmark.plan import Plan, Task
     from benchmark.store import Store
+    from benchmark.suite import Component
 
 CALIBRATION_BATCH = 32
 
@@ -60,8 +61,8 @@ def plan_facts(plan: Plan, store: Store, registry: Registry) -> dict[str, Any]:
     }
 
 
-def describe_plan(facts: dict[str, Any]) -> str:
-    """Return the facts of a plan in words."""
+def describe_plan(facts: dict[str, Any], summary: bool = False, tasks: bool = False) -> str:
+    """Return the facts of a plan in words; with cells per data set, model and defense, and with a line per task."""
     from benchmark.engine import seconds_text
 
     cells = facts["cells"]
@@ -73,11 +74,15 @@ def describe_plan(facts: dict[str, Any]) -> str:
         shape = "x".join(map(str, data["shape"]))
         lines.append(f"  data set {label}: {sizes}; {data['classes']} classes; {shape}")
         lines += [f"    {remark}" for remark in data.get("remarks", ())]
+    if summary:
+        lines.append("cells (cached / total):")
+        lines += _cells_per_defense(cells)
     lines.append(
         "tasks (to run / total): "
         + ", ".join(f"{kind} {count['to_run']}/{count['total']}" for kind, count in facts["tasks"].items())
     )
-    lines += [f"  {task['label']}" for task in facts["to_run"]]
+    if tasks:
+        lines += [f"  {task['label']}" for task in facts["to_run"]]
     if facts["to_run"]:
         lines.append(
             f"model passes to come: {facts['forward']:,} images forward, {facts['backward']:,} backward"
@@ -91,6 +96,75 @@ def describe_plan(facts: dict[str, Any]) -> str:
             f"estimated time on one core or device: {seconds_text(facts['seconds_on_one_core'])}"
             + (" without those tasks" if facts["tasks_without_estimate"] else "")
         )
+    return "\n".join(lines)
+
+
+def _cells_per_defense(cells: list[dict[str, Any]]) -> list[str]:
+    total: Counter[tuple[str, str, str]] = Counter()
+    cached: Counter[tuple[str, str, str]] = Counter()
+    for cell in cells:
+        place = (cell["dataset"], cell["model"], cell["defense"])
+        total[place] += 1
+        cached[place] += cell["cached"]
+    widths = [max(map(len, column)) for column in zip(*total, strict=True)]
+    return [
+        "  "
+        + "  ".join(label.ljust(width) for label, width in zip(place, widths, strict=True))
+        + f"  {cached[place]}/{count}"
+        for place, count in total.items()
+    ]
+
+
+def suite_facts(registry: Registry) -> list[dict[str, Any]]:
+    """Return the suites that ship with installed distributions, those that cannot be read with the reason."""
+    from benchmark.suite import load_suite, shipped_suites
+
+    facts: list[dict[str, Any]] = []
+    for name, files in shipped_suites().items():
+        for path in files:
+            row: dict[str, Any] = {"name": name, "path": str(path)}
+            try:
+                suite = load_suite(str(path), registry=registry)
+            except InputError as error:
+                facts.append(row | {"error": str(error)})
+                continue
+            cells = {
+                (*point.labels().values(), point.entry.substitute if point.attack != "none" else None)
+                for point in suite.points()
+            }
+            facts.append(
+                row
+                | {
+                    "title": suite.title,
+                    "profiles": list(suite.profiles),
+                    "cells": len(cells),
+                    "gpu": suite.gpu,
+                    "data": [_data_of(component) for component in suite.datasets.values()],
+                }
+            )
+    return facts
+
+
+def _data_of(component: Component) -> dict[str, str]:
+    """Return a data set's plugin, and which data it reads, "" where it makes or carries its images."""
+    given = component.plain()
+    which = next((given[name] for name in ("name", "path", "train") if isinstance(given.get(name), str)), "")
+    return {"use": component.use, "which": which}
+
+
+def describe_suites(facts: list[dict[str, Any]]) -> str:
+    """Return a line per suite."""
+    lines = []
+    width = max((len(row["name"]) for row in facts), default=0)
+    for row in facts:
+        if "error" in row:
+            told = "CANNOT BE READ: " + row["error"].splitlines()[0]
+        else:
+            data = dict.fromkeys(" ".join(filter(None, one.values())) for one in row["data"])
+            told = f"{row['title'] or '-'} [{row['cells']} cells; data: {', '.join(data)}"
+            told += "; meant for a GPU" if row["gpu"] else ""
+            told += f"; profiles: {', '.join(row['profiles'])}]" if row["profiles"] else "]"
+        lines.append(f"{row['name']:<{width}}  {told}")
     return "\n".join(lines)
 
 

@@ -17,12 +17,10 @@ from benchmark.isolation import IsolationError, isolated
 from benchmark.model import Classifier, Passes, probe
 from benchmark.plugins import Registry
 from benchmark.randomness import Rng
+from benchmark.selection import CLEAN
 from benchmark.store import Store, digest
 from benchmark.suite import Component, GridEntry, Suite
 from benchmark.training import is_out_of_memory
-
-CLEAN = "none"
-"""What the attack axis says for clean images."""
 
 TaskKind = Literal["train", "artifact", "assess", "fit", "craft", "predict", "observe", "judge", "probe"]
 
@@ -232,7 +230,7 @@ class _Planner:
         self._check_classes()
         cells: list[PlannedCell] = []
         seen: set[tuple[Any, ...]] = set()
-        for dataset, model, attack, defense, entry, seed in self._selected():
+        for dataset, model, attack, defense, entry, seed in self.suite.points():
             # Without an attack there is nothing that the attacker could know.
             knowledge = entry.knowledge if attack != CLEAN else ""
             point = (dataset, model, attack, defense, knowledge, entry.substitute if attack != CLEAN else None, seed)
@@ -241,20 +239,9 @@ class _Planner:
                 cells.append(self._cell(dataset, model, attack, defense, entry, seed))
         return Plan(self.suite, cells, self.tasks, self.datasets, sorted(self.modules), list(self.assessments.values()))
 
-    def _selected(self) -> Iterator[tuple[str, str, str, str, GridEntry, int]]:
-        for entry in self.suite.grid:
-            for dataset in entry.datasets:
-                for model in entry.models:
-                    for seed in self.suite.seeds:
-                        for defense in entry.defenses:
-                            for attack in (CLEAN, *entry.attacks):
-                                point = {"datasets": dataset, "models": model, "attacks": attack, "defenses": defense}
-                                if not any(_excludes(rule, point) for rule in entry.exclude):
-                                    yield dataset, model, attack, defense, entry, seed
-
     def _used_components(self) -> list[Component]:
         found: dict[tuple[str, str], Component] = {}
-        for dataset, model, attack, defense, entry, _ in self._selected():
+        for dataset, model, attack, defense, entry, _ in self.suite.points():
             names = {"dataset": dataset, "model": model, "defense": defense}
             if attack != CLEAN:
                 names["attack"] = attack
@@ -330,7 +317,7 @@ class _Planner:
     def _check_adaptive(self) -> None:
         """Refuse `adaptive` for a defense that no attack of the grid entry takes notice of."""
         rows: dict[tuple[str, str, str], list[tuple[str, bool]]] = {}
-        for _, _, attack, defense, entry, _ in self._selected():
+        for _, _, attack, defense, entry, _ in self.suite.points():
             if attack != CLEAN and entry.knowledge == "adaptive":
                 instance, defended = (
                     self._instance(self._component(*place)) for place in (("attack", attack), ("defense", defense))
@@ -384,7 +371,7 @@ class _Planner:
     def _check_networks(self) -> None:
         """Refuse a network that cannot take a data set's images or has not the states that a defense asks of it."""
         asked: dict[tuple[str, str], set[str]] = {}
-        for dataset, model, _, defense, entry, _ in self._selected():
+        for dataset, model, _, defense, entry, _ in self.suite.points():
             asked.setdefault((dataset, model), set()).add(defense)
             if entry.substitute is not None:
                 asked.setdefault((dataset, entry.substitute), set())
@@ -428,7 +415,7 @@ class _Planner:
 
     def _check_classes(self) -> None:
         """Refuse a defense that cannot tell the classes of a data set it is combined with, before any work."""
-        for dataset, defense in sorted({(dataset, defense) for dataset, _, _, defense, *_ in self._selected()}):
+        for dataset, defense in sorted({(dataset, defense) for dataset, _, _, defense, *_ in self.suite.points()}):
             component = self.suite.defenses[defense]
             try:
                 self._instance(component).check_classes(self.datasets[dataset].class_names)
@@ -815,7 +802,3 @@ Offer = Literal["surrogate", "detector_loss", "class_likelihoods", "training_los
 
 def _offers(defense: Defense, method: Offer) -> bool:
     return getattr(type(defense), method) is not getattr(Defense, method)
-
-
-def _excludes(rule: Mapping[str, Sequence[str]], point: Mapping[str, str]) -> bool:
-    return all(point[axis] in labels for axis, labels in rule.items())

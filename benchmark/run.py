@@ -486,6 +486,7 @@ def _manifest(suite: Suite, registry: Registry, plan: Plan, request: RunRequest)
             "repeats": suite.protocol.repeats,
             "split": suite.protocol.split,
         },
+        "only": [one.text for one in suite.only],
         "shard": None if request.part is None else "/".join(map(str, request.part)),
         "datasets": {
             label: {

@@ -10,7 +10,7 @@ import math
 import os
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -32,6 +32,7 @@ from benchmark.errors import InputError, PluginError, near_match, unknown_name
 from benchmark.explain import explain, unknown_key
 from benchmark.options import Options
 from benchmark.plugins import GROUP, Registry, validate_options
+from benchmark.selection import CLEAN, Filter, Point, points_of
 
 SECTIONS = {"dataset": "datasets", "model": "models", "attack": "attacks", "defense": "defenses"}
 """Kind of component → the section of the suite that holds them, which is also the axis of the grid."""
@@ -39,7 +40,6 @@ SECTIONS = {"dataset": "datasets", "model": "models", "attack": "attacks", "defe
 KNOWLEDGE = ("gray-box", "black-box", "gray-box-retrained", "white-box", "adaptive")
 """What the attacker holds."""
 
-CLEAN = "none"
 ALL = "all"
 RESERVED = {kind: (ALL, CLEAN) if kind == "attack" else (ALL,) for kind in SECTIONS}
 """Labels that mean something else."""
@@ -149,6 +149,10 @@ class Head(Options):
     gpu: bool = False
     """Meant for a GPU: on a machine without one, planning and running say so. It changes nothing else."""
 
+    only: tuple[str, ...] = ()
+    """Filters of cells, such as `attack=pgd*,defense=none`: a cell is run if one of them fits. `--only` on the command
+    line takes their place."""
+
 
 _HEAD_KEYS = tuple(Head.model_fields)
 _KEYS = (*_HEAD_KEYS, *_KINDS, "grid", "groups", "reference", "profiles")
@@ -163,6 +167,7 @@ class Suite:
         batch_size: images per batch while crafting and judging.
         threads: CPU threads per task.
         gpu: meant for a GPU.
+        only: filters; where there are any, a cell is run if one of them fits.
         reference: published numbers, a row each: dataset, model, attack, defense, knowledge (texts, "" = any),
             metric, value (float), and `table`, where it was published ("" = not said). `attack` may also name a group,
             or be "none" for clean images. `artifact` makes it a measure of that shared artifact, such as "extractor",
@@ -189,14 +194,26 @@ class Suite:
     batch_size: int
     threads: int
     gpu: bool
+    only: tuple[Filter, ...]
     reference: tuple[Mapping[str, Any], ...]
     profile: str | None = field(compare=False)
     profiles: tuple[str, ...] = field(compare=False)
     path: Path = field(compare=False)
     resolved: dict[str, Any] = field(compare=False, repr=False)
 
+    def points(self) -> Iterator[Point]:
+        """Yield the cells that are run, in order; what several grid entries name comes several times."""
+        return points_of(self.grid, self.seeds, self.only)
 
-def load_suite(path_or_name: str, *, registry: Registry, profile: str | None = None, sets: Sequence[str] = ()) -> Suite:
+
+def load_suite(
+    path_or_name: str,
+    *,
+    registry: Registry,
+    profile: str | None = None,
+    sets: Sequence[str] = (),
+    only: Sequence[str] = (),
+) -> Suite:
     """Return the suite of a file, or the one of that name that ships with an installed distribution.
 
     Args:
@@ -215,7 +232,7 @@ def load_suite(path_or_name: str, *, registry: Registry, profile: str | None = N
     if not isinstance(root.value, dict):
         problems.fatal(root.where, f"found {root.found()}; a suite is a mapping that begins with `suite: NAME`.")
     reader = _Reader(registry, problems, path, root)
-    reader.apply(profile, sets)
+    reader.apply(profile, sets, only)
     return reader.suite(profile)
 
 
@@ -278,8 +295,8 @@ class _Reader:
 
     # Overrides
 
-    def apply(self, profile: str | None, sets: Sequence[str]) -> None:
-        """Apply the profile, then --set."""
+    def apply(self, profile: str | None, sets: Sequence[str], only: Sequence[str]) -> None:
+        """Apply the profile, then --set, then --only."""
         assert isinstance(self.root.value, dict)
         for key, node in self.root.value.items():
             if key not in _KEYS:
@@ -296,6 +313,10 @@ class _Reader:
         # `use` first: it replaces a component as a whole, whatever the order on the command line.
         for change in sorted((c for c in changes if c is not None), key=lambda change: not change.replaces_component):
             self.root = self._changed(self.root, change, 0)
+        if only:
+            assert isinstance(self.root.value, dict)
+            filters = tuple(Node(Place(f"--only {shorten(_visible(text))}", rank=_SET_RANK), text) for text in only)
+            self.root = replace(self.root, value={**self.root.value, "only": Node(filters[0].where, filters)})
         self._resolve_likes()
 
     def _profiles(self, node: Node | None) -> dict[str, Node]:
@@ -480,6 +501,8 @@ class _Reader:
         reference = self._reference()
         self.problems.raise_if_any()
         assert head is not None
+        only = self._only(grid, head.seeds)
+        self.problems.raise_if_any()
         cite = (head.cite,) if isinstance(head.cite, str) else head.cite
         resolved: dict[str, Any] = {
             "suite": head.suite,
@@ -498,6 +521,8 @@ class _Reader:
         resolved["batch_size"] = head.batch_size
         resolved["threads"] = head.threads
         resolved["gpu"] = head.gpu
+        if only:
+            resolved["only"] = [one.text for one in only]
         if reference:
             resolved["reference"] = {"rows": [{key: row[key] for key in row if row[key] != ""} for row in reference]}
         return Suite(
@@ -516,6 +541,7 @@ class _Reader:
             batch_size=head.batch_size,
             threads=head.threads,
             gpu=head.gpu,
+            only=only,
             reference=reference,
             profile=profile,
             profiles=self.profiles,
@@ -545,6 +571,19 @@ class _Reader:
             return None
         assert isinstance(head, Head)
         return head
+
+    def _only(self, grid: Sequence[GridEntry], seeds: Sequence[int]) -> tuple[Filter, ...]:
+        node = _entry(self.root, "only")
+        labels = [point.labels() for point in points_of(grid, seeds)] if node is not None else []
+        filters = []
+        for item in node.value if node is not None and isinstance(node.value, tuple) else ():
+            try:
+                filters.append(Filter.parse(str(item.value)))
+                filters[-1].check(labels)
+            except InputError as error:
+                written = item.where.rank == _SET_RANK  # on the command line, which is told as the place
+                self.problems.add(item.where, str(error) if written else f"only: {shorten(str(item.value))!r}: {error}")
+        return tuple(filters)
 
     def _components(self, kind: str, section: str) -> dict[str, Component]:
         entries = self._mapping(_entry(self.root, section), (section,), "labels, such as {NAME: {use: PLUGIN}}")

@@ -115,6 +115,25 @@ def test_eps_without_unit_sense(refused, eps, hint):
     assert hint in said
 
 
+@pytest.mark.parametrize(
+    ("only", "expected"),
+    [
+        ("atack=pgd", "unknown column 'atack'. Did you mean 'attack'?"),
+        ("attack=pdg*", "'pdg*' fits no attack of the grid. Did you mean 'pgd'? There: none, pgd."),
+        ("seed=7", "'7' fits no seed of the grid. There: 0."),
+        ("attack=none,knowledge=gray-box", "no cell of the grid fits all of them"),
+        ("pgd", "COLUMN=PATTERN"),
+        ("", "COLUMN=PATTERN"),
+    ],
+)
+def test_a_filter_that_keeps_nothing(refused, only, expected):
+    said = refused(SUITE, "--only", "defense=none", "--only", only)
+    assert said.startswith(f"error: --only {only}: ")
+    assert expected in said
+    assert said.count("\n") == 1
+    assert f"suite.yaml:4: only: {only!r}: " in refused(SUITE.replace("seeds:", f"only: [{only!r}]\nseeds:", 1))
+
+
 def test_empty_grid(refused):
     assert "grid" in refused(SUITE[: SUITE.index("grid:")] + "grid: []\n")
 

@@ -31,6 +31,7 @@ def bench(capfd):
         ["plugins"],
         ["plugins", "--json"],
         ["validate", "quickstart"],
+        ["suites"],
         ["schema"],
         ["show", "attack", "pgd"],
     ],
@@ -50,14 +51,14 @@ def test_the_options_of_run_are_those_of_the_contract(bench):
     said = bench("run", "--help")
     for option in (
         *("--profile", "--set", "--output", "--cache", "--device", "--executor", "--workers"),
-        *("--shard", "--fresh", "--no-report", "--plugin"),
+        *("--only", "--shard", "--fresh", "--no-report", "--plugin"),
     ):
         assert option in said
 
 
 def test_the_commands_are_those_of_the_contract(bench):
     said = bench("--help")
-    for command in ("run", "plan", "validate", "report", "export", "plugins", "show", "schema", "doctor"):
+    for command in ("run", "plan", "validate", "suites", "report", "export", "plugins", "show", "schema", "doctor"):
         assert f"\n  {command} " in said
 
 
@@ -85,6 +86,27 @@ def test_plan_counts_what_is_cached(bench, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_plan_lists_tasks_and_counts_cells_where_it_is_asked_to(bench, toy_suite, tmp_path):
+    arguments = ("plan", str(toy_suite()), "--plugin", "toy", "--cache", str(tmp_path / "cache"))
+    plain, summary, tasks = (bench(*arguments, *more) for more in ((), ("--summary",), ("--tasks",)))
+    assert "2 cells" in plain
+    assert "train 1/1" in plain
+    assert "train linear on blobs" not in plain
+    assert "blobs  linear  none  0/2" in summary
+    assert "train linear on blobs" in tasks
+
+
+def test_suites_names_what_ships_a_line_each(bench):
+    rows = {line.split()[0]: line for line in bench("suites").splitlines()}
+    assert "68 cells" in rows["quickstart"]
+    assert "data: digits, partshapes" in rows["quickstart"]
+    assert "torchvision CIFAR10" in rows["cifar10"]
+    assert "meant for a GPU" in rows["unmask_paper"]
+    facts = {row["name"]: row for row in json.loads(bench("suites", "--json"))}
+    assert set(facts) == set(rows)
+    assert "embedded" in facts["unmask_paper"]["profiles"]
+
+
 def test_doctor_tells_versions_and_devices(bench):
     said = bench("doctor")
     assert "torch" in said
@@ -92,16 +114,22 @@ def test_doctor_tells_versions_and_devices(bench):
 
 
 @pytest.mark.parametrize(
-    ("profile", "part", "expected"), [(None, None, "runs/toy"), ("small", (2, 8), "runs/toy-small-2of8")]
+    ("profile", "part", "only", "expected"),
+    [
+        (None, None, (), "runs/toy"),
+        ("small", (2, 8), (), "runs/toy-small-2of8"),
+        (None, None, ("attack=s*",), "runs/toy-only-attack_s_-09bcb6"),
+        (None, None, ("attack=s?",), "runs/toy-only-attack_s_-8b7be9"),
+    ],
 )
-def test_the_default_output_is_named_by_suite_profile_and_shard(toy_suite, profile, part, expected):
+def test_the_default_output_is_named_by_suite_profile_filter_and_shard(toy_suite, profile, part, only, expected):
     from benchmark.cli import default_output
     from benchmark.plugins import load_plugins
     from benchmark.suite import load_suite
 
     path = toy_suite(profiles="{small: {seeds: [1]}}")
     suite = load_suite(str(path), registry=load_plugins(["toy"]), profile=profile)
-    assert str(default_output(suite, part)) == expected
+    assert str(default_output(suite, part, only)) == expected
 
 
 def test_export_writes_the_contract_columns(run_toy, bench):

@@ -291,6 +291,36 @@ def test_adaptive_is_refused_where_no_attack_uses_the_detector(run_toy):
     assert set(finished.run.metrics.knowledge) == {"", "adaptive"}
 
 
+def test_a_filter_runs_a_part_of_the_grid_to_the_same_numbers(run_toy, tmp_path):
+    axes = {
+        "seeds": "[0, 1]",
+        "attacks": "{near, by: {use: step, eps: 0.1}, nearer: {use: step, eps: 0.05}, far: {use: step, eps: 0.3}}",
+        "defenses": "{none: {use: plain}, bright: {use: brightness}}",
+        # Its data set is asked for nothing where it is left out.
+        "datasets": f"{{blobs: {{use: blobs}}, gone: {{use: image_folder, path: {tmp_path}/gone}}}}",
+    }
+    axes["attacks"] = axes["attacks"].replace("near, by:", "'near, by':")
+    filters = ["dataset=blobs,attack=near*,defense=none,seed=1", "dataset=blobs,attack=near, by,defense=b*,seed=0"]
+    part = run_toy(out="part", only=json.dumps(filters), **axes)
+    assert part.code == 0
+    cells = part.run.samples.drop_duplicates(["attack", "defense", "seed"])
+    assert set(cells[["attack", "defense", "seed"]].itertuples(index=False, name=None)) == {
+        ("none", "none", "1"),
+        ("near, by", "none", "1"),
+        ("nearer", "none", "1"),
+        ("none", "bright", "0"),
+        ("near, by", "bright", "0"),
+    }
+    assert part.run.manifest["only"] == filters
+    assert part.run.suite["only"] == filters
+    whole = run_toy(out="whole", only="['dataset=blobs']", **axes).run.metrics
+    identity = ["dataset", "model", "attack", "norm", "eps", "defense", "knowledge", "seed", "metric"]
+    single = part.run.metrics[~part.run.metrics.attack.str.startswith("worst-of")]
+    both = single.merge(whole, on=identity)
+    assert len(both) == len(single)
+    assert (both.value_x == both.value_y).all()
+
+
 def test_shards_together_are_the_whole(run_toy):
     axes = {
         "attacks": "{a: {use: step, eps: 0.1}, b: {use: step, eps: 0.2}}",

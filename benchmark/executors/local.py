@@ -118,7 +118,8 @@ class _Worker:
 
     def submit(self, task: Task) -> None:
         self.task = task
-        self.connection.send(task)
+        with contextlib.suppress(OSError):  # a worker that has died meanwhile is heard of by `receive`
+            self.connection.send(task)
 
     def receive(self) -> list[Event]:
         try:

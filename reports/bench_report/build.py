@@ -253,6 +253,9 @@ class _RunBuilder:
                 f"Some detector measures rest on only {plural(n, 'successful adversarial image')}.",
                 "n stands beside each of them.",
             )
+        if self.manifest.get("only"):
+            filters = " or ".join(map(as_text, self.manifest["only"]))
+            yield Notice("note", f"Only a part of the suite was run: {filters}.", "Its other cells are not shown.")
         if self.manifest.get("shard"):
             yield Notice(
                 "note", f"This is part {self.manifest['shard']} of the grid.", "The other parts are not shown."

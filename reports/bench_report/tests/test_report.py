@@ -366,6 +366,11 @@ def test_an_interrupted_run_says_so(make_run, site_of):
     assert "not run" in cell_at(page, "robust", "none", "deepfool", model="mlp").text
 
 
+def test_a_part_of_the_suite_is_called_so(make_run, site_of):
+    page = site_of(make_run(manifest={"only": ["attack=pgd*", "seed=<0>"]})).index
+    assert any("Only a part of the suite was run: attack=pgd* or seed=<0>." in text for text in notices(page))
+
+
 def test_a_run_with_only_failed_cells_gives_a_report(make_run, site_of):
     site = site_of(make_run(failed=lambda *cell: "no luck"))
     check_site(site)
