@@ -42,6 +42,13 @@ class _Clock:
         for one in work.values():
             self.ahead[one.sort] += one.passes
 
+    def again(self, work: Mapping[str, Work]) -> None:
+        for key, one in work.items():
+            if self.running.pop(key, None) is None:
+                self.total += 1
+            self.waiting[key] = one
+            self.ahead[one.sort] += one.passes
+
     def _waits_no_more(self, key: str) -> None:
         work = self.waiting.pop(key, None)
         if work is not None:
@@ -140,9 +147,19 @@ class LineDisplay(Display):
             seconds = seconds_text(record.meta.get("seconds", 0.0))
             self._say(f"[{clock.done}/{clock.total}] {record.label} ({seconds}), {clock.left()}")
 
+    def again(self, work: Mapping[str, Work]) -> None:
+        """Count them as work to do."""
+        self._clock.again(work)
+        for key in work:
+            self._images.pop(key, None)
+
     def warning(self, text: str) -> None:
         """Print a warning."""
         self._say(f"warning: {text}")
+
+    def note(self, text: str) -> None:
+        """Print a line."""
+        self._say(text)
 
     def close(self) -> None:
         """Nothing to tidy up."""
@@ -192,9 +209,7 @@ class TerminalDisplay(Display):
         clock = self._clock
         if record.status != "cached":
             clock.finished(record)
-            bar = self._bars.pop(record.key, None)
-            if bar is not None:
-                self._progress.remove_task(bar)  # type: ignore[arg-type]
+            self._take_away(record.key)
             if record.status == "failed":
                 self._console.print(
                     f"FAILED {record.label}: {record.reason}", style="red", markup=False, highlight=False
@@ -206,9 +221,24 @@ class TerminalDisplay(Display):
         left, share = clock.left_and_share()
         self._progress.update(self._whole, completed=share, note=f"{clock.done}/{clock.total} tasks, {left}")
 
+    def again(self, work: Mapping[str, Work]) -> None:
+        """Count them as work to do; take the bars of those away that had started."""
+        self._clock.again(work)
+        for key in work:
+            self._take_away(key)
+
+    def _take_away(self, key: str) -> None:
+        bar = self._bars.pop(key, None)
+        if bar is not None:
+            self._progress.remove_task(bar)  # type: ignore[arg-type]
+
     def warning(self, text: str) -> None:
         """Print a warning above the bars."""
         self._console.print(f"warning: {text}", style="yellow", markup=False, highlight=False)
+
+    def note(self, text: str) -> None:
+        """Print a line above the bars."""
+        self._console.print(text, markup=False, highlight=False)
 
     def close(self) -> None:
         """Take the bars off the screen."""

@@ -70,8 +70,14 @@ class Display(Protocol):
     def finished(self, record: TaskRecord) -> None:
         """Say that a task has ended."""
 
+    def again(self, work: Mapping[str, Work]) -> None:
+        """Say that these tasks, by their keys, are to be done, though they were counted as cached, or had started."""
+
     def warning(self, text: str) -> None:
         """Show a warning."""
+
+    def note(self, text: str) -> None:
+        """Show what is worth knowing and nothing to worry about."""
 
 
 @dataclass
@@ -93,8 +99,11 @@ def execute(
     modules: Iterable[str] = (),
     fresh: bool = False,
     heard: Callable[[TaskRecord], None] = lambda record: None,
+    earlier: Mapping[str, TaskRecord] | None = None,
 ) -> Outcome:
     """Bring every artifact that the plan's cells read into the store.
+
+    What is damaged there is made again, however many tasks lie between it and the cells.
 
     Args:
         plan: cells and tasks.
@@ -105,11 +114,12 @@ def execute(
         modules: plugin modules given by hand, for the workers.
         fresh: make every artifact anew; what is there stays until it is replaced.
         heard: called with the record of every task, as it ends.
+        earlier: records of a try that this one goes on with; what failed then is not tried again.
 
     Raises:
         ExecutorError: the executor cannot run tasks any more.
     """
-    return _Run(plan, store, executor, display, heard, fresh).go(device, list(modules))
+    return _Run(plan, store, executor, display, heard, fresh, earlier or {}).go(device, list(modules))
 
 
 def estimated_work(task: Task, images: int) -> float:
@@ -128,6 +138,7 @@ class _Run:
         display: Display,
         heard: Callable[[TaskRecord], None],
         fresh: bool,
+        earlier: Mapping[str, TaskRecord],
     ) -> None:
         self.plan = plan
         self.store = store
@@ -135,10 +146,12 @@ class _Run:
         self.display = display
         self.heard = heard
         self.fresh = fresh
-        self.records: dict[str, TaskRecord] = {}
+        self.records = dict(earlier)
         self.running: dict[str, Task] = {}
         self.warnings: dict[str, list[str]] = {}
-        self.remade: set[str] = set()
+        self.again: set[str] = set()  # to be made, since a task found them damaged
+        self.found: dict[str, set[str]] = {}  # task → what it found damaged, and has to wait for
+        self.lost: set[str] = set()  # gone from the cache after they were made
         self.order = {key: number for number, key in enumerate(plan.tasks)}
         self.critical = self._critical_paths()
 
@@ -146,12 +159,12 @@ class _Run:
         required = self.plan.required(self.plan.answers())
         if not self.fresh:
             self._verify_cached()
+        cached = self._read_cached(required)
         self._schedule()
         work = {key: self._work(task) for key, task in self.todo.items()}
         self.display.begin(len(required) - len(work), work)
-        for key, task in required.items():
-            if key not in self.todo and self.store.has(key):
-                self._record(TaskRecord(key, task.kind, task.label, "cached", meta=self.store.meta(key)))
+        for record in cached:
+            self._record(record)
         if not self.todo:
             return Outcome(self.records)
         fatal = ""
@@ -171,7 +184,7 @@ class _Run:
         return Outcome(self.records, fatal=fatal)
 
     def _verify_cached(self) -> None:
-        """Read the checksums of cached artifacts that this run will use; drop the damaged ones."""
+        """Read the checksums of cached artifacts that the tables and the next tasks read; drop the damaged ones."""
         while True:
             missing = self.plan.missing(self.store)
             wanted = set(self.plan.answers())
@@ -181,7 +194,7 @@ class _Run:
                 try:
                     self.store.open(key)
                 except DamagedArtifactError as error:
-                    self._drop(key, str(error))
+                    self._drop(key, f"{error}; it is made again")
                     damaged = True
             if not damaged:
                 return
@@ -189,26 +202,45 @@ class _Run:
     def _missing(self) -> dict[str, Task]:
         """Return the tasks whose artifacts this run has to make."""
         if not self.fresh:
-            return self.plan.missing(self.store)
-        required = self.plan.required(self.plan.answers())
+            return self.plan.missing(self.store, self.again)
+        required = self.plan.required([*self.plan.answers(), *self.again])
         return {key: task for key, task in required.items() if key not in self.records}
 
     def _lost(self) -> bool:
         """Tell whether artifacts of finished tasks are gone from the cache again, and schedule them once more."""
         ended = {key for key, record in self.records.items() if record.status != "failed"}
-        lost = {key for key in self.plan.answers() if key in ended and not self.store.has(key)} - self.remade
+        lost = {key for key in self.plan.answers() if key in ended and not self.store.has(key)} - self.lost
         if not lost:
             return False
-        self.remade |= lost
+        self.lost |= lost
         for key in lost:
-            self._drop(key, "its artifact is gone from the cache")
+            self._drop(key, "its artifact is gone from the cache; it is made again")
         self._schedule()
+        self.display.again({key: self._work(task) for key, task in self.todo.items()})
         return bool(self.todo)
 
-    def _drop(self, key: str, reason: str) -> None:
-        self.display.warning(f"{self.plan.tasks[key].label}: {reason}; it is made again")
-        self.store.discard(key)
+    def _read_cached(self, required: Mapping[str, Task]) -> list[TaskRecord]:
+        """Return records of the artifacts that are there and need not be made."""
+        missing = self._missing()
+        records = []
+        for key, task in required.items():
+            if key not in missing and key not in self.records and self.store.has(key):
+                try:
+                    meta = self.store.meta(key)
+                except DamagedArtifactError as error:
+                    self._drop(key, f"{error}; it is removed, and made again should a task need it")
+                else:
+                    records.append(TaskRecord(key, task.kind, task.label, "cached", meta=meta))
+        return records
+
+    def _drop(self, key: str, text: str) -> bool:
+        """Remove a damaged artifact, with a warning; False where it is intact, since another run has made it again."""
+        if not self.store.discard(key, damaged_only=True):
+            return False
+        self.display.warning(f"{self.plan.tasks[key].label}: {text}")
+        self.warnings.setdefault(key, []).append(text)
         self.records.pop(key, None)
+        return True
 
     def _schedule(self) -> None:
         """Work out what is to be done and what of it can start."""
@@ -216,7 +248,10 @@ class _Run:
         missing = self._missing()
         self.todo = {key: task for key, task in missing.items() if key not in failed and key not in self.running}
         pending = set(self.todo) | set(self.running)
-        self.blockers = {key: {need for need in task.needs if need in pending} for key, task in self.todo.items()}
+        self.blockers = {
+            key: {need for need in (*task.needs, *self.found.get(key, ())) if need in pending}
+            for key, task in self.todo.items()
+        }
         self.dependents: dict[str, list[str]] = {}
         for key, needs in self.blockers.items():
             for need in needs:
@@ -244,8 +279,15 @@ class _Run:
             self.warnings.setdefault(event.key, []).append(data["text"])
             self.display.warning(f"{task.label}: {data['text']}")
             return ""
+        if event.kind == "note":
+            self.display.note(f"{task.label}: {data['text']}")
+            return ""
         self.running.pop(event.key, None)
+        if event.kind == "damaged":
+            self._repair(task, data["key"], data["reason"])
+            return ""
         warnings = tuple(self.warnings.pop(event.key, ()))
+        self.again.discard(event.key)
         if event.kind == "done":
             self._record(TaskRecord(task.key, task.kind, task.label, "done", warnings=warnings, meta=data["meta"]))
             for dependent in self.dependents.pop(event.key, []):
@@ -255,15 +297,23 @@ class _Run:
                     heapq.heappush(self.ready, (-self.critical[dependent], self.order[dependent], dependent))
         elif event.kind == "failed":
             self._fail(task, data["reason"], data["traceback"], warnings)
-        elif event.kind == "damaged" and data["key"] not in self.remade:
-            self.remade.add(data["key"])
-            self._drop(data["key"], data["reason"])
-            self._schedule()
-        elif event.kind == "damaged":
-            self._fail(task, f"{data['reason']} again, after it was made anew", "", warnings)
         else:
             return f"{task.label}: {data['message']}"
         return ""
+
+    def _repair(self, task: Task, key: str, reason: str) -> None:
+        """Have an artifact made again that a task found damaged, and the task after it."""
+        found = self.found.setdefault(task.key, set())
+        if key in found:
+            self._fail(task, f"{reason} again, after it was made anew", "", tuple(self.warnings.pop(task.key, ())))
+            return
+        found.add(key)
+        again = {task.key}
+        if key not in self.running and key not in self.todo and self._drop(key, f"{reason}; it is made again"):
+            self.again.add(key)
+            again |= set(self._missing()) - set(self.todo) - set(self.running)
+        self._schedule()
+        self.display.again({key: self._work(self.todo[key]) for key in again if key in self.todo})
 
     def _fail(self, task: Task, reason: str, traceback: str, warnings: tuple[str, ...], waited_for: str = "") -> None:
         """Record a failure, and that of everything that needs the task."""

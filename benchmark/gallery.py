@@ -18,8 +18,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from benchmark.files import write_whole
 from benchmark.metrics import Answers, Cell, rejected, right, successful
-from benchmark.results import GALLERY_COLUMNS, IDENTITY, CellResult, write_whole
+from benchmark.results import GALLERY_COLUMNS, IDENTITY, CellResult
 from benchmark.store import ArrayReader
 
 FOLDER = "images"

@@ -17,10 +17,10 @@ from torch import Tensor, nn
 
 from benchmark import weights
 from benchmark.errors import InputError, MissingError, TaskError, first_line, unknown_name
+from benchmark.files import file_digest
 from benchmark.options import ModelOptions, Normalization, looks_like_file
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
-from benchmark.store import file_digest
 from benchmark.weights import Checkpoint, check_weights_file, read_checkpoint, read_tensors, save_weights
 
 PENULTIMATE = "penultimate"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -172,13 +172,16 @@ class Plan:
                 pending.extend(self.tasks[key].needs)
         return {key: task for key, task in self.tasks.items() if key in wanted}
 
-    def missing(self, store: Store) -> dict[str, Task]:
-        """Return the tasks that must run: not in the store, and needed for the tables or by another such task."""
+    def missing(self, store: Store, again: Collection[str] = ()) -> dict[str, Task]:
+        """Return the tasks that must run: not in the store, and needed for the tables or by another such task.
+
+        `again` must run whether they are in the store or not.
+        """
         wanted: set[str] = set()
-        pending = self.answers()
+        pending = [*self.answers(), *again]
         while pending:
             key = pending.pop()
-            if key not in wanted and not store.has(key):
+            if key not in wanted and (key in again or not store.has(key)):
                 wanted.add(key)
                 pending.extend(self.tasks[key].needs)
         return {key: task for key, task in self.tasks.items() if key in wanted}

@@ -10,7 +10,7 @@ class Progress:
     """Handed to every task; sends its messages to whoever shows them.
 
     Args:
-        send: receives ("progress", done, total, unit) and ("warning", text).
+        send: receives ("progress", done, total, unit), ("warning", text) and ("note", text).
         every: least number of seconds between two progress messages.
     """
 
@@ -29,3 +29,7 @@ class Progress:
     def warn(self, text: str) -> None:
         """Show a warning and keep it in the run's journal."""
         self._send("warning", text)
+
+    def note(self, text: str) -> None:
+        """Show what is worth knowing while it lasts, and keep it nowhere."""
+        self._send("note", text)

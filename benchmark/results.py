@@ -20,6 +20,7 @@ import pandas as pd
 
 from benchmark.alarms import Alarm, Attacker, Probed, raised
 from benchmark.errors import InputError, unknown_name
+from benchmark.files import write_whole
 from benchmark.metrics import (
     Answers,
     AttackSuccessRate,
@@ -857,20 +858,6 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     buffer = io.BytesIO()
     frame.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd")
     return buffer.getvalue()
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file, whole or not at all.
-
-    Raises:
-        OSError: it cannot be written.
-    """
-    aside = path.with_name(f".{path.name}.aside")
-    with open(aside, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(aside, path)
 
 
 @dataclass

@@ -41,6 +41,10 @@ LOST = "lost from the cache while the run was going on; the same command makes i
 LIBRARIES = ("torch", "torchvision", "adversarial-robustness-toolbox", "scikit-learn", "numpy", "pandas", "timm")
 
 
+TRIES = 4
+"""So often the tables are begun, where artifacts are found damaged meanwhile."""
+
+
 @dataclass(frozen=True)
 class RunRequest:
     """What the command line asked for.
@@ -116,24 +120,40 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
             )
             _tell(registry, display, "task_finished", run=run, record=record)
 
-        try:
-            outcome = execute(
+        def work(fresh: bool, earlier: Outcome | None = None) -> Outcome:
+            return execute(
                 plan,
                 store,
                 executor,
                 display,
                 device=request.device,
                 modules=registry.extra_modules,
-                fresh=request.fresh,
+                fresh=fresh,
                 heard=heard,
+                earlier=None if earlier is None else earlier.records,
             )
-            if outcome.fatal:
-                display.close()
-                print(f"error: {outcome.fatal}", file=sys.stderr)
-                return 2
-            gallery = Gallery(run.path, len(plan.cells))
-            ended = _Ended()
-            tables = _tabulate(plan, store, registry, outcome, gallery, ended)
+
+        try:
+            outcome = work(request.fresh)
+            for repairs in reversed(range(TRIES)):
+                if outcome.fatal:
+                    display.close()
+                    print(f"error: {outcome.fatal}", file=sys.stderr)
+                    return 2
+                gallery = Gallery(run.path, len(plan.cells))
+                ended = _Ended(final=not repairs)
+                try:
+                    tables = _tabulate(plan, store, registry, outcome, gallery, ended)
+                    break
+                except Exception as error:
+                    damaged = error if isinstance(error, DamagedArtifactError) else store.recheck(plan.answers())
+                    if damaged is None or not repairs:
+                        raise
+                    # Or another run, with --fresh, has taken it away.
+                    display.note(f"{plan.tasks[damaged.key].label}: {damaged}")
+                    store.discard(damaged.key, damaged_only=True)
+                    if not outcome.stopped:
+                        outcome = work(False, outcome)
             results.write_tables(tables, run.path)
             gallery.close()
             problems = [*ended.problems, *tables.problems]
@@ -235,11 +255,13 @@ class _Ended:
     """How the cells ended, as the tables have it.
 
     Attributes:
+        final: what is found damaged, or has been taken away, is not made again, but missing.
         cells: how many are ok, failed and missing.
         lost: reason → how many cells miss their numbers for it.
         problems: what the tables lack beside whole cells.
     """
 
+    final: bool = False
     cells: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
@@ -277,7 +299,7 @@ def _tabulate(
 
 def _artifact(planned: PlannedAssessment, store: Store, outcome: Outcome, ended: _Ended) -> results.ArtifactResult:
     about = (planned.artifact, planned.dataset, planned.seed)
-    status, reason = _status([planned.task], store, outcome)
+    status, reason = _status([planned.task], store, outcome, ended)
     measures: dict[str, tuple[float, int]] = {}
     if status == "ok":
         found = json.loads((store.open(planned.task) / "measures.json").read_text())
@@ -287,18 +309,26 @@ def _artifact(planned: PlannedAssessment, store: Store, outcome: Outcome, ended:
     return result
 
 
-def _status(keys: Sequence[str], store: Store, outcome: Outcome) -> tuple[results.Status, str]:
-    """Return how what these tasks answer has ended, and why it has no numbers."""
+def _status(keys: Sequence[str], store: Store, outcome: Outcome, ended: _Ended) -> tuple[results.Status, str]:
+    """Return how what these tasks answer has ended, and why it has no numbers.
+
+    Raises:
+        DamagedArtifactError: it is to be made again.
+    """
     for key in keys:
         record = outcome.records.get(key)
         if record is not None and record.status == "failed":
             return "failed", record.reason
+    if outcome.stopped and not all(map(store.has, keys)):
+        return "missing", NOT_RUN
     try:
-        if all(store.has(key) and store.open(key) for key in keys):
-            return "ok", ""
+        for key in keys:
+            store.open(key)
     except DamagedArtifactError:
-        pass
-    return "missing", NOT_RUN if outcome.stopped else LOST
+        if not ended.final:
+            raise
+        return "missing", NOT_RUN if outcome.stopped else LOST
+    return "ok", ""
 
 
 def _cells(
@@ -355,7 +385,7 @@ def _cells(
             "norm": planned.norm,
             "eps": planned.eps,
         }
-        status, reason = _status(planned.tasks(), store, outcome)
+        status, reason = _status(planned.tasks(), store, outcome, ended)
         if status != "ok":
             result = results.CellResult(**identity, status=status, reason=reason, cell=None, sample_ids=(), details={})
             ended.add(result, reason)

@@ -4,20 +4,21 @@ Layout of the cache folder::
 
     artifacts/<k[:2]>/<key>/     files of a finished task and artifact.json with their checksums
     partial/<key>/out, work      what an unfinished task has so far; survives an interruption
-    locks/<key>                  held while a task is being worked on
+    locks/<key>                  held while a task is being worked on, or its artifact is taken away
+
+Whatever lies there may be damaged: what is read is verified first, and what differs is made again.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
@@ -26,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from benchmark.errors import BenchError, InputError, StorageError
+from benchmark.files import HeldError, exclusive, file_digest, fsync, make_folder, remove, write_whole
 
 MANIFEST = "artifact.json"
 FLUSH_SECONDS = 10.0
@@ -112,18 +114,41 @@ class Store:
         """Return the folder of a finished artifact, after its checksums have been verified once in this process.
 
         Raises:
-            DamagedArtifactError: a file is missing or differs.
+            DamagedArtifactError: a file is missing, differs, or is none of the artifact's.
         """
         folder = self.folder(key)
         if key not in self._verified:
-            for name, (size, checksum) in self._manifest(key)["files"].items():
-                file = folder / name
-                if not file.is_file():
-                    raise DamagedArtifactError(key, f"{name} is missing")
-                if file.stat().st_size != size or file_digest(file) != checksum:
-                    raise DamagedArtifactError(key, f"{name} differs from its checksum")
+            files = self._manifest(key)["files"]
+            try:
+                for name, (size, checksum) in files.items():
+                    file = folder / name
+                    if not file.is_file():
+                        raise DamagedArtifactError(key, f"{name} is missing")
+                    if file.stat().st_size != size or file_digest(file) != checksum:
+                        raise DamagedArtifactError(key, f"{name} differs from its checksum")
+                for file in folder.rglob("*"):
+                    name = file.relative_to(folder).as_posix()
+                    # File systems and desktops leave hidden files anywhere.
+                    if file.is_file() and name not in files and name != MANIFEST and not file.name.startswith("."):
+                        raise DamagedArtifactError(key, f"{name} is none of its files")
+            except OSError as error:
+                raise DamagedArtifactError(key, f"it cannot be read: {error.strerror or error}") from None
             self._verified.add(key)
         return folder
+
+    def recheck(self, keys: Iterable[str]) -> DamagedArtifactError | None:
+        """Verify anew those of the artifacts that this process has verified before; return what is wrong, if anything.
+
+        For a task that failed: what it read may have been damaged, or taken away, after it was verified.
+        """
+        for key in keys:
+            if key in self._verified:
+                self._verified.discard(key)
+                try:
+                    self.open(key)
+                except DamagedArtifactError as error:
+                    return error
+        return None
 
     def _manifest(self, key: str) -> dict[str, Any]:
         try:
@@ -135,34 +160,54 @@ class Store:
             raise DamagedArtifactError(key, f"{MANIFEST} is missing or damaged") from None
         return manifest
 
-    def discard(self, key: str) -> None:
-        """Remove an artifact and what was half done of it."""
+    def discard(self, key: str, *, damaged_only: bool = False) -> bool:
+        """Remove an artifact and what is half done of it; return whether it has to be made anew.
+
+        What another process is at work on stays: that one is just making it anew.
+
+        Args:
+            damaged_only: verify it first, and leave it where it is intact, since another process has made it again.
+        """
         self._verified.discard(key)
-        folder = self.folder(key)
-        if folder.exists():
-            aside = self.root / "partial" / f"{key}.discarded-{os.getpid()}"
-            os.replace(folder, aside)
-            shutil.rmtree(aside, ignore_errors=True)
-        shutil.rmtree(self.root / "partial" / key, ignore_errors=True)
+        try:
+            with exclusive(self.root / "locks" / key, waiting=None):
+                if damaged_only:
+                    try:
+                        self.open(key)
+                        return False
+                    except DamagedArtifactError:
+                        pass
+                folder = self.folder(key)
+                if os.path.lexists(folder):
+                    aside = self.root / "partial" / f"{key}.discarded"
+                    remove(aside)
+                    os.replace(folder, aside)
+                    remove(aside)
+                remove(self.root / "partial" / key)
+        except HeldError:
+            pass
+        return True
 
     @contextlib.contextmanager
-    def building(self, key: str, anew: bool = False) -> Iterator[Building | None]:
+    def building(
+        self, key: str, anew: bool = False, waiting: Callable[[str], None] = lambda holder: None
+    ) -> Iterator[Building | None]:
         """Hold the lock of `key` while its artifact is made; gives None when it is there already, unless `anew`.
 
-        A second process that wants the same artifact waits here, then finds it. The artifact appears at
-        `Building.publish`, in one rename; until then the one that is there stays.
+        A second process that wants the same artifact waits here, then finds it; `waiting` hears after some seconds who
+        is at work on it. The artifact appears at `Building.publish`, in one rename; until then the one that is there
+        stays.
         """
-        with open(self.root / "locks" / key, "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with exclusive(self.root / "locks" / key, waiting):
             if self.has(key) and not anew:
                 yield None
                 return
             partial = self.root / "partial" / key
             if anew:
-                shutil.rmtree(partial, ignore_errors=True)
+                remove(partial)
             building = Building(self, key, partial / "out", partial / "work")
-            building.out.mkdir(parents=True, exist_ok=True)
-            building.work.mkdir(parents=True, exist_ok=True)
+            make_folder(building.out)
+            make_folder(building.work)
             yield building
 
 
@@ -189,28 +234,28 @@ class Building:
         files: dict[str, tuple[int, str]] = {}
         for file in sorted(self.out.rglob("*")):
             if file.is_file():
-                _fsync(file)
+                fsync(file)
                 files[file.relative_to(self.out).as_posix()] = (file.stat().st_size, file_digest(file))
         body = {"key": self.key, "files": files, "meta": dict(meta)}
         # The digest is taken of what a reader will parse: tuples have become lists by then.
         body = json.loads(json.dumps(body))
         manifest = self.out / MANIFEST
         manifest.write_text(json.dumps({**body, "checksum": digest(body)}, indent=1))
-        _fsync(manifest)
-        _fsync(self.out)
+        fsync(manifest)
+        fsync(self.out)
         target = self.store.folder(self.key)
-        target.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(target.parent)
         if self._same_files(body["files"]):
             for name in (*files, MANIFEST):
                 os.replace(self.out / name, target / name)
         else:
             aside = self.out.parent / "replaced"
-            shutil.rmtree(aside, ignore_errors=True)
-            if target.exists():
+            remove(aside)
+            if os.path.lexists(target):
                 os.replace(target, aside)
             os.replace(self.out, target)
-        _fsync(target.parent)
-        shutil.rmtree(self.out.parent, ignore_errors=True)
+        fsync(target.parent)
+        remove(self.out.parent)
         self.store._verified.add(self.key)
 
     def _same_files(self, files: Mapping[str, Any]) -> bool:
@@ -239,23 +284,27 @@ class ArrayWriter:
         """Images that are on disk from an earlier try."""
 
     def _trusted_parts(self) -> int:
-        """Return how many images the intact parts cover, and remove all other files."""
+        """Return how many images the intact parts cover; leave nothing but these parts and the lines about them."""
         done = 0
-        trusted = set()
-        lines = self._log.read_text().splitlines() if self._log.exists() else []
+        trusted: dict[str, str] = {}
+        if self._log.is_dir():
+            remove(self._log)
+        lines = self._log.read_text("ascii", "replace").splitlines() if self._log.exists() else []
         for line in lines:
+            file = self._out / _part_name(done)
             try:
-                name, stop, checksum = json.loads(line)
-            except ValueError:
+                stop, content, checksum = json.loads(line)
+                if checksum != digest(done, stop, content) or file_digest(file) != content:
+                    break
+            except (OSError, ValueError, TypeError):
                 break
-            file = self._out / name
-            if not file.is_file() or file_digest(file) != checksum:
-                break
-            trusted.add(name)
-            done = int(stop)
+            trusted[file.name] = line
+            done = stop
         for file in self._out.iterdir():
             if file.name not in trusted:
-                file.unlink()
+                remove(file)
+        # Lines after the first that is damaged would be taken for the parts that are written next.
+        write_whole(self._log, "".join(f"{line}\n" for line in trusted.values()).encode())
         return done
 
     def add(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -274,22 +323,22 @@ class ArrayWriter:
 
         arrays = {name: np.concatenate([part[name] for part in self._pending]) for name in self._pending[0]}
         count = len(next(iter(arrays.values())))
-        name = f"part-{self.done:09d}.safetensors"
         data = save(arrays)
-        aside = self._out.parent / "work" / name
-        with open(aside, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, self._out / name)
-        self.done += count
+        write_whole(self._out / _part_name(self.done), data)
+        content, stop = hashlib.sha256(data).hexdigest(), self.done + count
         with open(self._log, "a") as log:
-            log.write(json.dumps([name, self.done, hashlib.sha256(data).hexdigest()]) + "\n")
+            log.write(json.dumps([stop, content, digest(self.done, stop, content)]) + "\n")
             log.flush()
             os.fsync(log.fileno())
+        self.done = stop
         self._pending = []
         self._bytes = 0
         self._last = monotonic()
+
+
+def _part_name(start: int) -> str:
+    """Return the name of the part whose first image is number `start`."""
+    return f"part-{start:09d}.safetensors"
 
 
 class ArrayReader:
@@ -337,17 +386,3 @@ class ArrayReader:
             number = bisect_right(self._starts, index) - 1
             rows.append(self._files[number].get_slice(name)[index - self._starts[number]])
         return np.stack(rows)
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file's content."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -7,7 +7,6 @@ import copy
 import importlib
 import math
 import resource
-import shutil
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
@@ -24,7 +23,8 @@ from benchmark.alarms import probe, probed_indices
 from benchmark.attack import TOLERANCE, Attack, ClassLikelihoods, Victim, perturbation_size
 from benchmark.dataset import Dataset, PartAnnotations, Split
 from benchmark.defense import NO_LABEL, Batch, Defense, FitContext, Measure, SharedArtifact, Verdict
-from benchmark.errors import BenchError, TaskError
+from benchmark.errors import BenchError, StorageError, TaskError
+from benchmark.files import remove
 from benchmark.isolation import Bystander, IsolationError, Lent, isolated, unchanged
 from benchmark.model import Classifier, Model, load_weights, passes, save_weights
 from benchmark.options import TrainOptions
@@ -32,7 +32,7 @@ from benchmark.plan import Task
 from benchmark.plugins import Registry
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
-from benchmark.store import ArrayReader, ArrayWriter, Building, Store
+from benchmark.store import ArrayReader, ArrayWriter, Building, DamagedArtifactError, Store
 from benchmark.training import MicroBatches, train
 
 T = TypeVar("T")
@@ -94,10 +94,35 @@ class Worker:
         Raises:
             TaskError: a plugin answered with something unusable.
             InputError: data, weights or options turned out to be unusable.
-            DamagedArtifactError: an input has to be made again.
+            DamagedArtifactError: an artifact has to be made again, be it the task's own.
             StorageError, OSError: the artifact cannot be written.
         """
-        with self.store.building(task.key, self.fresh) as building:
+        try:
+            return self._run(task, progress)
+        except (DamagedArtifactError, StorageError):
+            raise
+        except Exception as error:
+            damaged = self.store.recheck(self._inputs(task))
+            if damaged is None:
+                raise
+            raise damaged from error
+
+    def _inputs(self, task: Task) -> set[str]:
+        """Return the keys of all that a task may have read, and of what that was made from."""
+        found: set[str] = set()
+        pending = [*task.needs]
+        while pending:
+            key = pending.pop()
+            if key not in found:
+                found.add(key)
+                pending.extend(self.tasks[key].needs)
+        return found
+
+    def _run(self, task: Task, progress: Progress) -> dict[str, Any]:
+        def waiting(holder: str) -> None:
+            progress.note(f"waiting for {holder}, which is at work on it too")
+
+        with self.store.building(task.key, self.fresh, waiting) as building:
             if building is None:  # another run made it while we waited
                 return self.store.meta(task.key)
             if task.kind in ("train", "artifact", "fit"):  # whatever lies there was not finished
@@ -901,7 +926,7 @@ def _peak_memory(device: torch.device) -> Callable[[], int]:
 def _empty(*folders: Path) -> None:
     for folder in folders:
         for entry in folder.iterdir():
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            remove(entry)
 
 
 def _write_json(path: Path, value: Any) -> None:

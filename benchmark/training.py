@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, pad
 
+from benchmark.checkpoint import TrainingCheckpoint
 from benchmark.dataset import Split
 from benchmark.errors import InputError, TaskError
 from benchmark.model import Classifier
@@ -103,9 +103,9 @@ def train(
     schedule = _schedule(optimizer, recipe, batches_per_epoch)
     history = History()
     best: dict[str, Tensor] | None = None
-    file = checkpoint / "checkpoint.pt" if checkpoint is not None else None
+    kept = TrainingCheckpoint(checkpoint / "checkpoint.pt", progress) if checkpoint is not None else None
     first_epoch = 1
-    state = _read_checkpoint(file, device, progress) if file is not None else None
+    state = kept.read(device) if kept is not None else None
     if state is not None:
         learned.load_state_dict(state["learned"])
         optimizer.load_state_dict(state["optimizer"])
@@ -151,8 +151,18 @@ def train(
         if recipe.select == "last" or score > history.best_score:
             history.best_epoch, history.best_score = epoch, score
             best = {name: tensor.detach().clone() for name, tensor in learned.state_dict().items()}
-        if file is not None and monotonic() - saved > CHECKPOINT_SECONDS and epoch < recipe.epochs:
-            _write_checkpoint(file, learned, optimizer, schedule, history, best)
+        if kept is not None and monotonic() - saved > CHECKPOINT_SECONDS and epoch < recipe.epochs:
+            kept.write(
+                {
+                    "learned": learned.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "schedule": {k: v for k, v in schedule.state_dict().items() if not callable(v)},
+                    "epochs": history.epochs,
+                    "best_epoch": history.best_epoch,
+                    "best_score": history.best_score,
+                    "best": best,
+                }
+            )
             saved = monotonic()
     if best is not None:
         learned.load_state_dict(best)
@@ -339,39 +349,3 @@ def _schedule(
         marks = [(epoch - 1) * per_epoch for epoch in recipe.milestones]
         return torch.optim.lr_scheduler.MultiStepLR(optimizer, marks, recipe.gamma)
     return torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
-
-
-def _read_checkpoint(file: Path, device: torch.device, progress: Progress) -> dict[str, Any] | None:
-    """Return what `_write_checkpoint` wrote, or None where there is nothing or nothing that can be read."""
-    if not file.exists():
-        return None
-    try:
-        state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
-        if "learned" not in state:
-            raise KeyError("written by another version")
-    except Exception as error:
-        progress.warn(f"the checkpoint {file} cannot be read ({type(error).__name__}): training begins again")
-        return None
-    return state
-
-
-def _write_checkpoint(
-    file: Path,
-    learned: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LRScheduler,
-    history: History,
-    best: dict[str, Tensor] | None,
-) -> None:
-    state = {
-        "learned": learned.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "schedule": {k: v for k, v in schedule.state_dict().items() if not callable(v)},
-        "epochs": history.epochs,
-        "best_epoch": history.best_epoch,
-        "best_score": history.best_score,
-        "best": best,
-    }
-    aside = file.with_suffix(".aside")
-    torch.save(state, aside)
-    os.replace(aside, file)

@@ -15,6 +15,7 @@ from benchmark.plugins import load_plugins
 from benchmark.progress import Progress
 from benchmark.store import DamagedArtifactError, Store
 from benchmark.tasks import Worker
+from suites import Finished
 
 
 class InlineExecutor(Executor):
@@ -34,8 +35,8 @@ class InlineExecutor(Executor):
 
     def submit(self, task) -> None:
         def send(kind, *values):
-            if kind == "warning":
-                self.events.append(Event("warning", task.key, {"text": values[0]}))
+            if kind in ("warning", "note"):
+                self.events.append(Event(kind, task.key, {"text": values[0]}))
 
         try:
             meta = self.worker.run(task, Progress(send))
@@ -88,3 +89,12 @@ def start_inline(
     )
     code = run_suite(suite, registry, request, LineDisplay(said))
     return code, said.getvalue()
+
+
+def toy_run(suite: Path, output: Path, cache: Path, *, plugins: tuple[str, ...] = (), **options) -> Finished:
+    """Run a suite file of toy components, and of those in `plugins`."""
+    from benchmark.suite import load_suite
+
+    registry = load_plugins(["toy", "inline", *plugins])
+    code, said = start_inline(load_suite(str(suite), registry=registry), registry, output, cache, **options)
+    return Finished(code, output, said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pandas as pd
@@ -215,6 +216,29 @@ def test_a_damaged_artifact_is_made_again_with_a_warning(run_toy, tmp_path):
     assert again.code == 0
     assert "is damaged" in again.said
     assert (again.path / METRICS).read_bytes() == before
+
+
+def test_damage_that_no_task_reads_directly_is_made_good_and_recorded(run_toy, tmp_path):
+    """A judgement reads the fit, and that the network: flip a bit of the network, with only judgements missing."""
+    suite = {"defenses": "{near: {use: nearest}}"}
+    first = run_toy(**suite)
+    before = (first.path / METRICS).read_bytes()
+    artifacts = {}
+    for path in (tmp_path / "cache" / "artifacts").glob("*/*"):
+        artifacts.setdefault(json.loads((path / "artifact.json").read_text())["meta"]["kind"], []).append(path)
+    for path in artifacts["judge"]:
+        shutil.rmtree(path)
+    (means,) = (path / "means.npy" for path in artifacts["artifact"])
+    means.write_bytes(means.read_bytes()[:-1] + b"\x7f")
+    already = len(ran(first))
+    again = run_toy(**suite)
+    assert again.code == 0, again.said
+    assert "means.npy differs from its checksum; it is made again" in again.said
+    assert (again.path / METRICS).read_bytes() == before
+    assert sorted(ran(again)[already:]) == ["artifact", "judge", "judge", "judge"]
+    costs = again.run.costs
+    assert sorted(costs[costs.status == "done"].kind) == ["artifact", "judge", "judge", "judge"]
+    assert any("means.npy" in warning["text"] for warning in again.run.manifest["warnings"])
 
 
 def test_a_detector_is_measured_at_the_false_positive_rate_of_the_suite(run_toy):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
+import re
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +84,89 @@ def test_a_discarded_artifact_can_be_made_again(store):
     assert (publish(store, text="new") / "file.txt").read_text() == "new"
 
 
+CHILD = """
+import sys, time
+from pathlib import Path
+from benchmark.store import Store
+
+store, key, do = Store(Path(sys.argv[1])), sys.argv[2], sys.argv[3]
+if do == "discard":
+    while True:
+        store.discard(key)
+with store.building(key, waiting=lambda holder: print(holder, flush=True)) as building:
+    if building is None:
+        print("found", flush=True)
+    else:
+        (building.work / "checkpoint").write_text("epoch 3")
+        print("building", flush=True)
+        sys.stdin.readline()
+        (building.out / "file.txt").write_text((building.work / "checkpoint").read_text())
+        building.publish({})
+"""
+
+
+@pytest.fixture
+def other(store):
+    """Return a function that starts another process at work on the store."""
+    started = []
+
+    def start(do: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", CHILD, str(store.root), KEY, do]
+        started.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_what_another_process_is_at_work_on_is_not_discarded(store, other):
+    process = other("build")
+    assert process.stdout.readline() == "building\n"
+    assert store.discard(KEY)
+    process.communicate("\n")
+    assert process.returncode == 0
+    assert (store.open(KEY) / "file.txt").read_text() == "epoch 3"
+
+
+def test_two_processes_may_discard_at_the_same_time(store, other):
+    process = other("discard")
+    for text in map(str, range(60)):
+        with contextlib.suppress(DamagedArtifactError):
+            publish(store, text=text)
+        store.discard(KEY)
+    assert process.poll() is None, "the other one failed"
+
+
+def test_who_waits_hears_after_a_while_who_holds_the_lock(store, other, monkeypatch):
+    monkeypatch.setattr("benchmark.files.WAITING_SECONDS", 0.2)
+    process = other("build")
+    assert process.stdout.readline() == "building\n"
+
+    def waiting(holder: str) -> None:
+        heard.append(holder)
+        process.stdin.write("\n")
+        process.stdin.flush()
+
+    heard: list[str] = []
+    with store.building(KEY, waiting=waiting) as building:
+        assert building is None
+    assert re.fullmatch(rf"process {process.pid} on {re.escape(socket.gethostname())}, since \S+", heard[0])
+
+
+def test_a_lock_that_is_damaged_is_a_lock(store, other):
+    publish(store)
+    lock = store.root / "locks" / KEY
+    lock.unlink()
+    lock.mkdir()
+    store.discard(KEY)
+    assert not store.has(KEY)
+    lock.write_bytes(b"\xff not JSON")
+    publish(store)
+    assert store.has(KEY)
+
+
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -148,6 +236,31 @@ def test_a_damaged_part_and_all_after_it_are_written_again(store):
     with store.building(KEY) as building:
         assert ArrayWriter(building).done == 4
         assert len(list(building.out.iterdir())) == 1
+
+
+@given(place=st.integers(0, 10_000), bit=st.integers(0, 7), which=st.sampled_from(["parts.jsonl", "part-"]))
+def test_a_flipped_bit_in_what_is_half_done_changes_no_number(tmp_path_factory, place, bit, which):
+    store = Store(tmp_path_factory.mktemp("store"))
+    store.prepare()
+    with store.building(KEY) as building:
+        writer = ArrayWriter(building)
+        for start in (0, 4, 8):
+            writer.add(arrays(start, start + 4))
+            writer.flush()
+    files = sorted(path for path in (store.root / "partial").rglob(f"{which}*") if path.is_file())
+    file = files[place % len(files)]
+    content = bytearray(file.read_bytes())
+    content[place % len(content)] ^= 1 << bit
+    file.write_bytes(content)
+    with store.building(KEY) as building:
+        writer = ArrayWriter(building)
+        assert writer.done in (0, 4, 8, 12)
+        if writer.done < 12:
+            writer.add(arrays(writer.done, 12))
+        writer.flush()
+        building.publish({})
+    for name, array in ArrayReader(store.open(KEY)).read().items():
+        np.testing.assert_array_equal(array, arrays(0, 12)[name])
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 from typing import Any
 
@@ -15,6 +16,7 @@ from torch.nn.functional import cross_entropy
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from benchmark import training
+from benchmark.checkpoint import TrainingCheckpoint
 from benchmark.dataset import ArraySplit
 from benchmark.errors import InputError, TaskError
 from benchmark.model import Classifier
@@ -198,12 +200,34 @@ def test_a_group_learns_at_its_own_rate():
     torch.testing.assert_close(objective.trained.weight[:, 0], expected)
 
 
-def test_a_torn_checkpoint_is_said_and_ignored(tmp_path, monkeypatch):
+def torn(file):
+    file.write_bytes(file.read_bytes()[:100])
+
+
+def flipped(file):
+    content = bytearray(file.read_bytes())
+    # In the middle of the weights, where only the sense of a number changes.
+    place = content.find(weights_in(file)) + 2
+    content[place] ^= 1
+    file.write_bytes(content)
+
+
+def weights_in(file):
+    state = torch.load(io.BytesIO(file.read_bytes()[32:]), weights_only=True)
+    return next(iter(state["learned"].values())).numpy().tobytes()
+
+
+def a_folder(file):
+    file.unlink()
+    file.mkdir()
+
+
+@pytest.mark.parametrize("damage", [torn, flipped, a_folder])
+def test_a_damaged_checkpoint_is_said_and_ignored(tmp_path, monkeypatch, damage):
     monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
     expected = classifier()
     run(expected, checkpoint=tmp_path)
-    file = tmp_path / "checkpoint.pt"
-    file.write_bytes(file.read_bytes()[:100])
+    damage(tmp_path / "checkpoint.pt")
     again, progress = classifier(), Listening()
     run(again, checkpoint=tmp_path, progress=progress)
     assert weights(again) == weights(expected)
@@ -215,7 +239,7 @@ def test_a_checkpoint_that_is_a_pickle_is_not_executed(tmp_path):
         def __reduce__(self) -> tuple[Any, ...]:
             return (type(tmp_path).touch, (tmp_path / "executed",))
 
-    torch.save({"classifier": Trap()}, tmp_path / "checkpoint.pt")
+    TrainingCheckpoint(tmp_path / "checkpoint.pt", Progress()).write({"classifier": Trap()})
     run(classifier(), checkpoint=tmp_path)
     assert not (tmp_path / "executed").exists()
 

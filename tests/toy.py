@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections import Counter
 from pathlib import Path
 from typing import ClassVar
 
@@ -38,11 +39,21 @@ from benchmark import (
 )
 from benchmark.gradient import ascend, classification_loss
 
+begun: Counter[str] = Counter()
+"""Batches of each phase since the module was loaded."""
+
 
 def linger(phase: str) -> None:
-    """Sleep over each batch of the phase that the environment names: who wants to interrupt it there comes in time."""
+    """Sleep over each batch of the phase that the environment names: who wants to interrupt it there comes in time.
+
+    Or be interrupted by Ctrl-C at the batch of that number (from 1) since the variable was set.
+    """
     if os.environ.get("TOY_LINGERS_IN") == phase:
         time.sleep(0.1)
+    at = os.environ.get("TOY_INTERRUPTED_IN", "")
+    begun[phase] = begun[phase] + 1 if at else 0
+    if at == f"{phase} {begun[phase]}":
+        raise KeyboardInterrupt
 
 
 class BlobOptions(DatasetOptions):

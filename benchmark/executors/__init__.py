@@ -48,13 +48,13 @@ class Event:
     """What a worker says about a task.
 
     Attributes:
-        kind: `progress` (data: done, total, unit), `warning` (text), `done` (meta: what the task cost), `failed`
-            (reason, traceback), `damaged` (key of an input that must be made again, reason), `storage` (message:
-            nothing can be written, so the run ends).
+        kind: `progress` (data: done, total, unit), `warning` and `note` (text), `done` (meta: what the task cost),
+            `failed` (reason, traceback), `damaged` (key of an artifact that must be made again, reason), `storage`
+            (message: nothing can be written, so the run ends).
         key: the task.
     """
 
-    kind: Literal["progress", "warning", "done", "failed", "damaged", "storage"]
+    kind: Literal["progress", "warning", "note", "done", "failed", "damaged", "storage"]
     key: str
     data: dict[str, Any] = field(default_factory=dict)
 

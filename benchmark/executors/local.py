@@ -126,7 +126,7 @@ class _Worker:
             event: Event = self.connection.recv()
         except (EOFError, OSError):
             return self._died()
-        if event.kind not in ("progress", "warning"):
+        if event.kind not in ("progress", "warning", "note"):
             self.task = None
         return [event]
 

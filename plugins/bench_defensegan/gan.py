@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from itertools import chain, pairwise
 from pathlib import Path
 from time import monotonic
-from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bench_defensegan.options import GeneratorOptions
+from benchmark.checkpoint import TrainingCheckpoint
 from benchmark.dataset import Split
 from benchmark.defense import FitContext, SharedArtifact
 from benchmark.errors import InputError, TaskError
@@ -162,8 +161,13 @@ def train_generator(
         name: torch.optim.Adam(network.parameters(), lr=options.lr, betas=(options.beta1, options.beta2))
         for name, network in networks.items()
     }
-    file = checkpoint / "gan.pt"
-    first = _resume(file, networks, optimizers, device, progress)
+    kept = TrainingCheckpoint(checkpoint / "gan.pt", progress)
+    first, state = 0, kept.read(device)
+    if state is not None:
+        first = state["done"]
+        for name, network in networks.items():
+            network.load_state_dict(state[name])
+            optimizers[name].load_state_dict(state[f"{name} optimizer"])
     saved = monotonic()
     for step in range(first, options.iterations):
         draws = rng.spawn("step", step).torch
@@ -185,7 +189,13 @@ def train_generator(
         _step(optimizers["generator"], -critic(generator(latents())).mean(), step)
         progress.update(step + 1, options.iterations, "generator steps")
         if monotonic() - saved > CHECKPOINT_SECONDS and step + 1 < options.iterations:
-            _checkpoint(file, networks, optimizers, step + 1)
+            kept.write(
+                {
+                    "done": step + 1,
+                    **{name: network.state_dict() for name, network in networks.items()},
+                    **{f"{name} optimizer": optimizer.state_dict() for name, optimizer in optimizers.items()},
+                }
+            )
             saved = monotonic()
     return generator.eval().requires_grad_(False)
 
@@ -199,37 +209,3 @@ def _step(optimizer: torch.optim.Optimizer, loss: Tensor, number: int) -> None:
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
     optimizer.step()
-
-
-def _checkpoint(
-    file: Path, networks: dict[str, nn.Module], optimizers: dict[str, torch.optim.Optimizer], done: int
-) -> None:
-    state = {
-        "done": done,
-        **{name: network.state_dict() for name, network in networks.items()},
-        **{f"{name} optimizer": optimizer.state_dict() for name, optimizer in optimizers.items()},
-    }
-    aside = file.with_suffix(".aside")
-    torch.save(state, aside)
-    os.replace(aside, file)
-
-
-def _resume(
-    file: Path,
-    networks: dict[str, nn.Module],
-    optimizers: dict[str, torch.optim.Optimizer],
-    device: torch.device,
-    progress: Progress,
-) -> int:
-    """Load what `_checkpoint` wrote, if it is there, and return how many steps are done."""
-    if not file.exists():
-        return 0
-    try:
-        state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
-    except Exception as error:
-        progress.warn(f"the checkpoint {file} cannot be read ({type(error).__name__}): training begins again")
-        return 0
-    for name, network in networks.items():
-        network.load_state_dict(state[name])
-        optimizers[name].load_state_dict(state[f"{name} optimizer"])
-    return int(state["done"])

@@ -12,8 +12,9 @@ from torch import nn
 
 from bench_models import options
 from benchmark.errors import InputError, MissingError, TaskError, first_line, near_match
+from benchmark.files import file_digest
 from benchmark.model import Model
-from benchmark.store import digest, file_digest
+from benchmark.store import digest
 
 
 class PythonFactory(Model):

@@ -20,9 +20,9 @@ from bench_unmask.parts import part_presence
 from benchmark.dataset import Split
 from benchmark.defense import FitContext, Measure, SharedArtifact
 from benchmark.errors import InputError
+from benchmark.files import file_digest
 from benchmark.model import check_weights_file, read_tensors
 from benchmark.progress import Progress
-from benchmark.store import file_digest
 from benchmark.training import batches
 
 PIXELS_PER_PASS = {"cpu": 2**19, "cuda": 2**24}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch.nn.functional import interpolate
 from bench_unmask import masks
 from bench_unmask.extractor.backend import Backend, Target, freeze
 from bench_unmask.extractor.options import PartExtractorOptions, TrainingStage
+from benchmark.checkpoint import TrainingCheckpoint
 from benchmark.dataset import PartAnnotations, Split
 from benchmark.errors import InputError, TaskError
 from benchmark.progress import Progress
@@ -267,8 +267,8 @@ def train(
     if per_epoch > 1 and len(split) % options.batch_size == 1 < options.batch_size:
         per_epoch -= 1  # `batches` lets a single image that is left over join the batch before it
     total = per_epoch * len(stages)
-    file = checkpoint / "extractor.pt"
-    state = _read_checkpoint(file, device, progress)
+    kept = TrainingCheckpoint(checkpoint / "extractor.pt", progress)
+    state = kept.read(device)
     step, history, sums = 0, [], {}
     if state is not None:
         step, history, sums = state["step"], state["history"], state["sums"]
@@ -304,8 +304,7 @@ def train(
                 history.append({"epoch": epoch + 1, **sums})
                 sums = {}
             if monotonic() - saved > CHECKPOINT_SECONDS and step < total:
-                _write_checkpoint(
-                    file,
+                kept.write(
                     {
                         "step": step,
                         "history": history,
@@ -313,7 +312,7 @@ def train(
                         "network": backend.network.state_dict(),
                         # A new stage begins with a new optimiser.
                         "optimizer": optimizer.state_dict() if stages[step // per_epoch] is stage else None,
-                    },
+                    }
                 )
                 saved = monotonic()
             progress.update(epoch * len(split) + first, len(stages) * len(split), "training images")
@@ -385,20 +384,3 @@ def _set_learning_rate(
         rate *= 0.5 * (1 + math.cos(math.pi * step / total))
     for group in optimizer.param_groups:
         group["lr"] = rate
-
-
-def _read_checkpoint(file: Path, device: torch.device, progress: Progress) -> dict[str, Any] | None:
-    if not file.exists():
-        return None
-    try:
-        state: dict[str, Any] = torch.load(file, map_location=device, weights_only=True)
-    except Exception as error:
-        progress.warn(f"the checkpoint {file} cannot be read ({type(error).__name__}): training begins again")
-        return None
-    return state
-
-
-def _write_checkpoint(file: Path, state: dict[str, Any]) -> None:
-    aside = file.with_suffix(".aside")
-    torch.save(state, aside)
-    os.replace(aside, file)

@@ -1,0 +1,133 @@
+"""Files that appear whole or not at all, and locks that say who holds them."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import socket
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic, sleep
+
+WAITING_SECONDS = 5.0
+"""So long a lock is waited for without a word."""
+
+
+class HeldError(Exception):
+    """Another process holds a lock; the text says which."""
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, waiting: Callable[[str], None] | None) -> Iterator[None]:
+    """Hold the lock that the file `path` stands for, against other processes and other callers in this one.
+
+    Args:
+        path: created if need be, and left behind; its text tells those who wait who holds it.
+        waiting: hears who holds it after some seconds, and then it is waited for; None does not wait.
+
+    Raises:
+        HeldError: it is held, and `waiting` is None.
+        OSError: the file cannot be made.
+    """
+    if path.is_dir():
+        remove(path)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        _acquire(descriptor, waiting)
+        holder = {
+            "pid": os.getpid(),
+            "host": socket.gethostname(),
+            "since": datetime.now(UTC).isoformat("T", "seconds"),
+        }
+        with contextlib.suppress(OSError):  # a full disk: who waits is told less
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(holder).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _acquire(descriptor: int, waiting: Callable[[str], None] | None) -> None:
+    since = monotonic()
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if waiting is None:
+                raise HeldError(_holder(descriptor)) from None
+        if monotonic() - since > WAITING_SECONDS:
+            waiting(_holder(descriptor))
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            return
+        sleep(0.05)
+
+
+def _holder(descriptor: int) -> str:
+    try:
+        found = json.loads(os.pread(descriptor, 4096, 0))
+        return f"process {int(found['pid'])} on {found['host']}, since {found['since']}"
+    except (OSError, ValueError, KeyError, TypeError):
+        return "another process"
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link or a folder with all that is in it; nothing is there afterwards, whoever else removes it.
+
+    Raises:
+        OSError: it cannot be removed.
+    """
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder, in place of a file that lies where it or its parent belongs.
+
+    Raises:
+        OSError: it cannot be made.
+    """
+    for place in (path.parent, path):
+        if os.path.lexists(place) and not place.is_dir():
+            remove(place)
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, whole or not at all.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    aside = path.with_name(f".{path.name}.aside")
+    with open(aside, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    if path.is_dir():  # damage: no file of ours is a folder
+        remove(path)
+    os.replace(aside, path)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's content."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fsync(path: Path) -> None:
+    """See a file, or the names in a folder, on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
