@@ -132,7 +132,7 @@ def test_what_another_process_is_at_work_on_is_not_discarded(store, other):
 
 def test_two_processes_may_discard_at_the_same_time(store, other):
     process = other("discard")
-    for text in map(str, range(60)):
+    for text in map(str, range(30)):
         with contextlib.suppress(DamagedArtifactError):
             publish(store, text=text)
         store.discard(KEY)
