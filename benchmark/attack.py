@@ -81,6 +81,14 @@ class Attack(ABC):
     def __init__(self, options: AttackOptions) -> None:
         self.options: Any = options
 
+    @property
+    def minimum_norm(self) -> bool:
+        """Whether `craft` seeks the nearest adversarial example: one crafting without `eps` then serves every budget.
+
+        At a budget the host counts an example within it, and the clean image in place of one beyond it.
+        """
+        return False
+
     def check(self) -> None:  # noqa: B027 - most attacks need nothing
         """Look, while the run is planned, whether options fit what is installed.
 

@@ -47,6 +47,11 @@ def register_metrics(register: Register) -> None:
         ),
         ("perturbation_mean", "PerturbationMean", "Mean perturbation of all attacked images, in the attack's norm."),
         ("perturbation_max", "PerturbationMax", "Largest perturbation of all attacked images, in the attack's norm."),
+        (
+            "median_minimal_distance",
+            "MedianMinimalDistance",
+            "Distance within which an attack without a budget turns half of the initially right images wrong.",
+        ),
         ("budget_violations", "BudgetViolations", "Number of attacked images beyond the attack's budget."),
         (
             "worst_case_robust_accuracy",

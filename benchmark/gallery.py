@@ -150,7 +150,9 @@ class Gallery:
         clean, name = self._clean(images, index)
         row: dict[str, Any] = {"clean": name, **_verdict(cell.clean, index, "clean_")}
         if reader is not None and cell.attacked is not None:
-            attacked = reader.read(index, index + 1, ["x_adv"])["x_adv"][0]
+            # A minimum-norm attack may have gone beyond the budget of the cell, where the clean image stands in.
+            moved = cell.perturbation is None or cell.perturbation[index] > 0
+            attacked = reader.read(index, index + 1, ["x_adv"])["x_adv"][0] if moved else clean
             delta = attacked.astype(np.float64) - clean
             scale = _scale(float(np.abs(delta).max()))
             row |= {

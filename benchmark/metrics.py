@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -15,6 +15,7 @@ from benchmark.statistics import (
     auroc_influence,
     fpr_at_tpr,
     mean,
+    median_ranks,
     rate,
     rate_at_fpr,
     tpr_at_fpr,
@@ -186,6 +187,54 @@ def withstood(cell: Cell) -> np.ndarray:
     if cell.attacked is None:
         return right(cell.clean, cell.y) & ~rejected(cell.clean)
     return right(cell.attacked, cell.y) | rejected(cell.attacked)
+
+
+def within_budget(cell: Cell, eps: float) -> Cell:
+    """Return an attacked cell as it is at a budget: where the example lies beyond it, the clean image stands in.
+
+    So fares an attacker who sought the nearest adversarial example and may go no farther than `eps`.
+    """
+    answers, sizes = attacked(cell), cell.perturbation
+    if sizes is None:
+        raise ValueError("a cell without sizes of perturbations cannot be taken at a budget")
+    near = sizes <= eps
+
+    def chosen(adversarial: np.ndarray | None, clean: np.ndarray | None) -> np.ndarray | None:
+        return None if adversarial is None or clean is None else np.where(near, adversarial, clean)
+
+    def chosen_detail(name: str) -> np.ndarray:
+        adversarial, clean = answers.details[name], cell.clean.details[name]
+        return np.where(near.reshape(-1, *[1] * (adversarial.ndim - 1)), adversarial, clean)
+
+    shared = [name for name, array in answers.details.items() if name in cell.clean.details]
+    return replace(
+        cell,
+        eps=eps,
+        perturbation=np.where(near, sizes, 0.0),
+        attacked=Answers(
+            np.where(near, answers.base_label, cell.clean.base_label),
+            np.where(near, answers.label, cell.clean.label),
+            chosen(answers.score, cell.clean.score),
+            chosen(answers.flagged, cell.clean.flagged),
+            {name: chosen_detail(name) for name in shared},
+        ),
+    )
+
+
+def success_by_distance(cell: Cell) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return distances (m,), rising, and the share of initially right images that are wrong within each of them.
+
+    By the defended label; of a randomised defense shares of repeats are counted, as in the attack success rate. None
+    where no image is initially right, or nothing is known of distances.
+    """
+    sizes = _sizes(cell)
+    initially = right(cell.clean, cell.y).mean(0)
+    if sizes is None or initially.sum() == 0:
+        return None
+    wrong = initially * (~right(attacked(cell), cell.y)).mean(0)
+    distances, place = np.unique(sizes[wrong > 0], return_inverse=True)
+    share = np.cumsum(np.bincount(place, wrong[wrong > 0], minlength=len(distances))) / initially.sum()
+    return distances, share
 
 
 @dataclass(frozen=True)
@@ -499,6 +548,29 @@ class PerturbationMax(_CellMetric):
         return None if sizes is None else _exactly(float(sizes.max()), sizes.size)
 
 
+class MedianMinimalDistance(_CellMetric):
+    """Distance within which an attack without a budget turns half of the initially right images wrong.
+
+    Infinite where it never does, and so is an end of the interval.
+    """
+
+    title, scope, unit, better = "Median minimal distance", "attack", "distance", "high"
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        found = success_by_distance(cell) if cell.eps is None else None
+        if found is None:
+            return None
+        distances, share = found
+        n = int(np.count_nonzero(right(cell.clean, cell.y).any(axis=0)))
+
+        def reached(part: float) -> float:
+            place = int(np.searchsorted(share, part - 1e-9))
+            return float(distances[place]) if place < len(distances) else np.inf
+
+        low, high = (rank / n for rank in median_ranks(n))
+        return MetricValue(reached(0.5), reached(low) if low > 0 else 0.0, reached(high), n)
+
+
 class BudgetViolations(_CellMetric):
     """Number of attacked images whose perturbation exceeds the budget; not defined without one. Its own interval."""
 
@@ -600,6 +672,7 @@ BUILTIN: tuple[tuple[str, type[Metric]], ...] = (
     ("success_at_50fpr", SuccessAt50Fpr),
     ("perturbation_mean", PerturbationMean),
     ("perturbation_max", PerturbationMax),
+    ("median_minimal_distance", MedianMinimalDistance),
     ("budget_violations", BudgetViolations),
     ("worst_case_robust_accuracy", WorstCaseRobustAccuracy),
     ("worst_case_joint_robust_accuracy", WorstCaseJointRobustAccuracy),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -58,6 +58,7 @@ class PlannedCell:
     Attributes:
         clean_predict, clean_judge: the deployed classifier's and the defense's answers on the clean test images.
         attacked_predict, attacked_judge, craft: the same on the adversarial images; None in the clean cell.
+        minimum_norm: the adversarial images know no budget; within `eps` they count, beyond it the clean ones do.
         val_judge: scores on clean validation images, for the threshold; None for a defense without scores.
         deployed_probe: what alarms ask of the deployed classifier.
         victim_probe: the same of what the attacker holds; None in the clean cell.
@@ -78,6 +79,7 @@ class PlannedCell:
     craft: str | None = None
     attacked_predict: str | None = None
     attacked_judge: str | None = None
+    minimum_norm: bool = False
     deployed_probe: str | None = None
     victim_probe: str | None = None
     attacker: Attacker | None = None
@@ -520,7 +522,7 @@ class _Planner:
                     "says that it needs none (needs_classifier)."
                 )
             for split in ("train", "val"):
-                craft = self._craft_on(dataset, split, attack, train, "classifier", seed)
+                craft = self._craft_on(dataset, split, self.suite.attacks[attack], train, "classifier", seed)
                 attacked.append({"attack": attack, "split": split, "key": craft})
         observed: list[dict[str, Any]] = []
         for name, request in instance.observations().items():
@@ -671,7 +673,9 @@ class _Planner:
                 victim, held = self._fit(dataset, model, defense, copy), "pipeline"
             else:
                 victim = self._fit(dataset, model, defense, copy) if hardened else self._train(dataset, model, copy)
-        return self._craft_on(dataset, self.suite.protocol.split, attack, victim, held, seed)
+        if instance.minimum_norm:
+            component = replace(component, options=component.options.model_copy(update={"eps": None}))
+        return self._craft_on(dataset, self.suite.protocol.split, component, victim, held, seed)
 
     def _check_knowledge(self, attack: str, defense: str, entry: GridEntry) -> None:
         """Refuse an attack on what a defense does not have, or on what the attacker does not know."""
@@ -693,8 +697,7 @@ class _Planner:
                 "or take another attack."
             )
 
-    def _craft_on(self, dataset: str, split: str, attack: str, victim: str, held: str, seed: int) -> str:
-        component = self.suite.attacks[attack]
+    def _craft_on(self, dataset: str, split: str, component: Component, victim: str, held: str, seed: int) -> str:
         in_key, beside = self._data(dataset, split)
         count = self.datasets[dataset].sizes[split]
         per_image = self._instance(component).passes()
@@ -708,7 +711,7 @@ class _Planner:
             "seed": seed,
             **in_key,
         }
-        label = f"{attack} against {self._who(victim)}" + ("" if split == "test" else f", {split} images")
+        label = f"{component.label} against {self._who(victim)}" + ("" if split == "test" else f", {split} images")
         return self._add("craft", label, spec, (victim,), work, beside)
 
     def _probe(self, dataset: str, network: str, held: str) -> str:
@@ -783,6 +786,7 @@ class _Planner:
             attacked_judge=self._judge(dataset, fit, defense, craft, split, predict, seed),
             victim_probe=self._probe(dataset, self.tasks[craft].spec["victim"], self.tasks[craft].spec["held"]),
             attacker=self._attacker(attack, defense, craft, classifier, fit),
+            minimum_norm=self._instance(self.suite.attacks[attack]).minimum_norm,
         )
 
 

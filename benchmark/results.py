@@ -31,9 +31,12 @@ from benchmark.metrics import (
     RobustAccuracy,
     right,
     score_pairs,
+    success_by_distance,
     successful,
+    within_budget,
     withstood,
 )
+from benchmark.options import Budget
 from benchmark.statistics import Estimate, compare_paired, crossed, mean, roc_curve, spread, thin
 
 if TYPE_CHECKING:
@@ -248,7 +251,11 @@ def tabulate(
         )
         if cell is not None:
             samples.add(point, _sample_columns(cell, cells.sample_codes(result.sample_ids)), len(cell.y))
-            for name, block in (*_score_curves(cell), *_points(point, result, panels, problems)):
+            for name, block in (
+                *_score_curves(cell),
+                *_distance_curve(cell),
+                *_points(point, result, panels, problems),
+            ):
                 curves.add(point, {**block, "curve": name}, len(block["x"]))
     together = _groups(cells.results, groups)
     for group in together:
@@ -300,7 +307,7 @@ def _measures(
         try:
             answer = metric.compute(done)
             if answer is not None:
-                rows.append(_Row(point, name, *_checked(answer), "ok"))
+                rows.append(_Row(point, name, *_checked(answer, metric.unit), "ok"))
         except Exception as error:  # a measure of a plugin must not cost the run
             reason = f"{type(error).__name__}: {error}"
             problems.setdefault(
@@ -310,16 +317,16 @@ def _measures(
     return rows
 
 
-def _checked(answer: MetricValue) -> tuple[float, float, float, int]:
-    """Return value, ends and n.
+def _checked(answer: MetricValue, unit: str) -> tuple[float, float, float, int]:
+    """Return value, ends and n; a distance may be infinite.
 
     Raises:
         ValueError: they are not numbers, or the interval does not hold the value.
     """
     value, low, high, n = float(answer.value), float(answer.ci_low), float(answer.ci_high), int(answer.n)
-    if not all(map(math.isfinite, (value, low, high))):
+    if not all(math.isfinite(x) or (unit == "distance" and x == math.inf) for x in (value, low, high)):
         raise ValueError(f"the value {value} with the interval {low} to {high} is not finite; return None if undefined")
-    slack = 1e-9 * max(1.0, abs(value))
+    slack = 1e-9 * max(1.0, abs(value)) if math.isfinite(value) else 0.0
     if not low - slack <= value <= high + slack:
         raise ValueError(f"the interval {low} to {high} does not hold the value {value}")
     return value, low, high, n
@@ -341,6 +348,9 @@ def _over_seeds(
         if len(found) < 2:
             continue
         values, metric = [row.value for row in found], metrics[name]
+        if math.inf in values:
+            summary.append(_Row(replace(point, seed=MEAN), name, math.inf, min(values), math.inf, len(values), "ok"))
+            continue
         top = 1.0 if metric.unit in ("rate", "area") else math.inf
         for label, estimate in zip(
             SUMMARIES, (mean(values), spread(values), _crossed(found, metric, cells, problems)), strict=True
@@ -543,9 +553,8 @@ def _groups(results: Sequence[CellResult], named: Mapping[str, Sequence[str]]) -
     found = []
     for system, cells in of_system.items():
         together = attacks[system[:3]]
-        members = {label: list(group) for label, group in named.items()} if named else _usual_groups(together)
-        for label, wanted in members.items():
-            present = [cells[attack] for attack in wanted if attack in cells]
+        for label, wanted in (_named_groups(together, named) if named else _usual_groups(together)).items():
+            present = [_at_budget(cells[attack], eps) for attack, eps in wanted.items() if attack in cells]
             if not present:
                 continue
             statuses = [result.status for result in present]
@@ -567,12 +576,45 @@ def _groups(results: Sequence[CellResult], named: Mapping[str, Sequence[str]]) -
     return found
 
 
-def _usual_groups(attacks: Mapping[str, CellResult]) -> dict[str, list[str]]:
-    by_budget: dict[str, list[str]] = {}
-    for attack, result in attacks.items():
-        by_budget.setdefault(f"{result.norm} {result.eps or 'unbounded'}", []).append(attack)
-    groups = {**by_budget, "all attacks": list(attacks)}
+def _usual_groups(attacks: Mapping[str, CellResult]) -> dict[str, dict[str, str]]:
+    """Return a group per norm and budget and one of all attacks: label → attack → the budget that it counts at."""
+    budgets = dict.fromkeys((result.norm, result.eps) for result in attacks.values() if result.eps)
+    groups = {
+        f"{norm} {eps}": _counted(r for r in attacks.values() if r.norm == norm and r.eps in (eps, ""))
+        for norm, eps in budgets
+    }
+    groups["all attacks"] = _counted(attacks.values())
     return {label: members for label, members in groups.items() if len(members) > 1}
+
+
+def _named_groups(attacks: Mapping[str, CellResult], named: Mapping[str, Sequence[str]]) -> dict[str, dict[str, str]]:
+    found = {}
+    for label, members in named.items():
+        counted = _counted(attacks[attack] for attack in members if attack in attacks)
+        # An attack that is planned nowhere here stays a member, so that the group is seen to lack it.
+        found[label] = {a: counted.get(a, "") for a in members if a in counted or a not in attacks}
+    return found
+
+
+def _counted(members: Iterable[CellResult]) -> dict[str, str]:
+    """Return attack → the budget that it counts at in a group: without its own, the group's largest in its norm.
+
+    An attack without a budget would win every worst case; where the group has none in its norm it is no member.
+    """
+    members = list(members)
+    largest: dict[str, str] = {}
+    for result in members:
+        if result.eps and (result.norm not in largest or Budget(result.eps) > Budget(largest[result.norm])):
+            largest[result.norm] = result.eps
+    return {r.attack: r.eps or largest[r.norm] for r in members if r.eps or r.norm in largest}
+
+
+def _at_budget(result: CellResult, eps: str) -> CellResult:
+    """Return a result as it counts at a budget; one with a budget of its own is as it is."""
+    if result.eps or not eps:
+        return result
+    cell = None if result.cell is None else within_budget(result.cell, float(Budget(eps)))
+    return replace(result, eps=eps, cell=cell)
 
 
 # -- samples ----------------------------------------------------------------------------------------------------------
@@ -650,6 +692,17 @@ def _samples_frame(blocks: _Blocks, names: Mapping[str, int]) -> pd.DataFrame:
 
 
 # -- curves -----------------------------------------------------------------------------------------------------------
+
+
+def _distance_curve(cell: Cell) -> Iterable[tuple[str, dict[str, np.ndarray]]]:
+    """Yield attack success over the distance of an attack without a budget, at most some 200 points of it."""
+    found = success_by_distance(cell) if cell.attacked is not None and cell.eps is None else None
+    if found is None or len(found[0]) == 0:
+        return
+    distances, share = found
+    kept = np.unique(np.linspace(0, len(distances) - 1, 200).round().astype(int))
+    x, y = np.append(0.0, distances[kept]), np.append(0.0, share[kept])
+    yield "success_vs_distance", {"x": x, "y": y}
 
 
 def _score_curves(cell: Cell) -> Iterable[tuple[str, dict[str, np.ndarray]]]:

@@ -27,7 +27,7 @@ from benchmark.engine import Outcome, TaskRecord, execute
 from benchmark.errors import InputError
 from benchmark.executors import Executor, ExecutorOptions
 from benchmark.gallery import Gallery
-from benchmark.metrics import Answers, Cell, Metric
+from benchmark.metrics import Answers, Cell, Metric, within_budget
 from benchmark.plan import CLEAN, NO_GPU, Plan, PlannedAssessment, make_plan, shard
 from benchmark.plugins import Registry
 from benchmark.reporter import Panel, Reporter
@@ -391,7 +391,6 @@ def _cells(
             ended.add(result, reason)
             yield result
             continue
-        details: dict[str, np.ndarray] = {}
         attacked = perturbation = eps = None
         sweep = ""
         judge = planned.clean_judge
@@ -407,24 +406,24 @@ def _cells(
             component = plan.suite.attacks[planned.attack]
             others = {name: value for name, value in component.plain().items() if name != "eps"}
             sweep = digest(component.use, others)
-        for name, array in arrays_of(judge).items():
-            if name.startswith("detail."):
-                details[name.removeprefix("detail.")] = array
+        cell = Cell(
+            y=split_of(planned.dataset).labels,
+            clean=answers(planned.clean_predict, planned.clean_judge, planned.val_judge),
+            attacked=attacked,
+            perturbation=perturbation,
+            norm=planned.norm,
+            eps=eps,
+            success=plan.suite.protocol.success,
+        )
+        if planned.minimum_norm and eps is not None:
+            cell = within_budget(cell, eps)
         result = results.CellResult(
             **identity,
             status="ok",
             reason="",
-            cell=Cell(
-                y=split_of(planned.dataset).labels,
-                clean=answers(planned.clean_predict, planned.clean_judge, planned.val_judge),
-                attacked=attacked,
-                perturbation=perturbation,
-                norm=planned.norm,
-                eps=eps,
-                success=plan.suite.protocol.success,
-            ),
+            cell=cell,
             sample_ids=ids_of(planned.dataset),
-            details=details,
+            details=(cell.attacked or cell.clean).details,
             sweep=sweep,
             use=plan.suite.defenses[planned.defense].use,
             attacker=planned.attacker,

@@ -375,6 +375,15 @@ def mean(values: Any) -> Estimate:
     return Estimate(centre, centre - margin, centre + margin, n)
 
 
+def median_ranks(n: int) -> tuple[int, int]:
+    """Return the ranks, from 1, of the two of n ordered values that hold the median between them in 95 % of cases.
+
+    0 and n + 1 where n values are too few. Distribution-free (David and Nagaraja 2003, Order Statistics, section 7.1).
+    """
+    low = _binomial_quantile(TAIL, n, 0.5)
+    return low, n - low + 1
+
+
 def spread(values: Any) -> Estimate:
     """Return the standard deviation (ddof 1) of two or more values, with the chi-square interval of normal samples."""
     values = np.asarray(values, dtype=np.float64)

@@ -497,7 +497,7 @@ class _Reader:
         head = self._head()
         components = {section: self._components(kind, section) for kind, section in SECTIONS.items()}
         grid = self._grid()
-        groups = self._groups()
+        groups = self._groups(components["attacks"])
         reference = self._reference()
         self.problems.raise_if_any()
         assert head is not None
@@ -846,7 +846,7 @@ class _Reader:
                 rules.append(rule)
         return tuple(rules)
 
-    def _groups(self) -> dict[str, tuple[str, ...]]:
+    def _groups(self, components: Mapping[str, Component]) -> dict[str, tuple[str, ...]]:
         entries = self._mapping(_entry(self.root, "groups"), ("groups",), "labels, such as {NAME: [ATTACK, ATTACK]}")
         self.labels["groups"] = self._check_labels(entries, "groups", RESERVED["attack"])
         groups: dict[str, tuple[str, ...]] = {}
@@ -858,10 +858,25 @@ class _Reader:
                 attacks: tuple[str, ...] | None = tuple(self.labels["attacks"].values())
             else:
                 attacks = self._labels(node, "attacks", path)
+                if attacks is not None:
+                    self._check_budgets(node, path, [components[a] for a in attacks if a in components])
             if attacks == ():
                 self.problems.add(node.where, f"{path_text(path)}: a group needs at least one attack.")
             groups[label] = attacks or ()
         return groups
+
+    def _check_budgets(self, node: Node, path: Sequence[str], attacks: Sequence[Component]) -> None:
+        """Refuse a group that names an attack without a budget beside none at whose budget it could count."""
+        bounded = {attack.options.norm for attack in attacks if attack.options.eps is not None}  # type: ignore[attr-defined]
+        for attack in attacks:
+            norm, eps = attack.options.norm, attack.options.eps  # type: ignore[attr-defined]
+            if eps is None and norm not in bounded:
+                self.problems.add(
+                    node.where,
+                    f"{path_text(path)}: the attack {attack.label!r} has no budget, and the group has none in {norm} "
+                    "at which it could count: without one it wins every worst case. Give it `eps`, name an attack with "
+                    f"a budget in {norm} beside it, or leave it out.",
+                )
 
     # Published numbers
 

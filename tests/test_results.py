@@ -106,7 +106,8 @@ def test_clean_and_attacked_cells_have_their_own_measures_in_the_order_given():
     tables = table(result(attack="none"), result())
     scopes = {name: metric.scope for name, metric in METRICS.items()}
     assert list(rows(tables, attack="none").metric) == [name for name in METRICS if scopes[name] == "clean"]
-    attacked = [name for name in METRICS if scopes[name] == "attack" and name != "robust_accuracy_worst_repeat"]
+    undefined = {"robust_accuracy_worst_repeat", "median_minimal_distance"}  # neither randomised nor without a budget
+    attacked = [name for name in METRICS if scopes[name] == "attack" and name not in undefined]
     assert list(rows(tables, attack="pgd").metric) == attacked
     cell = result().cell
     row = rows(tables, attack="pgd", metric="auroc").iloc[0]
@@ -213,6 +214,83 @@ def test_groups_by_default_are_budgets_and_all_attacks():
     first, last = (rows(tables, attack=name).iloc[0] for name in worst(tables))
     assert (first.norm, first.eps, last.norm, last.eps) == ("linf", "8/255", "", "")
     assert worst(table(result(attack="none"), result(attack="a"))) == {}
+
+
+def nearest(defense="none", attack="cw", norm="l2", accuracy=0.1, **chosen) -> CellResult:
+    """Return the cell of an attack without a budget, with distances spread from 0 to 1."""
+    found = result(defense, attack, norm=norm, accuracy=accuracy, **chosen)
+    if found.cell is None:
+        return replace(found, eps="")
+    sizes = np.random.default_rng(hash_of(attack)).random(len(found.cell.y)).astype(np.float32)
+    return replace(found, eps="", cell=replace(found.cell, eps=None, perturbation=sizes))
+
+
+def holds(cell: Cell, eps: float | None = None) -> np.ndarray:
+    """Which images are labelled rightly, by an attacker who keeps the clean image where the example is too far."""
+    attacked = cell.attacked.label == cell.y
+    return attacked if eps is None else np.where(cell.perturbation <= eps, attacked, cell.clean.label == cell.y)
+
+
+def test_an_attack_without_a_budget_counts_at_those_of_the_others_in_its_norm():
+    """It joins no worst case as it is: at a budget an image counts as broken where its distance is within it."""
+    l2 = [result(attack=f"l2-{eps}", norm="l2", eps=eps, accuracy=0.7) for eps in (64, 128)]
+    linf, cw, stray = result(attack="linf", accuracy=0.7), nearest(), nearest(attack="l1", norm="l1")
+    tables = table(*l2, linf, cw, stray)
+    found = worst(tables)
+    at = {eps: holds(cw.cell, eps / 255) for eps in (64, 128)}
+    assert list(found) == ["worst-of: l2 64/255", "worst-of: l2 128/255", "worst-of: all attacks"]
+    assert found["worst-of: l2 64/255"] == pytest.approx((holds(l2[0].cell) & at[64]).mean())
+    assert found["worst-of: l2 128/255"] == pytest.approx((holds(l2[1].cell) & at[128]).mean())
+    everything = holds(l2[0].cell) & holds(l2[1].cell) & holds(linf.cell) & at[128]
+    assert found["worst-of: all attacks"] == pytest.approx(everything.mean())
+    assert everything.mean() > (everything & holds(cw.cell)).mean()
+    group = rows(tables, attack="worst-of: l2 64/255").iloc[0]
+    assert (group.norm, group.eps) == ("l2", "64/255")
+    # Rejection, the base label and comparisons follow: what is submitted is the clean image.
+    joint = [holds(l2[0].cell) | l2[0].cell.attacked.flagged, at[64]]
+    flagged = np.where(cw.cell.perturbation <= 64 / 255, cw.cell.attacked.flagged, cw.cell.clean.flagged)
+    joint[1] = joint[1] | flagged
+    assert worst(tables, "worst_case_joint_robust_accuracy")["worst-of: l2 64/255"] == np.mean(joint[0] & joint[1])
+    # Alone, or beside budgets in other norms, it is in no group.
+    assert worst(table(cw, nearest(attack="deepfool"))) == {}
+    assert worst(table(cw, linf)) == {}
+
+
+def test_a_named_group_counts_an_attack_without_a_budget_at_its_largest():
+    l2, cw = [result(attack=f"l2-{eps}", norm="l2", eps=eps, accuracy=0.7) for eps in (64, 128)], nearest()
+    found = worst(table(*l2, cw, groups={"small": ["cw", "l2-64"], "both": ["l2-64", "l2-128", "cw"], "alone": ["cw"]}))
+    assert list(found) == ["worst-of: small", "worst-of: both"]
+    assert found["worst-of: small"] == pytest.approx((holds(l2[0].cell) & holds(cw.cell, 64 / 255)).mean())
+    both = holds(l2[0].cell) & holds(l2[1].cell) & holds(cw.cell, 128 / 255)
+    assert found["worst-of: both"] == pytest.approx(both.mean())
+    failed = table(*l2, nearest(status="failed"), groups={"small": ["cw", "l2-64"]})
+    assert set(rows(failed, attack="worst-of: small").status) == {"failed"}
+
+
+def test_minimal_distances_have_a_median_and_a_curve():
+    """Half of the initially right images are wrong within the median; it is infinite where half never are."""
+    cell = nearest(accuracy=0.2).cell
+    initially = cell.clean.label == cell.y
+    wrong = cell.attacked.label != cell.y
+    distance = np.sort(np.where(wrong, cell.perturbation, np.inf)[initially])
+    tables = table(nearest(accuracy=0.2))
+    row = rows(tables, metric="median_minimal_distance").iloc[0]
+    n = int(initially.sum())
+    assert (row.n, row.status) == (n, "ok")
+    assert row.value == pytest.approx(distance[int(np.ceil(n / 2)) - 1])
+    inside = (distance[:, None] >= [row.ci_low, row.ci_high]).sum(0)
+    assert 1 < n - inside[0] < n / 2 < n - inside[1] < n - 1
+    curve = tables.curves[tables.curves.curve == "success_vs_distance"]
+    assert (np.diff(curve.x) > 0).all()
+    assert (curve.x.iloc[0], curve.y.iloc[0]) == (0, 0)
+    for x, y in zip(curve.x, curve.y, strict=True):
+        assert y == pytest.approx((distance <= x + 1e-9).mean())
+    assert curve.y.iloc[-1] == pytest.approx(rows(tables, metric="attack_success_rate").value.item())
+    strong = rows(table(nearest(accuracy=0.9), nearest(accuracy=0.9, seed=1)), metric="median_minimal_distance")
+    assert (strong.value == np.inf).all()
+    assert (strong.ci_high == np.inf).all()
+    assert list(strong.seed) == ["0", "1", "mean"]
+    assert rows(table(result()), metric="median_minimal_distance").empty
 
 
 def test_a_named_group_may_hold_a_single_attack():

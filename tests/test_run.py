@@ -345,6 +345,54 @@ def test_a_filter_runs_a_part_of_the_grid_to_the_same_numbers(run_toy, tmp_path)
     assert (both.value_x == both.value_y).all()
 
 
+MINIMUM_NORM = """
+suite: distances
+title: Distances
+seeds: [0]
+batch_size: 16
+datasets: {blobs: {use: blobs}}
+models: {linear: {use: linear}}
+attacks:
+  pgd: {use: pgd, norm: l2, eps: 0.6, steps: 3}
+  deepfool: {use: deepfool}
+  deepfool-0.6: {use: deepfool, eps: 0.6}
+  deepfool-1.2: {use: deepfool, eps: 1.2}
+defenses: {none: {use: plain}, bright: {use: brightness}, noisy: {use: noisy}}
+grid:
+  - {datasets: all, models: all, attacks: all, defenses: all}
+"""
+
+
+def test_one_crafting_of_a_minimum_norm_attack_serves_every_budget(run_toy, toy_suite):
+    finished = run_toy(toy_suite(MINIMUM_NORM))
+    assert finished.code == 0
+    assert ran(finished).count("craft") == 2
+    samples = finished.run.samples.astype({"attack": str, "defense": str, "sample": str})
+    cells = {key: cell.set_index("sample") for key, cell in samples.groupby(["attack", "defense"])}
+    for defense in ("none", "bright"):
+        clean, free = cells["none", defense], cells["deepfool", defense]
+        for eps in (0.6, 1.2):
+            at = cells[f"deepfool-{eps}", defense]
+            near = free.perturbation <= eps
+            assert 0 < near.sum() < len(near)
+            for column in ("base_label", "label", "score", "flagged"):
+                expected = free[column].where(near, clean[column])
+                assert at[column].isna().all() if expected.isna().all() else (at[column] == expected).all()
+            assert (at.perturbation == free.perturbation.where(near, 0)).all()
+    metrics = finished.run.metrics
+    assert (metrics[metrics.metric == "budget_violations"].value == 0).all()
+    median = metrics[metrics.metric == "median_minimal_distance"]
+    assert set(median.attack) == {"deepfool"}
+    assert median.value.between(0.1, 3).all()
+    # The worst case at a budget holds the unbounded attack as the same attack with the budget does.
+    worst = finished.values("worst_case_robust_accuracy")
+    again = run_toy(toy_suite(MINIMUM_NORM.replace("  deepfool: {use: deepfool}\n", "")), out="without")
+    assert "craft" not in ran(again)
+    kept = again.values("worst_case_robust_accuracy")
+    assert {attack for attack, _ in kept} == {"worst-of: l2 0.6", "worst-of: all attacks"}
+    assert kept == {key: value for key, value in worst.items() if key in kept}
+
+
 def test_shards_together_are_the_whole(run_toy):
     axes = {
         "attacks": "{a: {use: step, eps: 0.1}, b: {use: step, eps: 0.2}}",

@@ -52,6 +52,7 @@ class Pgd(AttackOptions):
 
 class Cw(AttackOptions):
     norm: Literal["l2"] = "l2"
+    eps: Budget | None = Budget("0.5")
     confidence: float = Field(0.0, ge=0)
 
 
@@ -270,7 +271,7 @@ def test_a_profile_merges_mappings_replaces_lists_and_drops_what_is_null(load):
 
 
 def test_another_plugin_replaces_a_component_as_a_whole(load):
-    assert load(profile="swapped").attacks["pgd"].plain() == {"norm": "l2", "eps": None, "confidence": 0.0}
+    assert load(profile="swapped").attacks["pgd"].plain() == {"norm": "l2", "eps": "0.5", "confidence": 0.0}
 
 
 def test_null_in_the_options_of_a_profile_is_the_value_null(load):
@@ -551,6 +552,11 @@ def test_excluding_all_attacks_leaves_the_clean_images(load):
             "s.yaml:18: groups.both: unknown attack label 'pdg'. Did you mean 'pgd'",
         ),
         ("  both: [pgd, cw]", "  both: []", "s.yaml:18: groups.both: a group needs at least one attack."),
+        (
+            "  cw: {use: cw, confidence: 1}",
+            "  cw: {use: cw, eps: null}",
+            "s.yaml:18: groups.both: the attack 'cw' has no budget, and the group has none",
+        ),
         ("  both: [pgd, cw]", "  cw: [pgd]", "s.yaml:18: groups.cw: an attack has this label."),
         (
             "  none: {use: none}",
@@ -734,7 +740,8 @@ def test_validating_a_suite_imports_no_torch(tmp_path):
     (tmp_path / "light.py").write_text(
         "from benchmark import hookimpl\n"
         "from benchmark.options import *\n"
-        "class O(AttackOptions):\n    norm: str = 'l2'\n    eps: Budget | None = None\n    confidence: float = 0\n"
+        "class O(AttackOptions):\n    norm: str = 'l2'\n    eps: Budget | None = Budget('0.5')\n"
+        "    confidence: float = 0\n"
         "class F(DatasetOptions):\n    path: str = ''\n"
         "class M(ModelOptions):\n    width: int = 1\n"
         "class D(Options):\n    eps: Budget | tuple[Budget, Budget] | None = None\n"

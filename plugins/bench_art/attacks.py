@@ -162,6 +162,12 @@ class AnyArtAttack(ArtAttack):
 
     Options = options.AnyArtOptions
 
+    @property
+    def minimum_norm(self) -> bool:
+        """Whether the class knows no budget."""
+        kind = _classes().get(self.options.attack)
+        return kind is not None and "eps" not in inspect.signature(kind.__init__).parameters
+
     def check(self) -> None:
         """Build the attack once on a toy network, so that wrong names and values show before any work.
 

@@ -31,6 +31,11 @@ class MinimumNormAttack(Attack):
 
     Options: ClassVar[type[AttackOptions]] = options.MinimumNormOptions
 
+    @property
+    def minimum_norm(self) -> bool:
+        """It does."""
+        return True
+
     @abstractmethod
     def search(self, classifier: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, logits: Tensor) -> Tensor:
         """Return for rightly classified images the nearest adversarial example found, or the image itself.

@@ -23,6 +23,7 @@ from bench_report.view import (
     BlockView,
     CardView,
     CellPage,
+    CellView,
     ChartView,
     MeasureRow,
     PictureView,
@@ -112,8 +113,7 @@ class CellPages:
         if scope != "clean" and "auroc" not in by_name and len(headline) > 1 and self._no_rejection(headline):
             headline = headline[:1]
         members = tuple(
-            Sibling(attack, self.table.cell(place._replace(attack=attack), "robust_accuracy"))
-            for attack in self.table.members(place)
+            Sibling(attack, self._alone(place._replace(attack=attack))) for attack in self.table.members(place)
         )
         norm, eps = self.table.budgets.get((place.dataset, place.attack), ("", ""))
         statuses = {s for seed, s in self.table.status.get(place, {}).items() if seed not in SUMMARIES}
@@ -136,6 +136,12 @@ class CellPages:
             previous=around[0],
             next=around[1],
         )
+
+    def _alone(self, place: Place) -> CellView:
+        """Return what stands for an attack beside its group: nothing without a budget, it counts at the group's."""
+        if self.table.unbounded(place):
+            return CellView("undefined", page=self.table.page(place))
+        return self.table.cell(place, "robust_accuracy")
 
     @staticmethod
     def _no_rejection(rows: Sequence[MeasureRow]) -> bool:
@@ -223,6 +229,19 @@ class CellPages:
             for name, words in (("accuracy_vs_eps", "robust accuracy"), ("success_vs_eps", "attack success"))
             if name in curves
         }
+        if "success_vs_distance" in curves:
+            # Steps: between two distances nothing happens.
+            x, y = (curves["success_vs_distance"][name] for name in ("x", "y"))
+            norm, _ = self.table.budgets[place.dataset, place.attack]
+            told = [(d, y[np.searchsorted(x, d, side="right") - 1]) for d in np.linspace(0, x[-1], 9).tolist()]
+            yield ChartView(
+                "distance",
+                "Success against distance",
+                f"Initially right images that are wrong within a distance ({norm_text(norm)}) of the clean image.",
+                {"steps": [{"x": coordinate(a), "value": coordinate(b)} for a, b in zip(x.tolist(), y.tolist())]},
+                ("Distance up to", "Attack success, %"),
+                tuple((number_text(d, "distance"), number_text(share, "rate")) for d, share in told),
+            )
         if sweep:
             norm, _ = self.table.budgets[place.dataset, place.attack]
             yield ChartView(

@@ -210,6 +210,22 @@ DESCRIPTIONS: dict[str, dict[str, Any]] = {
             ],
         },
     },
+    "distance": {
+        "description": "Attack success over the distance from the clean image",
+        "width": 420,
+        "height": 230,
+        "data": {"name": "steps"},
+        "mark": {"type": "line", "strokeWidth": 2, "interpolate": "step-after"},
+        "encoding": {
+            "x": _axis("x", "Distance from the clean image", tickCount=7),
+            "y": _axis("value", "Share of images", domain=[0, 1], **PERCENT),
+            "color": {"value": "var(--chart-success)"},
+            "tooltip": [
+                {"field": "x", "type": "quantitative", "title": "Distance up to", "format": ".4g"},
+                {"field": "value", "type": "quantitative", "title": "Attack success", "format": ".1%"},
+            ],
+        },
+    },
     # What panels of plugins draw: data `points` (x, y, series); its first row has the titles of the axes: xt and yt.
     "dots": {
         "description": "Points in a plane, by series",

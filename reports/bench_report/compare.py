@@ -53,7 +53,7 @@ def compare_runs(runs: Sequence[Run], tables: Sequence[Table], views: Sequence[R
             else:
                 first = members[0]
                 paired = [
-                    pairs.difference(first, number, place, name, tables[first].members(place))
+                    pairs.difference(first, number, place, name, tables[first].counted(place))
                     if number in members[1:]
                     else None
                     for number in range(len(runs))
@@ -79,20 +79,20 @@ class _Pairs:
         self._read: dict[int, tuple[dict[tuple[str, ...], dict[str, np.ndarray]], dict[str, np.ndarray]]] = {}
 
     def difference(
-        self, first: int, second: int, place: Place, name: str, group: Sequence[str]
+        self, first: int, second: int, place: Place, name: str, counted: Mapping[str, float | None]
     ) -> DifferenceView | str | None:
         """Return the difference of an accuracy, second minus first, on the images that both have.
 
-        Over a group of attacks it is the worst case of each image. Of several seeds an image counts once, with the mean
-        over the seeds: its verdicts are no independent observations, so the image is the sampling unit, as it is for
-        randomised defenses.
+        Over a group of attacks it is the worst case of each image: `counted` has them, and the budget at which one
+        counts that has none. Of several seeds an image counts once, with the mean over the seeds: its verdicts are no
+        independent observations, so the image is the sampling unit, as it is for randomised defenses.
 
         Returns:
             None where the measure is no share of single verdicts, and a text that says why, where the seeds differ.
         """
         if not name.endswith("accuracy"):
             return None
-        one, two = self._outcomes(first, place, name, group), self._outcomes(second, place, name, group)
+        one, two = (self._outcomes(number, place, name, counted) for number in (first, second))
         if one is None or two is None:
             return None
         if len(one) != len(two) or (len(one) > 1 and set(one) != set(two)):
@@ -116,24 +116,33 @@ class _Pairs:
         )
 
     def _outcomes(
-        self, number: int, place: Place, name: str, group: Sequence[str]
+        self, number: int, place: Place, name: str, counted: Mapping[str, float | None]
     ) -> dict[str, dict[str, bool]] | None:
         """Return by seed and image whether it was answered as it should be; None where an attack has no verdicts."""
         rows_of, columns = self._samples(number)
-        by_attack = [rows_of.get(tuple(place._replace(attack=attack)), {}) for attack in group or (place.attack,)]
-        seeds = [seed for seed in by_attack[0] if all(seed in found for found in by_attack)]
+        by_attack = {attack: rows_of.get(tuple(place._replace(attack=attack)), {}) for attack in counted}
+        clean = rows_of.get(tuple(place._replace(attack=CLEAN, knowledge="")), {})
+        needed = [*by_attack.values(), *([clean] if any(counted.values()) else [])]
+        seeds = [seed for seed in needed[0] if all(seed in found for found in needed)]
         if not seeds:
             return None
+
+        def good(rows: np.ndarray, attacked: bool) -> np.ndarray:
+            right, flagged = columns["right"][rows], columns["flagged"][rows]
+            return right if "joint" not in name else right | flagged if attacked else right & ~flagged
+
         outcomes: dict[str, dict[str, bool]] = {}
         for seed in sorted(seeds):
             held: dict[str, bool] = {}
-            for found in by_attack:
-                rows = found[seed]
-                right, flagged = columns["right"][rows], columns["flagged"][rows]
-                if "joint" in name:
-                    right = right & ~flagged if place.attack == CLEAN else right | flagged
-                for image, good in zip(columns["sample"][rows].tolist(), right.tolist()):
-                    held[image] = held.get(image, True) and good
+            for attack, found in by_attack.items():
+                rows, eps = found[seed], counted[attack]
+                holds = dict(zip(columns["sample"][rows].tolist(), good(rows, attack != CLEAN).tolist()))
+                if eps is not None:  # the clean image is submitted where the example is too far
+                    far = columns["sample"][rows[columns["perturbation"][rows] > eps]]
+                    submitted = dict(zip(columns["sample"][clean[seed]].tolist(), good(clean[seed], True).tolist()))
+                    holds |= {image: submitted[image] for image in far.tolist() if image in submitted}
+                for image, answer in holds.items():
+                    held[image] = held.get(image, True) and answer
             outcomes[seed] = held
         return outcomes
 
@@ -144,6 +153,7 @@ class _Pairs:
                 "sample": frame["sample"].astype("object").to_numpy(),
                 "right": (frame["y"] == frame["label"]).to_numpy(dtype=bool, na_value=False),
                 "flagged": frame["flagged"].fillna(False).to_numpy(dtype=bool),
+                "perturbation": frame["perturbation"].to_numpy(dtype=np.float64, na_value=np.nan),
             }
             rows_of: dict[tuple[str, ...], dict[str, np.ndarray]] = {}
             for (*place, seed), rows in grouped(frame, (*Place._fields, "seed")).items():

@@ -172,7 +172,7 @@ class Figures:
     def _means_rows(self, settings: Sequence[BlockView], group: str, knowledge: str) -> Iterator[MeansRow]:
         for dataset in dict.fromkeys(block.dataset for block in settings):
             models = [block.model for block in settings if block.dataset == dataset]
-            members = {model: self.members(dataset, model, group, knowledge) for model in models}
+            members = {model: self.averaged(dataset, model, group, knowledge) for model in models}
             if sum(map(len, members.values())) < 2:
                 continue
             cells = []
@@ -212,6 +212,11 @@ class Figures:
         """Return the attacks of a group that were run in a setting."""
         here = self.table.attacks.get((dataset, model, knowledge), set())
         return tuple(x for x in self.table.members(Place(dataset, model, group, "", knowledge)) if x in here)
+
+    def averaged(self, dataset: str, model: str, group: str, knowledge: str) -> tuple[str, ...]:
+        """Return the attacks of a group that a mean is taken over: those with a budget."""
+        found = self.members(dataset, model, group, knowledge)
+        return tuple(x for x in found if not self.table.unbounded(Place(dataset, model, x, "", knowledge)))
 
     @cached_property
     def rocs(self) -> dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]:
@@ -343,7 +348,8 @@ class _Setting:
         """Yield, per group, the mean over its attacks and the worst case, a bar per defense."""
         seen = set()
         for group in self.figures.groups():
-            attacks = self._members(group)
+            members = self.figures.averaged(self.block.dataset, self.block.model, group, self.block.knowledge)
+            attacks = tuple(attack for attack in self.attacks if attack in members)
             if len(attacks) < 2 or attacks in seen:
                 continue
             seen.add(attacks)
@@ -416,7 +422,7 @@ class _Setting:
         datasets = [name for name in self.figures.axes.datasets if name in set(settings)][:SERIES]
         lines, worst = {}, {}
         for dataset in datasets:
-            attacks = self.figures.members(dataset, self.block.model, group, self.block.knowledge)
+            attacks = self.figures.averaged(dataset, self.block.model, group, self.block.knowledge)
             if len(attacks) < 2:
                 continue
             places = [Place(dataset, self.block.model, group, label, self.block.knowledge) for label in ladder.labels]

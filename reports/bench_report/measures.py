@@ -258,6 +258,15 @@ _ALL = (
         "Largest measured perturbation in the attack's norm, in pixel units of [0, 1].",
     ),
     Measure(
+        "median_minimal_distance",
+        "Median minimal distance",
+        "median distance",
+        "distance",
+        "high",
+        "Distance within which an attack without a budget turns half of the initially right images wrong, in its norm, "
+        "in pixel units of [0, 1]; ∞ where it never does.",
+    ),
+    Measure(
         "budget_violations",
         "Budget violations",
         "violations",

@@ -63,7 +63,9 @@ def ranking(table: Table, axes: Axes, blocks: Sequence[BlockView]) -> Iterator[R
 
 
 def _attacks(table: Table, block: BlockView) -> set[str]:
-    return table.attacks.get((block.dataset, block.model, block.knowledge), set())
+    """Return the attacks of a block that have a budget; the others count in groups only."""
+    attacks = table.attacks.get((block.dataset, block.model, block.knowledge), set())
+    return {x for x in attacks if not table.unbounded(Place(block.dataset, block.model, x, "", block.knowledge))}
 
 
 def _members(table: Table, block: BlockView, group: str) -> tuple[str, ...]:
@@ -157,7 +159,7 @@ def _around(estimate: Estimate) -> list[Word]:
 
 def _cells(table: Table, axes: Axes) -> Iterator[Place]:
     groups = {*axes.groups, CLEAN}
-    return (place for place in table.by_place if place.attack not in groups)
+    return (place for place in table.by_place if place.attack not in groups and not table.unbounded(place))
 
 
 def _broken(table: Table, axes: Axes) -> Iterator[tuple[Word, ...]]:

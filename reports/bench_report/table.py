@@ -14,6 +14,7 @@ import pandas as pd
 from bench_report.links import file_name
 from bench_report.measures import MEASURES, Measure, measure
 from bench_report.view import CellView, DifferenceView, Estimate
+from benchmark.options import Budget
 from benchmark.results import CLEAN, MEAN, STD, SUMMARIES, WORST_OF
 
 ALL_ATTACKS = "all attacks"
@@ -22,7 +23,7 @@ ALL_ATTACKS = "all attacks"
 
 def group_label(norm: str, eps: str) -> str:
     """Return the label of the group of all attacks of a norm and budget, as the host names it."""
-    return f"{norm} {eps or 'unbounded'}"
+    return f"{norm} {eps}"
 
 
 class Row(NamedTuple):
@@ -68,6 +69,11 @@ def as_number(value: Any) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def as_extent(value: Any) -> float | None:
+    """Return a finite number or infinity, as a distance may have it, or None."""
+    return math.inf if isinstance(value, float) and value == math.inf else as_number(value)
+
+
 def as_count(value: Any) -> int | None:
     """Return a whole number, or None."""
     number = as_number(value)
@@ -83,7 +89,7 @@ def read_metrics(frame: pd.DataFrame) -> list[Row]:
     rows = []
     for values in frame[columns].itertuples(index=False, name=None):
         dataset, model, attack, norm, eps, defense, knowledge, seed, metric = map(as_text, values[:9])
-        value, low, high = map(as_number, values[9:12])
+        value, low, high = map(as_extent, values[9:12])
         n, status, reference = values[12:]
         rows.append(
             Row(
@@ -215,9 +221,27 @@ class Table:
         if self.named_groups:
             return tuple(sorted(self.named_groups.get(label, ())))
         attacks = self.attacks.get((place.dataset, place.model, place.knowledge), set())
-        if label == ALL_ATTACKS:
-            return tuple(sorted(attacks))
-        return tuple(sorted(x for x in attacks if group_label(*self.budgets[place.dataset, x]) == label))
+        budgets = {x: self.budgets[place.dataset, x] for x in attacks}
+        within = {x: label in (ALL_ATTACKS, group_label(*budgets[x])) and bool(budgets[x][1]) for x in attacks}
+        # An attack without a budget counts at those of others in its norm.
+        norms = {budgets[x][0] for x in attacks if within[x]}
+        return tuple(sorted(x for x in attacks if within[x] or (not budgets[x][1] and budgets[x][0] in norms)))
+
+    def counted(self, place: Place) -> dict[str, float | None]:
+        """Return the attacks that a cell or group rests on, with the budget at which one without any counts there."""
+        members = self.members(place)
+        budgets = {x: self.budgets.get((place.dataset, x), ("", "")) for x in members or (place.attack,)}
+        if not members:
+            return dict.fromkeys(budgets)
+        largest: dict[str, float] = {}
+        for norm, eps in budgets.values():
+            if eps:
+                largest[norm] = max(largest.get(norm, 0.0), Budget(eps))
+        return {x: None if eps else largest.get(norm) for x, (norm, eps) in budgets.items()}
+
+    def unbounded(self, place: Place) -> bool:
+        """Return whether a cell's attack has no budget: it counts in groups, at theirs, and never alone."""
+        return place.attack != CLEAN and not self.budgets.get((place.dataset, place.attack), ("", ""))[1]
 
     def failure(self, place: Place) -> str:
         """Return the anchor of what made the cell fail; for a group, of the first of its attacks that failed."""

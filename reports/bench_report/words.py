@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from datetime import datetime
 from typing import Any
 
@@ -21,7 +22,9 @@ KNOWLEDGE = {
 
 def number_text(value: float, unit: Unit) -> str:
     """Return a number for people: rates in percent with one decimal, areas with three, the rest with four digits."""
-    if unit == "rate":
+    if value == math.inf:
+        text = "∞"
+    elif unit == "rate":
         text = f"{100 * value:.1f}"
     elif unit == "area":
         text = f"{value:.3f}"

@@ -355,7 +355,7 @@ def test_attacks_that_the_suite_parts_have_plots_of_their_own(make_run, site_of)
 def test_means_stand_beside_the_worst_case(make_run, site_of):
     groups = {"published": ["a-1", "b-1"], "released": ["a-2", "b-2"]}
     run = make_run(
-        attacks=("a-1", "b-1", "a-2", "b-2"),
+        attacks=("a-1", "b-1", "a-2", "unbounded", "b-2"),
         n=40,
         suite={"groups": groups},
         failed=lambda dataset, model, attack, defense, seed: (
