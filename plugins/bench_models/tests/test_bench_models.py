@@ -76,6 +76,10 @@ def count(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
+def last_linear(network: nn.Module) -> nn.Linear:
+    return [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+
+
 def images(shape: tuple[int, int, int], number: int = 3) -> torch.Tensor:
     return torch.rand(number, *shape, generator=torch.Generator().manual_seed(5))
 
@@ -115,10 +119,10 @@ def test_logits_and_penultimate_state(use, shape):
     classifier = build(use, shape, classes=7, **SMALL[use])
     x = images(shape)
     states = classifier.features(x, ["penultimate"])
-    linear = [module for module in classifier.network.modules() if isinstance(module, nn.Linear)]
+    head = last_linear(classifier.network)
     assert states["logits"].shape == (3, 7)
-    assert linear[-1].out_features == 7
-    torch.testing.assert_close(linear[-1](states["penultimate"]), states["logits"])
+    assert head.out_features == 7
+    torch.testing.assert_close(head(states["penultimate"]), states["logits"])
     torch.testing.assert_close(classifier(x), states["logits"])
 
 
@@ -410,7 +414,7 @@ def test_one_architecture_of_each_torchvision_family(arch, side):
         states = classifier.features(torch.zeros(2, 3, side, side))
     assert states["logits"].shape == (2, 7)
     assert states["penultimate"].ndim == 2
-    assert classifier._last_linear().out_features == 7
+    assert last_linear(classifier.network).out_features == 7
 
 
 @pytest.mark.slow
@@ -641,18 +645,16 @@ def test_without_timm_the_message_says_what_to_install(monkeypatch):
 
 
 def test_timm_networks_take_any_channels_and_sizes():
-    pytest.importorskip("timm", reason="the extra timm is not installed")
     for arch, shape in (("test_resnet", (1, 28, 28)), ("test_vit", (3, 32, 32)), ("test_convnext", (4, 64, 64))):
         chosen = model("timm", arch=arch)
         chosen.check()
         classifier = chosen.build(7, shape, Rng(0)).eval()
         states = classifier.features(images(shape))
-        torch.testing.assert_close(classifier._last_linear()(states["penultimate"]), states["logits"])
+        torch.testing.assert_close(last_linear(classifier.network)(states["penultimate"]), states["logits"])
         assert torch.equal(chosen.build(7, shape, Rng(0)).eval()(images(shape)), states["logits"])
 
 
 def test_timm_says_what_does_not_exist_or_fit():
-    pytest.importorskip("timm", reason="the extra timm is not installed")
     with pytest.raises(InputError, match=r"has no 'resnet81' among its .* classifiers. Did you mean 'resnet18'"):
         model("timm", arch="resnet81").check()
     with pytest.raises(InputError, match=r"unknown tag of resnet18 'a1_in1kk'. Did you mean 'a1_in1k'"):
@@ -664,8 +666,8 @@ def test_timm_says_what_does_not_exist_or_fit():
 
 
 def test_published_timm_weights(tmp_path, monkeypatch):
-    timm = pytest.importorskip("timm", reason="the extra timm is not installed")
-    hub = pytest.importorskip("huggingface_hub", reason="the extra timm is not installed")
+    import huggingface_hub as hub
+    import timm
     from safetensors.torch import save_file
 
     monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path))
