@@ -12,6 +12,7 @@ from benchmark.errors import BenchError, InputError
 from benchmark.hookspecs import KINDS
 from benchmark.plugins import Registration, Registry
 from benchmark.randomness import Rng
+from benchmark.schema import sweepable
 
 if TYPE_CHECKING:  # both import torch, which `bench plugins` and `bench show` must not wait for
     from benchmark.plan import Plan, Task
@@ -277,6 +278,8 @@ def describe_component(registration: Registration) -> str:
         return "\n".join(lines)
     fields = r.options_type().model_json_schema().get("properties", {})
     model = r.options_type().model_fields
+    if r.kind == "attack" and "eps" in fields:
+        fields["eps"] = sweepable(fields["eps"])
     if not fields:
         return "\n".join([*lines, "no options"])
     lines.append("options:")
@@ -309,6 +312,8 @@ def _type_text(schema: dict[str, Any]) -> str:
     if "$ref" in schema:
         return schema["$ref"].rpartition("/")[2]
     kind = schema.get("type", "any")
+    if kind == "array" and "items" in schema:
+        return f"a list of ({_type_text(schema['items'])})"
     bounds = [
         f"{sign} {schema[name]}"
         for name, sign in (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<"))

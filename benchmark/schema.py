@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import copy
 
+from pydantic import TypeAdapter
+
 from benchmark.errors import PluginError
 from benchmark.explain import Schema, options_schema, pointer
+from benchmark.options import Budget
 from benchmark.plugins import Registration, Registry
 from benchmark.suite import KNOWLEDGE, LABEL_LENGTH, RESERVED, SECTIONS, Head
 
@@ -108,6 +111,8 @@ def _component(registry: Registry, kind: str, definitions: dict[str, Schema]) ->
         name = f"{kind}:{registration.name}"
         schema = options_schema(options_type, f"{name}:")
         definitions.update(schema.pop("$defs", {}))
+        if kind == "attack" and "eps" in schema.get("properties", {}):
+            schema["properties"]["eps"] = sweepable(schema["properties"]["eps"])
         schema.setdefault("properties", {})["use"] = {"const": registration.name}
         if registration.summary:
             schema["description"] = registration.summary
@@ -124,6 +129,13 @@ def _component(registry: Registry, kind: str, definitions: dict[str, Schema]) ->
         "properties": {"use": _use(registry, kind), "like": _like(SECTIONS[kind])},
     }
     return {**schema, "allOf": choices} if choices else schema
+
+
+def sweepable(eps: Schema) -> Schema:
+    """Return the schema of an attack's `eps` with a list of budgets beside one: a suite makes an attack of each."""
+    budgets = {"type": "array", "items": TypeAdapter(Budget).json_schema(), "minItems": 1, "uniqueItems": True}
+    beside = {key: value for key, value in eps.items() if key in ("description", "title", "default")}
+    return {**beside, "anyOf": [{key: value for key, value in eps.items() if key not in beside}, budgets]}
 
 
 def _like(section: str) -> Schema:

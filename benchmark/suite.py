@@ -30,7 +30,7 @@ from benchmark.document import (
 )
 from benchmark.errors import InputError, PluginError, near_match, unknown_name
 from benchmark.explain import explain, unknown_key
-from benchmark.options import Options
+from benchmark.options import Budget, Options
 from benchmark.plugins import GROUP, Registry, validate_options
 from benchmark.selection import CLEAN, Filter, Point, points_of
 
@@ -292,6 +292,7 @@ class _Reader:
         self.removed: dict[tuple[str, ...], Place] = {}
         self.refused: set[tuple[str, str]] = set()  # components whose `like` leads nowhere
         self.labels: dict[str, dict[str, str]] = {}  # section → label after NFC → label
+        self.sweeps: dict[str, tuple[str, ...]] = {}  # label of a list of budgets after NFC → one label per budget
 
     # Overrides
 
@@ -318,6 +319,7 @@ class _Reader:
             filters = tuple(Node(Place(f"--only {shorten(_visible(text))}", rank=_SET_RANK), text) for text in only)
             self.root = replace(self.root, value={**self.root.value, "only": Node(filters[0].where, filters)})
         self._resolve_likes()
+        self._expand_sweeps()
 
     def _profiles(self, node: Node | None) -> dict[str, Node]:
         profiles: dict[str, Node] = {}
@@ -490,6 +492,39 @@ class _Reader:
         if (section, other) in self.refused:
             self.refused.add(path)
         return replace(self._merged(base, own, path), where=node.where)
+
+    def _expand_sweeps(self) -> None:
+        """Make an attack per budget, `pgd@4/255`, of one whose `eps` is a list; its own label stands for them all."""
+        assert isinstance(self.root.value, dict)
+        given = _entries(self.root, "attacks")
+        expanded: dict[str, Node] = {}
+        for label, node in given.items():
+            eps = _entry(node, "eps")
+            if eps is None or not isinstance(eps.value, tuple):
+                expanded[label] = node
+                continue
+            assert isinstance(node.value, dict)
+            path, seen = ("attacks", label, "eps"), dict[float, str]()
+            if not eps.value:
+                self.problems.add(eps.where, f"{path_text(path)}: a list of budgets needs at least one.")
+            for item in eps.value:
+                try:
+                    budget = Budget(item.text if item.is_scalar else item.found())
+                except ValueError as error:
+                    self.problems.add(item.where, f"{path_text(path)}: in this list of budgets, {error}.")
+                    continue
+                one = f"{label}@{budget}"
+                if budget in seen:
+                    self.problems.add(item.where, f"{path_text(path)}: {budget} is there twice ({seen[budget]}).")
+                elif one in given:
+                    self.problems.add(item.where, f"{path_text(path)}: {budget} makes an attack {one!r}: one is there.")
+                else:
+                    seen[float(budget)] = str(budget)
+                    expanded[one] = replace(node, value={**node.value, "eps": item})
+            self.sweeps[_nfc(label)] = tuple(f"{label}@{text}" for text in seen.values())
+        if self.sweeps:
+            entries = replace(self.root.value["attacks"], value=expanded)
+            self.root = replace(self.root, value={**self.root.value, "attacks": entries})
 
     # Reading
 
@@ -733,13 +768,14 @@ class _Reader:
         chosen: dict[str, None] = {}
         good = True
         for item in items:
-            label = self._label(item, section, path)
-            if label is None:
-                good = False
-            elif label in chosen:
-                self.problems.add(item.where, f"{path_text(path)}: the label {label!r} is there twice.")
-            else:
-                chosen[label] = None
+            swept = self.sweeps.get(_nfc(item.text)) if section == "attacks" and item.is_scalar else None
+            for label in (self._label(item, section, path),) if swept is None else swept:
+                if label is None:
+                    good = False
+                elif label in chosen:
+                    self.problems.add(item.where, f"{path_text(path)}: the label {label!r} is there twice.")
+                else:
+                    chosen[label] = None
         return tuple(chosen) if good else None
 
     def _label(self, node: Node, section: str, path: tuple[str, ...]) -> str | None:
@@ -852,7 +888,7 @@ class _Reader:
         groups: dict[str, tuple[str, ...]] = {}
         for label, node in entries.items():
             path = ("groups", label)
-            if _nfc(label) in self.labels["attacks"]:
+            if _nfc(label) in {*self.labels["attacks"], *self.sweeps}:
                 self.problems.add(node.where, f"{path_text(path)}: an attack has this label. Choose another one.")
             if isinstance(node.value, str) and node.value == ALL:
                 attacks: tuple[str, ...] | None = tuple(self.labels["attacks"].values())
@@ -988,7 +1024,11 @@ class _Reader:
             if kind == "attack":
                 known |= {CLEAN: CLEAN, **self.labels["groups"]}
             label = known.get(_nfc(text)) if text else ""
-            if label is None:
+            if label is None and kind == "attack" and _nfc(text) in self.sweeps:
+                names = ", ".join(self.sweeps[_nfc(text)])
+                self.problems.add(where, f"attack: {text!r} has several budgets, name one of them: {names}.")
+                good = False
+            elif label is None:
                 sections = (section, "groups") if kind == "attack" else (section,)
                 if any(text in self.labels_of_file[name] for name in sections):
                     dropped = True

@@ -384,6 +384,22 @@ def test_one_crafting_of_a_minimum_norm_attack_serves_every_budget(run_toy, toy_
     median = metrics[metrics.metric == "median_minimal_distance"]
     assert set(median.attack) == {"deepfool"}
     assert median.value.between(0.1, 3).all()
+    # A list of budgets in one entry is the same attacks.
+    listed = MINIMUM_NORM.replace(
+        "deepfool-0.6: {use: deepfool, eps: 0.6}", "deepfool: {use: deepfool, eps: [0.6, 1.2]}"
+    )
+    listed = listed.replace("  deepfool: {use: deepfool}\n", "").replace(
+        "  deepfool-1.2: {use: deepfool, eps: 1.2}\n", ""
+    )
+    swept = run_toy(toy_suite(listed), out="swept")
+    assert not {"craft", "judge"} & set(ran(swept))
+    robust, alone = swept.values("robust_accuracy"), finished.values("robust_accuracy")
+    for eps in ("0.6", "1.2"):
+        assert robust[f"deepfool@{eps}", "bright"] == alone[f"deepfool-{eps}", "bright"]
+    curve = swept.run.curves[
+        (swept.run.curves.curve == "accuracy_vs_eps") & (swept.run.curves.attack == "deepfool@0.6")
+    ]
+    assert list(curve[curve.defense == "bright"].x) == [0, 0.6, 1.2]
     # The worst case at a budget holds the unbounded attack as the same attack with the budget does.
     worst = finished.values("worst_case_robust_accuracy")
     again = run_toy(toy_suite(MINIMUM_NORM.replace("  deepfool: {use: deepfool}\n", "")), out="without")

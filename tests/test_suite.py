@@ -219,6 +219,59 @@ def test_a_grid_entry_selects_by_all_label_and_list_and_knows_its_line(load):
     assert (entry.knowledge, entry.substitute, entry.exclude, entry.where) == ("gray-box", None, (), "s.yaml:16")
 
 
+SWEEP = SUITE.replace("norm: linf, eps: 8/255}", "norm: linf, eps: [1/255, 0.01, 8/255]}")
+
+
+def test_a_list_of_budgets_makes_an_attack_of_each(load, validator):
+    """The entry's own label stands for all of them, and a budget's for itself."""
+    pgd = ("pgd@1/255", "pgd@0.01", "pgd@8/255")
+    text = SWEEP.replace("defenses: [none, at]}", "defenses: [none, at], exclude: [{attacks: pgd, defenses: at}]}")
+    text = text.replace("  both: [pgd, cw]", "  both: [pgd, cw]\n  one: [pgd@0.01]")
+    suite = load(text)
+    assert list(suite.attacks) == [*pgd, "cw"]
+    assert [str(suite.attacks[label].options.eps) for label in pgd] == ["1/255", "0.01", "8/255"]
+    assert {suite.attacks[label].where for label in pgd} == {"s.yaml:10"}
+    assert suite.grid[0].attacks == (*pgd, "cw")
+    assert suite.grid[0].exclude == ({"attacks": pgd, "defenses": ("at",)},)
+    assert suite.groups == {"both": (*pgd, "cw"), "one": ("pgd@0.01",)}
+    assert load(dump(suite.resolved)) == suite
+    assert not list(validator.iter_errors(plain(text)))
+    assert not list(validator.iter_errors(suite.resolved))
+    assert list(validator.iter_errors(plain(SWEEP.replace("0.01", "wide"))))
+    # Profiles, --set and `like` see the entry as it is written.
+    assert list(load(SWEEP, profile="embedded").attacks) == ["pgd"]
+    assert list(load(SUITE, "attacks.pgd.eps=[2/255, 4/255]").attacks) == ["pgd@2/255", "pgd@4/255", "cw"]
+    likewise = load(SWEEP.replace("  cw: {use: cw, confidence: 1}", "  cw: {like: pgd, steps: 2}"))
+    assert [a.options.steps for a in likewise.attacks.values()] == [40, 40, 40, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("[1/255, 0.01, 8/255]", "[]", "s.yaml:10: attacks.pgd.eps: a list of budgets needs at least one."),
+        ("[1/255, 0.01, 8/255]", "[1/255, none]", "s.yaml:10: attacks.pgd.eps: in this list of budgets, 'none' is not"),
+        (
+            "[1/255, 0.01, 8/255]",
+            "[1/255, [2]]",
+            "s.yaml:10: attacks.pgd.eps: in this list of budgets, 'a list' is not",
+        ),
+        ("[1/255, 0.01, 8/255]", "[1/255, 2/510]", "s.yaml:10: attacks.pgd.eps: 2/510 is there twice (1/255)."),
+        ("[1/255, 0.01, 8/255]", "[8]", "eps 8 makes no sense for linf"),
+        ("  cw: {", "  pgd@0.01: {", "s.yaml:10: attacks.pgd.eps: 0.01 makes an attack 'pgd@0.01': one is there."),
+        ("[pgd, cw]", "[pgd, pgd@0.01]", "groups.both: the label 'pgd@0.01' is there twice."),
+        ("[pgd, cw]", "[pgd@0.02]", "groups.both: unknown attack label 'pgd@0.02'. Did you mean 'pgd@0.01'"),
+        ("  both: [pgd, cw]", "  pgd: [cw]", "groups.pgd: an attack has this label."),
+        (
+            "profiles:",
+            "reference: {rows: [{attack: pgd, metric: robust_accuracy, value: 0.5}]}\nprofiles:",
+            "attack: 'pgd' has several budgets, name one of them: pgd@1/255, pgd@0.01, pgd@8/255.",
+        ),
+    ],
+)
+def test_mistakes_in_a_list_of_budgets(refusal, old, new, message):
+    assert message in refusal(SWEEP.replace(old, new))
+
+
 def test_axes_that_are_left_out_select_all_and_an_empty_list_of_attacks_means_clean_only(load):
     first, second = load(
         replaced("  - {datasets: all, models: small, attacks: all, defenses: [none, at]}", "  - {}\n  - {attacks: []}")
