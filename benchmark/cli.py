@@ -183,8 +183,13 @@ def report(runs: Sequence[Path], output: Path | None, single_file: bool, plugins
 
     if output is None and len(runs) > 1:
         raise InputError("comparing several runs needs a place for the report: give -o DIR.")
-    for path in write_reports(_registry(plugins), runs, output or runs[0] / "report", single_file):
+    written, problems = write_reports(_registry(plugins), runs, output or runs[0] / "report", single_file)
+    for path in written:
         click.echo(f"report: {path}")
+    for problem in problems:
+        click.echo(f"error: {problem}", err=True)
+    if problems:
+        sys.exit(1)
 
 
 @cli.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import heapq
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -171,7 +172,7 @@ class _Run:
         try:
             threads = self.plan.suite.threads
             self.executor.start(
-                Setup(str(self.store.root), modules, device, threads, self.plan.tasks, fresh=self.fresh)
+                Setup(str(self.store.root), modules, device, threads, copy.deepcopy(self.plan.tasks), fresh=self.fresh)
             )
             while not fatal and (self.todo or self.running or self._lost()):
                 self._submit_ready()
@@ -267,7 +268,7 @@ class _Run:
                 continue
             self.running[key] = task
             self.display.started(task, self._work(task))
-            self.executor.submit(task)
+            self.executor.submit(copy.deepcopy(task))
 
     def _hear(self, event: Event) -> str:
         """Take note of an event; return a message that must end the run, or nothing."""

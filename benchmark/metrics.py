@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from dataclasses import dataclass, field, fields, is_dataclass, replace
+from types import MappingProxyType
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -66,6 +67,33 @@ class Cell:
     norm: str = ""
     eps: float | None = None
     success: Literal["initially-correct", "any-wrong"] = "initially-correct"
+
+
+def handed(value: Any) -> Any:
+    """Return a copy of a cell, or of a part of it, as plugins get it: its arrays and mappings cannot be written to."""
+    if isinstance(value, np.ndarray):
+        # A view of bytes: unlike a copy that is only marked, it cannot be made writable again.
+        return np.frombuffer(value.tobytes(), value.dtype).reshape(value.shape) if value.size else value.copy()
+    if isinstance(value, Mapping):
+        return MappingProxyType({name: handed(inner) for name, inner in value.items()})
+    if is_dataclass(value) and not isinstance(value, type):
+        return replace(value, **{part.name: handed(getattr(value, part.name)) for part in fields(value)})
+    return value
+
+
+def spoilt(given: Any, own: Any) -> bool:
+    """Tell whether somebody found a way to write into what `handed` made of `own`."""
+    if isinstance(own, np.ndarray):
+        return not (
+            isinstance(given, np.ndarray)
+            and (given.dtype, given.shape) == (own.dtype, own.shape)
+            and given.tobytes() == own.tobytes()
+        )
+    if isinstance(own, Mapping):
+        return set(given) != set(own) or any(spoilt(given[name], own[name]) for name in own)
+    if is_dataclass(own) and not isinstance(own, type):
+        return any(spoilt(getattr(given, part.name), getattr(own, part.name)) for part in fields(own))
+    return bool(given != own)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import math
 import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import combinations
@@ -19,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.alarms import Alarm, Attacker, Probed, raised
-from benchmark.errors import InputError, unknown_name
+from benchmark.errors import InputError, TaskError, unknown_name
 from benchmark.files import write_whole
 from benchmark.metrics import (
     Answers,
@@ -29,8 +30,10 @@ from benchmark.metrics import (
     Metric,
     MetricValue,
     RobustAccuracy,
+    handed,
     right,
     score_pairs,
+    spoilt,
     success_by_distance,
     successful,
     within_budget,
@@ -302,19 +305,28 @@ def _measures(
         return [
             _Row(point, name, math.nan, math.nan, math.nan, 0, "failed" if status == "ok" else status) for name in names
         ]
-    rows = []
-    for name, metric in of_scope.items():
+    from benchmark.isolation import Process, isolated  # needs torch, which those who read tables need not wait for
+
+    def ask(name: str, given: list[Cell], alone: bool) -> _Row | None:
         try:
-            answer = metric.compute(done)
-            if answer is not None:
-                rows.append(_Row(point, name, *_checked(answer, metric.unit), "ok"))
+            with isolated("the measure") if alone else nullcontext():
+                answer = of_scope[name].compute(given)
+            if alone and any(map(spoilt, given, done)):
+                raise TaskError("it wrote into the cells that it was handed")
+            return None if answer is None else _Row(point, name, *_checked(answer, of_scope[name].unit), "ok")
         except Exception as error:  # a measure of a plugin must not cost the run
-            reason = f"{type(error).__name__}: {error}"
+            reason = str(error) if isinstance(error, TaskError) else f"{type(error).__name__}: {error}"
             problems.setdefault(
                 name, f"measure {name!r} failed, first for {' / '.join(filter(None, point.values()))}: {reason}"
             )
-            rows.append(_Row(point, name, math.nan, math.nan, math.nan, 0, "failed"))
-    return rows
+            return _Row(point, name, math.nan, math.nan, math.nan, 0, "failed")
+
+    given, before = list(map(handed, done)), Process()
+    rows = [ask(name, given, alone=False) for name in of_scope]
+    if before.restore() or any(map(spoilt, given, done)):
+        # One of them changed what all were handed: each by itself tells which, and what the others say.
+        rows = [ask(name, list(map(handed, done)), alone=True) for name in of_scope]
+    return list(filter(None, rows))
 
 
 def _checked(answer: MetricValue, unit: str) -> tuple[float, float, float, int]:
@@ -737,10 +749,14 @@ def _points(
     point: _Point, result: CellResult, panels: Sequence[Panel], problems: dict[str, str]
 ) -> Iterable[tuple[str, dict[str, np.ndarray]]]:
     """Yield what the panels keep of a cell."""
+    from benchmark.isolation import isolated
+
     assert result.cell is not None
     for panel in panels:
         try:
-            for name, (x, y) in panel.points(result.use, result.cell).items():
+            with isolated("it"):
+                kept = panel.points(result.use, handed(result.cell))
+            for name, (x, y) in kept.items():
                 block = {"x": np.asarray(x, dtype=np.float64), "y": np.asarray(y, dtype=np.float64)}
                 if block["x"].ndim != 1 or block["x"].shape != block["y"].shape:
                     raise ValueError(f"{name!r}: x {block['x'].shape} and y {block['y'].shape} are not (n,) each")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import platform
@@ -24,12 +25,14 @@ from benchmark.alarms import Probe, Probed
 from benchmark.dataset import Split
 from benchmark.display import LineDisplay, TerminalDisplay
 from benchmark.engine import Outcome, TaskRecord, execute
-from benchmark.errors import InputError
+from benchmark.errors import BenchError, InputError
 from benchmark.executors import Executor, ExecutorOptions
 from benchmark.gallery import Gallery
+from benchmark.isolation import isolated
 from benchmark.metrics import Answers, Cell, Metric, within_budget
 from benchmark.plan import CLEAN, NO_GPU, Plan, PlannedAssessment, make_plan, shard
 from benchmark.plugins import Registry
+from benchmark.randomness import Rng
 from benchmark.reporter import Panel, Reporter
 from benchmark.rundir import SUITE, RunDir
 from benchmark.statistics import threshold_at_fpr
@@ -143,7 +146,8 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
                 gallery = Gallery(run.path, len(plan.cells))
                 ended = _Ended(final=not repairs)
                 try:
-                    tables = _tabulate(plan, store, registry, outcome, gallery, ended)
+                    with Rng(0).seeded_globals():
+                        tables = _tabulate(plan, store, registry, outcome, gallery, ended)
                     break
                 except Exception as error:
                     damaged = error if isinstance(error, DamagedArtifactError) else store.recheck(plan.answers())
@@ -198,35 +202,49 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
             print(outcome.stopped, file=sys.stderr)
             return code
         if request.report:
-            for path in write_reports(registry, [run.path], run.path / "report"):
+            written, failed = write_reports(registry, [run.path], run.path / "report")
+            for path in written:
                 print(f"report: {path}")
+            for problem in failed:
+                print(f"error: {problem}", file=sys.stderr)
+                code = code or 1
             run.note("report written")
     _print_summary(ended, failures, run.path)
     return code
 
 
-def write_reports(registry: Registry, runs: Sequence[Path], folder: Path, single_file: bool = False) -> list[Path]:
-    """Let every reporter write, and return the files to open first.
+def write_reports(
+    registry: Registry, runs: Sequence[Path], folder: Path, single_file: bool = False
+) -> tuple[list[Path], list[str]]:
+    """Let every reporter write, and return the files to open first, and what went wrong with reporters of plugins.
 
     Raises:
         InputError: a run directory is damaged, or the folder cannot be written to.
     """
-    loaded = [results.load_run(path) for path in runs]
-    panels = _panels(registry)
-    measures = {registration.name: registration.load() for registration in registry.all("metric")}
-    written = []
+    written, problems = [], []
     for registration in registry.all("reporter"):
+        # Each has runs, panels and measures of its own.
+        loaded = [results.load_run(path) for path in runs]
         reporter: Reporter = registration.load()()
-        reporter.panels = panels
-        reporter.measures = measures
+        reporter.panels = _panels(registry)
+        reporter.measures = {metric.name: metric.load() for metric in registry.all("metric")}
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            written.append(reporter.write(loaded, folder, single_file=single_file))
+            with isolated("it, or a panel in it,"), Rng(0).seeded_globals():
+                written.append(reporter.write(loaded, folder, single_file=single_file))
+        except InputError:
+            raise
         except OSError as error:
             raise storage_error(error, folder) or InputError(
                 f"the report cannot be written to {str(folder)!r}: {error.strerror or error}"
             ) from None
-    return written
+        except (Exception, SystemExit) as error:  # a reporter of a plugin must not cost the others
+            problems.append(f"the reporter {registration.name!r} failed: {_reason(error)}")
+    return written, problems
+
+
+def _reason(error: BaseException) -> str:
+    return str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
 
 
 def _modules(suite: Suite, registry: Registry) -> list[str]:
@@ -240,11 +258,15 @@ def _modules(suite: Suite, registry: Registry) -> list[str]:
 
 
 def _tell(registry: Registry, display: LineDisplay | TerminalDisplay, event: str, **arguments: Any) -> None:
-    """Tell the plugins; what goes wrong in one of them must not cost the run."""
-    try:
-        getattr(registry.manager.hook, event)(**arguments)
-    except Exception as error:
-        display.warning(f"a plugin failed while it heard of '{event}': {type(error).__name__}: {error}")
+    """Tell the plugins, each with copies of its own; what goes wrong in one of them costs neither run nor others."""
+    for implementation in reversed(getattr(registry.manager.hook, event).get_hookimpls()):
+        try:
+            with isolated("it"), Rng(0).seeded_globals():
+                implementation.function(*(copy.deepcopy(arguments[name]) for name in implementation.argnames))
+        except (Exception, SystemExit) as error:
+            display.warning(
+                f"the plugin {implementation.plugin_name!r} failed while it heard of '{event}': {_reason(error)}"
+            )
 
 
 # -- from artifacts to tables -----------------------------------------------------------------------------------------

@@ -147,3 +147,39 @@ def test_a_fit_that_is_not_saved_whole_fails_its_cells(run_hostile):
     assert "not saved whole" in said["rounding"]
     assert "AttributeError" in said["forgetful"]
     assert "not saved whole" in said["hoarding"]
+
+
+def test_what_is_spoilt_in_the_parent_process_costs_its_own_output_only(run_hostile, run_toy, tmp_path):
+    import os
+
+    import onlookers
+    import torch
+
+    from benchmark import load_run
+    from benchmark.plugins import load_plugins
+    from benchmark.run import write_reports
+
+    alone = run_hostile("alone")
+    before = os.getcwd(), torch.get_default_dtype(), dict(os.environ)
+    beside = run_toy(out="beside", fresh=True, plugins=("onlookers",), executor="vandal", defenses=json.dumps(CLEAN))
+    assert beside.code == 1
+    metrics = beside.run.metrics
+    theirs = metrics.metric.str.startswith("a_")
+    assert (metrics[theirs].status == "failed").all()
+    assert metrics[~theirs].to_csv(index=False) == alone.run.metrics.to_csv(index=False)
+    assert beside.run.samples.equals(alone.run.samples)
+    told = " ".join(warning["text"] for warning in beside.run.manifest["warnings"])
+    for name in ("a_vandal", "a_through_torch", "a_by_replacing", "a_of_process", "Vandal panel"):
+        assert name in told
+    assert "NumPy's error handling" in told
+    assert "the environment (HOSTILE)" in beside.said
+    assert "SystemExit: 5" in beside.said
+    assert "torch's default dtype" in beside.said
+    assert {"started", "train", "judge", "finished"} <= set(onlookers.HEARD)
+
+    written, problems = write_reports(load_plugins(["onlookers"]), [beside.path], tmp_path / "report")
+    assert any("'a-vandal'" in problem and "current directory" in problem for problem in problems)
+    assert len(problems) == 1
+    copied = next(path for path in written if path.name == "copy.csv")
+    assert copied.read_text() == load_run(beside.path).metrics.to_csv(index=False)
+    assert (os.getcwd(), torch.get_default_dtype(), dict(os.environ)) == before

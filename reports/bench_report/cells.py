@@ -6,6 +6,7 @@ table of the run.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import re
@@ -394,8 +395,11 @@ class CellPages:
         if not self.panels:
             return
         use = as_text(((self.run.suite.get("defenses") or {}).get(place.defense) or {}).get("use"))
-        image = GalleryImage(use, names, y, clean, attacked, self._explanation(explanation))
         for panel in self.panels:
+            # Each panel gets an image of its own.
+            image = GalleryImage(
+                use, names, y, copy.deepcopy(clean), copy.deepcopy(attacked), self._explanation(explanation)
+            )
             try:
                 parts = tuple(panel.of_image(image))
             except Exception as error:  # a plugin must not cost the report
@@ -407,12 +411,13 @@ class CellPages:
         if name and name not in self._explanations:
             path = self.run.path / "images" / self._file(name)
             try:
-                self._explanations[name] = json.loads(path.read_text(encoding="utf-8"))
+                self._explanations[name] = path.read_text(encoding="utf-8")
+                json.loads(self._explanations[name])
             except (OSError, ValueError) as error:
                 raise InputError(
                     f"{str(path)!r} is damaged ({error}). `bench run` with the same --output writes it anew."
                 ) from None
-        return self._explanations.get(name)
+        return json.loads(self._explanations[name]) if name in self._explanations else None
 
     def _file(self, name: Any) -> str:
         """Return a file name of the gallery, which nothing but the gallery can have made."""
