@@ -276,6 +276,7 @@ class Attacker:
             a substitute.
         evades: whether it lowers a detector's score, be it that of a copy.
         meets_noise: whether what it attacks is random by design.
+        nearest: whether it stops at the nearest adversarial example instead of spending its budget.
     """
 
     uses_gradient: bool
@@ -283,6 +284,7 @@ class Attacker:
     aim: Literal["base", "label", "undetected"] | None
     evades: bool = False
     meets_noise: bool = False
+    nearest: bool = False
 
 
 # -- alarms -----------------------------------------------------------------------------------------------------------
@@ -340,6 +342,11 @@ class _Judged:
     @property
     def aim(self) -> str | None:
         return None if self.result.attacker is None else self.result.attacker.aim
+
+    @property
+    def spends(self) -> bool:
+        """Return whether its attack spends a budget, so that a weaker one must not do better."""
+        return self.cell.eps is not None and self.result.attacker is not None and not self.result.attacker.nearest
 
     def outcome(self, aim: str) -> np.ndarray:
         """Return the share of judgements per image (N,) in which the attack missed `aim`."""
@@ -440,7 +447,7 @@ def _doubts(kind: AlarmKind, doubts: Sequence[_Doubt], words: Callable[[_Doubt],
 
 def _aimed(cells: Sequence[_Judged]) -> Iterator[tuple[_Judged, str]]:
     for one in cells:
-        if one.aim is not None and one.cell.eps is not None:
+        if one.aim is not None and one.spends:
             yield one, one.aim
 
 
@@ -477,7 +484,7 @@ def _knowledge(cells: Sequence[_Judged]) -> Iterator[Alarm]:
     """Yield attacks that do worse where the attacker knows more."""
     alike: dict[tuple[str, ...], list[_Judged]] = {}
     for one in cells:
-        if one.result.attacker is not None and one.cell.eps is not None:
+        if one.spends:
             alike.setdefault((*one.system, one.result.attack), []).append(one)
 
     def pairs() -> Iterator[tuple[_Judged, _Judged, str]]:

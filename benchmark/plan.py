@@ -741,6 +741,7 @@ class _Planner:
             aim=aim,
             evades=evades,
             meets_noise=pipeline and defended.randomised,
+            nearest=instance.minimum_norm,
         )
 
     def _who(self, key: str) -> str:

@@ -480,10 +480,14 @@ def _artifacts_frame(artifacts: Sequence[ArtifactResult], references: _Reference
 def _alarms_frame(alarms: Sequence[Alarm], results: Sequence[CellResult], groups: Sequence[_Group]) -> pd.DataFrame:
     rows = []
     for alarm in alarms:
-        doubtful = [results[number] for number in alarm.cells]
-        places = set(map(id, doubtful))
-        points = [_point(result) for result in doubtful]
-        points += [group.point for group in groups if not places.isdisjoint(map(id, group.results))]
+        points = [_point(results[number]) for number in alarm.cells]
+        # An attack without a budget stands in a group with that of the group.
+        places = {replace(point, norm="", eps="") for point in points}
+        points += [
+            group.point
+            for group in groups
+            if not places.isdisjoint(_point(member, norm="", eps="") for member in group.results)
+        ]
         rows += [
             (*point.values(), alarm.kind.name, alarm.finding, alarm.value, alarm.against, alarm.n) for point in points
         ]

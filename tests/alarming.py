@@ -78,6 +78,13 @@ class Misleading(Defense):
         return Backwards(self.classifier)
 
 
+class Unsociable(Misleading):
+    """Hands the attacker a stand-in that takes no image alone."""
+
+    def surrogate(self) -> nn.Module:
+        return Refuses(self.classifier)
+
+
 class Inverted(Brightness):
     """Calls the most attacked images the least suspicious."""
 
@@ -97,11 +104,11 @@ def register_models(register):
     register("quantises", around(Quantises))
     register("drops-out", around(DropsOut))
     register("batch-statistics", around(UsesBatchStatistics))
-    register("refuses", around(Refuses))
 
 
 @hookimpl
 def register_defenses(register):
     register("misleading", Misleading)
+    register("unsociable", Unsociable)
     register("inverted", Inverted)
     register("constant", Constant)

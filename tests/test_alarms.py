@@ -17,7 +17,6 @@ models:
   quantises: {use: quantises}
   drops-out: {use: drops-out}
   batch-statistics: {use: batch-statistics}
-  refuses: {use: refuses}
 attacks:
   pgd: {use: pgd, norm: linf, eps: 0.3, steps: 5}
   pgd-less: {use: pgd, norm: linf, eps: 0.15, steps: 5}
@@ -27,13 +26,15 @@ attacks:
 defenses:
   none: {use: plain}
   misleading: {use: misleading}
+  unsociable: {use: unsociable}
   inverted: {use: inverted}
   constant: {use: constant}
 grid:
-  - {models: [softmax, quantises, drops-out, batch-statistics, refuses], attacks: pgd, defenses: none}
+  - {models: [softmax, quantises, drops-out, batch-statistics], attacks: pgd, defenses: none}
   - {models: linear, attacks: [pgd, pgd-less, fgsm], defenses: [none, inverted, constant]}
   - {models: linear, attacks: [lame, lame-less], defenses: none}
   - {models: linear, attacks: pgd, defenses: misleading, knowledge: [gray-box, white-box]}
+  - {models: linear, attacks: pgd, defenses: unsociable, knowledge: white-box}
 groups:
   lame ones: [lame, lame-less]
   other ones: [pgd, fgsm]
@@ -74,9 +75,9 @@ def cells(run, alarm: str) -> set[tuple[str, ...]]:
         (
             "neighbours",
             {
-                (model, *where)
-                for model in ("batch-statistics", "refuses")
-                for where in (("none", "none", ""), ("pgd", "none", "gray-box"))
+                ("batch-statistics", "none", "none", ""),
+                ("batch-statistics", "pgd", "none", "gray-box"),
+                ("linear", "pgd", "unsociable", "white-box"),
             },
         ),
         (

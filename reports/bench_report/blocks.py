@@ -247,7 +247,7 @@ class BlockBuilder:
             held = [
                 (row.defense, row.cells[number].estimate)
                 for row in headline.rows
-                if row.cells[number].estimate is not None
+                if (estimate := row.cells[number].estimate) is not None and not estimate.doubt
             ]
             best = max(held, key=lambda pair: pair[1].value if pair[1] else -1.0, default=None)
             if best is None or best[1] is None:
@@ -342,13 +342,19 @@ def _compact(estimate: Estimate) -> list[float | None]:
 
 
 def marked(cells: Sequence[CellView], better: Literal["high", "low"]) -> list[CellView]:
-    """Return the cells of a column with the best marked; nothing is best where all are equal."""
+    """Return the cells of a column with the best marked, of those that no alarm puts in doubt.
+
+    Nothing is best where all are equal.
+    """
     values = [cell.estimate.value for cell in cells if cell.estimate is not None]
-    if len(values) < 2 or min(values) == max(values):
+    sure = [cell.estimate.value for cell in cells if cell.estimate is not None and not cell.estimate.doubt]
+    if len(values) < 2 or min(values) == max(values) or not sure:
         return list(cells)
-    best = max(values) if better == "high" else min(values)
+    best = max(sure) if better == "high" else min(sure)
     return [
-        replace(cell, best=True) if cell.estimate is not None and cell.estimate.value == best else cell
+        replace(cell, best=True)
+        if cell.estimate is not None and cell.estimate.value == best and not cell.estimate.doubt
+        else cell
         for cell in cells
     ]
 

@@ -22,7 +22,17 @@ from bench_report.figures import Figures
 from bench_report.measures import MEASURES, Measure
 from bench_report.published import published_tables
 from bench_report.summary import findings, ranking, unequal
-from bench_report.table import Place, Table, as_count, as_number, as_text, read_axes, read_comparisons, read_metrics
+from bench_report.table import (
+    Place,
+    Table,
+    as_count,
+    as_number,
+    as_text,
+    read_alarms,
+    read_axes,
+    read_comparisons,
+    read_metrics,
+)
 from bench_report.view import (
     AssessedRow,
     BlockView,
@@ -103,7 +113,9 @@ def _table(run: Run, anchor: str, measures: Mapping[str, Measure]) -> Table:
         for cell in failure.get("cells", ()):
             place = Place(*(as_text(cell.get(name)) for name in Place._fields))
             failures.setdefault(place, f"{anchor}-f{number}")
-    return Table(read_metrics(run.metrics), failures, run.suite.get("groups"), anchor, measures)
+    return Table(
+        read_metrics(run.metrics), failures, run.suite.get("groups"), anchor, measures, read_alarms(run.alarms)
+    )
 
 
 class _RunBuilder:
@@ -150,6 +162,7 @@ class _RunBuilder:
                 self.suite.get("attacks"),
             ),
             artifacts=tuple(self._assessed()),
+            alarms=self.table.alarms(),
             failures=failures,
             missing=missing,
             costs=_costs(self.run.costs, wall),
@@ -229,6 +242,15 @@ class _RunBuilder:
             )
         elif (as_count(self.manifest.get("exit_code")) or 0) > 128 or "finished" not in self.manifest:
             yield Notice("warn", "The run has not come to its end.", "It was interrupted or is still going on.")
+        alarms = self.table.alarms()
+        if alarms:
+            yield Notice(
+                "warn",
+                f"{plural(len(alarms), 'alarm')}: some numbers may not mean what they seem to.",
+                "They are marked as in doubt, and none of them is called best.",
+                f"{self.anchor}-alarms",
+                "Which, and what to do",
+            )
         small = self._small_n()
         if small:
             widest = max(half for _, half in small)

@@ -128,6 +128,7 @@ class CellPages:
             threat="" if scope == "clean" else budget_text(norm, eps) if norm or eps else "",
             status="ok" if "ok" in statuses else "failed" if "failed" in statuses else "missing",
             failure=self.table.failure(place) if "failed" in statuses else "",
+            alarms=self.table.alarms(place),
             headline=tuple(headline),
             measures=tuple(rows),
             seed_names=tuple(known_seeds) if len(self.seeds) > 1 else (),

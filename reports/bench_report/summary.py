@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from bench_report.table import Axes, Place, Table, as_number
 from bench_report.view import BlockView, Estimate, Notice, RankingRow, RankingView, Setting, Word
@@ -42,12 +42,15 @@ def ranking(table: Table, axes: Axes, blocks: Sequence[BlockView]) -> Iterator[R
                 found.append((defense, worst, joint, clean))
         if not found:
             continue
-        found.sort(key=lambda row: -min(s.estimate.value for s in row[1]))
+        # What an alarm puts in doubt comes last, without a rank.
+        found.sort(key=lambda row: (_doubtful(row[1:]), -min(s.estimate.value for s in row[1])))
         rows: list[RankingRow] = []
         for defense, worst, joint, clean in found:
             lowest = min(worst, key=lambda setting: setting.estimate.value)
-            rank = len(rows) + 1
-            if rows and lowest.estimate.value == rows[-1].worst.estimate.value:
+            rank: int | None = len(rows) + 1
+            if _doubtful((worst, joint, clean)):
+                rank = None
+            elif rows and lowest.estimate.value == rows[-1].worst.estimate.value:
                 rank = rows[-1].rank
             rows.append(RankingRow(rank, defense, lowest, _least(joint), _least(clean), len(worst)))
         members = list(dict.fromkeys(a for block in mine for a in (_members(table, block, group) or (group,))))
@@ -82,6 +85,10 @@ def _lowest(table: Table, blocks: Sequence[BlockView], attack: str, defense: str
     return found
 
 
+def _doubtful(settings: Iterable[Sequence[Setting]]) -> bool:
+    return any(setting.estimate.doubt for found in settings for setting in found)
+
+
 def _least(settings: Sequence[Setting]) -> Setting | None:
     return min(settings, key=lambda setting: setting.estimate.value, default=None)
 
@@ -109,6 +116,12 @@ def findings(
     table: Table, axes: Axes, rankings: Sequence[RankingView], false_positives: object
 ) -> Iterator[tuple[Word, ...]]:
     """Yield the strongest findings as sentences."""
+    alarms = table.alarms()
+    for alarm in alarms[:MOST]:
+        doubt = f". {plural(alarm.cells, 'cell')} in doubt."
+        yield (Word(alarm.kind.sign, "name", alarm.page), Word(": "), Word(alarm.finding, "quote"), Word(doubt))
+    if len(alarms) > MOST:
+        yield (Word(f"{plural(len(alarms) - MOST, 'more alarm')} below."),)
     for view in rankings:
         yield _holds_best(view, axes.baseline)
     yield from _broken(table, axes)
@@ -119,9 +132,9 @@ def findings(
 
 def _holds_best(view: RankingView, baseline: str | None) -> tuple[Word, ...]:
     # A defense that met fewer settings may have met the easy ones.
-    rows = [row for row in view.rows if row.settings == view.settings] or view.rows[:1]
-    best = rows[0]
-    other = next((row for row in view.rows if row.defense == baseline), None)
+    known = [row for row in view.rows if row.rank is not None]
+    rows = [row for row in known if row.settings == view.settings] or known[:1]
+    other = next((row for row in known if row.defense == baseline), None)
     withstood = [(row, row.joint) for row in rows if row.joint is not None]
     rejecting, joint = max(withstood, key=lambda pair: pair[1].estimate.value, default=(None, None))
     hardest = "in its hardest setting it labels " if view.settings > 1 else "it labels "
@@ -133,6 +146,9 @@ def _holds_best(view: RankingView, baseline: str | None) -> tuple[Word, ...]:
         *([Word(" on "), Word(", ".join(view.datasets), "name")] if view.datasets else []),
         Word(", "),
     ]
+    if not rows:
+        return (*words, Word("no defense can be called best: alarms put all numbers in doubt."))
+    best = rows[0]
     if other is not None and other in rows and best.worst.estimate.value <= other.worst.estimate.value:
         words += [Word("no defense labels more images rightly than "), Word(other.defense, "name", other.worst.page)]
         words += [Word(f": {hardest}"), *_number(other.worst.estimate), *under]
@@ -142,6 +158,9 @@ def _holds_best(view: RankingView, baseline: str | None) -> tuple[Word, ...]:
         if other is not None:
             words += [Word("; "), Word(other.defense, "name", other.worst.page), Word(" labels ")]
             words += [Word(f"{other.worst.estimate.text} %", "number")]
+    if len(known) < len(view.rows):
+        words += [Word(f". Not counted, since alarms put them in doubt: {len(view.rows) - len(known)} of ")]
+        words += [Word(plural(len(view.rows), "defense"))]
     if rejecting and joint and joint.estimate.value > best.worst.estimate.value:
         words += [Word(". With rejected images counted as withstood, "), Word(rejecting.defense, "name", joint.page)]
         words += [Word(" comes to "), *_number(joint.estimate)]

@@ -13,7 +13,8 @@ import pandas as pd
 
 from bench_report.links import file_name
 from bench_report.measures import MEASURES, Measure, measure
-from bench_report.view import CellView, DifferenceView, Estimate
+from bench_report.view import AlarmView, CellView, DifferenceView, Estimate
+from benchmark.alarms import KINDS
 from benchmark.options import Budget
 from benchmark.results import CLEAN, MEAN, STD, SUMMARIES, WORST_OF
 
@@ -132,6 +133,7 @@ class Table:
         groups: Mapping[str, Sequence[str]] | None = None,
         anchor: str = "r1",
         measures: Mapping[str, Measure] | None = None,
+        alarms: Iterable[tuple[Place, str, str]] = (),
     ) -> None:
         self.rows = list(rows)
         self._measures = {**(measures or {}), **MEASURES}
@@ -153,6 +155,22 @@ class Table:
             # One measure that failed does not make the cell fail.
             if row.status == "ok" or row.seed not in seeds:
                 seeds[row.seed] = row.status
+        self._alarms: dict[tuple[str, str], list[Place]] = {}
+        self._doubtful: dict[Place, list[tuple[str, str]]] = {}
+        for place, kind, finding in alarms:
+            if kind in KINDS:
+                places, found = self._alarms.setdefault((kind, finding), []), self._doubtful.setdefault(place, [])
+                if place not in places:  # of another seed
+                    places.append(place)
+                    found.append((kind, finding))
+
+    def alarms(self, place: Place | None = None) -> tuple[AlarmView, ...]:
+        """Return what puts the numbers of a cell or group in doubt, or all alarms of the run."""
+        views = []
+        for kind, finding in self._alarms if place is None else self._doubtful.get(place, ()):
+            single = [cell for cell in self._alarms[kind, finding] if not cell.attack.startswith(WORST_OF)]
+            views.append(AlarmView(KINDS[kind], finding, len(single), next(map(self.page, single), "")))  # type: ignore[index]
+        return tuple(views)
 
     def measure(self, name: str) -> Measure:
         """Return what is known of a measure, those of plugins too."""
@@ -193,6 +211,7 @@ class Table:
             None if spread is None else spread.value,
             len(single) if averaged else 1,
             chosen.reference,
+            place in self._doubtful,
         )
 
     def cell(self, place: Place, metric: str, only: str | None = None) -> CellView:
@@ -252,6 +271,13 @@ class Table:
     def seeds(self) -> list[str]:
         """The seeds, in the order in which they were written."""
         return list(dict.fromkeys(row.seed for row in self.rows if row.seed not in SUMMARIES))
+
+
+def read_alarms(frame: pd.DataFrame) -> list[tuple[Place, str, str]]:
+    """Return where each alarm was raised, its kind and its finding."""
+    columns = [*Place._fields, "alarm", "finding"]
+    rows = frame[columns].itertuples(index=False, name=None)
+    return [(Place(*map(as_text, values[:-2])), as_text(values[-2]), as_text(values[-1])) for values in rows]
 
 
 def read_comparisons(frame: pd.DataFrame) -> dict[tuple[str, ...], DifferenceView]:

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from bench_report.measures import Measure, Unit
 from bench_report.words import difference_text, number_text
+from benchmark.alarms import AlarmKind
 from benchmark.reporter import PanelPart
 
 
@@ -18,6 +19,7 @@ class Estimate:
         spread: standard deviation over seeds, None for one seed.
         seeds: number of seeds that the value is the mean of.
         reference: the published value, None where the suite names none.
+        doubt: whether an alarm puts it in doubt.
     """
 
     metric: str
@@ -29,6 +31,7 @@ class Estimate:
     spread: float | None = None
     seeds: int = 1
     reference: float | None = None
+    doubt: bool = False
 
     @property
     def text(self) -> str:
@@ -67,7 +70,7 @@ class CellView:
         failure: anchor of the reason, where some seed failed.
         note: what else has to be said, for example that one seed failed.
         step: 0 to 10 on the colour scale, stronger is better for the defense; None for no colour.
-        best: no other defense in the column is better.
+        best: no other defense in the column is better, and no alarm puts it in doubt.
         page: of the cell, "" for none.
     """
 
@@ -244,14 +247,14 @@ class ComparisonView:
 
 @dataclass(frozen=True)
 class Word:
-    """Part of a sentence: the report's own words, a name from the suite, or a number that stays on one line.
+    """Part of a sentence: the report's own words, a name from the suite, what somebody else says, or a number.
 
     Attributes:
         page: where the part leads, "" for nowhere.
     """
 
     text: str
-    kind: Literal["words", "name", "number"] = "words"
+    kind: Literal["words", "name", "quote", "number"] = "words"
     page: str = ""
 
 
@@ -294,10 +297,11 @@ class RankingRow:
     """A defense in the ranking: its lowest values over the blocks.
 
     Attributes:
+        rank: None where an alarm puts one of its values in doubt.
         settings: number of blocks in which the defense has a number.
     """
 
-    rank: int
+    rank: int | None
     defense: str
     worst: Setting
     joint: Setting | None
@@ -468,6 +472,23 @@ class FailedCell:
 
 
 @dataclass(frozen=True)
+class AlarmView:
+    """A sign that numbers do not mean what they seem to.
+
+    Attributes:
+        kind: what it is, and what to do, in the words of `benchmark.alarms`.
+        finding: what was seen.
+        cells: how many it puts in doubt.
+        page: of the first of them.
+    """
+
+    kind: AlarmKind
+    finding: str
+    cells: int
+    page: str
+
+
+@dataclass(frozen=True)
 class FailureView:
     """What went wrong first, and the cells that it cost."""
 
@@ -566,6 +587,7 @@ class RunView:
     means: tuple[MeansView, ...]
     published: tuple[PublishedTable, ...]
     artifacts: tuple[AssessedRow, ...]
+    alarms: tuple[AlarmView, ...]
     failures: tuple[FailureView, ...]
     missing: tuple[FailedCell, ...]
     costs: CostView
@@ -787,6 +809,7 @@ class CellPage:
 
     Attributes:
         headline: measures that stand first.
+        alarms: what puts its numbers in doubt.
         failure: anchor of the reason on the first page, "" for none.
         members: cells of the group's attacks.
         others: what the other defenses do under the same attack.
@@ -800,6 +823,7 @@ class CellPage:
     threat: str
     status: Literal["ok", "failed", "missing"]
     failure: str
+    alarms: tuple[AlarmView, ...]
     headline: tuple[MeasureRow, ...]
     measures: tuple[MeasureRow, ...]
     seed_names: tuple[str, ...]

@@ -210,6 +210,8 @@
           const content = [make("b", {}, text(value, option.unit))];
           if (low !== null && high !== null) content.push(make("small", {}, `${text(low, option.unit)}–${text(high, option.unit)}`));
           if (n !== null && String(n) !== table.dataset.n) content.push(make("small", {}, `n = ${n.toLocaleString("en")}`));
+          const doubt = first.html.map((node) => node.matches?.(".doubt") ? node : node.querySelector?.(".doubt")).find(Boolean);
+          if (doubt) content.splice(1, 0, doubt.cloneNode(true));
           cell.replaceChildren(link ? make("a", { class: "go", href: link.getAttribute("href") }, ...content) : content[0]);
           if (!link) cell.append(...content.slice(1));
         }

@@ -1,0 +1,90 @@
+"""Numbers that alarms put in doubt: marked in words, explained on their page, called best nowhere."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from benchmark.alarms import KINDS
+
+IDENTITY = ["dataset", "model", "attack", "norm", "eps", "defense", "knowledge", "seed"]
+FINDING = "pgd-linf leaves 96.5 % right and the \u202eother</p> 14.5 %"
+
+
+def doubt(run, *defenses: str, attacks=("pgd-linf", "worst-of: linf 8/255", "worst-of: all attacks")):
+    """Let an alarm put cells of a loaded run in doubt, as its table would say it."""
+    rows = run.metrics[run.metrics.defense.isin(defenses) & run.metrics.attack.isin(attacks)][IDENTITY]
+    run.alarms = rows.drop_duplicates().assign(alarm="knowledge", finding=FINDING, value=0.965, against=0.145, n=360)
+    return run
+
+
+@pytest.fixture
+def best(make_run):
+    """Return a run and the defense that its report would call best."""
+    run = make_run(models=("mlp",))
+    rows = run.metrics[run.metrics.metric == "worst_case_robust_accuracy"]
+    rows = rows[rows.attack == "worst-of: all attacks"]
+    return run, rows.loc[rows.value.idxmax()].defense
+
+
+def ranks(page) -> dict[str, str]:
+    table = page.one("table", data_table="ranking")
+    return {row.get("data-defense"): next(row.all("td")).text for row in table.all("tr") if row.get("data-defense")}
+
+
+def test_a_defense_in_doubt_is_marked_and_called_best_nowhere(best, site_of):
+    run, name = best
+    assert ranks(site_of(run).index)[name] == "1"
+    site = site_of(doubt(run, name))
+    assert ranks(site.index)[name].startswith("not ranked")
+    assert sorted(ranks(site.index).values())[:2] == ["1", "2"]
+    assert list(ranks(site.index))[-1] == name
+    (sentence,) = (li.text for li in site.index.one("ul", **{"class": "findings"}).all("li") if "holds best" in li.text)
+    assert f"{name} holds best" not in sentence
+    assert "Not counted, since alarms put them in doubt: 1 of 3 defenses" in sentence
+    for page in (site.index, *site.settings):
+        for table in page.all("table"):
+            if table.get("data-table") not in ("robust", "joint"):
+                continue
+            heads = [head.get("data-attack") for head in table.all("th") if head.get("data-attack")]
+            for row in (row for row in table.all("tr") if row.get("data-defense")):
+                for attack, cell in zip(heads, row.all("td"), strict=True):
+                    doubtful = row.get("data-defense") == name and attack not in ("none", "fgsm", "pgd-l2", "deepfool")
+                    assert ("in doubt" in cell.text) == doubtful, (row.get("data-defense"), attack)
+                    assert not (doubtful and ("best" in cell.text or "best" in cell.get("class").split()))
+
+
+def test_an_alarm_is_explained_on_the_first_page_and_on_the_page_of_its_cells(best, site_of):
+    run, name = best
+    site = site_of(doubt(run, name))
+    kind = KINDS["knowledge"]
+    (listed,) = (li for li in site.index.all("li") if li.get("data-alarm"))
+    for words in (kind.sign, kind.meaning, kind.remedy, kind.source, FINDING, "1 cell in doubt"):
+        assert words in listed.text
+    first = next(site.index.one("ul", **{"class": "findings"}).all("li")).text
+    assert first.startswith(f"{kind.sign}: {FINDING}")
+    assert any("1 alarm" in item.text for item in site.index.all("li") if "notice" in item.get("class"))
+    pages = [page for page in site.cells if any(p.get("data-alarm") for p in page.all("p"))]
+    assert len(pages) == 3
+    for page in pages:
+        (said,) = (p for p in page.all("p") if p.get("data-alarm"))
+        assert kind.meaning in said.text
+        assert name in page.one("h1").text
+
+
+def test_where_all_are_in_doubt_none_is_best(best, page_of):
+    run, _ = best
+    page = page_of(doubt(run, *run.metrics.defense.unique()))
+    text = page.one("ul", **{"class": "findings"}).text
+    assert "holds best" not in text
+    assert "no defense can be called best" in text
+    assert {rank[:10] for rank in ranks(page).values()} == {"not ranked"}
+
+
+def test_runs_without_alarms_say_nothing_of_them(best, page_of):
+    run, _ = best
+    assert isinstance(run.alarms, pd.DataFrame)
+    assert run.alarms.empty
+    page = page_of(run)
+    assert not any(element.get("data-alarm") for element in page.all())
+    assert "in doubt" not in page.text
