@@ -177,14 +177,11 @@ def passed_over_remark(passed_over: Mapping[str, int]) -> tuple[str, ...]:
     if others:
         listed = ", ".join(f"{n} {kind}" for kind, n in sorted(others.items())[:6])
         more = ", ..." if len(others) > 6 else ""
-        parts.append(f"{sum(others.values())} files that are no images ({listed}{more})")
-    if passed_over.get(IN_NO_CLASS):
-        parts.append(f"{passed_over[IN_NO_CLASS]} images that lie in no class folder")
-    if passed_over.get(FOLDER):
-        parts.append(f"{passed_over[FOLDER]} folders inside class folders")
-    if passed_over.get(HIDDEN):
-        parts.append(f"{passed_over[HIDDEN]} hidden files or folders")
-    return (f"Passed over: {'; '.join(parts)}.",) if parts else ()
+        parts.append(f"no images: {sum(others.values())} ({listed}{more})")
+    for kind, words in ((IN_NO_CLASS, "images in no class folder"), (FOLDER, "folders"), (HIDDEN, "hidden")):
+        if passed_over.get(kind):
+            parts.append(f"{words}: {passed_over[kind]}")
+    return (f"Files passed over: {'; '.join(parts)}.",) if parts else ()
 
 
 @functools.cache

@@ -134,7 +134,7 @@ def _tables_below(place: Path) -> tuple[dict[str, list[Path]], tuple[str, ...]]:
                 f"{place}: found {what} in more than one place: {listed}{', ...' if len(paths) > 6 else ''}. Keep one "
                 "form of the data, or give train:, val: and test: instead of path:."
             )
-    said = (f"Passed over: {len(left)} tables whose names tell no split.",) if left else ()
+    said = (f"Tables passed over, whose names tell no split: {len(left)}.",) if left else ()
     return by_split, said
 
 
@@ -446,7 +446,7 @@ def _listed(
         files[split] = Files(place, members, names, flat, class_names)
     mistakes.raise_if_any()
     unnamed = len({member.parts for member in by_name.values()} - first.keys())
-    said = (f"Passed over: {unnamed} images that no table names.",) if unnamed else ()
+    said = (f"Images passed over, that no table names: {unnamed}.",) if unnamed else ()
     return files, said
 
 

@@ -132,7 +132,7 @@ def test_one_table_beside_one_folder(make, tmp_path, delimiter) -> None:
     data = make("image_table", path=str(table), images=str(tmp_path / "photos"))
     assert [len(data.split(name)) for name in ("train", "val", "test")] == [28, 4, 8]
     assert {k: c for k, (_, c) in all_of(data).items()} == {k: c for k, (_, c) in expected(train=rows(40)).items()}
-    assert data.remarks() == ("Passed over: 1 images that no table names.",)
+    assert data.remarks() == ("Images passed over, that no table names: 1.",)
 
 
 def test_a_column_may_tell_the_splits(make, tmp_path) -> None:
@@ -242,7 +242,9 @@ def test_places_that_cannot_be_read(make, tmp_path) -> None:
         make("image_table")
     (tmp_path / "z").mkdir()
     write_parquet(tmp_path / "z" / "train.parquet", PARTS["train"])
-    with pytest.raises(InputError, match=r"no images of a known format .*1 \.parquet.*`image_table` reads"):
+    with pytest.raises(
+        InputError, match=r"no images of a known format .*no images: 1 .1 \.parquet.*`image_table` reads"
+    ):
         make("image_folder", path=str(tmp_path / "z")).split("train")
 
 

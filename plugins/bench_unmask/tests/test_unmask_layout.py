@@ -51,6 +51,24 @@ def test_images_come_as_torchvisions_resize_and_centre_crop_leave_them(
             assert torch.equal(split.images([index])[0], theirs(image.convert("RGB")))
 
 
+def test_images_are_known_by_content_and_the_rest_is_counted(make: Make, class_folders: Callable[..., Path]) -> None:
+    root = class_folders()
+    cars = root / "CS3a" / "train" / "car"
+    (cars / "0.jpg").rename(cars / "0.jfif")
+    (cars / "1.jpg").rename(cars / "1")
+    (cars / "notes.txt").write_text("about")
+    (cars / ".DS_Store").write_bytes(b"x")
+    data = make("unmask", path=str(root), size=32)
+    assert data.split("train").sample_ids([0, 1, 2]) == ["car/0.jfif", "car/1", "person/0.jpg"]
+    assert data.remarks() == ("Files passed over: no images: 1 (1 .txt); hidden: 1.",)
+    for name in ("a.jpg", "b.heic"):
+        (cars / name).write_bytes(b"<html>" + name.encode())
+    with pytest.raises(
+        InputError, match=r"photos: 2 mistakes\.\n  unusable image file: 2\n    .*a\.jpg: damaged image"
+    ):
+        make("unmask", path=str(root), size=32).fingerprint()
+
+
 @pytest.mark.parametrize(
     ("ours", "released", "classes"),
     [("CS3a", "cs3-1", ("car", "person", "train")), ("CS5b", "cs5-2", ("dog", "car", "bird", "train", "person"))],
