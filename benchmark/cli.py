@@ -69,6 +69,7 @@ def cli() -> None:
 @click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Worker processes [one per GPU or core].")
 @click.option("--fresh", is_flag=True, help="Make every artifact anew.")
 @click.option("--no-report", is_flag=True, help="Write the tables only.")
+@click.option("--replace", is_flag=True, help="Put this run in the place of another that --output holds.")
 def run(
     suite: str,
     profile: str | None,
@@ -83,6 +84,7 @@ def run(
     workers: int | None,
     fresh: bool,
     no_report: bool,
+    replace: bool,
 ) -> int:
     """Run what is missing of SUITE (a path, or the name of a shipped suite), then write the report."""
     registry, loaded = _load(suite, profile, sets, plugins, only)
@@ -94,7 +96,7 @@ def run(
     display = make_display()
     try:
         request = RunRequest(
-            output=output or default_output(loaded, part, only),
+            output=output or default_output(loaded, part, only, sets),
             cache=cache or default_cache(),
             device=resolve_device(device),
             executor=executor,
@@ -102,6 +104,7 @@ def run(
             part=part,
             fresh=fresh,
             report=not no_report,
+            replace=replace,
             command=["bench", *sys.argv[1:]],
         )
         return run_suite(loaded, registry, request, display)
@@ -278,14 +281,21 @@ def default_cache() -> Path:
     return Path(os.environ.get("BENCH_CACHE") or Path.home() / ".cache" / "unmask-bench").expanduser()
 
 
-def default_output(suite: Suite, part: tuple[int, int] | None = None, only: Sequence[str] = ()) -> Path:
-    """Return runs/<suite>-<profile>[-only-<filters>][-<i>of<n>], made of the letters that every file system takes."""
+def default_output(
+    suite: Suite, part: tuple[int, int] | None = None, only: Sequence[str] = (), sets: Sequence[str] = ()
+) -> Path:
+    """Return runs/<suite>-<profile>[-<i>of<n>], made of the letters that every file system takes.
+
+    What `--set` changes and `--only` chooses is another run, so it has a folder of its own: `-set-<values>` and
+    `-only-<filters>` follow the profile.
+    """
     name = suite.name if suite.profile is None else f"{suite.name}-{suite.profile}"
-    if only:  # the letters alone may be those of another filter
-        written = " or ".join(only)
-        name += f"-only-{written[:40]}-{hashlib.sha256(written.encode()).hexdigest()[:6]}"
+    for what, written in (("set", " ".join(sets)), ("only", " or ".join(only))):
+        if written:  # the letters alone may be those of another filter
+            bytes_ = written.encode("utf-8", "surrogateescape")
+            name += f"-{what}-{written[:40]}-{hashlib.sha256(bytes_).hexdigest()[:6]}"
     name += "" if part is None else f"-{part[0]}of{part[1]}"
-    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in name)[:100]
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in name)[:200]
     return Path("runs") / safe
 
 

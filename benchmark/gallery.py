@@ -18,9 +18,9 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from benchmark.files import write_whole
+from benchmark.files import make_folder, remove, write_whole
 from benchmark.metrics import Answers, Cell, rejected, right, successful
-from benchmark.results import GALLERY_COLUMNS, IDENTITY, CellResult
+from benchmark.results import GALLERY_COLUMNS, IDENTITY, CellResult, content_name, parquet
 from benchmark.store import ArrayReader
 
 FOLDER = "images"
@@ -67,6 +67,7 @@ class Gallery:
         self._per_stratum = max(1, min(PER_STRATUM, MOST_ROWS // (5 * max(cells, 1))))
         self._rows: list[dict[str, Any]] = []
         self._used: set[str] = set()
+        self._names: dict[bytes, str] = {}  # digest of pixels → file
         self._orders: dict[int, tuple[Sequence[str], np.ndarray]] = {}
         self._clean = lru_cache(maxsize=128)(self._read_clean)
 
@@ -100,7 +101,7 @@ class Gallery:
         ]
         if not chosen:
             return
-        self._folder.mkdir(exist_ok=True)
+        make_folder(self._folder)
         explained = self._explanation(explanation)
         pictures: dict[int, dict[str, Any]] = {}
         for stratum, of, index in chosen:
@@ -118,8 +119,10 @@ class Gallery:
                 }
             )
 
-    def close(self) -> None:
+    def close(self, key: str = "") -> None:
         """Write the table and remove files of an earlier one that it does not name.
+
+        `key` says what the run's tables were made from.
 
         Raises:
             OSError: they cannot be written.
@@ -127,13 +130,11 @@ class Gallery:
         if not self._rows and not self._folder.exists():
             return
         frame = pd.DataFrame(self._rows, columns=list(GALLERY_COLUMNS)).astype(_TYPES)
-        buffer = io.BytesIO()
-        frame.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd")
-        self._folder.mkdir(exist_ok=True)
-        write_whole(self._folder / TABLE, buffer.getvalue())
+        make_folder(self._folder)
+        write_whole(self._folder / TABLE, parquet(frame, key))
         for file in self._folder.iterdir():
             if file.name not in self._used and file.name != TABLE:
-                file.unlink()
+                remove(file)
 
     def _order(self, sample_ids: Sequence[str]) -> np.ndarray:
         """Return the indices of images in the order of the digests of their names."""
@@ -173,26 +174,29 @@ class Gallery:
         from PIL import Image
 
         levels = np.ascontiguousarray(np.rint(pixels.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
-        name = hashlib.blake2b(levels.tobytes() + str(levels.shape).encode(), digest_size=10).hexdigest() + ".png"
+        seen = hashlib.blake2b(levels.tobytes() + str(levels.shape).encode()).digest()
+        if seen not in self._names:
+            buffer = io.BytesIO()
+            Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels).save(buffer, "PNG")
+            self._names[seen] = self._keep(buffer.getvalue(), ".png")
+        return self._names[seen]
+
+    def _keep(self, content: bytes, suffix: str) -> str:
+        """Write a file that is named by its content, and return the name."""
+        name = content_name(content, suffix)
         if name not in self._used:
             self._used.add(name)
             path = self._folder / name
-            if not path.exists():
-                buffer = io.BytesIO()
-                Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels).save(buffer, "PNG")
-                write_whole(path, buffer.getvalue())
+            # What an earlier try left there may be damaged.
+            if not path.is_file() or path.read_bytes() != content:
+                write_whole(path, content)
         return name
 
     def _explanation(self, path: Path | None) -> str:
         """Copy the explanation of a defense, and return the name of the copy, empty where there is none."""
         if path is None or not path.is_file():
             return ""
-        content = path.read_bytes()
-        name = hashlib.blake2b(content, digest_size=10).hexdigest() + ".json"
-        if name not in self._used:
-            self._used.add(name)
-            write_whole(self._folder / name, content)
-        return name
+        return self._keep(path.read_bytes(), ".json")
 
 
 def _verdict(answers: Answers, index: int, prefix: str) -> dict[str, Any]:

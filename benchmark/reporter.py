@@ -178,3 +178,10 @@ class Reporter(ABC):
 
         Several runs are compared. Every text from labels, files and plugins is escaped.
         """
+
+    @abstractmethod
+    def clear(self, folder: Path) -> None:
+        """Remove what `write` has left in `folder` earlier, if anything, and nothing else.
+
+        Called before a run's tables are written anew: old numbers must not stand beside them.
+        """

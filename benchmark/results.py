@@ -7,6 +7,7 @@ import io
 import json
 import math
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
@@ -40,6 +41,7 @@ from benchmark.metrics import (
     withstood,
 )
 from benchmark.options import Budget
+from benchmark.rundir import GALLERY, IMAGES, read_manifest
 from benchmark.statistics import Estimate, compare_paired, crossed, mean, roc_curve, spread, thin
 
 if TYPE_CHECKING:
@@ -917,25 +919,30 @@ TABLES: dict[str, tuple[str, ...]] = {
 FORMATS = ("csv", "parquet", "json")
 
 
-def write_tables(tables: Tables, folder: Path) -> None:
+def write_tables(tables: Tables, folder: Path, key: str = "") -> None:
     """Write the tables as Parquet into a run directory, each whole or not at all; equal tables give equal bytes.
+
+    `key` says what they were made from: the suite, and the keys of all artifacts that answer it.
 
     Raises:
         OSError: they cannot be written.
     """
     for name in ("samples", "curves", "comparisons", "artifacts", "alarms", "metrics"):
-        write_whole(folder / f"{name}.parquet", _parquet(getattr(tables, name)))
+        write_whole(folder / f"{name}.parquet", parquet(getattr(tables, name), key))
 
 
-def _parquet(frame: pd.DataFrame) -> bytes:
+def parquet(frame: pd.DataFrame, key: str) -> bytes:
+    """Return a table as Parquet; `key` is read back as `frame.attrs["key"]`."""
     buffer = io.BytesIO()
+    frame = frame.copy(deep=False)
+    frame.attrs = {"key": key} if key else {}
     frame.to_parquet(buffer, engine="pyarrow", index=False, compression="zstd")
     return buffer.getvalue()
 
 
 @dataclass
 class Run:
-    """A run directory, read as it is asked for.
+    """A run directory, read as it is asked for; what is read is verified against its checksum.
 
     Attributes:
         path: the folder.
@@ -944,6 +951,11 @@ class Run:
 
     path: Path
     manifest: dict[str, Any] = field(repr=False)
+
+    @property
+    def key(self) -> str:
+        """What the tables were made from: a digest of the suite and of all artifacts that answer it."""
+        return str(self.manifest.get("key", ""))
 
     @cached_property
     def metrics(self) -> pd.DataFrame:
@@ -978,10 +990,24 @@ class Run:
     @cached_property
     def gallery(self) -> pd.DataFrame:
         """Images that the report shows: a row per cell, stratum and image; files lie in the folder `images`."""
-        path = self.path / "images" / "gallery.parquet"
-        if not path.exists():
+        if "finished" in self.manifest and GALLERY not in self._sums:
             return pd.DataFrame(columns=list(GALLERY_COLUMNS))
-        return self._read(path, GALLERY_COLUMNS)
+        return self._read(GALLERY, GALLERY_COLUMNS)
+
+    def image(self, name: str) -> bytes:
+        """Return a file that the gallery names: an image as PNG, or an explanation as JSON.
+
+        Raises:
+            InputError: it is missing or damaged.
+        """
+        path = self.path / IMAGES / name
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise self._damaged(path, error) from None
+        if content_name(content, path.suffix) != name:
+            raise self._damaged(path, "its checksum differs")
+        return content
 
     @cached_property
     def costs(self) -> pd.DataFrame:
@@ -993,23 +1019,22 @@ class Run:
         """The suite as it was resolved."""
         import yaml
 
-        path = self._file("suite.yaml")
         try:
-            suite = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise _damaged(path, error) from None
+            suite = yaml.safe_load(self.read("suite.yaml").decode())
+        except (UnicodeDecodeError, yaml.YAMLError) as error:
+            raise self._damaged(self.path / "suite.yaml", error) from None
         if not isinstance(suite, dict):
-            raise _damaged(path, f"a mapping was expected, found {type(suite).__name__}")
+            raise self._damaged(self.path / "suite.yaml", f"a mapping was expected, found {type(suite).__name__}")
         return suite
 
     @cached_property
     def journal(self) -> list[dict[str, Any]]:
         """What happened, in order; lines that were torn by a crash are left out."""
-        path = self._file("journal.jsonl")
+        path = self.path / "journal.jsonl"
         try:
             lines = path.read_bytes().splitlines()
         except OSError as error:
-            raise _damaged(path, error) from None
+            raise self._damaged(path, error) from None
         events = []
         for line in lines:
             try:
@@ -1028,34 +1053,63 @@ class Run:
         """
         if name not in TABLES:
             raise InputError(unknown_name("table", name, TABLES))
-        return self._read(self._file(f"{name}.parquet"), TABLES[name])
+        return self._read(f"{name}.parquet", TABLES[name])
 
-    def _read(self, path: Path, columns: Sequence[str]) -> pd.DataFrame:
+    def read(self, name: str) -> bytes:
+        """Return the content of a file with results, or of `suite.yaml`.
+
+        Raises:
+            InputError: the run has not come to its end, or the file is missing or damaged.
+        """
+        path = self.path / name
+        if name not in self._sums:
+            started = self.manifest.get("started", "at some time")
+            raise InputError(
+                f"the run in {str(self.path)!r} has no {name}: it was started {started} and is at work, or was stopped "
+                f"before it came to its end. {self._cure('goes on with it')}"
+            )
         try:
-            frame = pd.read_parquet(path, engine="pyarrow")
+            content = path.read_bytes()
+        except OSError as error:
+            raise self._damaged(path, error) from None
+        if hashlib.sha256(content).hexdigest() != self._sums[name]:
+            raise self._damaged(path, "its checksum differs")
+        return content
+
+    @property
+    def _sums(self) -> dict[str, str]:
+        sums: dict[str, str] = self.manifest.get("files", {})
+        return sums
+
+    def _read(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
+        content = self.read(name)
+        try:
+            frame = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
         except Exception as error:  # pyarrow raises many kinds for a file that is not what it should be
-            raise _damaged(path, error) from None
+            raise self._damaged(self.path / name, error) from None
         lacking = [column for column in columns if column not in frame.columns]
         if lacking:
-            raise _damaged(path, f"it lacks the columns {', '.join(lacking)}")
+            raise self._damaged(self.path / name, f"it lacks the columns {', '.join(lacking)}")
         return frame
 
-    def _file(self, name: str) -> Path:
-        path = self.path / name
-        if not path.is_file():
-            raise InputError(
-                f"the run in {str(self.path)!r} has no {name}: it has not come to an end yet, or was stopped. "
-                "`bench run` with the same --output goes on with it."
-            )
-        return path
+    def _damaged(self, path: Path, what: object) -> InputError:
+        return _damaged(path, what, self._cure("writes it anew, from the cache"))
+
+    def _cure(self, does: str) -> str:
+        command = shlex.join(map(str, self.manifest.get("command") or ()))
+        return (
+            f"The same command {does}" + (f": `{command}`" if command else ", `bench run` with the same --output") + "."
+        )
 
 
-def _damaged(path: Path, what: object) -> InputError:
+def _damaged(path: Path, what: object, cure: str) -> InputError:
     found = f"{type(what).__name__}: {what}" if isinstance(what, Exception) else str(what)
-    return InputError(
-        f"{str(path)!r} is damaged ({found.splitlines()[0][:300]}). "
-        "`bench run` with the same --output writes it anew; finished work is kept."
-    )
+    return InputError(f"{str(path)!r} is damaged ({found.splitlines()[0][:300]}). {cure}")
+
+
+def content_name(content: bytes, suffix: str) -> str:
+    """Return the name of a file that is called by its content."""
+    return hashlib.blake2b(content, digest_size=10).hexdigest() + suffix
 
 
 def load_run(path: str | Path) -> Run:
@@ -1069,18 +1123,16 @@ def load_run(path: str | Path) -> Run:
     if not folder.is_dir():
         what = "is a file" if folder.exists() else "does not exist"
         raise InputError(f"{str(path)!r} {what}. Give the folder that `bench run` wrote to (--output).")
-    if not manifest.is_file():
+    if not manifest.exists():
         raise InputError(
             f"{str(path)!r} is no run directory: there is no manifest.json in it. "
             "Give the folder that `bench run` wrote to (--output)."
         )
     try:
-        found = json.loads(manifest.read_text(encoding="utf-8"))
+        return Run(folder, read_manifest(folder))
     except (OSError, ValueError) as error:
-        raise _damaged(manifest, error) from None
-    if not isinstance(found, dict):
-        raise _damaged(manifest, f"a mapping was expected, found {type(found).__name__}")
-    return Run(folder, found)
+        cure = "`bench run` of the same suite, with this --output, writes it anew, from the cache."
+        raise _damaged(manifest, error, cure) from None
 
 
 def export(run: Run, what: str, format: str, output: Path | None) -> None:
@@ -1100,12 +1152,12 @@ def export(run: Run, what: str, format: str, output: Path | None) -> None:
         elif sys.stdout.isatty():
             raise InputError("parquet is no text for a terminal: name a file by -o FILE, or redirect the output.")
         else:
-            sys.stdout.buffer.write(_parquet(frame))
+            sys.stdout.buffer.write(parquet(frame, run.key))
         sys.stdout.flush()
         return
     try:
         if format == "parquet":
-            write_whole(output, _parquet(frame))
+            write_whole(output, parquet(frame, run.key))
         else:
             aside = output.with_name(f".{output.name}.aside")
             with open(aside, "w", encoding="utf-8", newline="") as file:

@@ -27,6 +27,7 @@ from benchmark.display import LineDisplay, TerminalDisplay
 from benchmark.engine import Outcome, TaskRecord, execute
 from benchmark.errors import BenchError, InputError
 from benchmark.executors import Executor, ExecutorOptions
+from benchmark.files import write_whole
 from benchmark.gallery import Gallery
 from benchmark.isolation import isolated
 from benchmark.metrics import Answers, Cell, Metric, within_budget
@@ -34,7 +35,7 @@ from benchmark.plan import CLEAN, NO_GPU, Plan, PlannedAssessment, make_plan, sh
 from benchmark.plugins import Registry
 from benchmark.randomness import Rng
 from benchmark.reporter import Panel, Reporter
-from benchmark.rundir import SUITE, RunDir
+from benchmark.rundir import Identity, RunDir, writing
 from benchmark.statistics import threshold_at_fpr
 from benchmark.store import ArrayReader, DamagedArtifactError, Store, digest, storage_error
 from benchmark.suite import Suite
@@ -44,6 +45,8 @@ LOST = "lost from the cache while the run was going on; the same command makes i
 LIBRARIES = ("torch", "torchvision", "adversarial-robustness-toolbox", "scikit-learn", "numpy", "pandas", "timm")
 
 
+REPORT = "report"
+"""Folder of the report in a run directory."""
 TRIES = 4
 """So often the tables are begun, where artifacts are found damaged meanwhile."""
 
@@ -55,6 +58,7 @@ class RunRequest:
     Attributes:
         device: `cpu` or `cuda`, as found.
         part: (i, n) of `--shard i/n`.
+        replace: put this run in the place of another that the output folder holds.
     """
 
     output: Path
@@ -66,6 +70,7 @@ class RunRequest:
     fresh: bool
     report: bool
     command: Sequence[str]
+    replace: bool = False
 
 
 def resolve_device(name: str) -> str:
@@ -99,10 +104,14 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
     run.prepare()
     store = Store(request.cache)
     store.prepare()
+    identity = Identity(
+        document.dump(suite.resolved), None if request.part is None else "/".join(map(str, request.part))
+    )
     with run.locked():
-        manifest = _manifest(suite, registry, plan, request)
-        run.write(SUITE, document.dump(suite.resolved))
-        run.write_manifest(manifest)
+        run.claim(identity, request.replace)
+        key = digest(identity.key(), sorted(set(plan.answers())))
+        manifest = {"key": key, **_manifest(suite, registry, plan, request)}
+        run.begin(identity, manifest)
         if suite.gpu and request.device == "cpu":
             display.warning(f"{NO_GPU}: it runs, but see `bench plan` for how long")
         for label, facts in plan.datasets.items():
@@ -158,15 +167,17 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
                     store.discard(damaged.key, damaged_only=True)
                     if not outcome.stopped:
                         outcome = work(False, outcome)
-            results.write_tables(tables, run.path)
-            gallery.close()
+            with writing(run.path):
+                clear_reports(registry, run.path / REPORT, display)
+                results.write_tables(tables, run.path, key)
+                gallery.close(key)
+                _write_costs(plan, outcome, run.path, key)
             problems = [*ended.problems, *tables.problems]
             for problem in problems:
                 display.warning(problem)
             for alarm in tables.raised:
                 cells = f"{len(alarm.cells)} {'cell is' if len(alarm.cells) == 1 else 'cells are'} in doubt"
                 display.warning(f"{alarm.kind.sign}: {alarm.finding}; {cells}")
-            _write_costs(plan, outcome, run.path)
         except OSError as error:
             full = storage_error(error, run.path)
             if full is None:
@@ -194,7 +205,7 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
                 for alarm in tables.raised
             ],
         }
-        run.write_manifest(manifest)
+        run.finish(identity, manifest)
         run.note("run finished", exit_code=code)
         _tell(registry, display, "run_finished", run=run, exit_code=code)
         display.close()
@@ -202,7 +213,7 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
             print(outcome.stopped, file=sys.stderr)
             return code
         if request.report:
-            written, failed = write_reports(registry, [run.path], run.path / "report")
+            written, failed = write_reports(registry, [run.path], run.path / REPORT)
             for path in written:
                 print(f"report: {path}")
             for problem in failed:
@@ -245,6 +256,19 @@ def write_reports(
 
 def _reason(error: BaseException) -> str:
     return str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+
+
+def clear_reports(registry: Registry, folder: Path, display: LineDisplay | TerminalDisplay) -> None:
+    """Remove a report of earlier numbers, so that none stands beside the new ones."""
+    for registration in registry.all("reporter"):
+        try:
+            with isolated():
+                registration.load()().clear(folder)
+        except (Exception, SystemExit) as error:  # a reporter of a plugin must not cost the run
+            display.warning(
+                f"the reporter {registration.name!r} cannot remove its earlier report: {_reason(error)}. "
+                f"What lies in {str(folder)!r} may show other numbers than the tables."
+            )
 
 
 def _modules(suite: Suite, registry: Registry) -> list[str]:
@@ -497,7 +521,7 @@ def _defenses_of(plan: Plan) -> dict[str, str]:
     return {key: next(iter(users)) if len(users) == 1 else "" for key, users in needed.items()}
 
 
-def _write_costs(plan: Plan, outcome: Outcome, folder: Path) -> None:
+def _write_costs(plan: Plan, outcome: Outcome, folder: Path, key: str) -> None:
     columns = ["seconds", "images", "forward", "backward", "peak_memory_bytes", "device"]
     defenses = _defenses_of(plan)
     rows = [
@@ -513,9 +537,7 @@ def _write_costs(plan: Plan, outcome: Outcome, folder: Path) -> None:
         for record in outcome.records.values()
     ]
     frame = pd.DataFrame(rows, columns=["kind", "key", "label", "defense", "status", "cached", *columns])
-    aside = folder / ".costs.aside"
-    frame.to_parquet(aside, index=False)
-    os.replace(aside, folder / "costs.parquet")
+    write_whole(folder / "costs.parquet", results.parquet(frame, key))
 
 
 # -- provenance -------------------------------------------------------------------------------------------------------
@@ -523,7 +545,7 @@ def _write_costs(plan: Plan, outcome: Outcome, folder: Path) -> None:
 
 def _manifest(suite: Suite, registry: Registry, plan: Plan, request: RunRequest) -> dict[str, Any]:
     return {
-        "format": 1,
+        "format": 2,
         "suite": suite.name,
         "title": suite.title,
         "profile": suite.profile,
@@ -538,7 +560,6 @@ def _manifest(suite: Suite, registry: Registry, plan: Plan, request: RunRequest)
             "split": suite.protocol.split,
         },
         "only": [one.text for one in suite.only],
-        "shard": None if request.part is None else "/".join(map(str, request.part)),
         "datasets": {
             label: {
                 "use": suite.datasets[label].use,

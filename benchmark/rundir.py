@@ -1,23 +1,95 @@
-"""The run directory: what was asked, what happened, what came out."""
+"""The run directory: what was asked, what happened, what came out.
+
+It belongs to one resolved suite. Its manifest is written twice: at the start, when it names no results, and at the end,
+after the tables, when it holds the checksum of each and of itself. So what is read is of one try, whole and as it was
+written, or there is nothing to be read. The journal is only added to and carries no checksum; images and explanations
+are named by the digest of their content.
+"""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from benchmark.errors import InputError
-from benchmark.store import storage_error
+from benchmark.files import HeldError, exclusive, file_digest, remove, write_whole
+from benchmark.store import digest, storage_error
 
 MANIFEST = "manifest.json"
 JOURNAL = "journal.jsonl"
 SUITE = "suite.yaml"
 LOCK = ".lock"
+IMAGES = "images"
+GALLERY = f"{IMAGES}/gallery.parquet"
+RESULTS = (
+    *(f"{name}.parquet" for name in ("metrics", "samples", "curves", "comparisons", "artifacts", "alarms", "costs")),
+    GALLERY,
+)
+"""Files with results; whichever are there at the end of a run belong to it."""
+WORDS = ("title", "description", "cite", "gpu")
+"""Keys of a suite that change no number: a run directory may be gone on with after they were edited."""
+MOST_DIFFERENCES = 5
+
+
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Turn what goes wrong while a run directory is written to into a message.
+
+    Raises:
+        StorageError: the disk is full.
+        InputError: anything else.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise storage_error(error, folder) or InputError(
+            f"the output folder {str(folder)!r} cannot be written to: {error.strerror or error}. "
+            "Choose another by --output DIR; finished work is kept in the cache."
+        ) from None
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """Return the manifest of a run directory.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is damaged.
+    """
+    found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    if not isinstance(found, dict) or found.pop("checksum", None) != digest(found):
+        raise ValueError("its checksum differs, or an earlier version wrote it")
+    return found
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a run directory belongs to.
+
+    Attributes:
+        suite: the resolved suite as YAML.
+        shard: `i/n`, None for the whole grid.
+    """
+
+    suite: str
+    shard: str | None
+
+    def facts(self) -> dict[str, Any]:
+        """Return all that makes another run of it where it differs."""
+        suite = yaml.safe_load(self.suite)
+        return {"shard": self.shard, **{name: value for name, value in suite.items() if name not in WORDS}}
+
+    def key(self) -> str:
+        """Return the digest of these facts."""
+        return digest("run", self.facts())
 
 
 class RunDir:
@@ -36,60 +108,148 @@ class RunDir:
         Raises:
             InputError: it is something else, or cannot be written to.
         """
-        try:
+        with writing(self.path):
             if self.path.exists() and not self.path.is_dir():
                 raise InputError(f"--output {str(self.path)!r} is a file. Give a folder.")
-            if self.path.is_dir() and any(self.path.iterdir()) and not (self.path / MANIFEST).exists():
-                raise InputError(
-                    f"--output {str(self.path)!r} has files in it that no run wrote (there is no {MANIFEST}). "
-                    "Give an empty or a new folder, so that nothing of yours is overwritten."
-                )
+            # A start that was stopped at once leaves the lock, and perhaps a manifest that had not got its name yet.
+            left = {LOCK, f".{MANIFEST}.aside"}
+            if self.path.is_dir() and not any((self.path / name).exists() for name in (MANIFEST, JOURNAL)):
+                for entry in self.path.iterdir():
+                    if entry.name not in left:
+                        raise InputError(
+                            f"--output {str(self.path)!r} has files in it that no run wrote (there is no {MANIFEST}, "
+                            f"but {entry.name!r}). Give an empty or a new folder, so that nothing of yours is "
+                            "overwritten."
+                        )
             self.path.mkdir(parents=True, exist_ok=True)
-            (self.path / LOCK).touch()
-        except OSError as error:
-            raise storage_error(error, self.path) or InputError(
-                f"the output folder {str(self.path)!r} cannot be written to: {error.strerror}. "
-                "Choose another by --output DIR."
-            ) from None
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Keep a second `bench run` out of the folder.
 
         Raises:
-            InputError: another run is at work there.
+            InputError: another run is at work there, or the folder cannot be written to.
         """
-        with open(self.path / LOCK, "w") as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                raise InputError(
-                    f"another run is writing to {str(self.path)!r}. Wait for it, or give another --output."
-                ) from None
+        lock = exclusive(self.path / LOCK, waiting=None)
+        try:
+            with writing(self.path):
+                lock.__enter__()
+        except HeldError as holder:
+            raise InputError(
+                f"another run is writing to {str(self.path)!r} ({holder}). Wait for it, or give another --output."
+            ) from None
+        with contextlib.ExitStack() as stack:
+            stack.push(lock.__exit__)
             yield
 
-    def write(self, name: str, text: str) -> None:
-        """Write a file of the run, whole or not at all."""
-        aside = self.path / f".{name}.aside"
-        with open(aside, "w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(aside, self.path / name)
+    def claim(self, identity: Identity, replace: bool) -> None:
+        """Look whether the folder is free for this run, or holds an earlier try of it.
 
-    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
-        """Write manifest.json."""
-        self.write(MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False))
+        Args:
+            replace: remove the results of another run, if that is what the folder holds.
+
+        Raises:
+            InputError: it holds another run.
+        """
+        try:
+            there = read_manifest(self.path)
+        except (OSError, ValueError):
+            return  # nothing that anybody could still read
+        if there.get("identity") == identity.key():
+            return
+        if not replace:
+            raise InputError(
+                f"{str(self.path)!r} belongs to another run: {self._differences(there, identity)}. Give another "
+                "--output to keep both, or --replace to put this run in its place: that removes its tables and "
+                "images, not its work, which stays in the cache."
+            )
+        with writing(self.path):
+            for name in (*RESULTS, IMAGES, JOURNAL, SUITE, MANIFEST):
+                remove(self.path / name)
+
+    def _differences(self, there: Mapping[str, Any], identity: Identity) -> str:
+        try:
+            suite = (self.path / SUITE).read_bytes()
+            if hashlib.sha256(suite).hexdigest() != there["files"][SUITE]:
+                raise ValueError
+            found = list(_differences(Identity(suite.decode(), there["shard"]).facts(), identity.facts(), ""))
+        except (OSError, ValueError, KeyError):
+            return f"of which its damaged {SUITE} does not tell any more"
+        more = f", and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""
+        return "; ".join(found[:MOST_DIFFERENCES]) + more
+
+    def begin(self, identity: Identity, manifest: Mapping[str, Any]) -> None:
+        """Withdraw the results of an earlier try, if there was one, and say what is being run.
+
+        Raises:
+            StorageError, InputError: the folder cannot be written to.
+        """
+        suite = identity.suite.encode()
+        # In this order: a folder that has a manifest is known as ours.
+        self._write_manifest({**manifest, "identity": identity.key(), "shard": identity.shard}, {SUITE: suite})
+        with writing(self.path):
+            write_whole(self.path / SUITE, suite)
+
+    def finish(self, identity: Identity, manifest: Mapping[str, Any]) -> None:
+        """Publish the results that have been written: from here on they are read.
+
+        Raises:
+            StorageError, InputError: the folder cannot be written to.
+        """
+        with writing(self.path):
+            write_whole(self.path / SUITE, identity.suite.encode())
+        results = {name: self.path / name for name in (SUITE, *RESULTS) if (self.path / name).is_file()}
+        self._write_manifest({**manifest, "identity": identity.key(), "shard": identity.shard}, results)
+
+    def _write_manifest(self, manifest: Mapping[str, Any], files: Mapping[str, Path | bytes]) -> None:
+        sums = {
+            name: hashlib.sha256(file).hexdigest() if isinstance(file, bytes) else file_digest(file)
+            for name, file in files.items()
+        }
+        # The digest is taken of what a reader will parse.
+        body = json.loads(json.dumps({**manifest, "files": sums}))
+        text = json.dumps({**body, "checksum": digest(body)}, indent=1, ensure_ascii=False)
+        with writing(self.path):
+            write_whole(self.path / MANIFEST, text.encode("utf-8", "backslashreplace"))
 
     def note(self, event: str, **data: Any) -> None:
-        """Append a line to the journal, and see it on the disk."""
+        """Append a line to the journal, and see it on the disk.
+
+        Raises:
+            StorageError, InputError: the folder cannot be written to.
+        """
         line = json.dumps({"event": event, "time": datetime.now(UTC).isoformat(timespec="milliseconds"), **data})
-        with open(self.path / JOURNAL, "a", encoding="utf-8") as journal:
-            if journal.tell() and not _ends_with_newline(self.path / JOURNAL):
-                journal.write("\n")  # the line before was torn by a power cut
-            journal.write(line + "\n")
-            journal.flush()
-            os.fsync(journal.fileno())
+        with writing(self.path):
+            if (self.path / JOURNAL).is_dir():
+                remove(self.path / JOURNAL)
+            with open(self.path / JOURNAL, "a", encoding="utf-8") as journal:
+                if journal.tell() and not _ends_with_newline(self.path / JOURNAL):
+                    journal.write("\n")  # the line before was torn by a power cut
+                journal.write(line + "\n")
+                journal.flush()
+                os.fsync(journal.fileno())
+
+
+def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
+    """Yield what differs, as `dotted.path: old → new`."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for name in dict.fromkeys([*old, *new]):
+            yield from _differences(old.get(name, _ABSENT), new.get(name, _ABSENT), f"{path}.{name}" if path else name)
+    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for number, (one, other) in enumerate(zip(old, new)):
+            yield from _differences(one, other, f"{path}.{number}")
+    elif old != new:
+        yield f"{path}: {_shown(old)} → {_shown(new)}"
+
+
+_ABSENT = object()
+
+
+def _shown(value: Any) -> str:
+    if value is _ABSENT:
+        return "(nothing)"
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:59] + "…"
 
 
 def _ends_with_newline(path: Path) -> bool:

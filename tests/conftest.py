@@ -24,7 +24,8 @@ def run_toy(tmp_path, toy_suite):
     def run(path: Path | None = None, *, out: str = "run", **arguments) -> Finished:
         from inline import toy_run
 
-        options = {name: arguments.pop(name) for name in ("fresh", "part", "plugins", "executor") if name in arguments}
+        names = ("fresh", "part", "plugins", "executor", "replace", "report")
+        options = {name: arguments.pop(name) for name in names if name in arguments}
         return toy_run(path or toy_suite(**arguments), tmp_path / out, tmp_path / "cache", **options)
 
     return run

@@ -69,7 +69,7 @@ def run_inline(suite, registry, folder: Path):
 
 
 def start_inline(
-    suite, registry, output: Path, cache: Path, *, part=None, fresh: bool = False, executor: str = "inline"
+    suite, registry, output: Path, cache: Path, *, part=None, fresh: bool = False, executor: str = "inline", **request
 ):
     """Run a suite: exit code and what was said."""
     from benchmark.display import LineDisplay
@@ -84,8 +84,8 @@ def start_inline(
         workers=None,
         part=part,
         fresh=fresh,
-        report=False,
         command=["bench", "run"],
+        **{"report": False, **request},
     )
     code = run_suite(suite, registry, request, LineDisplay(said))
     return code, said.getvalue()

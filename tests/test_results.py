@@ -18,6 +18,7 @@ from benchmark.errors import InputError
 from benchmark.metrics import BUILTIN, Answers, Cell, Metric, MetricValue, RobustAccuracy
 from benchmark.reporter import Panel
 from benchmark.results import TABLES, CellResult, Tables, export, load_run, tabulate, write_tables
+from benchmark.rundir import Identity, RunDir
 from benchmark.statistics import compare_paired, mean
 
 METRICS: dict[str, Metric] = {name: kind() for name, kind in BUILTIN}
@@ -630,8 +631,6 @@ def run_folder(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
     write_tables(table(*grid()), folder)
-    (folder / "manifest.json").write_text('{"suite": "toy"}')
-    (folder / "suite.yaml").write_text("suite: toy\nseeds: [0, 1]\n")
     (folder / "journal.jsonl").write_text(
         '{"event": "run started"}\n{"event": "task do\n{"event": "run finished"}\n{"ev'
     )
@@ -649,6 +648,9 @@ def run_folder(tmp_path):
             "peak_memory_bytes": [6],
         }
     ).to_parquet(folder / "costs.parquet")
+    RunDir(folder).finish(
+        Identity("suite: toy\nseeds: [0, 1]\n", None), {"suite": "toy", "command": ["bench", "run", "it"]}
+    )
     return folder
 
 
@@ -657,7 +659,7 @@ def test_a_run_is_read_back_as_it_was_written(run_folder):
     for name in ("metrics", "samples", "curves", "comparisons", "artifacts"):
         pd.testing.assert_frame_equal(getattr(run, name), getattr(tables, name))
     assert run.metrics is run.metrics
-    assert run.manifest == {"suite": "toy"}
+    assert run.manifest["suite"] == "toy"
     assert run.suite == {"suite": "toy", "seeds": [0, 1]}
     assert [event["event"] for event in run.journal] == ["run started", "run finished"]
     assert run.costs.seconds.tolist() == [1.5]
@@ -694,6 +696,7 @@ def test_a_torn_table_is_damaged(run_folder):
 
 def test_a_table_that_lacks_columns_is_damaged(run_folder):
     pd.DataFrame({"value": [1.0]}).to_parquet(run_folder / "metrics.parquet")
+    sealed(run_folder)
     with pytest.raises(InputError, match="lacks the columns dataset, model"):
         _ = load_run(run_folder).metrics
 

@@ -432,6 +432,7 @@ class _RunBuilder:
             ("Suite file", as_text(manifest.get("source"))),
             ("Profile", as_text(manifest.get("profile")) or "none"),
             ("Cites", "; ".join(map(as_text, self.suite.get("cite") or ()))),
+            ("Key of all that the numbers were made from", self.run.key),
             ("Started", as_text(manifest.get("started"))),
             ("Finished", as_text(manifest.get("finished")) or "not yet"),
             ("Device", as_text(manifest.get("device"))),

@@ -410,14 +410,7 @@ class CellPages:
 
     def _explanation(self, name: str) -> Any:
         if name and name not in self._explanations:
-            path = self.run.path / "images" / self._file(name)
-            try:
-                self._explanations[name] = path.read_text(encoding="utf-8")
-                json.loads(self._explanations[name])
-            except (OSError, ValueError) as error:
-                raise InputError(
-                    f"{str(path)!r} is damaged ({error}). `bench run` with the same --output writes it anew."
-                ) from None
+            self._explanations[name] = self.run.image(self._file(name)).decode()
         return json.loads(self._explanations[name]) if name in self._explanations else None
 
     def _file(self, name: Any) -> str:

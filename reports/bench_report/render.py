@@ -65,30 +65,30 @@ class HtmlReporter(Reporter):
         """
         report = build_report(runs, self.panels, measures_of_plugins(self.measures))
         folder.mkdir(parents=True, exist_ok=True)
-        _clear(folder)
+        self.clear(folder)
+        for name in OWNED:
+            if (folder / name).exists():
+                raise InputError(
+                    f"{str(folder)!r} has a folder {name!r} that no report wrote. Give an empty or a new folder by "
+                    "-o, so that nothing of yours is overwritten."
+                )
         if single_file:
             (folder / INDEX).write_text(_single(report, runs), encoding="utf-8")
         else:
             _write_folder(report, runs, folder)
         return folder / INDEX
 
+    def clear(self, folder: Path) -> None:
+        """Remove an earlier report."""
+        if _is_ours(folder):
+            for name in OWNED:
+                shutil.rmtree(folder / name, ignore_errors=True)
+            (folder / INDEX).unlink()
 
-def _clear(folder: Path) -> None:
-    """Remove an earlier report, and nothing else.
 
-    Raises:
-        InputError: a folder of the same name is not of a report.
-    """
+def _is_ours(folder: Path) -> bool:
     index = folder / INDEX
-    ours = index.is_file() and MARK in index.read_text(encoding="utf-8", errors="replace")
-    for name in OWNED:
-        if (folder / name).exists() and not ours:
-            raise InputError(
-                f"{str(folder)!r} has a folder {name!r} that no report wrote. Give an empty or a new folder by -o, so "
-                "that nothing of yours is overwritten."
-            )
-        shutil.rmtree(folder / name, ignore_errors=True)
-    index.unlink(missing_ok=True)
+    return index.is_file() and MARK in index.read_text(encoding="utf-8", errors="replace")
 
 
 def _sheets(report: Report, runs: Sequence[Run]) -> Iterator[Sheet]:
@@ -115,7 +115,7 @@ def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> None:
     (folder / "assets" / SCRIPT).write_text(_asset(SCRIPT), encoding="utf-8")
     for name, content in _downloads(runs):
         (folder / "downloads" / name).write_bytes(content)
-    images: dict[str, Path] = {}
+    images: set[str] = set()
     pictures = _Pictures()
     template = _environment().get_template("page.html")
     charts = False
@@ -124,7 +124,11 @@ def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> None:
         charts |= sheet.charts
 
         def image(name: str, run_number: int, links: Links = links) -> str:
-            images[name] = runs[run_number - 1].path / "images" / name
+            if name not in images:
+                images.add(name)
+                runs[run_number - 1].image(name)  # verified
+                (folder / "images").mkdir(exist_ok=True)
+                _place(runs[run_number - 1].path / "images" / name, folder / "images" / name)
             return links.file(f"images/{name}")
 
         def picture(chart: ChartView, of: str, links: Links = links) -> str:
@@ -141,6 +145,7 @@ def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> None:
             template,
             [sheet],
             title=sheet.title,
+            keys=[run.key for run in runs],
             links=links,
             image=image,
             picture=picture,
@@ -153,10 +158,6 @@ def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> None:
     if charts:
         (folder / "assets" / VEGA).write_text(vega_script(), encoding="utf-8")
         (folder / "assets" / CHARTS).write_text(charts_script(), encoding="utf-8")
-    if images:
-        (folder / "images").mkdir()
-        for name, source in images.items():
-            _place(_found(source), folder / "images" / name)
 
 
 def _single(report: Report, runs: Sequence[Run]) -> str:
@@ -167,7 +168,7 @@ def _single(report: Report, runs: Sequence[Run]) -> str:
 
     @cache
     def image(name: str, run_number: int) -> str:
-        return "data:image/png;base64," + _base64(_found(runs[run_number - 1].path / "images" / name).read_bytes())
+        return "data:image/png;base64," + _base64(runs[run_number - 1].image(name))
 
     pictures = _Pictures()
 
@@ -187,6 +188,7 @@ def _single(report: Report, runs: Sequence[Run]) -> str:
         _environment().get_template("page.html"),
         sheets,
         title=report.view.title,
+        keys=[run.key for run in runs],
         links=Links(INDEX, single=True),
         image=image,
         picture=picture,
@@ -235,16 +237,7 @@ def _downloads(runs: Sequence[Run]) -> Iterator[tuple[str, bytes]]:
     for number, run in enumerate(runs, 1):
         prefix = f"run{number}-" if len(runs) > 1 else ""
         yield f"{prefix}metrics.csv", run.metrics.to_csv(index=False, lineterminator="\n").encode("utf-8", "replace")
-        yield f"{prefix}metrics.parquet", (run.path / "metrics.parquet").read_bytes()
-
-
-def _found(source: Path) -> Path:
-    if not source.is_file():
-        raise InputError(
-            f"{str(source)!r} is missing, though the run's gallery names it. "
-            "`bench run` with the same --output writes it anew."
-        )
-    return source
+        yield f"{prefix}metrics.parquet", run.read("metrics.parquet")
 
 
 def _place(source: Path, target: Path) -> None:

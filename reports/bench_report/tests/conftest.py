@@ -66,6 +66,7 @@ def write_run(
     from benchmark.gallery import Gallery
     from benchmark.metrics import BUILTIN, Answers, Cell
     from benchmark.results import CellResult, tabulate, write_tables
+    from benchmark.rundir import Identity, RunDir
 
     rng = np.random.default_rng(draw)
     names = [f"{number}.png" for number in range(n)]
@@ -140,57 +141,51 @@ def write_run(
             attacked_images = _Images((clean_images + rng.uniform(-0.1, 0.1, clean_images.shape)).clip(0, 1))
             gallery.add(result, clean_images.__getitem__, None if result.attack == "none" else attacked_images, None)
         gallery.close()
-    (folder / "manifest.json").write_text(
-        json.dumps(
-            {
-                "format": 1,
-                "suite": "synthetic",
-                "title": "Synthetic — which defense holds?",
-                "profile": "embedded",
-                "source": "suites/synthetic.yaml",
-                "command": ["bench", "run", "suites/synthetic.yaml", "--profile", "embedded"],
-                "started": "2025-11-21T08:24:25+00:00",
-                "finished": "2025-11-21T08:25:47+00:00",
-                "exit_code": 1 if failures else 0,
-                "seeds": list(seeds),
-                "protocol": {"false_positive_rate": 0.05, "success": "initially-correct", "repeats": 5},
-                "shard": None,
-                "datasets": {
-                    name: {
-                        "use": "digits",
-                        "fingerprint": f"{number:x}3f9ab" * 10,
-                        "sizes": {"train": 1077, "val": 360, "test": n},
-                        "image_shape": [1, 8, 8],
-                        "class_names": [str(digit) for digit in range(CLASSES)],
-                        "caption": "Scans of handwritten digits: real images, but no evidence about photos.",
-                    }
-                    for number, name in enumerate(datasets)
-                },
-                "cells": len(results),
-                "tasks": 40,
-                "plugins": [{"module": "bench_gradient", "distribution": "unmask-bench", "version": "0.1.0"}],
-                "broken_plugins": [],
-                "versions": {"python": "3.11.9", "unmask-bench": "0.1.0", "torch": "2.6.0"},
-                "device": "cpu: A processor, 2 cores",
-                "executor": "local",
-                "workers": 2,
-                "threads": 1,
-                "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "changed": False},
-                "failures": [
-                    {
-                        "task": f"craft for {cells[0]['defense']}",
-                        "reason": reason,
-                        "traceback": "Traceback …\nValueError: " + reason,
-                        "cells": cells,
-                    }
-                    for reason, cells in failures.items()
-                ],
-                "warnings": [],
+    told = {
+        "format": 2,
+        "suite": "synthetic",
+        "title": "Synthetic — which defense holds?",
+        "profile": "embedded",
+        "source": "suites/synthetic.yaml",
+        "command": ["bench", "run", "suites/synthetic.yaml", "--profile", "embedded"],
+        "started": "2025-11-21T08:24:25+00:00",
+        "finished": "2025-11-21T08:25:47+00:00",
+        "exit_code": 1 if failures else 0,
+        "seeds": list(seeds),
+        "protocol": {"false_positive_rate": 0.05, "success": "initially-correct", "repeats": 5},
+        "shard": None,
+        "datasets": {
+            name: {
+                "use": "digits",
+                "fingerprint": f"{number:x}3f9ab" * 10,
+                "sizes": {"train": 1077, "val": 360, "test": n},
+                "image_shape": [1, 8, 8],
+                "class_names": [str(digit) for digit in range(CLASSES)],
+                "caption": "Scans of handwritten digits: real images, but no evidence about photos.",
             }
-            | (manifest or {})
-        ),
-        encoding="utf-8",
-    )
+            for number, name in enumerate(datasets)
+        },
+        "cells": len(results),
+        "tasks": 40,
+        "plugins": [{"module": "bench_gradient", "distribution": "unmask-bench", "version": "0.1.0"}],
+        "broken_plugins": [],
+        "versions": {"python": "3.11.9", "unmask-bench": "0.1.0", "torch": "2.6.0"},
+        "device": "cpu: A processor, 2 cores",
+        "executor": "local",
+        "workers": 2,
+        "threads": 1,
+        "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "changed": False},
+        "failures": [
+            {
+                "task": f"craft for {cells[0]['defense']}",
+                "reason": reason,
+                "traceback": "Traceback …\nValueError: " + reason,
+                "cells": cells,
+            }
+            for reason, cells in failures.items()
+        ],
+        "warnings": [],
+    } | (manifest or {})
     written = {
         "suite": "synthetic",
         "title": "Synthetic — which defense holds?",
@@ -202,7 +197,6 @@ def write_run(
         "defenses": {name: {"use": name if name == "none" else "some_defense"} for name in defenses},
         "groups": {},
     } | (suite or {})
-    (folder / "suite.yaml").write_text(yaml.safe_dump(written, sort_keys=False, allow_unicode=True), encoding="utf-8")
     costs = [
         {
             "kind": kind,
@@ -223,6 +217,8 @@ def write_run(
     (folder / "journal.jsonl").write_text(
         json.dumps({"event": "run started", "time": "2025-11-21T08:24:25+00:00"}) + "\n"
     )
+    suite_text = yaml.safe_dump(written, sort_keys=False, allow_unicode=True)
+    RunDir(folder).finish(Identity(suite_text, None), told)
     return folder
 
 

@@ -1,0 +1,242 @@
+"""The run directory: it belongs to one run, and what is read of it is whole, of one try and as it was written."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+
+import pandas as pd
+import pytest
+from inline import toy_run
+
+from benchmark import load_run
+from benchmark.cli import main
+from benchmark.errors import InputError
+from suites import write_suite
+
+TABLES = ("metrics", "samples", "curves", "comparisons", "artifacts", "alarms", "costs")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run with its report, its suite and cache beside it. Copy it before you change it."""
+    folder = tmp_path_factory.mktemp("finished")
+    return toy_run(write_suite(folder), folder / "run", folder / "cache", report=True)
+
+
+@pytest.fixture
+def place(finished, tmp_path):
+    """A copy of that folder: `toy.yaml`, `run` and `cache`."""
+    shutil.copytree(finished.path.parent, tmp_path / "place")
+    return tmp_path / "place"
+
+
+def again(place: Path, out: str = "run", **options):
+    """Run the suite in the folder, with the sections replaced that are no options of a run."""
+    options = dict(options)
+    sections = {name: options.pop(name) for name in list(options) if name not in ("replace", "report", "part")}
+    return toy_run(write_suite(place, **sections), place / out, place / "cache", **options)
+
+
+def everything(folder: Path) -> list:
+    """All that can be read of a run, in a form that can be compared."""
+    run = load_run(folder)
+    tables = [run.table(name).to_json() for name in TABLES]
+    gallery = run.gallery
+    names = {name for column in ("clean", "adversarial", "perturbation") for name in gallery[column] if name}
+    return [run.manifest, run.suite, tables, gallery.to_json(), [run.image(name) for name in sorted(names)]]
+
+
+def test_a_flipped_bit_in_any_file_is_said_with_the_cure_and_changes_no_value(place):
+    """Any file but the journal, which is no source of a number, and the report, which is none either."""
+    run, random = place / "run", Random(0)
+    expected = everything(run)
+    files = [path for path in sorted(run.rglob("*")) if path.is_file() and "report" not in path.parts]
+    files = [path for path in files if path.name not in ("journal.jsonl", ".lock")]
+    assert {path.name for path in files} >= {"manifest.json", "suite.yaml", *(f"{name}.parquet" for name in TABLES)}
+    for turn in range(150):
+        file = files[turn % len(files)]
+        whole = file.read_bytes()
+        content = bytearray(whole)
+        content[random.randrange(len(content))] ^= 1 << random.randrange(8)
+        file.write_bytes(content)
+        try:
+            found = everything(run)
+        except InputError as error:
+            assert repr(str(file)) in str(error)
+            assert "is damaged" in str(error)
+            assert "bench run" in str(error)
+        else:
+            assert found == expected, f"{file} was changed and nobody said so"
+            assert file.name == "manifest.json", "only the white space of a manifest is of no meaning"
+        file.write_bytes(whole)
+
+
+@pytest.mark.parametrize("name", ["metrics.parquet", "suite.yaml", "manifest.json", "images"])
+def test_the_same_command_makes_damaged_files_good_at_no_cost(place, name):
+    expected = everything(place / "run")
+    target = place / "run" / name
+    for file in [target] if target.is_file() else list(target.iterdir()):
+        file.write_bytes(file.read_bytes()[:-1] + b"?")
+    with pytest.raises(InputError, match="is damaged"):
+        everything(place / "run")
+    done = again(place)
+    assert done.code == 0
+    assert " 0 to run" in done.said
+    assert everything(place / "run")[1:2] + everything(place / "run")[3:] == expected[1:2] + expected[3:]
+
+
+def test_export_and_report_name_the_damaged_file(place, capfd):
+    table = place / "run" / "metrics.parquet"
+    table.write_bytes(table.read_bytes()[:-1] + b"?")
+    for command in (["export", str(place / "run")], ["report", str(place / "run")]):
+        with pytest.raises(SystemExit) as stop:
+            main(command)
+        assert stop.value.code == 2
+        assert f"error: '{table}' is damaged (its checksum differs). The same command" in capfd.readouterr().err
+
+
+def test_another_suite_is_refused_with_what_differs_and_the_ways_out(place):
+    before = {path: path.read_bytes() for path in (place / "run").rglob("*") if path.is_file()}
+    other = {"attacks": "{step: {use: step, eps: 0.2}}", "batch_size": "8"}
+    with pytest.raises(InputError) as refused:
+        again(place, **other)
+    said = str(refused.value)
+    assert "belongs to another run" in said
+    assert "attacks.step.eps: 0.3 → 0.2" in said
+    assert "batch_size: 16 → 8" in said
+    assert "--output" in said
+    assert "--replace" in said
+    after = {path: path.read_bytes() for path in (place / "run").rglob("*") if path.is_file()}
+    assert {path for path in before if before[path] != after.get(path)} <= {place / "run" / ".lock"}
+    with pytest.raises(InputError, match=r"shard: null → .1/2."):
+        again(place, part=(1, 2))
+    replaced = again(place, replace=True, **other)
+    assert replaced.code == 0
+    assert set(load_run(place / "run").metrics.eps) == {"", "0.2"}
+    assert load_run(place / "run").suite["batch_size"] == 8
+    assert not (place / "run" / "report" / "index.html").exists()
+    assert sum(line.startswith('{"event": "run started"') for line in journal(place / "run")) == 1
+
+
+def journal(folder: Path) -> list[str]:
+    return (folder / "journal.jsonl").read_text().splitlines()
+
+
+def test_words_may_change(place):
+    before = load_run(place / "run")
+    done = again(place, title="Another title")
+    assert done.code == 0
+    assert load_run(place / "run").suite["title"] == "Another title"
+    pd.testing.assert_frame_equal(load_run(place / "run").metrics, before.metrics)
+
+
+def test_an_interrupted_try_leaves_no_old_numbers_to_be_read(place, monkeypatch, capfd):
+    shutil.rmtree(place / "cache")
+    monkeypatch.setenv("TOY_INTERRUPTED_IN", "crafting 1")
+    monkeypatch.setattr("benchmark.run._tabulate", no_time_left)
+    with pytest.raises(KeyboardInterrupt):
+        again(place)
+    for command in (["export", str(place / "run")], ["report", str(place / "run")]):
+        with pytest.raises(SystemExit) as stop:
+            main(command)
+        assert stop.value.code == 2
+        said = capfd.readouterr().err
+        assert "has no metrics.parquet: it was started 20" in said
+        assert "The same command goes on with it: `bench run`." in said
+    monkeypatch.undo()
+    assert again(place).code == 0
+    assert len(load_run(place / "run").metrics)
+
+
+def no_time_left(*arguments):
+    """Stands for a `kill -9` before the tables."""
+    raise KeyboardInterrupt
+
+
+def test_without_a_new_report_the_old_one_is_gone(place):
+    assert (place / "run" / "report" / "index.html").exists()
+    (place / "run" / "report" / "notes.txt").write_text("mine")
+    again(place, report=False)
+    assert [path.name for path in (place / "run" / "report").iterdir()] == ["notes.txt"]
+
+
+def test_tables_and_report_carry_the_key_of_what_they_were_made_from(place):
+    run = load_run(place / "run")
+    assert len(run.key) == 64
+    for name in ("metrics", "samples", "curves", "comparisons", "artifacts", "alarms", "costs"):
+        assert pd.read_parquet(place / "run" / f"{name}.parquet").attrs["key"] == run.key
+    page = (place / "run" / "report" / "index.html").read_text()
+    assert f'<meta name="run-key" content="{run.key}">' in page
+    # The same work in another folder has the same key; other work has another.
+    assert load_run(again(place, out="same").path).key == run.key
+    assert load_run(again(place, out="other", seeds="[1]").path).key != run.key
+
+
+@pytest.mark.parametrize("left", [[".lock"], [".lock", ".manifest.json.aside"], []])
+def test_a_start_that_was_killed_at_once_leaves_a_folder_that_can_be_used(place, left):
+    folder = place / "new"
+    folder.mkdir()
+    for name in left:
+        (folder / name).touch()
+    assert again(place, out="new").code == 0
+
+
+def test_a_run_whose_manifest_is_lost_goes_on(place):
+    (place / "run" / "manifest.json").unlink()
+    assert again(place).code == 0
+    assert len(load_run(place / "run").metrics)
+
+
+def test_a_second_run_in_the_folder_hears_who_is_there(place):
+    program = (
+        "import sys; from pathlib import Path; from benchmark.rundir import RunDir\n"
+        "with RunDir(Path(sys.argv[1])).locked(): print('here', flush=True); sys.stdin.readline()"
+    )
+    command = [sys.executable, "-c", program, str(place / "run")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "here\n"
+        with pytest.raises(InputError, match=rf"another run is writing to .* \(process {process.pid} on "):
+            again(place)
+        process.communicate("\n")
+
+
+def test_what_set_changes_has_a_folder_of_its_own(place, monkeypatch):
+    from benchmark.cli import default_output
+    from benchmark.plugins import load_plugins
+    from benchmark.suite import load_suite
+
+    suite = load_suite(str(write_suite(place)), registry=load_plugins(["toy"]))
+    one, other = (str(default_output(suite, sets=[f"attacks.step.eps={eps}"])) for eps in (0.1, 0.2))
+    assert one != other
+    assert one.startswith("runs/toy-set-attacks_step_eps_0_1-")
+    assert default_output(suite) == Path("runs/toy")
+
+
+def test_a_full_disk_is_one_message_wherever_it_is_noticed(place):
+    """The limit on file sizes makes writing fail as a full disk does: at the manifest, at the tables, at the report."""
+    arguments = ["run", str(write_suite(place)), "--output", str(place / "new"), "--cache", str(place / "cache")]
+    program = (
+        "import resource, sys; from benchmark.cli import main\n"
+        "import torch, pandas  # what they write at their import is not meant\n"
+        "limit = int(sys.argv.pop(1)); resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))\n"
+        "main(sys.argv[1:])"
+    )
+    command = [*arguments, "--plugin", "toy", "--plugin", "inline", "--executor", "inline", "--device", "cpu"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    manifest = (place / "run" / "manifest.json").stat().st_size
+    for limit in (100, manifest - 1, 20_000):
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(limit), *command],
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 2, (limit, done.stderr)
+        assert "Traceback" not in done.stderr, limit
+        assert done.stderr.count("error: no space left to write under") == 1, (limit, done.stderr)
+    assert again(place, out="new").code == 0
+    assert json.loads((place / "new" / "manifest.json").read_text())["exit_code"] == 0
