@@ -648,10 +648,13 @@ def run_folder(tmp_path):
             "peak_memory_bytes": [6],
         }
     ).to_parquet(folder / "costs.parquet")
-    RunDir(folder).finish(
-        Identity("suite: toy\nseeds: [0, 1]\n", None), {"suite": "toy", "command": ["bench", "run", "it"]}
-    )
+    sealed(folder)
     return folder
+
+
+def sealed(folder):
+    told = {"suite": "toy", "command": ["bench", "run", "it"]}
+    RunDir(folder).finish(Identity("suite: toy\nseeds: [0, 1]\n", None), told)
 
 
 def test_a_run_is_read_back_as_it_was_written(run_folder):

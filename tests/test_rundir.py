@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -65,15 +66,12 @@ def test_a_flipped_bit_in_any_file_is_said_with_the_cure_and_changes_no_value(pl
         content = bytearray(whole)
         content[random.randrange(len(content))] ^= 1 << random.randrange(8)
         file.write_bytes(content)
-        try:
-            found = everything(run)
-        except InputError as error:
-            assert repr(str(file)) in str(error)
-            assert "is damaged" in str(error)
-            assert "bench run" in str(error)
-        else:
-            assert found == expected, f"{file} was changed and nobody said so"
-            assert file.name == "manifest.json", "only the white space of a manifest is of no meaning"
+        if file.name != "manifest.json":
+            with pytest.raises(InputError, match=f"'{file}' is damaged .*bench run"):
+                everything(run)
+        else:  # its white space has no meaning
+            with contextlib.suppress(InputError):
+                assert everything(run) == expected
         file.write_bytes(whole)
 
 
