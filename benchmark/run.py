@@ -262,7 +262,7 @@ def clear_reports(registry: Registry, folder: Path, display: LineDisplay | Termi
     """Remove a report of earlier numbers, so that none stands beside the new ones."""
     for registration in registry.all("reporter"):
         try:
-            with isolated():
+            with isolated("it"):
                 registration.load()().clear(folder)
         except (Exception, SystemExit) as error:  # a reporter of a plugin must not cost the run
             display.warning(
