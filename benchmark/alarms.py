@@ -160,8 +160,8 @@ ALONE = 4
 BLIND = 0.25
 """Share of probed images with a gradient of exactly zero from which on it is an alarm; single images may saturate."""
 LOGIT_TOLERANCE = 1e-2
-"""Differences of logits above this share of their spread over the probed images are no rounding: float32 sums in
-another order, and TF32 convolutions, stay below it in deep networks, dropout and batch statistics do not."""
+"""Differences of logits above this share of their spread over the probed images are no rounding: sums of float32 in
+another order come to some 1e-7 and TF32 rounds by 5e-4, dropout and batch statistics move logits by more."""
 SUM_TOLERANCE = 1e-3
 """How far probabilities may sum up to something else than 1."""
 
@@ -358,10 +358,10 @@ class _Judged:
 
     def source(self, aim: str) -> tuple[int, ...]:
         """Return what is equal for cells with the same outcome."""
-        answers = attacked(self.cell)
+        answers, y = attacked(self.cell), id(self.cell.y)
         if aim == "base":
-            return (id(answers.base_label),)
-        return (id(answers.label), *((id(answers.flagged),) if aim == "undetected" else ()))
+            return (y, id(answers.base_label))
+        return (y, id(answers.label), *((id(answers.flagged),) if aim == "undetected" else ()))
 
     def words(self) -> str:
         """Return the cell but for its attack, in words."""

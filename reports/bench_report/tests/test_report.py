@@ -222,6 +222,17 @@ def test_several_seeds_show_mean_and_spread(make_run, site_of):
         else:
             assert f"± {words.number_text(rows['std'], unit)}" in cell.text
     assert "standard deviation over 3 seeds" in site.index.one("main").text
+    both = frame[frame.seed == "crossed"].set_index(["model", "attack", "defense", "metric"])
+    table = next(t for page in site.cells for t in page.all("table") if t.get("data-attack") == "pgd-linf")
+    about = tuple(table.get(f"data-{name}") for name in ("model", "attack", "defense"))
+    crossed = {row.get("data-metric"): row for row in table.all("tr") if row.get("data-metric")}
+    for metric, row in crossed.items():
+        (said,) = (cell.text for cell in row.all("td") if "data-crossed" in cell.attributes)
+        unit = measures.measure(metric).unit
+        known = both.loc[(*about, metric)] if (*about, metric) in both.index else None
+        ends = () if known is None else (words.number_text(end, unit) for end in (known.ci_low, known.ci_high))
+        assert said == "–".join(ends), metric
+    assert crossed.keys() & set(frame[frame.seed == "crossed"].metric)
     for seed in ("0", "1", "2"):
         wanted, found = check_numbers(site, frame, seed)
         names = {"clean_accuracy", "robust_accuracy", "worst_case_robust_accuracy"}
