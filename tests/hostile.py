@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -176,7 +177,8 @@ class Observing(Brightness):
     def fit(self, context: FitContext) -> None:
         self.mean = torch.tensor(0.5)
         if self.options.what == "artifact":
-            context.artifacts["centroids"].means.zero_()
+            centroids: Any = context.artifacts["centroids"]
+            centroids.means.zero_()
 
     def judge(self, batch: Batch) -> Verdict:
         distance = batch.observed("distances")["distance"]

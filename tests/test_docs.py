@@ -6,6 +6,7 @@ import inspect
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -39,7 +40,8 @@ def test_the_defense_of_the_five_minutes_works(tmp_path, monkeypatch, capfd):
     from benchmark.suite import load_suite
 
     suite = load_suite("quickstart", registry=registry, sets=[value])
-    assert suite.defenses["blur"].options.sigma == 0.8
+    options: Any = suite.defenses["blur"].options
+    assert options.sigma == 0.8
     assert "blur" in suite.grid[0].defenses
 
 

@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -182,7 +183,7 @@ def test_a_class_that_breaks_its_contract_is_refused_as_a_class_and_as_a_text(ki
         registry_of(kind, ("blur", target))
     assert re.fullmatch(f"{kind} 'blur': {said}", str(refused.value))
 
-    module = ModuleType("strange_target")
+    module: Any = ModuleType("strange_target")
     module.Target = target
     monkeypatch.setitem(sys.modules, "strange_target", module)
     registration = registry_of(kind, ("blur", "strange_target:Target")).get(kind, "blur")

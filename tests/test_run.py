@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -463,7 +464,7 @@ def test_a_plugin_that_fails_while_it_hears_an_event_does_not_cost_the_run(run_t
     from benchmark.plugins import Provenance, Registry
 
     heard = []
-    module = ModuleType("listener")
+    module: Any = ModuleType("listener")
 
     @hookimpl
     def run_started(run):

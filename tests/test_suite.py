@@ -945,7 +945,8 @@ def test_any_label_survives_being_resolved_written_and_read(folder, label):
     suite = load_suite(str(first), registry=REGISTRY)
     assert list(suite.models) == [label]
     assert suite.grid[0].exclude == ({"defenses": (label,)},)
-    assert suite.defenses[label].options.call == {label: [label, None, 1.5]}
+    defense: Any = suite.defenses[label].options
+    assert defense.call == {label: [label, None, 1.5]}
     second.write_text(dump(suite.resolved), encoding="utf-8")
     again = load_suite(str(second), registry=REGISTRY)
     assert again == suite
@@ -960,7 +961,8 @@ def test_set_reaches_any_label_and_survives_being_written(folder, label, width):
     path.write_text(dump(suite_of(label)), encoding="utf-8")
     doubled = label.replace('"', '""')
     suite = load_suite(str(path), registry=REGISTRY, sets=[f'models."{doubled}".width={width}'])
-    assert suite.models[label].options.width == width
+    model: Any = suite.models[label].options
+    assert model.width == width
     path.write_text(dump(suite.resolved), encoding="utf-8")
     assert load_suite(str(path), registry=REGISTRY) == suite
 

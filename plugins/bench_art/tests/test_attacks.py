@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ ORDERS = {"linf": np.inf, "l2": 2}
 EPS = {"linf": 0.15, "l2": 0.8}
 
 
-def make(kind: type[Attack], **chosen) -> Attack:
+def make(kind: type[Attack], **chosen) -> Any:
     return kind(kind.Options(**chosen))
 
 

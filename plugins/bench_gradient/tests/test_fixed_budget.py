@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -23,7 +24,7 @@ from benchmark.plugins import Provenance, Registry
 from benchmark.randomness import Rng
 
 EPS = {"linf": 0.15, "l2": 0.8}
-ATTACKS = {"fgsm": Fgsm, "bim": Bim, "pgd": Pgd, "mi-fgsm": MiFgsm}
+ATTACKS: dict[str, type[Any]] = {"fgsm": Fgsm, "bim": Bim, "pgd": Pgd, "mi-fgsm": MiFgsm}
 
 
 def make(name: str, **chosen) -> Attack:

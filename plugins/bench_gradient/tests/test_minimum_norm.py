@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -15,7 +17,7 @@ from benchmark.attack import Attack, Victim, perturbation_size
 from benchmark.model import Classifier, passes
 from benchmark.randomness import Rng
 
-ATTACKS = {"deepfool": DeepFool, "cw-l2": CarliniWagnerL2, "cw-linf": CarliniWagnerLinf}
+ATTACKS: dict[str, type[Any]] = {"deepfool": DeepFool, "cw-l2": CarliniWagnerL2, "cw-linf": CarliniWagnerLinf}
 FAST = {
     "deepfool": {},
     "cw-l2": {"steps": 60, "binary_search_steps": 2},
@@ -87,7 +89,7 @@ def test_carlini_wagner_l2_agrees_with_foolbox(digits):
     model = foolbox.PyTorchModel(digits.classifier, bounds=(0, 1), device="cpu")
     chosen = {"binary_search_steps": 4, "steps": 60, "initial_const": 1.0, "confidence": 0.5}
     attack = foolbox.attacks.L2CarliniWagnerAttack(stepsize=0.05, abort_early=False, **chosen)
-    theirs = attack(model, x, y, epsilons=None)[0]
+    theirs: Any = attack(model, x, y, epsilons=None)[0]
     ours = make("cw-l2", learning_rate=0.05, **chosen).craft(digits.victim, x, y, Rng(0))
     # foolbox returns black images where it finds nothing.
     found = digits.classifier(theirs).argmax(1) != y

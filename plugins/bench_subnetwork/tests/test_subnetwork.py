@@ -101,8 +101,9 @@ def scores(detector: DetectorSubnetwork, split: ArraySplit) -> torch.Tensor:
 @pytest.mark.parametrize(("side", "pools"), [(32, 2), (16, 1), (8, 0), (1, 0)])
 def test_the_network_is_figure_1_and_ends_at_8x8_positions(side, pools):
     network = subnetwork((16, side, side), 96)
-    assert sum(isinstance(layer, nn.MaxPool2d) for layer in network) == pools
-    convolutions = [layer for layer in network if isinstance(layer, nn.Conv2d)]
+    layers = list(network.children())
+    assert sum(isinstance(layer, nn.MaxPool2d) for layer in layers) == pools
+    convolutions = [layer for layer in layers if isinstance(layer, nn.Conv2d)]
     assert [(c.out_channels, c.kernel_size[0]) for c in convolutions] == [(96, 3), (192, 3), (192, 3), (2, 1)]
     assert network.eval()(torch.rand(2, 16, side, side)).shape == (2, 2)
 

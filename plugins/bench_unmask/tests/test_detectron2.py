@@ -212,7 +212,7 @@ def test_a_torchvision_classifier_gives_the_same_features(network: Any, tmp_path
     x = images(1)
     state = x
     with torch.inference_mode():
-        seen = k.network.eval().backbone.bottom_up(x)  # type: ignore[union-attr,operator]
+        seen = k.network.eval().backbone.bottom_up(x)
         for name, layer in classifier.eval().named_children():
             if name == "avgpool":
                 break

@@ -81,7 +81,7 @@ def test_categories_keep_their_numbers_in_every_class_set(make: Make) -> None:
 
 
 def test_masks_are_what_was_drawn(make: Make) -> None:
-    split = make("partshapes", class_set=ALL, size=96, train=5).load("train")
+    split: Any = make("partshapes", class_set=ALL, size=96, train=5).load("train")
     data = split.part_annotations().data
     names = {category["id"]: category["name"] for category in data["categories"]}
     assert [annotation["id"] for annotation in data["annotations"]] == list(range(1, len(data["annotations"]) + 1))
@@ -185,8 +185,8 @@ def test_knobs_do_what_they_say(make: Make) -> None:
         return sum(annotation["area"] for annotation in annotations.data["annotations"])
 
     assert parts(occlusion=1.0) < parts(occlusion=0.0)
-    plain = make("partshapes", size=64, train=4, clutter=0.0, occlusion=0.0).load("train")
-    crowded = make("partshapes", size=64, train=4, clutter=1.0, occlusion=0.0).load("train")
+    plain: Any = make("partshapes", size=64, train=4, clutter=0.0, occlusion=0.0).load("train")
+    crowded: Any = make("partshapes", size=64, train=4, clutter=1.0, occlusion=0.0).load("train")
     regions = [sum(len(split.shapes(i).colours) for i in range(12)) for split in (plain, crowded)]
     assert regions[0] < regions[1]
 

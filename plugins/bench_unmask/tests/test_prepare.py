@@ -151,7 +151,7 @@ def prepared(root: Path, **options: Any) -> Any:
     return prepare_pascal_part(root / "JPEGImages", root / "Annotations_Part", root / "out", **options)
 
 
-def annotations(root: Path) -> list[tuple[str, str, Any]]:
+def annotated(root: Path) -> list[tuple[str, str, Any]]:
     """(file, part, mask) of all splits, sorted."""
     rows = []
     for split in ("train", "val", "test"):
@@ -179,7 +179,7 @@ def test_pascal_part_becomes_coco_files_that_the_data_set_reads(make: Make, pasc
     assert counts.without_parts == 1
     assert sum(counts.masks.values()) == 18 * 6 + 1  # every mask is one annotation, the empty one none
     assert counts.ignored == {"person: rhand": 18}
-    first = [row for row in annotations(pascal) if row[0] == "2008_000000.jpg"]
+    first = [row for row in annotated(pascal) if row[0] == "2008_000000.jpg"]
     assert first == [
         ("2008_000000.jpg", "hand", [1, 20, 3, 3]),
         ("2008_000000.jpg", "leg", [30, 1, 6, 8]),
@@ -188,7 +188,7 @@ def test_pascal_part_becomes_coco_files_that_the_data_set_reads(make: Make, pasc
         ("2008_000000.jpg", "window", [3, 10, 6, 8]),
         ("2008_000000.jpg", "window", [20, 10, 6, 8]),
     ]
-    assert ("2008_000005.jpg", "hand", [5, 5, 6, 8]) in annotations(pascal)
+    assert ("2008_000005.jpg", "hand", [5, 5, 6, 8]) in annotated(pascal)
     data = json.loads((pascal / "out/VOC2010/train.json").read_text())
     assert [category["name"] for category in data["categories"]] == list(PARTS)
     assert make("unmask_parts", path=str(pascal / "out"), size=64).split("train").image_shape == (3, 64, 64)
@@ -198,7 +198,7 @@ def test_pascal_part_becomes_coco_files_that_the_data_set_reads(make: Make, pasc
 
 def test_the_corrected_mapping_keeps_the_handlebar(pascal: Path) -> None:
     prepared(pascal, mapping="corrected")
-    assert ("2008_000005.jpg", "handlebar", [5, 5, 6, 8]) in annotations(pascal)
+    assert ("2008_000005.jpg", "handlebar", [5, 5, 6, 8]) in annotated(pascal)
     with pytest.raises(InputError, match=r"unknown mapping 'corected'.*Did you mean 'corrected'"):
         prepared(pascal, mapping="corected")
 
@@ -249,11 +249,11 @@ def test_what_was_converted_before_an_interruption_is_not_read_again(
     monkeypatch.setattr(prepare, "read_part_annotations", lambda *args: (read.append(args[0].stem), original(*args))[1])
     prepared(pascal)
     assert sorted(read) == sorted([*(f"2008_{n:06d}" for n in range(20)), changed])
-    interrupted = annotations(pascal)
+    interrupted = annotated(pascal)
     assert (f"{changed}.jpg", "beak", [1, 1, 6, 8]) in interrupted
     shutil.rmtree(pascal / "out")
     prepared(pascal)
-    assert annotations(pascal) == interrupted
+    assert annotated(pascal) == interrupted
 
 
 def test_masks_of_another_size_than_the_image_are_refused(pascal: Path, photo: Photo) -> None:
