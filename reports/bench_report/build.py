@@ -21,7 +21,7 @@ from bench_report.compare import compare_runs
 from bench_report.figures import Figures
 from bench_report.measures import MEASURES, Measure
 from bench_report.published import published_tables
-from bench_report.summary import findings, ranking, unequal
+from bench_report.summary import alarms_by_kind, findings, ranking, unequal
 from bench_report.table import (
     Place,
     Table,
@@ -162,7 +162,7 @@ class _RunBuilder:
                 self.suite.get("attacks"),
             ),
             artifacts=tuple(self._assessed()),
-            alarms=self.table.alarms(),
+            alarms=alarms_by_kind(self.table),
             failures=failures,
             missing=missing,
             costs=_costs(self.run.costs, wall),

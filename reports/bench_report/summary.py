@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 
 from bench_report.table import Axes, Place, Table, as_number
-from bench_report.view import BlockView, Estimate, Notice, RankingRow, RankingView, Setting, Word
+from bench_report.view import AlarmView, BlockView, Estimate, Notice, RankingRow, RankingView, Setting, Word
 from bench_report.words import number_text, plural
 from benchmark.results import CLEAN, WORST_OF
 
@@ -112,16 +112,22 @@ def unequal(rankings: Sequence[RankingView]) -> Iterator[Notice]:
         )
 
 
+def alarms_by_kind(table: Table) -> tuple[tuple[AlarmView, ...], ...]:
+    """Return the alarms of a run, those of one kind together."""
+    found: dict[str, list[AlarmView]] = {}
+    for alarm in table.alarms():
+        found.setdefault(alarm.kind.name, []).append(alarm)
+    return tuple(map(tuple, found.values()))
+
+
 def findings(
     table: Table, axes: Axes, rankings: Sequence[RankingView], false_positives: object
 ) -> Iterator[tuple[Word, ...]]:
     """Yield the strongest findings as sentences."""
-    alarms = table.alarms()
-    for alarm in alarms[:MOST]:
-        doubt = f". {plural(alarm.cells, 'cell')} in doubt."
-        yield (Word(alarm.kind.sign, "name", alarm.page), Word(": "), Word(alarm.finding, "quote"), Word(doubt))
-    if len(alarms) > MOST:
-        yield (Word(f"{plural(len(alarms) - MOST, 'more alarm')} below."),)
+    for alarms in alarms_by_kind(table):
+        first, more = alarms[0], len(alarms) - 1
+        rest = f"; {plural(more, 'more finding')} of this kind." if more else "."
+        yield (Word(first.kind.sign, "name", first.page), Word(": "), Word(first.finding, "quote"), Word(rest))
     for view in rankings:
         yield _holds_best(view, axes.baseline)
     yield from _broken(table, axes)

@@ -587,7 +587,7 @@ class RunView:
     means: tuple[MeansView, ...]
     published: tuple[PublishedTable, ...]
     artifacts: tuple[AssessedRow, ...]
-    alarms: tuple[AlarmView, ...]
+    alarms: tuple[tuple[AlarmView, ...], ...]
     failures: tuple[FailureView, ...]
     missing: tuple[FailedCell, ...]
     costs: CostView
