@@ -121,6 +121,7 @@ def is_image(source: bytes | Path) -> bool:
 
 def begins_as_image(head: bytes) -> bool:
     """Return whether the first 16 bytes or more of a file may be those of an image of a format that is read."""
+    head = head.ljust(16, b"\0")  # some readers index without asking how long it is
     return any(accept is None or accept(head) is True for accept in (Image.OPEN[name][1] for name in _formats()))
 
 

@@ -45,6 +45,8 @@ class Files:
 class FileSplit(DecodedSplit, GivenSplit):
     """Images of files, decoded when they are first asked for. Threads and processes may share it."""
 
+    _contents: list[str] | None = None
+
     def __init__(self, files: Files, options: ImageFilesOptions, shape: tuple[int, int, int]) -> None:
         """Keep what to read: nothing is read here."""
         self._source = files.source
@@ -63,15 +65,26 @@ class FileSplit(DecodedSplit, GivenSplit):
         """Return a digest of names, labels, file contents, and the options that change pixels."""
         options = self._options
         digest = sha256(repr((self.image_shape, options.size, options.fit, options.resize, options.color)).encode())
-        mistakes = Mistakes(str(self._source.path))
-        for member, name, label in zip(self._members, self._names, self.labels):
-            try:
-                line = f"\n{label} {name} {self._source.content(member)}"
-                digest.update(line.encode("utf-8", "surrogateescape"))
-            except InputError as error:
-                mistakes.add("unusable image file", str(error))
-        mistakes.raise_if_any()
+        for content, name, label in zip(self.contents(), self._names, self.labels):
+            digest.update(f"\n{label} {name} {content}".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
+
+    def contents(self) -> list[str]:
+        """Return a digest of each file.
+
+        Raises:
+            InputError: files are unusable; one message tells all of them.
+        """
+        if self._contents is None:
+            mistakes, contents = Mistakes(str(self._source.path)), list[str]()
+            for member in self._members:
+                try:
+                    contents.append(self._source.content(member))
+                except InputError as error:
+                    mistakes.add("unusable image file", str(error))
+            mistakes.raise_if_any()
+            self._contents = contents
+        return self._contents
 
     def decoded(self, indices: np.ndarray, threads: int) -> Iterator[np.ndarray]:
         """Yield the images of `indices`, large files read by as many threads as torch may use in this process."""

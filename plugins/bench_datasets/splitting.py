@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
+from hashlib import blake2b, sha256
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,10 @@ class GivenSplit(Split):
     def content(self) -> str:
         """Return a digest of all pixels, labels and names, and of the options that change them."""
 
+    @abstractmethod
+    def contents(self) -> Sequence[object]:
+        """Return what tells images apart, one per image: equal for the same pixels, or for the same file."""
+
 
 class GivenArrays(ArraySplit, GivenSplit):
     """A split whose images lie in memory: (N, C, H, W) uint8 or float32 in [0, 1]."""
@@ -38,6 +42,10 @@ class GivenArrays(ArraySplit, GivenSplit):
             digest.update(self._images[start : start + rows].tobytes())
         digest.update(self.labels.astype("<i8").tobytes())
         return digest.hexdigest()
+
+    def contents(self) -> Sequence[object]:
+        """Return a digest of each image."""
+        return [blake2b(image.tobytes(), digest_size=16).digest() for image in self._images]
 
 
 @dataclass(frozen=True)
@@ -94,8 +102,19 @@ class DrawnDataset(Dataset):
         return digest.hexdigest()
 
     def remarks(self) -> tuple[str, ...]:
-        """Return what was passed over or assumed."""
-        return self._given.remarks
+        """Return what was passed over or assumed, and how many test images train has too."""
+        return self._given.remarks + self._shared
+
+    @cached_property
+    def _shared(self) -> tuple[str, ...]:
+        contents = {name: split.contents() for name, split in self._given.splits.items()}
+        whole = contents["train"]
+        contents |= {name: [whole[index] for index in indices] for name, indices in self._drawn.items()}
+        train = set(contents["train"])
+        shared = sum(content in train for content in contents["test"])
+        if not shared:
+            return ()
+        return (f"The same image in test and train: {shared} of {len(contents['test'])} test images.",)
 
     @cached_property
     def _given(self) -> Given:

@@ -141,6 +141,13 @@ def test_white_does_not_darken_what_lies_in_0_to_1_already(make, write) -> None:
         make("arrays", path=write(arrays), white=255).split("train")
 
 
+def test_test_images_that_train_has_too_are_counted(make, write) -> None:
+    arrays = content()
+    assert make("arrays", path=write(arrays)).remarks() == ()
+    arrays["x_test"][:4] = arrays["x_train"][7]
+    assert make("arrays", path=write(arrays)).remarks() == ("The same image in test and train: 4 of 30 test images.",)
+
+
 def test_the_other_form_of_keys(make, write) -> None:
     arrays = {f"{s}_{n}": a for k, a in content().items() for n, s in [({"x": "images", "y": "labels"}[k[0]], k[2:])]}
     assert len(make("arrays", path=write(arrays)).split("val")) == 30

@@ -248,6 +248,18 @@ def test_val_is_the_test_where_there_is_none_and_that_is_said(make, tmp_path) ->
     assert own.remarks() == ()
 
 
+@pytest.mark.parametrize("form", ["", ".zip"])
+def test_test_images_that_train_has_too_are_counted(make, tmp_path, form) -> None:
+    files = {**below("train", images()), **below("test", images(first=50))}
+    for name in ("00", "01", "02"):
+        files[f"test/ant/{name}.png"] = files[f"train/bee/{name}.png"]
+    data = make("image_folder", path=str(pack(tmp_path / f"data{form}", files)), val_share=0.5, split_seed=3)
+    train = set(data.split("train").sample_ids(range(10)))
+    left = sum(f"bee/{name}.png" in train for name in ("00", "01", "02"))  # the others were drawn for val
+    assert 0 < left < 3
+    assert data.remarks() == (f"The same image in test and train: {left} of 20 test images.",)
+
+
 def test_folders_inside_classes_leave_them_classes(make, tmp_path) -> None:
     deep = {f"{c}/images/{n}.png": png(pixels(n)) for c in ("ant", "bee") for n in range(10)}
     assert make("image_folder", path=str(pack(tmp_path / "deep", deep))).split("train").class_names == ("ant", "bee")
