@@ -10,12 +10,6 @@ ART = """@article{nicolae2018adversarial,
   journal = {arXiv preprint arXiv:1807.01069},
   year = {2018}
 }"""
-SQUARE = """@inproceedings{andriushchenko2020square,
-  title = {Square Attack: A Query-Efficient Black-Box Adversarial Attack via Random Search},
-  author = {Andriushchenko, Maksym and Croce, Francesco and Flammarion, Nicolas and Hein, Matthias},
-  booktitle = {European Conference on Computer Vision},
-  year = {2020}
-}"""
 AUTO_ATTACK = """@inproceedings{croce2020reliable,
   title = {Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-Free Attacks},
   author = {Croce, Francesco and Hein, Matthias},
@@ -39,14 +33,6 @@ FEATURE_SQUEEZING = """@inproceedings{xu2018feature,
 @hookimpl
 def register_attacks(register: Register) -> None:
     """Register ART's attacks."""
-    register(
-        "square",
-        "bench_art.attacks:Square",
-        options="bench_art.options:SquareOptions",
-        version="1",
-        summary="random search with squares, needs scores only (Andriushchenko et al. 2020); ART's code; linf or l2",
-        cite=ART + "\n" + SQUARE,
-    )
     register(
         "apgd",
         "bench_art.attacks:Apgd",

@@ -1,8 +1,7 @@
 """Attacks of the Adversarial Robustness Toolbox (Nicolae et al., "Adversarial Robustness Toolbox v1.0.0", 2018).
 
-Sources: Square, Andriushchenko, Croce, Flammarion, Hein, "Square Attack", ECCV 2020, Algorithms 1 to 3; APGD and
-AutoAttack, Croce, Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free
-attacks", ICML 2020, Algorithm 1 and section 5.
+Source of APGD and AutoAttack: Croce, Hein, "Reliable evaluation of adversarial robustness with an ensemble of diverse
+parameter-free attacks", ICML 2020, Algorithm 1 and section 5.
 
 ART's code is used as it is; where it deviates from the papers the README of this folder says so.
 """
@@ -81,28 +80,6 @@ class ArtAttack(Attack):
         return project(found, x, self.options.norm, float(self.options.eps)).clamp(0, 1)
 
 
-class Square(ArtAttack):
-    """Random search that paints squares; asks for scores only."""
-
-    Options = options.SquareOptions
-    needs = "scores"
-
-    def build(self, victim: Victim, count: int) -> Any:
-        """Return ART's SquareAttack."""
-
-        _check_square("square", victim.image_shape, self.options.norm, self.options.p_init)
-        return library.SquareAttack(
-            Estimator(victim),
-            norm=ORDERS[self.options.norm],
-            eps=float(self.options.eps),
-            max_iter=self.options.steps,
-            p_init=self.options.p_init,
-            nb_restarts=self.options.restarts,
-            batch_size=count,
-            verbose=False,
-        )
-
-
 class Apgd(ArtAttack):
     """Projected gradient descent with momentum that halves its steps by itself, from random points of the ball."""
 
@@ -144,7 +121,7 @@ class AutoAttackArt(ArtAttack):
                 f"autoattack-art: its DLR loss compares three classes, the data set has {victim.num_classes}. "
                 "Use apgd with loss: ce."
             )
-        _check_square("autoattack-art", victim.image_shape, self.options.norm, ART_P_INIT)
+        _check_square(victim.image_shape, self.options.norm)
         ensemble = library.AutoAttack(
             Estimator(victim),
             norm=ORDERS[self.options.norm],
@@ -247,7 +224,7 @@ def _classes() -> dict[str, Any]:
     }
 
 
-def _check_square(name: str, image_shape: tuple[int, int, int], norm: str, p_init: float) -> None:
+def _check_square(image_shape: tuple[int, int, int], norm: str) -> None:
     """Refuse images on which ART's SquareAttack breaks: its square must be smaller than both sides.
 
     Raises:
@@ -256,23 +233,20 @@ def _check_square(name: str, image_shape: tuple[int, int, int], norm: str, p_ini
     _, height, width = image_shape
     if norm == "l2" and (height > width or height < 5):
         raise InputError(
-            f"{name}: with norm l2 ART's Square needs images at least as wide as high and 5 pixels high, these are "
-            f"{height} x {width} (height x width). Choose norm: linf, or resize the images."
+            "autoattack-art: with norm l2 ART's Square needs images at least as wide as high and 5 pixels high, these "
+            f"are {height} x {width} (height x width). Choose norm: linf, or resize the images."
         )
-    side = _first_side(height, width, norm, p_init)
+    side = _first_side(height, width, norm)
     if side >= min(height, width):
-        shares = [hundredths / 100 for hundredths in range(99, 0, -1)]
-        fits = [share for share in shares if _first_side(height, width, norm, share) < min(height, width)]
-        lower = f"Lower p_init to {fits[0]}." if fits and name == "square" else "Resize the images, or leave it out."
         raise InputError(
-            f"{name}: ART's Square starts with a square of {side} x {side} pixels, which must be smaller than the "
-            f"images, and these are {height} x {width} (height x width). {lower}"
+            f"autoattack-art: ART's Square starts with a square of {side} x {side} pixels, which must be smaller than "
+            f"the images, and these are {height} x {width} (height x width). Resize the images, or take `square`."
         )
 
 
-def _first_side(height: int, width: int, norm: str, p_init: float) -> int:
+def _first_side(height: int, width: int, norm: str) -> int:
     """Return the side of the first square in pixels, as ART computes it."""
-    side = round(math.sqrt(p_init * height * width))
+    side = round(math.sqrt(ART_P_INIT * height * width))
     if norm == "linf":
         return max(side, 1)
     side = max(side, 3)

@@ -17,19 +17,6 @@ class _BudgetOptions(AttackOptions):
     """Largest perturbation in the norm, in pixel units of [0, 1], for example 8/255."""
 
 
-class SquareOptions(_BudgetOptions):
-    """Options of the Square attack."""
-
-    steps: int = Field(1000, ge=1)
-    """Most random squares tried (the papers use 5000 and more)."""
-
-    restarts: int = Field(1, ge=1)
-    """Searches from the start; images that are fooled are not searched again."""
-
-    p_init: float = Field(0.8, gt=0, lt=1)
-    """Share of the image that the first square covers."""
-
-
 class ApgdOptions(_BudgetOptions):
     """Options of Auto-PGD."""
 
