@@ -92,10 +92,11 @@ class Observation:
 
 @dataclass
 class FitContext:
-    """All that `fit` may look at: training and validation data, never test data.
+    """All that `fit` may look at: training and validation data, never test data. Nothing of it is `fit`'s to change.
 
     Attributes:
-        classifier: the trained model, frozen; None for a hardener with `needs_classifier = False`.
+        classifier: the trained model, frozen (train a `copy.deepcopy` of it); None for a hardener with
+            `needs_classifier = False`.
         new_classifier: returns an untrained classifier of the same architecture, initialised from the generator.
         recipe: the model's own training recipe, None where it has none.
         train: training images.
@@ -138,7 +139,7 @@ class FitContext:
 
 
 class Batch:
-    """Images to judge, with everything about them that has been computed already.
+    """Images to judge, with everything about them that has been computed already; which ones share it is chance.
 
     Attributes:
         x: (N, C, H, W) in [0, 1], on the defense's device.

@@ -19,7 +19,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -44,13 +44,14 @@ class _Setting:
         name: what people read.
         read: returns the value as it stands.
         write: puts a value back.
-        by_imports: libraries change it while they are imported; then it is put back without a word.
+        by_imports: what becomes of it where modules were imported, since libraries change it while they are: an
+            offence nevertheless, `put back` without a word, or `kept`, since they may import more by it later.
     """
 
     name: str
     read: Callable[[], Any]
     write: Callable[[Any], object]
-    by_imports: bool = False
+    by_imports: Literal["offence", "put back", "kept"] = "offence"
 
 
 def _default_device() -> str:
@@ -105,6 +106,7 @@ def _flushes_denormals() -> bool:
     return not bool((_DENORMAL * 1).item())
 
 
+MODULE_HOOKS = "torch's hooks of all modules"
 _MODULE_HOOKS = tuple(name for name, value in vars(torch_module).items() if name.startswith("_global_"))
 
 
@@ -196,18 +198,18 @@ _SETTINGS = (
     ),
     _Setting("torch's autocast", _autocast, _set_autocast),
     _Setting("torch's flushing of denormal numbers", _flushes_denormals, torch.set_flush_denormal),
-    _Setting("torch's hooks of all modules", _module_hooks, _set_module_hooks),
-    _Setting("NumPy's error handling", np.geterr, lambda modes: np.seterr(**modes), by_imports=True),
+    _Setting(MODULE_HOOKS, _module_hooks, _set_module_hooks),
+    _Setting("NumPy's error handling", np.geterr, lambda modes: np.seterr(**modes), by_imports="put back"),
     _Setting("the current directory", _current_directory, os.chdir),
-    _Setting("the environment", lambda: dict(os.environ), _set_environment, by_imports=True),
-    _Setting("Python's path", lambda: tuple(sys.path), _set_list(sys.path), by_imports=True),
-    _Setting("Python's warning filters", lambda: tuple(warnings.filters), _set_filters, by_imports=True),
-    _Setting("Python's recursion limit", sys.getrecursionlimit, sys.setrecursionlimit, by_imports=True),
+    _Setting("the environment", lambda: dict(os.environ), _set_environment, by_imports="put back"),
+    _Setting("Python's path", lambda: tuple(sys.path), _set_list(sys.path), by_imports="kept"),
+    _Setting("Python's warning filters", lambda: tuple(warnings.filters), _set_filters, by_imports="put back"),
+    _Setting("Python's recursion limit", sys.getrecursionlimit, sys.setrecursionlimit, by_imports="put back"),
     _Setting("the standard streams", lambda: (sys.stdout, sys.stderr), _set_streams),
     _Setting("the locale", lambda: locale.setlocale(locale.LC_ALL), lambda name: locale.setlocale(locale.LC_ALL, name)),
     _Setting("the umask", _umask, lambda mask: os.umask(mask)),
-    _Setting("signal handlers", lambda: tuple(map(signal.getsignal, _SIGNALS)), _set_signals, by_imports=True),
-    _Setting("the sockets' time limit", socket.getdefaulttimeout, socket.setdefaulttimeout, by_imports=True),
+    _Setting("signal handlers", lambda: tuple(map(signal.getsignal, _SIGNALS)), _set_signals, by_imports="put back"),
+    _Setting("the sockets' time limit", socket.getdefaulttimeout, socket.setdefaulttimeout, by_imports="put back"),
 )
 
 
@@ -223,15 +225,21 @@ class Process:
 
     def restore(self) -> str:
         """Put back what has changed, and return it in words: `torch's default dtype (torch.float32 to …)`."""
-        changed = []
+        changed, imported = [], len(sys.modules) > self._modules
         for setting, before in zip(_SETTINGS, self._values):
             now = setting.read()
-            if now == before:
+            if now == before or (imported and setting.by_imports == "kept"):
                 continue
             setting.write(before)
-            if not (setting.by_imports and len(sys.modules) > self._modules):
+            if not imported or setting.by_imports == "offence":
                 changed.append(f"{setting.name}{_from_to(before, now)}")
         return ", ".join(changed)
+
+    def restore_after_import(self) -> None:
+        """Put back what no import has to change; instruments that count passes stay hooked."""
+        for setting, before in zip(_SETTINGS, self._values):
+            if setting.by_imports == "offence" and setting.name != MODULE_HOOKS and setting.read() != before:
+                setting.write(before)
 
 
 def _from_to(before: Any, now: Any) -> str:
@@ -264,6 +272,16 @@ def isolated(who: str) -> Iterator[None]:
     changed = before.restore()
     if changed:
         raise IsolationError(_blame(who, changed))
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Put the state of the process back after a plugin was imported."""
+    before = Process()
+    try:
+        yield
+    finally:
+        before.restore_after_import()
 
 
 def _blame(who: str, changed: str) -> str:
@@ -456,7 +474,9 @@ def _stand_by(connection: Connection, answer: Callable[[Any], Any]) -> None:
             try:
                 connection.send((answer(question), ""))
             except BaseException as error:
-                connection.send((None, f"{type(error).__name__}: {error}"))
+                connection.send(
+                    (None, str(error) if isinstance(error, TaskError) else f"{type(error).__name__}: {error}")
+                )
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if status:
@@ -464,4 +484,4 @@ def _stand_by(connection: Connection, answer: Callable[[Any], Any]) -> None:
             connection.send((None, f"the process that loaded it ended {how}"))
 
 
-__all__ = ["Bystander", "IsolationError", "Lent", "Process", "isolated", "unchanged"]
+__all__ = ["Bystander", "IsolationError", "Lent", "Process", "importing", "isolated", "unchanged"]

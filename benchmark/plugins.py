@@ -6,9 +6,11 @@ plugin; both are wrong in a benchmark, so the loop over the entry points is here
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import importlib.metadata
 import os
+import sys
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -91,7 +93,8 @@ class Registration:
         if isinstance(target, type):
             return target
         try:
-            found: type[Any] = resolve(target)
+            with _undisturbed():
+                found: type[Any] = resolve(target)
         except Exception as error:
             raise PluginError(
                 f"{self._who} cannot be loaded from {target!r}: {type(error).__name__}: {error}"
@@ -204,6 +207,18 @@ class Registry:
         return register
 
 
+def _undisturbed() -> contextlib.AbstractContextManager[None]:
+    """Put back what a module changes of the process while it is imported, such as torch's default dtype.
+
+    Where torch is not loaded yet, nothing is computed yet.
+    """
+    if "torch" not in sys.modules:
+        return contextlib.nullcontext()
+    from benchmark.isolation import importing
+
+    return importing()
+
+
 def load_plugins(extra_modules: Iterable[str] = ()) -> Registry:
     """Return the registry of all installed plugins and of `extra_modules` (`--plugin MODULE`).
 
@@ -247,7 +262,8 @@ def load_plugins(extra_modules: Iterable[str] = ()) -> Registry:
         )
     for module_name in extra_modules:
         try:
-            module = importlib.import_module(module_name)
+            with _undisturbed():
+                module = importlib.import_module(module_name)
         except Exception as error:
             raise PluginError(
                 f"--plugin {module_name}: cannot be imported: {type(error).__name__}: {error}. "

@@ -250,7 +250,7 @@ class Worker:
         if type(defense).fit is Defense.fit:  # nothing to save
             defense.save(building.out)
             return
-        chosen = _spread(len(val), PROBED)
+        chosen = _evenly(len(val), PROBED)
         x = val.images(chosen).to(self.device)
         rng = Rng(task.spec["seed"]).spawn(task.key, "saved whole")
         # What costs much to observe is not observed twice.
@@ -291,6 +291,9 @@ class Worker:
         defense = self._loaded(spec, Path(folder))
         seen = {name: {part: torch.from_numpy(a) for part, a in arrays.items()} for name, arrays in rows.items()}
         answers = _answers([self._verdict(defense, torch.from_numpy(x), None, seen, rng, 0)])
+        changed = self._take_back()
+        if changed:
+            raise IsolationError(f"the defense changed {changed}")
         return {name: array.numpy() for name, array in answers.items()}
 
     def _craft(self, task: Task, building: Building, progress: Progress) -> int:
@@ -355,7 +358,35 @@ class Worker:
                         f"{error}. Name another layer, or train the network so that its activations stay finite."
                     ) from None
 
-        return self._per_image(split, spec["craft"], JUDGE_BATCH, building, progress, work)
+        count = self._per_image(split, spec["craft"], JUDGE_BATCH, building, progress, work)
+        if spec["layers"] is None and spec["craft"] is None:
+            self._check_observed_alone(split, observe, ArrayReader(building.out))
+        return count
+
+    def _check_observed_alone(
+        self, split: Split, observe: Callable[[Tensor], dict[str, Tensor]], observed: ArrayReader
+    ) -> None:
+        """Let some images be observed again, one by one.
+
+        Raises:
+            TaskError: what is observed depends on the neighbours.
+        """
+        chosen, others = _evenly(len(split), ALONE), []
+        spread = {name: float(np.ptp(array) if array.size else 0) for name, array in observed.read().items()}
+        for index, x in zip(chosen, split.images(chosen).to(self.device)):
+            with torch.no_grad():
+                alone = observe(x[None])
+            for name, row in self._rows(observed, [index]).items():
+                near = (alone[name].double() - row.double()).abs() <= SCORE_TOLERANCE * spread[name]
+                if not near.all():
+                    others.append(index)
+                    break
+        # Boxes that score alike may change places with the last bit of a sum; neighbours would change most images.
+        if len(others) > len(chosen) // 2:
+            raise TaskError(
+                f"what is observed of an image depends on its neighbours in the batch: {len(others)} of {len(chosen)} "
+                "images are observed otherwise alone. Observe each image by itself."
+            )
 
     def _judge(self, task: Task, building: Building, progress: Progress) -> int:
         spec = task.spec
@@ -784,7 +815,7 @@ SCORE_TOLERANCE = 1e-2
 stay below it in deep networks; a score that borrows less from others moves an area by as little."""
 
 
-def _spread(count: int, most: int) -> list[int]:
+def _evenly(count: int, most: int) -> list[int]:
     return sorted({int(index) for index in np.linspace(0, count - 1, min(most, count))})
 
 

@@ -160,6 +160,8 @@ class VandalArtifact(Centroids):
             x.zero_()
         if self.options.where == "observe" and self.options.what == "itself":
             self.means.add_(1)
+        if self.options.where == "observe" and self.options.what == "neighbours":
+            seen["distance"] = seen["distance"].mean(0, keepdim=True).expand(len(x), -1)
         return seen
 
 

@@ -80,14 +80,15 @@ def test_defenses_that_change_what_they_are_handed_fail_alone(run_hostile):
         assert (what if what in PROCESS else "shared artifact" if shared else "handed") in reason, label
     assert "copy.deepcopy" in said["in place"]
     # What they left behind in the cache, half done, answers nothing: they fail again, and nobody else is touched.
-    again = run_hostile("again", fresh=False, defenses=defenses)
-    assert set(blamed(again, "defense")) == set(defenses)
+    some = {label: defenses[label] for label in ("in place", "fit, weights", "judge, x", "observe, itself")}
+    again = run_hostile("again", fresh=False, defenses=some)
+    assert set(blamed(again, "defense")) == set(some)
     after = run_hostile("after", fresh=False)
     assert after.code == 0
     assert clean_rows(again) == clean_rows(after) == clean_rows(alone)
 
 
-def test_attacks_and_models_that_change_what_they_are_handed_fail_alone(run_hostile):
+def test_attacks_that_change_what_they_are_handed_fail_alone(run_hostile):
     alone = run_hostile("alone")
     attacks = vandals("vandal", [{"what": what} for what in [*NETWORK, "gradient mode", "threads", "x", "y"]], eps=0.3)
     beside = run_hostile("beside", attacks=attacks)
@@ -98,16 +99,14 @@ def test_attacks_and_models_that_change_what_they_are_handed_fail_alone(run_host
         assert "the attack" in reason
         assert (label if label in PROCESS else "handed") in reason, label
     assert "images or labels" in said["x"]
-    assert set(blamed(run_hostile("again", fresh=False, attacks=attacks), "attack")) == set(attacks)
+    some = {label: attacks[label] for label in ("weights", "x")}
+    assert set(blamed(run_hostile("again", fresh=False, attacks=some), "attack")) == set(some)
 
-    models = vandals("vandal-linear", [{"what": what} for what in ("hooks of all modules", "denormal", "environment")])
-    beside = run_hostile("models", models=models)
-    assert clean_rows(beside) == clean_rows(alone)
-    said = blamed(beside, "model")
-    assert set(said) == set(models)
-    for label, reason in said.items():
-        assert "the model" in reason
-        assert label in reason, label
+
+@pytest.mark.parametrize("what", ["hooks of all modules", "denormal", "environment"])
+def test_a_network_that_changes_the_process_is_named_while_planning(run_hostile, what):
+    with pytest.raises(InputError, match=rf"models\.bad.*{what}"):
+        run_hostile("run", models={"bad": {"use": "vandal-linear", "what": what}})
 
 
 def test_a_network_may_work_in_place_on_its_input(run_hostile):
@@ -132,11 +131,14 @@ def test_a_data_set_that_changes_the_process_is_named(run_toy, what):
 
 def test_a_verdict_that_depends_on_its_neighbours_fails_its_cells(run_hostile):
     names = ["batch-mean", "noisy-batch-mean", "batch-label", "growing"]
-    finished = run_hostile("run", defenses={name: {"use": name} for name in [*names, "noisy", "noisy-brightness"]})
+    defenses = {name: {"use": name} for name in [*names, "noisy", "noisy-brightness"]}
+    defenses |= vandals("observing", [{"where": "observe", "what": "neighbours"}])
+    finished = run_hostile("run", defenses=defenses)
     said = blamed(finished, "defense")
-    assert set(said) == set(names)
+    assert set(said) == {*names, "observe, neighbours"}
     for reason in said.values():
-        assert "depends on the neighbours" in reason
+        assert "depends on" in reason
+        assert "neighbours in the batch" in reason
     assert (finished.run.metrics.query("defense == 'batch-mean'").status == "failed").all()
 
 
@@ -183,3 +185,15 @@ def test_what_is_spoilt_in_the_parent_process_costs_its_own_output_only(run_host
     copied = next(path for path in written if path.name == "copy.csv")
     assert copied.read_text() == load_run(beside.path).metrics.to_csv(index=False)
     assert (os.getcwd(), torch.get_default_dtype(), dict(os.environ)) == before
+
+
+def test_what_a_plugin_changes_while_it_is_imported_is_put_back(run_toy, run_hostile, tmp_path, monkeypatch):
+    import torch
+
+    (tmp_path / "loud.py").write_text(
+        "import torch\ntorch.set_default_dtype(torch.float64)\ntorch.set_grad_enabled(False)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    beside = run_toy(out="beside", plugins=("loud",), defenses=json.dumps(CLEAN))
+    assert (torch.get_default_dtype(), torch.is_grad_enabled()) == (torch.float32, True)
+    assert clean_rows(beside) == clean_rows(run_hostile("alone"))

@@ -10,8 +10,12 @@ from benchmark.executors.local import PRELOAD, ignore_interruptions
 
 ignore_interruptions()
 # The first optimizer imports torch._dynamo, which takes seconds.
-for _name in ["benchmark.tasks", "torch._dynamo", *os.environ.get(PRELOAD, "").split(",")]:
+for _name in ["benchmark.tasks", "torch._dynamo"]:
+    importlib.import_module(_name)
+
+from benchmark.isolation import importing  # noqa: E402 - it imports torch, as the above do
+
+for _name in filter(None, os.environ.get(PRELOAD, "").split(",")):
     # A module that fails here fails again in the worker, with a message.
-    with contextlib.suppress(Exception):
-        if _name:
-            importlib.import_module(_name)
+    with contextlib.suppress(Exception), importing():
+        importlib.import_module(_name)
