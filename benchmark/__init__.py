@@ -26,7 +26,16 @@ if TYPE_CHECKING:
     from benchmark.images import read_image
     from benchmark.metrics import Cell, Metric, MetricValue
     from benchmark.model import Classifier, Model
-    from benchmark.options import AttackOptions, Budget, DatasetOptions, ModelOptions, Options, TrainOptions
+    from benchmark.options import (
+        AttackOptions,
+        Budget,
+        DatasetOptions,
+        InputFile,
+        ModelOptions,
+        Options,
+        SuiteLabel,
+        TrainOptions,
+    )
     from benchmark.progress import Progress
     from benchmark.randomness import Rng
     from benchmark.reporter import GalleryImage, Panel, Reporter
@@ -65,8 +74,10 @@ _HOME = {
     "AttackOptions": "options",
     "Budget": "options",
     "DatasetOptions": "options",
+    "InputFile": "options",
     "ModelOptions": "options",
     "Options": "options",
+    "SuiteLabel": "options",
     "TrainOptions": "options",
     "Rng": "randomness",
     "Progress": "progress",
@@ -100,6 +111,7 @@ __all__ = [
     "GalleryImage",
     "Hardener",
     "InputError",
+    "InputFile",
     "Measure",
     "Metric",
     "MetricValue",
@@ -116,6 +128,7 @@ __all__ = [
     "Run",
     "SharedArtifact",
     "Split",
+    "SuiteLabel",
     "TaskError",
     "TrainOptions",
     "Verdict",

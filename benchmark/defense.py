@@ -37,12 +37,15 @@ class Verdict:
         flagged: (N,) bool, rejected as adversarial; None lets the host flag scores above the threshold that keeps
             the suite's false-positive rate on clean validation images.
         details: per-image arrays (N, ...) that explain the verdict, kept for the report.
+        label_if_flagged: (N,) int64, the class it answers with instead where the image is flagged, by the verdict or by
+            the host; None for the same one.
     """
 
     label: Tensor
     score: Tensor | None = None
     flagged: Tensor | None = None
     details: Mapping[str, Tensor] = field(default_factory=dict)
+    label_if_flagged: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -63,13 +66,13 @@ class ArtifactRequest:
     """A shared artifact that a defense asks for: built once for all that ask with equal options and inputs.
 
     Attributes:
-        builder: the `SharedArtifact` subclass.
+        use: the name that the `SharedArtifact` is registered by.
         options: its options.
         dataset: label of the suite's data set that it learns from; None for the cell's own data set.
         per_classifier: it depends on the cell's trained model.
     """
 
-    builder: type[SharedArtifact]
+    use: str
     options: Options
     dataset: str | None = None
     per_classifier: bool = False
@@ -105,7 +108,6 @@ class FitContext:
         device: where networks and batches go.
         progress: tell it how far the work is.
         checkpoint: folder that survives an interruption of this very fit.
-        false_positive_rate: share of clean images that a threshold may flag.
         artifacts: shared artifacts by the names of `Defense.artifacts`.
     """
 
@@ -118,7 +120,6 @@ class FitContext:
     device: torch.device
     progress: Progress
     checkpoint: Path
-    false_positive_rate: float
     artifacts: Mapping[str, SharedArtifact] = field(default_factory=dict)
     observations: Mapping[tuple[str, str, str | None], Callable[[], dict[str, np.ndarray]]] = field(
         default_factory=dict
@@ -355,8 +356,6 @@ class SharedArtifact(ABC):
     """Something expensive that several cells use, such as a part extractor: a task with a key of its own."""
 
     Options: ClassVar[type[Options]] = Options
-    version: ClassVar[str] = "1"
-    """Raise it when the same options and data give another answer."""
 
     device: torch.device
 

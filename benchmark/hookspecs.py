@@ -11,9 +11,11 @@ A plugin is a module named by an entry point of the group `bench`. It implements
 `register(name, target, *, options=None, version=None, summary="", cite="")` takes the name that users type after
 `use:`, and the class or the string `"module:Class"` that is imported when a suite uses it. `options` names
 the options class where it is not `target.Options` (give it as a string to a module that does not import torch,
-and `bench validate` stays fast). `version` goes into every content key: raise it when the component's answers
-change; without one the distribution's version is taken. `cite` is a BibTeX entry of the paper; reports list those
-of all components that a run used.
+and `bench validate` stays fast). `version` goes into every content key: raise it when the component's answers or the
+defaults of its options change; without one the distribution's version is taken. Of a plugin that is not installed into
+`site-packages` the source goes into the key too, helper modules included (`benchmark.source`), so that an edit never
+answers from the cache; random draws depend on the version alone. `cite` is a BibTeX entry of the paper; reports list
+those of all components that a run used.
 """
 
 from __future__ import annotations

@@ -115,12 +115,15 @@ class Metric(ABC):
             a group of attacks together (worst case).
         unit: `rate` (0 to 1), `area`, `distance` or `count`.
         better: which direction favours the defense, None for neither.
+        reads: the fields of `Answers` that it looks at. What the host's threshold moves (`flagged`, and the `label` of
+            a defense that answers otherwise where it flags) is not compared between runs of different thresholds.
     """
 
     title: ClassVar[str]
     scope: ClassVar[Literal["clean", "attack", "group"]]
     unit: ClassVar[Literal["rate", "area", "distance", "count"]] = "rate"
     better: ClassVar[Literal["high", "low"] | None] = None
+    reads: ClassVar[tuple[str, ...]] = ("base_label", "label", "score", "flagged", "details")
 
     @abstractmethod
     def compute(self, cells: Sequence[Cell]) -> MetricValue | None:
@@ -350,6 +353,7 @@ class CleanAccuracy(_CellRate):
     """Share of all clean images whose defended label is right."""
 
     title, scope, better = "Clean accuracy", "clean", "high"
+    reads = ("label",)
 
     def _shares(self, cell: Cell) -> Shares | None:
         return _share(right(cell.clean, cell.y))
@@ -359,6 +363,7 @@ class BaseCleanAccuracy(_CellRate):
     """Share of all clean images that the deployed classifier alone classifies rightly."""
 
     title, scope = "Clean accuracy without the defense", "clean"
+    reads = ("base_label",)
 
     def _shares(self, cell: Cell) -> Shares | None:
         return _share(cell.clean.base_label == cell.y)
@@ -368,6 +373,7 @@ class JointCleanAccuracy(_CellRate):
     """Share of all clean images whose defended label is right and which are not flagged."""
 
     title, scope, better = "Joint clean accuracy", "clean", "high"
+    reads = ("label", "flagged")
 
     def _shares(self, cell: Cell) -> Shares | None:
         return _share(withstood(cell))
@@ -377,6 +383,7 @@ class CleanFpr(_CellRate):
     """Share of all clean images that are flagged, at the threshold set on validation images."""
 
     title, scope, better = "Clean false-positive rate", "clean", "low"
+    reads = ("flagged",)
 
     def _shares(self, cell: Cell) -> Shares | None:
         return None if cell.clean.flagged is None else _share(rejected(cell.clean))
@@ -389,6 +396,7 @@ class RobustAccuracy(_CellRate):
     """Share of all attacked images whose defended label is right."""
 
     title, scope, better = "Robust accuracy", "attack", "high"
+    reads = ("label",)
 
     def _shares(self, cell: Cell) -> Shares | None:
         return _share(right(attacked(cell), cell.y))
@@ -398,6 +406,7 @@ class BaseRobustAccuracy(_CellRate):
     """Share of all attacked images that the deployed classifier alone classifies rightly."""
 
     title, scope = "Robust accuracy without the defense", "attack"
+    reads = ("base_label",)
 
     def _shares(self, cell: Cell) -> Shares | None:
         return _share(attacked(cell).base_label == cell.y)
@@ -407,6 +416,7 @@ class RobustAccuracyWorstRepeat(_CellRate):
     """Share of all attacked images whose defended label is right in every repeat; for randomised defenses only."""
 
     title, scope, better = "Robust accuracy, worst repeat", "attack", "high"
+    reads = ("label",)
 
     def _shares(self, cell: Cell) -> Shares | None:
         judged = right(attacked(cell), cell.y)
@@ -417,6 +427,7 @@ class AttackSuccessRate(_CellRate):
     """Share of the images with a right defended label on the clean image whose defended label is wrong under attack."""
 
     title, scope, better = "Attack success rate", "attack", "low"
+    reads = ("label",)
 
     def _shares(self, cell: Cell) -> Shares | None:
         return _success(right(cell.clean, cell.y), ~right(attacked(cell), cell.y))
@@ -426,6 +437,7 @@ class BaseAttackSuccessRate(_CellRate):
     """As `AttackSuccessRate`, by the deployed classifier alone."""
 
     title, scope = "Attack success rate without the defense", "attack"
+    reads = ("base_label",)
 
     def _shares(self, cell: Cell) -> Shares | None:
         initially = np.atleast_2d(cell.clean.base_label == cell.y)
@@ -439,6 +451,7 @@ class Auroc(_CellMetric):
     """Area under the ROC curve of the score: successful adversarial images against their clean versions."""
 
     title, scope, unit, better = "AUROC", "attack", "area", "high"
+    reads = ("base_label", "score")
     all_attacks: ClassVar[bool] = False
 
     def _measure(self, cell: Cell) -> MetricValue | None:
@@ -469,6 +482,7 @@ class Tpr(_CellRate):
     """Share of the successful adversarial images that are flagged."""
 
     title, scope, better = "True-positive rate at the threshold", "attack", "high"
+    reads = ("base_label", "flagged")
 
     def _shares(self, cell: Cell) -> Shares | None:
         answers = attacked(cell)
@@ -479,6 +493,7 @@ class Fpr(_CellRate):
     """Share of the clean versions of the successfully attacked images that are flagged."""
 
     title, scope, better = "False-positive rate at the threshold", "attack", "low"
+    reads = ("base_label", "flagged")
 
     def _shares(self, cell: Cell) -> Shares | None:
         return None if cell.clean.flagged is None else _share(rejected(cell.clean), among=successful(cell))
@@ -488,6 +503,7 @@ class TprAt5Fpr(_CellMetric):
     """Share of the successful adversarial images above the threshold that flags 5 % of their clean versions."""
 
     title, scope, better = "TPR at 5 % FPR", "attack", "high"
+    reads = ("base_label", "score")
 
     def _measure(self, cell: Cell) -> MetricValue | None:
         pairs = score_pairs(cell)
@@ -498,6 +514,7 @@ class FprAt95Tpr(_CellMetric):
     """Share of the clean versions flagged at the threshold that flags 95 % of the successful adversarial images."""
 
     title, scope, better = "FPR at 95 % TPR", "attack", "low"
+    reads = ("base_label", "score")
 
     def _measure(self, cell: Cell) -> MetricValue | None:
         pairs = score_pairs(cell)
@@ -508,6 +525,7 @@ class JointRobustAccuracy(_CellRate):
     """Share of all attacked images whose defended label is right or which are flagged."""
 
     title, scope, better = "Joint robust accuracy", "attack", "high"
+    reads = ("label", "flagged")
 
     def _shares(self, cell: Cell) -> Shares | None:
         attacked(cell)
@@ -521,6 +539,7 @@ class SuccessAt5Fpr(_CellMetric):
     """
 
     title, scope, better = "Attack success at 5 % FPR", "attack", "low"
+    reads = ("label", "score")
     target: ClassVar[float] = 0.05
 
     def _measure(self, cell: Cell) -> MetricValue | None:
@@ -551,6 +570,7 @@ class PerturbationMean(_CellMetric):
     """Mean size of the perturbation in the attack's norm, over all attacked images."""
 
     title, scope, unit = "Mean perturbation", "attack", "distance"
+    reads = ()
 
     def _measure(self, cell: Cell) -> MetricValue | None:
         sizes = _sizes(cell)
@@ -570,6 +590,7 @@ class PerturbationMax(_CellMetric):
     """Largest perturbation in the attack's norm over all attacked images: a fact about them, its own interval."""
 
     title, scope, unit = "Largest perturbation", "attack", "distance"
+    reads = ()
 
     def _measure(self, cell: Cell) -> MetricValue | None:
         sizes = _sizes(cell)
@@ -603,6 +624,7 @@ class BudgetViolations(_CellMetric):
     """Number of attacked images whose perturbation exceeds the budget; not defined without one. Its own interval."""
 
     title, scope, unit = "Budget violations", "attack", "count"
+    reads = ()
 
     def _measure(self, cell: Cell) -> MetricValue | None:
         from benchmark.attack import TOLERANCE  # imports torch, which whoever reads tables need not wait for
@@ -655,6 +677,7 @@ class WorstCaseRobustAccuracy(_WorstCase):
     """Share of all images whose defended label is right under every attack of the group."""
 
     title = "Worst-case robust accuracy"
+    reads = ("label",)
 
     def _holds(self, cell: Cell) -> np.ndarray:
         return right(attacked(cell), cell.y)
@@ -664,6 +687,7 @@ class WorstCaseJointRobustAccuracy(_WorstCase):
     """Share of all images that are labelled rightly or flagged under every attack of the group."""
 
     title = "Worst-case joint robust accuracy"
+    reads = ("label", "flagged")
 
     def _holds(self, cell: Cell) -> np.ndarray:
         attacked(cell)
@@ -674,6 +698,7 @@ class WorstCaseBaseRobustAccuracy(_WorstCase):
     """Share of all images that the deployed classifier alone classifies rightly under every attack of the group."""
 
     title, better = "Worst-case robust accuracy without the defense", None
+    reads = ("base_label",)
 
     def _holds(self, cell: Cell) -> np.ndarray:
         return np.atleast_2d(attacked(cell).base_label == cell.y)

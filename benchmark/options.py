@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import PurePath
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -32,6 +32,22 @@ class Options(BaseModel):
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True)
+class SuiteLabel:
+    """Marks an option that holds labels of the suite: `Annotated[str, SuiteLabel()]`.
+
+    Keys hold what the labels lead to, so a suite may call its components otherwise.
+    """
+
+
+@dataclass(frozen=True)
+class InputFile:
+    """Marks an option that may name a file: `Annotated[str | None, InputFile()]`.
+
+    Keys hold a digest of its content instead of its path, so it may be moved; a text that names no file stays.
+    """
 
 
 class Budget(float):
@@ -238,7 +254,7 @@ class ModelOptions(Options):
     train: TrainOptions | None = TrainOptions()
     """The training recipe; null uses the network with its initial weights as they are."""
 
-    weights: str | None = None
+    weights: Annotated[str | None, InputFile()] = None
     """Initial weights: a file (.safetensors, or of tensors by torch.save: .pt, .pth, .pth.tar, .ckpt, .bin), or a name
     that the model knows."""
 

@@ -12,9 +12,11 @@ import torch
 from benchmark.alarms import ALONE, PROBED, Attacker
 from benchmark.dataset import Dataset
 from benchmark.defense import ArtifactRequest, Defense, SharedArtifact
-from benchmark.errors import BenchError, InputError, MissingError, TaskError, first_line, unknown_name
+from benchmark.errors import BenchError, InputError, MissingError, PluginError, TaskError, first_line, unknown_name
 from benchmark.isolation import IsolationError, isolated
+from benchmark.keys import key_of
 from benchmark.model import Classifier, Passes, probe
+from benchmark.options import Options
 from benchmark.plugins import Registry
 from benchmark.randomness import Rng
 from benchmark.selection import CLEAN
@@ -22,7 +24,7 @@ from benchmark.store import Store, digest
 from benchmark.suite import Component, GridEntry, Suite
 from benchmark.training import is_out_of_memory
 
-TaskKind = Literal["train", "artifact", "assess", "fit", "craft", "predict", "observe", "judge", "probe"]
+TaskKind = Literal["train", "artifact", "assess", "fit", "craft", "predict", "observe", "judge", "threshold", "probe"]
 
 NO_GPU = "no GPU: torch finds none on this machine, and this suite is meant for one (`gpu: true`)"
 
@@ -35,7 +37,9 @@ class Task:
     """A piece of work whose answer is an artifact.
 
     Attributes:
-        key: digest of all that changes the answer.
+        key: digest of all that changes the answer: the identity, and the source of plugins that are being written.
+        identity: digest of what the suite says and of the versions of what it names. Random draws come from it, so they
+            are the same whether a plugin is installed or edited, and after an edit that changes nothing.
         kind: what `benchmark.tasks` does.
         label: what people read.
         spec: plain data from which any process can do the work.
@@ -44,6 +48,7 @@ class Task:
     """
 
     key: str
+    identity: str
     kind: TaskKind
     label: str
     spec: dict[str, Any]
@@ -59,7 +64,7 @@ class PlannedCell:
         clean_predict, clean_judge: the deployed classifier's and the defense's answers on the clean test images.
         attacked_predict, attacked_judge, craft: the same on the adversarial images; None in the clean cell.
         minimum_norm: the adversarial images know no budget; within `eps` they count, beyond it the clean ones do.
-        val_judge: scores on clean validation images, for the threshold; None for a defense without scores.
+        threshold: what the host flags by; None for a defense without scores.
         deployed_probe: what alarms ask of the deployed classifier.
         victim_probe: the same of what the attacker holds; None in the clean cell.
         attacker: what alarms know of the attacker; None in the clean cell.
@@ -75,7 +80,7 @@ class PlannedCell:
     eps: str
     clean_predict: str
     clean_judge: str
-    val_judge: str | None
+    threshold: str | None
     craft: str | None = None
     attacked_predict: str | None = None
     attacked_judge: str | None = None
@@ -93,7 +98,7 @@ class PlannedCell:
         keys = (
             self.clean_predict,
             self.clean_judge,
-            self.val_judge,
+            self.threshold,
             self.craft,
             self.attacked_predict,
             self.attacked_judge,
@@ -155,7 +160,6 @@ class Plan:
     cells: list[PlannedCell]
     tasks: dict[str, Task]
     datasets: dict[str, DatasetFacts]
-    modules: list[str] = field(default_factory=list)
     assessments: list[PlannedAssessment] = field(default_factory=list)
 
     def answers(self) -> list[str]:
@@ -197,7 +201,7 @@ def shard(plan: Plan, index: int, count: int) -> Plan:
     if not cells:
         raise InputError(f"--shard {index}/{count}: the grid has {len(plan.cells)} cells, so this part is empty")
     needed = plan.required(key for cell in cells for key in cell.tasks())
-    part = Plan(plan.suite, cells, plan.tasks, plan.datasets, plan.modules)
+    part = Plan(plan.suite, cells, plan.tasks, plan.datasets)
     part.assessments = [planned for planned in plan.assessments if planned.built in needed]
     part.tasks = plan.required(part.answers())
     return part
@@ -213,6 +217,21 @@ def make_plan(suite: Suite, registry: Registry) -> Plan:
     return _Planner(suite, registry).plan()
 
 
+@dataclass(frozen=True)
+class _Part:
+    """A component, or the data, that a task is made of.
+
+    Attributes:
+        named: what keys hold of it.
+        made: what a worker makes it from.
+        source: digest of its source while that is being written, "" once it is installed.
+    """
+
+    named: Any
+    made: dict[str, Any]
+    source: str
+
+
 class _Planner:
     def __init__(self, suite: Suite, registry: Registry) -> None:
         self.suite = suite
@@ -220,8 +239,7 @@ class _Planner:
         self.tasks: dict[str, Task] = {}
         self.datasets: dict[str, DatasetFacts] = {}
         self.instances: dict[tuple[str, str], Any] = {}
-        self.fingerprints: dict[tuple[str, str], str] = {}
-        self.modules: set[str] = set()
+        self._parts: dict[tuple[str, str], _Part] = {}
         self.assessments: dict[str, PlannedAssessment] = {}
 
     def plan(self) -> Plan:
@@ -242,7 +260,7 @@ class _Planner:
             if point not in seen:
                 seen.add(point)
                 cells.append(self._cell(dataset, model, attack, defense, entry, seed))
-        return Plan(self.suite, cells, self.tasks, self.datasets, sorted(self.modules), list(self.assessments.values()))
+        return Plan(self.suite, cells, self.tasks, self.datasets, list(self.assessments.values()))
 
     def _used_components(self) -> list[Component]:
         found: dict[tuple[str, str], Component] = {}
@@ -291,9 +309,7 @@ class _Planner:
     def _instance(self, component: Component) -> Any:
         place = (component.kind, component.label)
         if place not in self.instances:
-            plugin = self.registry.get(component.kind, component.use).load()
-            self.modules.add(plugin.__module__)
-            self.instances[place] = plugin(component.options)
+            self.instances[place] = self.registry.get(component.kind, component.use).create(component.options)
         return self.instances[place]
 
     def _check(self, components: Sequence[Component]) -> None:
@@ -364,7 +380,7 @@ class _Planner:
             if not len(split):
                 raise InputError(f"{component.where}: datasets.{component.label}: the split {name!r} has no images")
         self.datasets[component.label] = DatasetFacts(
-            ("dataset", component.use, self._version("dataset", component.use), fingerprint),
+            ("dataset", component.use, self.registry.get("dataset", component.use).version, fingerprint),
             dataset.options.limit,
             {name: len(split) for name, split in splits.items()},
             splits["test"].class_names,
@@ -427,25 +443,28 @@ class _Planner:
             except InputError as error:
                 raise InputError(f"{component.where}: defenses.{defense} on datasets.{dataset}: {error}") from None
 
-    def _version(self, kind: str, use: str) -> str:
-        return self.registry.get(kind, use).version
+    def _part(self, component: Component) -> _Part:
+        """Return a model, an attack or a defense as a part of tasks."""
+        place = (component.kind, component.label)
+        if place not in self._parts:
+            instance = self._instance(component)
+            content = instance.fingerprint() if component.kind in ("model", "defense") else ""
+            self._parts[place] = self._plugin_part(component.kind, component.use, component.options, content)
+        return self._parts[place]
 
-    def _reference(self, component: Component) -> dict[str, Any]:
-        """Return what a worker needs to make the component anew, and what a key must hold of it."""
-        reference = {
-            "kind": component.kind,
-            "use": component.use,
-            "version": self._version(component.kind, component.use),
-            "options": component.plain(),
-        }
-        if component.kind == "model":
-            place = (component.kind, component.label)
-            if place not in self.fingerprints:
-                self.fingerprints[place] = self._instance(component).fingerprint()
-            reference["content"] = self.fingerprints[place]
-        elif component.kind == "defense" and (content := self._instance(component).fingerprint()):
-            reference["content"] = content
-        return reference
+    def _plugin_part(self, kind: str, use: str, options: Options, content: str) -> _Part:
+        registration = self.registry.get(kind, use)
+        named: dict[str, Any] = {"kind": kind, "use": use, "version": registration.version, "options": key_of(options)}
+        if content:
+            named["content"] = content
+        return _Part(named, {"use": use, "options": options.model_dump(mode="json")}, registration.source)
+
+    def _data(self, dataset: str, *splits: str) -> _Part:
+        """Return the splits of a data set that a task reads: in keys they are their content, wherever it lies."""
+        component = self.suite.datasets[dataset]
+        made = {"label": dataset, "use": component.use, "options": component.plain()}
+        source = self.registry.get("dataset", component.use).source
+        return _Part(self.datasets[dataset].fingerprint(*splits), made, source)
 
     def _add(
         self,
@@ -454,56 +473,81 @@ class _Planner:
         spec: dict[str, Any],
         needs: Sequence[str] = (),
         work: Passes | None = None,
-        outside_key: Mapping[str, Any] | None = None,
+        *,
+        parts: Mapping[str, _Part],
+        beside: Mapping[str, Any] | None = None,
     ) -> str:
-        """Add a task unless an equal one is there, and return its key."""
-        key = digest(kind, spec, sorted(needs))
+        """Add a task unless an equal one is there, and return its key.
+
+        Args:
+            spec: what both the key and a worker need to know, keys of other tasks among it.
+            parts: what the task is made of, by its place in the specification.
+            beside: what a worker needs to know in other words than the key.
+        """
+        named = {**spec, **{name: part.named for name, part in parts.items()}}
+        identity = digest(kind, self._identities(named), sorted(self.tasks[key].identity for key in set(needs)))
+        key = digest(identity, sorted({part.source for part in parts.values()}), sorted(set(needs)))
         if key not in self.tasks:
-            self.tasks[key] = Task(key, kind, label, {**spec, **(outside_key or {})}, tuple(dict.fromkeys(needs)), work)
+            made = {**spec, **{name: part.made for name, part in parts.items()}, **(beside or {})}
+            self.tasks[key] = Task(key, identity, kind, label, made, tuple(dict.fromkeys(needs)), work)
         return key
 
-    def _data(self, dataset: str, *splits: str) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Return what goes into a key about the splits that a task reads, and what a worker needs beside it."""
-        reference = self._reference(self.suite.datasets[dataset])
-        return {"data": self.datasets[dataset].fingerprint(*splits)}, {"dataset": {"label": dataset, **reference}}
+    def _identities(self, value: Any) -> Any:
+        """Return a part of a specification with the identities of other tasks in place of their keys."""
+        if isinstance(value, str):
+            return self.tasks[value].identity if value in self.tasks else value
+        if isinstance(value, dict):
+            return {name: self._identities(inner) for name, inner in value.items()}
+        return [self._identities(inner) for inner in value] if isinstance(value, list) else value
 
     def _train(self, dataset: str, model: str, seed: int) -> str:
         component = self.suite.models[model]
         facts = self.datasets[dataset]
-        in_key, beside = self._data(dataset, "train", "val")
+        parts = {"model": self._part(component), "dataset": self._data(dataset, "train", "val")}
         recipe = component.options.train  # type: ignore[attr-defined]
         train, val = facts.sizes["train"], facts.sizes["val"]
         work = Passes(recipe.epochs * (train + val), recipe.epochs * train) if recipe is not None else Passes()
-        spec = {"model": self._reference(component), "seed": seed, **in_key}
-        return self._add("train", f"train {model} on {dataset}{self._seed(seed)}", spec, (), work, beside)
+        label = f"train {model} on {dataset}{self._seed(seed)}"
+        return self._add("train", label, {"seed": seed}, (), work, parts=parts)
 
     def _seed(self, seed: int) -> str:
         return f" (seed {seed})" if len(self.suite.seeds) > 1 or seed not in self.suite.seeds else ""
 
-    def _artifact(self, name: str, request: ArtifactRequest, dataset: str, train: str | None, seed: int) -> str:
-        builder = request.builder
-        self.modules.add(builder.__module__)
+    def _shared(self, defense: Component, request: ArtifactRequest) -> SharedArtifact:
+        """Return the artifact that a defense asks for."""
+        who = f"{defense.where}: defenses.{defense.label} asks for a shared artifact"
+        if not isinstance(request.use, str):
+            raise InputError(f"{who} by {request.use!r}: it must be the name that it is registered by.")
+        try:
+            registration = self.registry.get("artifact", request.use)
+            options_type = registration.options_type()
+        except PluginError as error:
+            raise PluginError(f"{who}: {error}") from None
+        if not isinstance(request.options, options_type):
+            raise InputError(
+                f"{who} {request.use!r} with {type(request.options).__name__}, allowed: {options_type.__name__}."
+            )
+        artifact: SharedArtifact = registration.create(request.options)
+        return artifact
+
+    def _artifact(
+        self, component: Component, name: str, request: ArtifactRequest, dataset: str, train: str | None, seed: int
+    ) -> str:
+        instance = self._shared(component, request)
         source = request.dataset or dataset
-        in_key, beside = self._data(source, "train", "val")
-        spec = {
-            "builder": f"{builder.__module__}:{builder.__qualname__}",
-            "version": builder.version,
-            "options": request.options.model_dump(mode="json"),
-            "seed": seed,
-            "train": train if request.per_classifier else None,
-            **in_key,
+        parts = {
+            "builder": self._plugin_part("artifact", request.use, request.options, instance.fingerprint()),
+            "dataset": self._data(source, "train", "val"),
         }
-        content = builder(request.options).fingerprint()
-        if content:
-            spec["content"] = content
+        spec = {"seed": seed, "train": train if request.per_classifier else None}
         needs = [train] if request.per_classifier and train is not None else []
-        built = self._add("artifact", f"build {name} on {source}{self._seed(seed)}", spec, needs, None, beside)
-        if builder.assess is not SharedArtifact.assess:
+        built = self._add("artifact", f"build {name} on {source}{self._seed(seed)}", spec, needs, parts=parts)
+        if type(instance).assess is not SharedArtifact.assess:
             count = self.datasets[source].sizes["test"]
             label = f"assess {name} on {source}{self._seed(seed)}"
-            judged, beside = self._data(source, "test")
-            assess = {"artifact": built, "split": "test", **judged}
-            task = self._add("assess", label, assess, [built], Passes(count, 0), beside)
+            assess = {"artifact": built, "split": "test"}
+            parts = {"dataset": self._data(source, "test")}
+            task = self._add("assess", label, assess, [built], Passes(count, 0), parts=parts)
             self.assessments.setdefault(task, PlannedAssessment(name, source, seed, built, task))
         return built
 
@@ -512,7 +556,8 @@ class _Planner:
         instance: Defense = self._instance(component)
         train = self._train(dataset, model, seed) if self._wants_classifier(instance) else None
         artifacts = {
-            name: self._artifact(name, request, dataset, train, seed) for name, request in instance.artifacts().items()
+            name: self._artifact(component, name, request, dataset, train, seed)
+            for name, request in instance.artifacts().items()
         }
         attacked: list[dict[str, str]] = []
         for attack in instance.training_attacks():
@@ -534,20 +579,21 @@ class _Planner:
                     )
                     observed.append({"name": name, "split": split, "attack": attack_or_none, "key": key})
         facts = self.datasets[dataset]
-        in_key, beside = self._data(dataset, "train", "val")
         model_component = self.suite.models[model]
-        spec = {
-            "defense": self._reference(component),
+        parts = {
+            "defense": self._part(component),
             # The recipe stands in the model's options; a hardener trains this architecture by it.
-            "model": self._reference(model_component),
+            "model": self._part(model_component),
+            "dataset": self._data(dataset, "train", "val"),
+        }
+        spec = {
             "train": train,
             "artifacts": artifacts,
-            "attacked": attacked,
-            "observed": observed,
-            "false_positive_rate": self.suite.protocol.false_positive_rate,
+            "attacked": [_without(one, "attack") for one in attacked],
+            "observed": [_without(one, "attack") for one in observed],
             "seed": seed,
-            **in_key,
         }
+        labelled = {"attacked": attacked, "observed": observed}
         work = instance.passes(
             facts.sizes["train"],
             facts.sizes["val"],
@@ -558,7 +604,8 @@ class _Planner:
             work = Passes(images, images)
         needs = [key for key in (train, *artifacts.values()) if key is not None]
         needs += [one["key"] for one in (*attacked, *observed)]
-        return self._add("fit", f"fit {defense} for {model} on {dataset}{self._seed(seed)}", spec, needs, work, beside)
+        label = f"fit {defense} for {model} on {dataset}{self._seed(seed)}"
+        return self._add("fit", label, spec, needs, work, parts=parts, beside=labelled)
 
     @staticmethod
     def _wants_classifier(instance: Defense) -> bool:
@@ -566,13 +613,12 @@ class _Planner:
 
     def _predict(self, dataset: str, classifier: str, craft: str | None) -> str:
         split = self.suite.protocol.split
-        in_key, beside = self._data(dataset, split)
-        spec = {"classifier": classifier, "craft": craft, "split": split, **in_key}
+        spec = {"classifier": classifier, "craft": craft, "split": split}
         count = self.datasets[dataset].sizes[split]
         what = "adversarial" if craft else "clean"
         label = f"classify {what} images: {self.tasks[craft or classifier].label}"
         needs = [classifier, *([craft] if craft else [])]
-        return self._add("predict", label, spec, needs, Passes(count, 0), beside)
+        return self._add("predict", label, spec, needs, Passes(count, 0), parts={"dataset": self._data(dataset, split)})
 
     def _observe(
         self,
@@ -586,7 +632,6 @@ class _Planner:
         fit: str | None,
     ) -> str:
         """Add the extraction of hidden states (of the network in `fit`, or trained by `train`) or by an artifact."""
-        in_key, beside = self._data(dataset, split)
         observer = artifacts[artifact] if artifact is not None else (fit or train)
         assert observer is not None
         spec = {
@@ -594,14 +639,13 @@ class _Planner:
             "layers": list(layers) if artifact is None else None,
             "craft": craft,
             "split": split,
-            **in_key,
         }
         count = self.datasets[dataset].sizes[split]
         label = f"extract {artifact or 'hidden states'}: " + (
             self.tasks[craft].label if craft else f"{split} images of {dataset}"
         )
         needs = [observer, *([craft] if craft else [])]
-        return self._add("observe", label, spec, needs, Passes(count, 0), beside)
+        return self._add("observe", label, spec, needs, Passes(count, 0), parts={"dataset": self._data(dataset, split)})
 
     def _judge(
         self, dataset: str, fit: str, defense: str, craft: str | None, split: str, predict: str | None, seed: int
@@ -621,7 +665,6 @@ class _Planner:
             )
             for name, request in instance.observations().items()
         }
-        in_key, beside = self._data(dataset, split)
         spec = {
             "fit": fit,
             "craft": craft,
@@ -631,7 +674,6 @@ class _Planner:
             "repeats": self.suite.protocol.repeats if instance.randomised else 1,
             "batch_size": self.suite.batch_size,
             "seed": seed,
-            **in_key,
         }
         count = self.datasets[dataset].sizes[split]
         what = f"{split} images" if craft is None else "attacked images"
@@ -639,7 +681,14 @@ class _Planner:
         needs = [fit, *([craft] if craft else []), *([predict] if predict else []), *observed.values()]
         # What judging costs beyond the stored predictions is the defense's affair; one pass is a fair guess.
         work = Passes(0 if instance.family in ("none", "hardener") else count, 0)
-        return self._add("judge", label, spec, needs, work, beside)
+        return self._add("judge", label, spec, needs, work, parts={"dataset": self._data(dataset, split)})
+
+    def _threshold(self, dataset: str, fit: str, defense: str, seed: int) -> str:
+        """Add the only task that reads the false-positive rate: another rate fits and judges nothing anew."""
+        judged = self._judge(dataset, fit, defense, None, "val", None, seed)
+        spec = {"judge": judged, "split": "val", "false_positive_rate": self.suite.protocol.false_positive_rate}
+        label = f"set the threshold of {defense}: {self.tasks[fit].label}"
+        return self._add("threshold", label, spec, [judged], Passes(), parts={"dataset": self._data(dataset, "val")})
 
     def _craft(self, dataset: str, model: str, attack: str, defense: str, entry: GridEntry, seed: int) -> str:
         component = self.suite.attacks[attack]
@@ -698,30 +747,28 @@ class _Planner:
             )
 
     def _craft_on(self, dataset: str, split: str, component: Component, victim: str, held: str, seed: int) -> str:
-        in_key, beside = self._data(dataset, split)
+        parts = {"attack": self._part(component), "dataset": self._data(dataset, split)}
         count = self.datasets[dataset].sizes[split]
         per_image = self._instance(component).passes()
         work = Passes(per_image.forward * count, per_image.backward * count) if per_image is not None else None
         spec = {
-            "attack": self._reference(component),
             "victim": victim,
             "held": held,
             "split": split,
             "batch_size": self.suite.batch_size,
             "seed": seed,
-            **in_key,
         }
         label = f"{component.label} against {self._who(victim)}" + ("" if split == "test" else f", {split} images")
-        return self._add("craft", label, spec, (victim,), work, beside)
+        return self._add("craft", label, spec, (victim,), work, parts=parts)
 
     def _probe(self, dataset: str, network: str, held: str) -> str:
         """Add the look at a network: `classifier` or `pipeline` of the task `network`."""
         split = self.suite.protocol.split
-        in_key, beside = self._data(dataset, split)
-        spec = {"network": network, "held": held, "split": split, **in_key}
+        spec = {"network": network, "held": held, "split": split}
         count = min(PROBED, self.datasets[dataset].sizes[split])
         label = f"probe {self._who(network)}" + (", as a pipeline" if held == "pipeline" else "")
-        return self._add("probe", label, spec, (network,), Passes(3 * count + min(ALONE, count), count), beside)
+        work = Passes(3 * count + min(ALONE, count), count)
+        return self._add("probe", label, spec, (network,), work, parts={"dataset": self._data(dataset, split)})
 
     def _attacker(self, attack: str, defense: str, craft: str, classifier: str, fit: str) -> Attacker:
         instance, defended = self._instance(self.suite.attacks[attack]), self._instance(self.suite.defenses[defense])
@@ -760,7 +807,6 @@ class _Planner:
                 "the defense out, or evaluate on test images (`protocol: {split: test}`)."
             )
         clean_judge = self._judge(dataset, fit, defense, None, split, clean_predict, seed)
-        val_judge = self._judge(dataset, fit, defense, None, "val", None, seed) if instance.gives_scores else None
         shared: dict[str, Any] = {
             "dataset": dataset,
             "model": model,
@@ -769,7 +815,7 @@ class _Planner:
             "seed": seed,
             "clean_predict": clean_predict,
             "clean_judge": clean_judge,
-            "val_judge": val_judge,
+            "threshold": self._threshold(dataset, fit, defense, seed) if instance.gives_scores else None,
             "deployed_probe": self._probe(dataset, classifier, "classifier"),
         }
         if attack == CLEAN:
@@ -803,6 +849,10 @@ def _asked() -> Iterator[None]:
             yield
     except IsolationError as error:
         raise InputError(str(error)) from None
+
+
+def _without(mapping: Mapping[str, Any], name: str) -> dict[str, Any]:
+    return {other: value for other, value in mapping.items() if other != name}
 
 
 Offer = Literal["surrogate", "detector_loss", "class_likelihoods", "training_loss"]

@@ -23,6 +23,7 @@ from benchmark import hookspecs
 from benchmark.contracts import check_component, check_declared, check_options, check_registration, resolve
 from benchmark.errors import InputError, PluginError, unknown_name
 from benchmark.options import Options
+from benchmark.source import source_digest
 
 GROUP = "bench"
 
@@ -84,6 +85,12 @@ class Registration:
         component = self.load()(options)
         check_declared(self.kind, component, self._who)
         return component
+
+    @property
+    def source(self) -> str:
+        """Digest of the source that the component is loaded from while it is being written (`benchmark.source`)."""
+        targets = (target for target in (self.target, self.options_target) if target is not None)
+        return source_digest(*(t.__module__ if isinstance(t, type) else t.partition(":")[0] for t in targets))
 
     @property
     def _who(self) -> str:

@@ -31,12 +31,11 @@ from benchmark.files import write_whole
 from benchmark.gallery import Gallery
 from benchmark.isolation import isolated
 from benchmark.metrics import Answers, Cell, Metric, within_budget
-from benchmark.plan import CLEAN, NO_GPU, Plan, PlannedAssessment, make_plan, shard
+from benchmark.plan import CLEAN, NO_GPU, Plan, PlannedAssessment, PlannedCell, make_plan, shard
 from benchmark.plugins import Registry
 from benchmark.randomness import Rng
 from benchmark.reporter import Panel, Reporter
 from benchmark.rundir import Identity, RunDir, writing
-from benchmark.statistics import threshold_at_fpr
 from benchmark.store import ArrayReader, DamagedArtifactError, Store, digest, storage_error
 from benchmark.suite import Suite
 
@@ -189,6 +188,7 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "exit_code": code,
             "ended": dict(ended.cells),
+            "thresholds": _thresholds(ended, registry),
             "failures": failures,
             "warnings": [
                 {"task": record.label, "text": text} for record in outcome.records.values() for text in record.warnings
@@ -305,12 +305,14 @@ class _Ended:
         cells: how many are ok, failed and missing.
         lost: reason → how many cells miss their numbers for it.
         problems: what the tables lack beside whole cells.
+        thresholds: what the host flags by, by the task that set it.
     """
 
     final: bool = False
     cells: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
+    thresholds: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     def add(self, result: results.CellResult | results.ArtifactResult, reason: str) -> None:
         """Count a cell, or the measurement of a shared artifact."""
@@ -377,6 +379,17 @@ def _status(keys: Sequence[str], store: Store, outcome: Outcome, ended: _Ended) 
     return "ok", ""
 
 
+def _thresholds(ended: _Ended, registry: Registry) -> list[dict[str, Any]]:
+    """Return the thresholds that the host has set, with the measures that another one would move."""
+    measures: list[tuple[str, tuple[str, ...]]] = [(r.name, r.load().reads) for r in registry.all("metric")]
+    listed = []
+    for found in ended.thresholds.values():
+        by = ("flagged", "label") if found["moves_labels"] else ("flagged",)
+        moved = [name for name, reads in measures if set(reads) & set(by)]
+        listed.append({**{name: found[name] for name in found if name != "moves_labels"}, "moves": moved})
+    return listed
+
+
 def _cells(
     plan: Plan, store: Store, registry: Registry, outcome: Outcome, gallery: Gallery, ended: _Ended
 ) -> Iterator[results.CellResult]:
@@ -399,15 +412,17 @@ def _cells(
     def base_label_of(key: str) -> np.ndarray:
         return arrays_of(key)["logits"].argmax(1).astype(np.int64)
 
-    def answers(predict: str, judge: str, val_judge: str | None) -> Answers:
+    def answers(predict: str, judge: str, threshold: float | None) -> Answers:
         judged = arrays_of(judge)
         score, flagged = judged.get("score"), judged.get("flagged")
-        if flagged is None and score is not None and val_judge is not None:
-            calibration = arrays_of(val_judge)["score"]
-            flagged = score > threshold_at_fpr(calibration.ravel(), plan.suite.protocol.false_positive_rate)
+        if flagged is None and score is not None and threshold is not None:
+            flagged = score > threshold
+        label = judged["label"]
+        if flagged is not None and "label_if_flagged" in judged:
+            label = np.where(flagged, judged["label_if_flagged"], label)
         return Answers(
             base_label_of(predict),
-            _repeats_first(judged["label"]),
+            _repeats_first(label),
             None if score is None else _repeats_first(score),
             None if flagged is None else _repeats_first(flagged),
             {name.removeprefix("detail."): array for name, array in judged.items() if name.startswith("detail.")},
@@ -419,6 +434,17 @@ def _cells(
             return None
         seen = json.loads((store.open(key) / "probe.json").read_text())
         return Probed(key, plan.tasks[key].label.removeprefix("probe "), Probe(**seen))
+
+    def threshold_of(planned: PlannedCell) -> float | None:
+        if planned.threshold is None:
+            return None
+        found = json.loads((store.open(planned.threshold) / "threshold.json").read_text())
+        if found["threshold"] is not None:
+            where = {name: getattr(planned, name) for name in ("dataset", "model", "defense", "seed")}
+            moves_labels = "label_if_flagged" in arrays_of(planned.clean_judge)
+            ended.thresholds[planned.threshold] = {**where, **found, "moves_labels": moves_labels}
+        threshold: float | None = found["threshold"]
+        return threshold
 
     for planned in plan.cells:
         identity: dict[str, Any] = {
@@ -437,6 +463,7 @@ def _cells(
             ended.add(result, reason)
             yield result
             continue
+        threshold = threshold_of(planned)
         attacked = perturbation = eps = None
         sweep = ""
         judge = planned.clean_judge
@@ -445,7 +472,7 @@ def _cells(
             assert planned.attacked_judge is not None
             assert planned.craft is not None
             judge = planned.attacked_judge
-            attacked = answers(planned.attacked_predict, judge, planned.val_judge)
+            attacked = answers(planned.attacked_predict, judge, threshold)
             perturbation = arrays_of(planned.craft, "size")["size"]
             budget = plan.suite.attacks[planned.attack].options.eps  # type: ignore[attr-defined]
             eps = None if budget is None else float(budget)
@@ -454,7 +481,7 @@ def _cells(
             sweep = digest(component.use, others)
         cell = Cell(
             y=split_of(planned.dataset).labels,
-            clean=answers(planned.clean_predict, planned.clean_judge, planned.val_judge),
+            clean=answers(planned.clean_predict, planned.clean_judge, threshold),
             attacked=attacked,
             perturbation=perturbation,
             norm=planned.norm,

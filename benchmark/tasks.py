@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import importlib
 import math
 import resource
 import sys
@@ -32,6 +31,7 @@ from benchmark.plan import Task
 from benchmark.plugins import Registry
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
+from benchmark.statistics import threshold_at_fpr
 from benchmark.store import ArrayReader, ArrayWriter, Building, DamagedArtifactError, Store
 from benchmark.training import MicroBatches, train
 
@@ -49,6 +49,7 @@ _WHO = {
     "probe": "the network probed",
     "observe": "what observes",
     "judge": "the defense",
+    "threshold": "the host",
 }
 """Whose code a kind of task runs."""
 
@@ -158,7 +159,7 @@ class Worker:
         who = _WHO.get(task.kind, "the task")
         self._lent, self._handed = {}, []
         try:
-            with isolated(who), Rng(0).spawn("globals", task.key).seeded_globals():
+            with isolated(who), Rng(0).spawn("globals", task.identity).seeded_globals():
                 yield
         except Exception as error:
             changed = self._take_back()
@@ -185,7 +186,7 @@ class Worker:
 
     def _train(self, task: Task, building: Building, progress: Progress) -> int:
         spec = task.spec
-        rng = Rng(spec["seed"]).spawn(task.key)
+        rng = Rng(spec["seed"]).spawn(task.identity)
         data, validation = self._split(spec, "train"), self._split(spec, "val")
         model = self._model(spec["model"])
         classifier = model.build(len(data.class_names), data.image_shape, rng.spawn("weights"), progress)
@@ -208,7 +209,7 @@ class Worker:
     def _artifact(self, task: Task, building: Building, progress: Progress) -> int:
         spec = task.spec
         artifact = self._new_artifact(spec)
-        context = self._context(task, building, progress, spec["train"], None, {}, [], [], 0.0)
+        context = self._context(task, building, progress, spec["train"], None, {}, [], [])
         artifact.build(context)
         artifact.save(building.out)
         return len(context.train)
@@ -234,7 +235,6 @@ class Worker:
             {name: self._shared(key) for name, key in spec["artifacts"].items()},
             spec["observed"],
             spec["attacked"],
-            spec["false_positive_rate"],
         )
         self._attach(defense, spec, context.train)
         defense.fit(context)
@@ -252,7 +252,7 @@ class Worker:
             return
         chosen = _evenly(len(val), PROBED)
         x = val.images(chosen).to(self.device)
-        rng = Rng(task.spec["seed"]).spawn(task.key, "saved whole")
+        rng = Rng(task.spec["seed"]).spawn(task.identity, "saved whole")
         # What costs much to observe is not observed twice.
         observed = {
             one["name"]: self._rows(self._reader(one["key"]), chosen)
@@ -301,7 +301,7 @@ class Worker:
         attack: Attack = self.registry.create("attack", spec["attack"]["use"], spec["attack"]["options"])
         split = self._split(spec, spec["split"])
         victim = self._victim(spec["victim"], spec["held"], split)
-        rng = Rng(spec["seed"]).spawn(task.key)
+        rng = Rng(spec["seed"]).spawn(task.identity)
         eps = attack.options.eps
 
         def work(start: int, stop: int, part: slice, x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -392,7 +392,7 @@ class Worker:
         spec = task.spec
         split = self._split(spec, spec["split"])
         defense = self._fitted(spec["fit"])
-        rng = Rng(spec["seed"]).spawn(task.key)
+        rng = Rng(spec["seed"]).spawn(task.identity)
         logits = self._reader(spec["predict"]) if spec["predict"] else None
         observed = {name: self._reader(key) for name, key in spec["observed"].items()}
 
@@ -423,7 +423,7 @@ class Worker:
             TaskError: the verdict depends on the neighbours.
         """
         spec = task.spec
-        rng = Rng(spec["seed"]).spawn(task.key, "neighbours")
+        rng = Rng(spec["seed"]).spawn(task.identity, "neighbours")
         chosen = rng.numpy.permutation(len(split))[:most].tolist()
         x = (
             split.images(chosen)
@@ -512,6 +512,24 @@ class Worker:
         seen = probe(victim.classifier, x, y, victim.detector_loss)
         _write_json(building.out / "probe.json", seen.plain())
         return len(indices)
+
+    def _threshold(self, task: Task, building: Building, progress: Progress) -> int:
+        """Set the threshold above which the host flags, on the scores of clean validation images."""
+        rate, judged = task.spec["false_positive_rate"], self._reader(task.spec["judge"])
+        found: dict[str, Any] = {"threshold": None, "flagged": None}
+        if "score" in judged.names and "flagged" not in judged.names:
+            scores = judged.read(names=["score"])["score"].ravel()
+            found["threshold"] = threshold_at_fpr(scores, rate)
+            found["flagged"] = float((scores > found["threshold"]).mean())
+            tied = float((scores == scores.max()).mean())
+            if tied > rate:
+                progress.warn(
+                    f"{tied:.0%} of the clean validation images share the highest score, more than the false-positive "
+                    f"rate of {rate:.0%}: no threshold keeps that rate, so no such image is flagged. Let the score "
+                    "tell more images apart, or allow a higher rate."
+                )
+        _write_json(building.out / "threshold.json", found)
+        return len(judged)
 
     # -- images in, arrays out ----------------------------------------------------------------------------------------
 
@@ -602,10 +620,8 @@ class Worker:
         return lent.value
 
     def _new_artifact(self, spec: dict[str, Any]) -> SharedArtifact:
-        module_name, _, name = spec["builder"].partition(":")
-        builder = getattr(importlib.import_module(module_name), name)
-        options = builder.Options.model_validate(spec["options"], strict=False)
-        artifact: SharedArtifact = builder(options)
+        reference = spec["builder"]
+        artifact: SharedArtifact = self.registry.create("artifact", reference["use"], reference["options"])
         artifact.device = self.device
         return artifact
 
@@ -695,7 +711,6 @@ class Worker:
         artifacts: dict[str, SharedArtifact],
         observed: list[dict[str, Any]],
         attacked: list[dict[str, Any]],
-        false_positive_rate: float,
     ) -> FitContext:
         data, validation = self._split(task.spec, "train"), self._split(task.spec, "val")
         if model_reference is None and train_key is not None:
@@ -716,11 +731,10 @@ class Worker:
             recipe=model.options.train if model is not None else None,
             train=data,
             val=validation,
-            rng=Rng(task.spec["seed"]).spawn(task.key),
+            rng=Rng(task.spec["seed"]).spawn(task.identity),
             device=self.device,
             progress=progress,
             checkpoint=building.work,
-            false_positive_rate=false_positive_rate,
             artifacts=artifacts,
             observations={(one["name"], one["split"], one["attack"]): arrays(one["key"]) for one in observed},
             adversaries={
@@ -809,7 +823,7 @@ PROBED = 8
 """Images that are judged again, or before and after `save`."""
 ALONE = 4
 """Of these, how many are judged alone."""
-VERDICT = ("label", "score", "flagged")
+VERDICT = ("label", "score", "flagged", "label_if_flagged")
 SCORE_TOLERANCE = 1e-2
 """Scores that differ by less than this share of their spread are equal: sums in another order and TF32 convolutions
 stay below it in deep networks; a score that borrows less from others moves an area by as little."""
@@ -820,7 +834,7 @@ def _evenly(count: int, most: int) -> list[int]:
 
 
 def _answers(verdicts: Sequence[Verdict]) -> dict[str, Tensor]:
-    """Return what R verdicts say on N images: label, and score and flagged where there are any, (N, R)."""
+    """Return what R verdicts say on N images: label, and the rest where there is any, (N, R)."""
     found = {name: [getattr(verdict, name) for verdict in verdicts] for name in VERDICT}
     return {name: torch.stack(values, 1) for name, values in found.items() if values[0] is not None}
 
@@ -904,19 +918,25 @@ def _checked(verdict: Any, x: Tensor, defense: Defense, first: int) -> Verdict:
     if not isinstance(verdict, Verdict):
         raise TaskError(f"judge returned {type(verdict).__name__} instead of a Verdict")
     count = x.shape[0]
-    for name in ("label", "score", "flagged"):
+    for name in ("label", "score", "flagged", "label_if_flagged"):
         value = getattr(verdict, name)
         if value is not None and (not isinstance(value, Tensor) or value.shape != (count,)):
             found = tuple(value.shape) if isinstance(value, Tensor) else type(value).__name__
             raise TaskError(f"judge returned a {name} of {found} instead of a tensor of shape ({count},)")
-    if verdict.label.is_floating_point() or verdict.label.dtype == torch.bool:
-        raise TaskError(f"judge returned {verdict.label.dtype} labels instead of class indices")
-    classes = len(defense.class_names)
-    wrong = ((verdict.label < 0) & (verdict.label != NO_LABEL)) | (verdict.label >= classes)
-    if wrong.any():
-        raise TaskError(
-            f"judge returned a label outside 0 to {classes - 1} (or {NO_LABEL}, no answer) for {_which(wrong, first)}"
-        )
+    for label in (verdict.label, verdict.label_if_flagged):
+        if label is None:
+            continue
+        if label.is_floating_point() or label.dtype == torch.bool:
+            raise TaskError(f"judge returned {label.dtype} labels instead of class indices")
+        classes = len(defense.class_names)
+        wrong = ((label < 0) & (label != NO_LABEL)) | (label >= classes)
+        if wrong.any():
+            raise TaskError(
+                f"judge returned a label outside 0 to {classes - 1} (or {NO_LABEL}, no answer) for "
+                f"{_which(wrong, first)}"
+            )
+    if verdict.label_if_flagged is not None and verdict.flagged is None and verdict.score is None:
+        raise TaskError("judge returned label_if_flagged, and neither flags nor a score by which the host could flag")
     if verdict.score is not None:
         if not defense.gives_scores:
             raise TaskError("judge returned a score, but `gives_scores` is False: set it True in the defense")

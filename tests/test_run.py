@@ -69,7 +69,7 @@ def test_adding_a_defense_costs_its_own_fit_and_judgements_only(run_toy):
     run_toy()
     more = run_toy(out="more", defenses="{none: {use: plain}, bright: {use: brightness}}")
     # Clean, attacked and (for the threshold) validation images are judged; all else is there.
-    assert sorted(ran(more)) == ["fit", "judge", "judge", "judge"]
+    assert sorted(ran(more)) == ["fit", "judge", "judge", "judge", "threshold"]
 
 
 def test_a_second_suite_uses_the_work_of_the_first(run_toy):

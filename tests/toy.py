@@ -6,7 +6,7 @@ import os
 import time
 from collections import Counter
 from pathlib import Path
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 import torch
@@ -32,6 +32,7 @@ from benchmark import (
     Rng,
     SharedArtifact,
     Split,
+    SuiteLabel,
     TrainOptions,
     Verdict,
     Victim,
@@ -236,6 +237,42 @@ class Aware(Brightness):
         return (x.mean(dim=(1, 2, 3)) - self.mean.to(x.device)).abs()
 
 
+class Overrules(Brightness):
+    """Answers with the other class where the host flags."""
+
+    family = "rectifier"
+
+    def judge(self, batch: Batch) -> Verdict:
+        seen = super().judge(batch)
+        return Verdict(label=seen.label, score=seen.score, label_if_flagged=1 - seen.label)
+
+
+class FlagsItself(Brightness):
+    """Flags what is darker or brighter than it has seen by a fixed margin."""
+
+    def judge(self, batch: Batch) -> Verdict:
+        seen = super().judge(batch)
+        assert seen.score is not None
+        return Verdict(label=seen.label, score=seen.score, flagged=seen.score > 0.02)
+
+
+class Shy(Plain):
+    """Has another answer for flagged images, and nothing to flag them by."""
+
+    family = "preprocessor"
+
+    def judge(self, batch: Batch) -> Verdict:
+        label = batch.logits.argmax(1)
+        return Verdict(label=label, label_if_flagged=1 - label)
+
+
+class Constant(Brightness):
+    """Suspects all images alike."""
+
+    def judge(self, batch: Batch) -> Verdict:
+        return Verdict(label=batch.logits.argmax(1), score=torch.zeros(len(batch.x)))
+
+
 class NanScore(Brightness):
     def judge(self, batch: Batch) -> Verdict:
         return Verdict(label=batch.logits.argmax(1), score=batch.x.mean(dim=(1, 2, 3)) * float("nan"))
@@ -292,7 +329,7 @@ class Nearest(Defense):
     Options = ThresholdOptions
 
     def artifacts(self) -> dict[str, ArtifactRequest]:
-        return {"centroids": ArtifactRequest(Centroids, self.options)}
+        return {"centroids": ArtifactRequest("centroids", self.options)}
 
     def observations(self) -> dict[str, Observation]:
         return {"distances": Observation(artifact="centroids"), "states": Observation(fit_splits=("train",))}
@@ -321,7 +358,7 @@ class Nearest(Defense):
 
 
 class TaughtOptions(Options):
-    attacks: tuple[str, ...] = ("step",)
+    attacks: Annotated[tuple[str, ...], SuiteLabel()] = ("step",)
 
 
 class Taught(Defense):
@@ -387,11 +424,20 @@ def register_attacks(register):
 
 
 @hookimpl
+def register_artifacts(register):
+    register("centroids", Centroids)
+
+
+@hookimpl
 def register_defenses(register):
     for name, defense in {
         "plain": Plain,
         "brightness": Brightness,
         "nan-score": NanScore,
+        "overrules": Overrules,
+        "flags-itself": FlagsItself,
+        "constant": Constant,
+        "shy": Shy,
         "noisy": Noisy,
         "noisy-stand-in": NoisyStandIn,
         "aware": Aware,

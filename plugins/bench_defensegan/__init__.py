@@ -13,6 +13,19 @@ DEFENSE_GAN = """@inproceedings{samangouei2018defense,
 
 
 @hookimpl
+def register_artifacts(register: Register) -> None:
+    """Register the generator."""
+    register(
+        "natural-images",
+        "bench_defensegan.gan:NaturalImages",
+        options="bench_defensegan.options:GeneratorOptions",
+        version="1",
+        summary="a generator of natural images, trained as a Wasserstein GAN with gradient penalty",
+        cite=DEFENSE_GAN,
+    )
+
+
+@hookimpl
 def register_defenses(register: Register) -> None:
     """Register the detector and the rectifier."""
     register(

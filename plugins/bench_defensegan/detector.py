@@ -79,7 +79,7 @@ class DefenseGan(Defense):
 
     def artifacts(self) -> dict[str, ArtifactRequest]:
         """Ask for the generator."""
-        return {"generator": ArtifactRequest(NaturalImages, self.options.generator, self.options.generator_data)}
+        return {"generator": ArtifactRequest("natural-images", self.options.generator, self.options.generator_data)}
 
     def fit(self, context: FitContext) -> None:
         """Draw the starting points.

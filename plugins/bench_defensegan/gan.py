@@ -110,7 +110,6 @@ class NaturalImages(SharedArtifact):
     """A trained generator: built once per data set, options and seed."""
 
     Options = GeneratorOptions
-    version = "1"
     generator: Generator
     image_shape: tuple[int, int, int]
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from pydantic import Field
 
-from benchmark.options import Options
+from benchmark.options import Options, SuiteLabel
 
 
 class GeneratorOptions(Options):
@@ -44,7 +46,7 @@ class DefenseGanOptions(Options):
     generator: GeneratorOptions = GeneratorOptions()
     """The generator, trained once per data set and seed for all defenses that give the same options."""
 
-    generator_data: str | None = None
+    generator_data: Annotated[str | None, SuiteLabel()] = None
     """Label of the suite's data set that the generator learns natural images from; null takes the cell's own. Its
     images must have the same shape."""
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark.options import Options, StateOptions
+from benchmark.options import Options, StateOptions, SuiteLabel
 
 
 class LayerwiseOptions(StateOptions):
     """What detectors that take one number per layer have in common."""
 
-    attacks: tuple[str, ...] = ()
+    attacks: Annotated[tuple[str, ...], SuiteLabel()] = ()
     """Attacks of the suite, by label, whose successful examples on validation images teach a logistic regression how
     to weigh the layers, as the paper does. None: every layer counts the same, and no adversarial image is ever seen."""
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark.options import ModelOptions, TrainOptions, looks_like_file
+from benchmark.options import InputFile, ModelOptions, TrainOptions, looks_like_file
 
 RESNETS = ("resnet", "resnext", "wide_resnet")
 """Beginnings of the torchvision names that `stem: cifar` is for."""
@@ -17,7 +17,7 @@ RESNETS = ("resnet", "resnext", "wide_resnet")
 class FileWeightsOptions(ModelOptions):
     """Options of a model that knows no weights by name."""
 
-    weights: str | None = None
+    weights: Annotated[str | None, InputFile()] = None
     """Initial weights: a file (.safetensors, or of tensors by torch.save: .pt, .pth, .pth.tar, .ckpt, .bin)."""
 
     @field_validator("weights")
@@ -163,7 +163,7 @@ class TorchvisionOptions(ModelOptions):
     """First layers of a ResNet. imagenet: 7x7 convolution of stride 2 and max-pool; cifar: 3x3 convolution of stride 1
     and no max-pool, the usual ResNet-18 for images of 32x32."""
 
-    weights: str | None = None
+    weights: Annotated[str | None, InputFile()] = None
     """Initial weights: a name that torchvision knows for the architecture, such as IMAGENET1K_V1, with a new last
     layer; or a .safetensors, .pt or .pth file of tensors for the whole network."""
 

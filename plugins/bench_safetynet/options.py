@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark.options import StateOptions
+from benchmark.options import StateOptions, SuiteLabel
 
 
 class SafetyNetOptions(StateOptions):
     """Options of `safetynet` and `safetynet-msvm`."""
 
-    attacks: tuple[str, ...]
+    attacks: Annotated[tuple[str, ...], SuiteLabel()]
     """Attacks of the suite, by label, that the detector learns from: their examples on the training images, crafted on
     the deployed classifier."""
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark.options import Options, TrainOptions
+from benchmark.options import Options, SuiteLabel, TrainOptions
 
 
 class SubnetworkTraining(TrainOptions):
@@ -35,7 +35,7 @@ class SubnetworkTraining(TrainOptions):
 class DetectorSubnetworkOptions(Options):
     """Options of `detector-subnetwork`."""
 
-    attacks: tuple[str, ...]
+    attacks: Annotated[tuple[str, ...], SuiteLabel()]
     """Attacks of the suite, by label, that the detector learns from: their examples on training and validation images,
     crafted on the deployed classifier."""
 

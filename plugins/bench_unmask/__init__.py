@@ -20,6 +20,19 @@ PASCAL_PART = """@inproceedings{chen2014detect,
 
 
 @hookimpl
+def register_artifacts(register: Register) -> None:
+    """Register the part extractor K."""
+    register(
+        "part-extractor",
+        "bench_unmask.extractor.artifact:PartExtractor",
+        options="bench_unmask.extractor.options:PartExtractorOptions",
+        version="1",
+        summary="a Mask R-CNN over the parts of objects (Freitas et al. 2021)",
+        cite=UNMASK,
+    )
+
+
+@hookimpl
 def register_defenses(register: Register) -> None:
     """Register `unmask`."""
     register(

@@ -26,12 +26,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from benchmark.defense import NO_LABEL
-from benchmark.statistics import threshold_at_fpr
 
 _SCORE_STEPS = 2**20
 """Part scores are summed in steps of this fraction: sums of whole numbers do not depend on their order."""
@@ -124,15 +122,3 @@ def align(part_scores: Tensor, matrix: Tensor, logits: Tensor, part_score: float
 def flag(score: Tensor, threshold: float) -> Tensor:
     """Return which images Algorithm 1 calls adversarial (z = -1): (N,) bool, d >= t."""
     return score >= threshold
-
-
-def threshold_for(clean_scores: np.ndarray, false_positive_rate: float) -> float:
-    """Return the smallest t >= 0 for which `flag` rejects at most this share of clean images, given their scores (N,).
-
-    The host flags what lies *above* one of the clean scores; the next number after it says the same with d >= t.
-    Jaccard distances take few values, so many images share one, and the share rejected may stay far below the target.
-    Where more images than that have no part in common with their class, t lies above 1, the largest distance, and
-    nothing is ever flagged.
-    """
-    above = threshold_at_fpr(clean_scores, false_positive_rate)
-    return max(0.0, float(np.nextafter(above, np.inf)))

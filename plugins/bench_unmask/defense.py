@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench_unmask.alignment import Alignment, align, flag, threshold_for
+from bench_unmask.alignment import Alignment, align, flag
 from bench_unmask.defense_options import UnMaskDefenseOptions
-from bench_unmask.extractor.artifact import PartExtractor, backend_class
+from bench_unmask.extractor.artifact import backend_class
 from bench_unmask.parts import PAPER, ClassParts, class_parts_of, part_presence, read_class_parts
 from benchmark.defense import ArtifactRequest, Batch, Defense, FitContext, Observation, Verdict
 from benchmark.errors import InputError
@@ -47,7 +47,7 @@ class UnMask(Defense):
     def artifacts(self) -> dict[str, ArtifactRequest]:
         """Ask for the part extractor K, trained once for all cells with the same part data."""
         options: UnMaskDefenseOptions = self.options
-        return {"extractor": ArtifactRequest(PartExtractor, options.extractor, dataset=options.parts_from)}
+        return {"extractor": ArtifactRequest("part-extractor", options.extractor, dataset=options.parts_from)}
 
     def observations(self) -> dict[str, Observation]:
         """Ask for the parts that K finds; on validation images they set the threshold."""
@@ -86,7 +86,7 @@ class UnMask(Defense):
         ).hexdigest()
 
     def fit(self, context: FitContext) -> None:
-        """Settle V and the threshold, and measure how the part score matters, all on clean validation images.
+        """Settle V, and measure how the part score matters, all on clean validation images.
 
         Raises:
             InputError: V lacks a class, or a class has no part that K knows.
@@ -99,18 +99,7 @@ class UnMask(Defense):
         scores, logits = torch.from_numpy(context.observed("parts", "val")["scores"]), _logits(context)
         labels = torch.from_numpy(context.val.labels)
         clean = align(scores, matrix, logits, options.part_score)
-        threshold = (
-            threshold_for(clean.score.numpy(), context.false_positive_rate)
-            if options.threshold == "fpr"
-            else float(options.threshold)
-        )
-        if threshold > 1:
-            context.progress.warn(
-                f"unmask: {float((clean.score == 1).double().mean()):.0%} of the clean validation images have no part "
-                "in common with the class that the classifier gives them, more than the false-positive rate of "
-                f"{context.false_positive_rate:.0%}. No threshold keeps that rate, so nothing will be flagged. "
-                "Train the extractor better, choose another `part_score`, or give `threshold` as a number."
-            )
+        threshold = None if options.threshold == "fpr" else float(options.threshold)
         self.explanation = Explanation(
             parts=parts,
             classes=self.class_names,
@@ -134,17 +123,18 @@ class UnMask(Defense):
         self.explanation = Explanation.load(folder / STATE).to(self.device)
 
     def judge(self, batch: Batch) -> Verdict:
-        """Score and flag by the parts of the classifier's class, label by the most similar parts."""
+        """Score and flag by the parts of the classifier's class, label by the most similar parts.
+
+        With `threshold: fpr` the host flags.
+        """
         about, seen = self.explanation, batch.observed("parts")
         aligned = align(seen["scores"], about.matrix, batch.logits, about.part_score)
-        flagged = flag(aligned.score, about.threshold)
-        label = self._rectified(aligned, batch.logits)
-        if self.options.rectify == "when-flagged":
-            label = torch.where(flagged, label, batch.logits.argmax(1))
+        rectified = self._rectified(aligned, batch.logits)
         return Verdict(
-            label=label,
+            label=rectified if self.options.rectify == "always" else batch.logits.argmax(1),
+            label_if_flagged=None if self.options.rectify == "always" else rectified,
             score=aligned.score,
-            flagged=flagged,
+            flagged=None if about.threshold is None else flag(aligned.score, about.threshold),
             details={
                 "similarity": aligned.similarity.float(),
                 "part_scores": seen["scores"],
@@ -231,9 +221,10 @@ class Explanation:
         matrix: (C, P) bool, V restricted to these parts.
         source: where V comes from.
         part_score: a part counts as found at this score or more.
-        threshold: images are flagged at this score or more; above 1 flags none.
+        threshold: images are flagged at this score or more; None where the host flags.
         validation: means over the clean validation images: accuracy of the labels by parts, similarity with the
-            classifier's class, parts found per image, shares of tied, unmatched, partless and flagged images.
+            classifier's class, parts found per image, shares of tied, unmatched, partless and (with a threshold)
+            flagged images.
         part_score_sensitivity: the same at other part scores.
     """
 
@@ -242,7 +233,7 @@ class Explanation:
     matrix: Tensor
     source: str
     part_score: float
-    threshold: float
+    threshold: float | None
     validation: dict[str, float]
     part_score_sensitivity: list[dict[str, float]]
 

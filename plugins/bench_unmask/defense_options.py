@@ -10,7 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from bench_unmask.extractor.options import PartExtractorOptions
 from benchmark.errors import near_match
-from benchmark.options import Options
+from benchmark.options import InputFile, Options, SuiteLabel
 
 TABLE_SUFFIXES = (".yaml", ".yml", ".csv")
 
@@ -21,11 +21,11 @@ class UnMaskDefenseOptions(Options):
     extractor: PartExtractorOptions = PartExtractorOptions()
     """The part extractor K and its training."""
 
-    parts_from: str | None = None
+    parts_from: Annotated[str | None, SuiteLabel()] = None
     """Label of the suite's data set whose part annotations K learns from; null takes the cell's own data set. All cells
     that name the same one share one K."""
 
-    class_parts: str = "paper"
+    class_parts: Annotated[str, InputFile()] = "paper"
     """The class-part matrix V: `paper` (its 16 classes), `learned` from part annotations, or the path of a table
     (.yaml: `class: [part, ...]`; .csv: a column of 0 and 1 per part), relative to the current folder."""
 

@@ -12,6 +12,7 @@ from benchmark.statistics import rate
 class _Share(Metric):
     """Share of all images for which a detail of the verdict is true."""
 
+    reads = ("details",)
     detail: ClassVar[str]
 
     def compute(self, cells: Sequence[Cell]) -> MetricValue | None:
@@ -66,6 +67,7 @@ class DetectionImages(Metric):
     """
 
     title, scope, unit = "Images that detection is evaluated on", "attack", "count"
+    reads = ("base_label", "details")
 
     def compute(self, cells: Sequence[Cell]) -> MetricValue | None:
         """Return the number, None where the defense does not align parts."""

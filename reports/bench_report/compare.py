@@ -23,6 +23,8 @@ _LINED_UP = (
     *dict.fromkeys(name for f in _FAMILIES for name in (f.clean, f.attack, f.worst) if name is not None),
     "auroc",
 )
+RATE = "false_positive_rate"
+"""The part of the protocol that only measures at the host's threshold depend on."""
 _SECTIONS = {"datasets": "data set", "models": "model", "attacks": "attack", "defenses": "defense"}
 
 
@@ -46,7 +48,7 @@ def compare_runs(runs: Sequence[Run], tables: Sequence[Table], views: Sequence[R
             continue
         alike: dict[tuple[object, ...], list[int]] = {}
         for number in holders:
-            alike.setdefault(_terms(runs[number], tables[number], place), []).append(number)
+            alike.setdefault(_terms(runs[number], tables[number], place, name), []).append(number)
         for members in alike.values():
             if len(members) < 2:
                 alone[members[0]] += 1
@@ -170,15 +172,27 @@ def _fingerprint(run: Run, dataset: str) -> str:
     return as_text((run.manifest.get("datasets") or {}).get(dataset, {}).get("fingerprint"))
 
 
-def _terms(run: Run, table: Table, place: Place) -> tuple[object, ...]:
-    """Return what must be equal for two cells to stand beside each other."""
+def _terms(run: Run, table: Table, place: Place, name: str) -> tuple[object, ...]:
+    """Return what must be equal for a measure of two cells to stand beside each other."""
+    protocol = dict(run.manifest.get("protocol") or {})
+    if not _at_threshold(run, place, name):
+        protocol.pop(RATE, None)
     return (
         _fingerprint(run, place.dataset),
-        json.dumps(run.manifest.get("protocol"), sort_keys=True),
+        json.dumps(protocol, sort_keys=True),
         table.budgets.get((place.dataset, place.attack)),
         table.members(place),
         _substitutes(run, place.knowledge),
     )
+
+
+def _at_threshold(run: Run, place: Place, name: str) -> bool:
+    """Tell whether another false-positive rate would move a measure; yes, where the run does not say."""
+    thresholds = run.manifest.get("thresholds")
+    if not isinstance(thresholds, list):
+        return True
+    cell = (place.dataset, place.model, place.defense)
+    return any(name in one["moves"] for one in thresholds if (one["dataset"], one["model"], one["defense"]) == cell)
 
 
 def _substitutes(run: Run, knowledge: str) -> tuple[str, ...]:
@@ -225,7 +239,8 @@ def _obstacles(runs: Sequence[Run], tables: Sequence[Table], letters: Sequence[s
     for name in dict.fromkeys(name for run in runs for name in run.manifest.get("protocol") or {}):
         values = {x: as_text((run.manifest.get("protocol") or {}).get(name)) for run, x in zip(runs, letters)}
         if len(set(values.values())) > 1:
-            yield f"protocol, {name.replace('_', ' ')}", _per_run(values)
+            only = "; it keeps apart the measures at the threshold that it sets" if name == RATE else ""
+            yield f"protocol, {name.replace('_', ' ')}", _per_run(values) + only
     groups: dict[tuple[str, ...], dict[str, str]] = {}
     for table, letter in zip(tables, letters):
         for place in table.by_place:

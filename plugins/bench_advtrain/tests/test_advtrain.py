@@ -74,7 +74,6 @@ def fit_context(folder: Path, recipe: TrainOptions | None = RECIPE, images: int 
         device=CPU,
         progress=Progress(),
         checkpoint=folder,
-        false_positive_rate=0.05,
     )
 
 

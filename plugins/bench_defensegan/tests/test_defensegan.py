@@ -54,7 +54,6 @@ def context(split: ArraySplit, folder) -> FitContext:
         device=CPU,
         progress=Progress(),
         checkpoint=folder,
-        false_positive_rate=0.05,
     )
 
 

@@ -162,7 +162,6 @@ def fit(attached, tmp_path) -> Callable:
                 device=detector.device,
                 progress=Progress(hear),
                 checkpoint=tmp_path,
-                false_positive_rate=0.05,
                 observations={
                     ("states", name, attack): (lambda split=split: observe(split))
                     for (name, attack), split in splits.items()

@@ -89,7 +89,6 @@ def fit(tmp_path):
                 device=detector.device,
                 progress=Progress(),
                 checkpoint=tmp_path,
-                false_positive_rate=0.1,
                 observations={("states", "train", attack): observer(split) for attack, split in splits.items()},
             )
         )

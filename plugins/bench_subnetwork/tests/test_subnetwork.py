@@ -80,7 +80,6 @@ def fit(tmp_path):
                 device=detector.device,
                 progress=Progress(),
                 checkpoint=tmp_path,
-                false_positive_rate=0.1,
                 adversaries={
                     (attack, name): make(split)
                     for attack, make in adversaries.items()

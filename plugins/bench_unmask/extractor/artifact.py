@@ -53,7 +53,6 @@ class PartExtractor(SharedArtifact):
     """
 
     Options: ClassVar = PartExtractorOptions
-    version = "1"
 
     parts: tuple[str, ...]
     presence: dict[str, dict[str, float]] | None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark.options import Options
+from benchmark.options import InputFile, Options
 
 LEVELS = 5
 """Feature maps of the pyramid, at strides 4, 8, 16, 32 and 64."""
@@ -63,7 +63,7 @@ class PartExtractorOptions(Options):
     min_score: float = Field(0.05, ge=0, lt=1)
     """Detections of a lower score are dropped. The paper drops none, but its K gives a box one part only."""
 
-    weights: str | None = None
+    weights: Annotated[str | None, InputFile()] = None
     """Initial weights: a .safetensors or .pt file of K, of a detector with other parts, or of a backbone alone; or
     `partshapes`, the small K for drawn pictures that is shipped."""
 

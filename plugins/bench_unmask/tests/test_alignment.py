@@ -8,9 +8,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench_unmask.alignment import align, distance, flag, found_parts, jaccard, threshold_for
+from bench_unmask.alignment import align, distance, flag, found_parts, jaccard
 from benchmark.defense import NO_LABEL
-from benchmark.statistics import threshold_at_fpr
 
 V = {
     "bike": {"wheel", "seat", "frame"},
@@ -209,22 +208,3 @@ def test_the_order_of_images_parts_and_classes_does_not_matter(world, random):
         alone = align(scores[[n]], matrix, logits[[n]], 0.5)
         assert torch.equal(alone.similarity[0], whole.similarity[n])
         assert alone.rectified.item() == whole.rectified[n].item()
-
-
-@given(st.lists(st.sampled_from([0.0, 0.25, 1 / 3, 0.5, 2 / 3, 1.0]), min_size=1, max_size=60), st.floats(0, 1))
-@settings(**SMALL)
-def test_the_threshold_keeps_the_false_positive_rate_and_flags_what_the_host_would(scores, rate):
-    clean = np.array(scores)
-    threshold = threshold_for(clean, rate)
-    flagged = flag(torch.from_numpy(clean), threshold).numpy()
-    assert flagged.mean() <= rate + 1e-9
-    assert (flagged == (clean > threshold_at_fpr(clean, rate))).all()
-    lower = clean[clean < threshold]
-    if lower.size:  # the next one below flags too many
-        assert (clean >= lower.max()).mean() > rate
-
-
-def test_too_many_images_that_share_nothing_leave_no_threshold():
-    threshold = threshold_for(np.array([1.0, 1.0, 0.0, 0.0]), 0.05)
-    assert threshold > 1
-    assert not flag(torch.tensor([1.0], dtype=torch.float64), threshold).any()

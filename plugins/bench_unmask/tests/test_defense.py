@@ -17,7 +17,6 @@ from torch import nn
 
 from bench_unmask.defense import SENSITIVITY_SCORES, UnMask
 from bench_unmask.defense_options import UnMaskDefenseOptions
-from bench_unmask.extractor.artifact import PartExtractor
 from bench_unmask.parts import overlap
 from benchmark import (
     ArraySplit,
@@ -42,7 +41,6 @@ from benchmark import (
 )
 from benchmark.defense import NO_LABEL
 from benchmark.progress import Progress
-from benchmark.statistics import threshold_at_fpr
 
 CLASSES = ("car", "person", "bottle")
 V = {
@@ -127,7 +125,7 @@ class PixelReader(SharedArtifact):
 
 class ToyUnMask(UnMask):
     def artifacts(self) -> dict[str, ArtifactRequest]:
-        return {"extractor": ArtifactRequest(PixelReader, Options())}
+        return {"extractor": ArtifactRequest("pixel-reader", Options())}
 
 
 class DrawnPartsOfPeople(DrawnParts):
@@ -178,6 +176,11 @@ def register_datasets(register):
 
 
 @hookimpl
+def register_artifacts(register):
+    register("pixel-reader", PixelReader)
+
+
+@hookimpl
 def register_defenses(register):
     register("toy_unmask", ToyUnMask)
 
@@ -210,7 +213,6 @@ def fit(tmp_path, table) -> Callable[..., ToyUnMask]:
         train: Split | None = None,
         warnings: list[str] | None = None,
         extractor: PixelReader | None = None,
-        rate: float = 0.05,
         **options: Any,
     ) -> ToyUnMask:
         defense = attached(**{"class_parts": table, **options})
@@ -233,7 +235,6 @@ def fit(tmp_path, table) -> Callable[..., ToyUnMask]:
                 device=defense.device,
                 progress=Progress(hear),
                 checkpoint=tmp_path,
-                false_positive_rate=rate,
                 artifacts={"extractor": extractor},
                 observations={("parts", "val", None): lambda: seen},
             )
@@ -249,7 +250,10 @@ def judged(defense: UnMask, shown: list[set[str]], looks_like: list[str]) -> Ver
 
 
 def names(verdict: Verdict) -> list[str | None]:
-    return [None if label == NO_LABEL else CLASSES[label] for label in verdict.label.tolist()]
+    label = verdict.label
+    if verdict.flagged is not None and verdict.label_if_flagged is not None:
+        label = torch.where(verdict.flagged, verdict.label_if_flagged, label)
+    return [None if one == NO_LABEL else CLASSES[one] for one in label.tolist()]
 
 
 SHOWN = [set(V["car"]), set(V["car"]), {"wheel", "head"}, set()]
@@ -289,24 +293,14 @@ def test_details_explain_the_verdict(fit):
     assert names(tied) == ["bottle", "car"]
 
 
-def test_the_threshold_keeps_the_false_positive_rate_on_validation_images(fit):
-    val = split_of(200, 1)
-    for rate in (0.05, 0.3, 0.5):
-        defense = fit(val=val, rate=rate)
-        verdict = defense.judge(Batch(val.images(range(200)), defense, Rng(0)))
-        assert verdict.flagged.double().mean() <= rate
-        at_host = threshold_at_fpr(verdict.score.numpy(), rate)
-        assert torch.equal(verdict.flagged, verdict.score > at_host)
-    # 16 values at most: the largest share of clean images with one and the same distance is left to one side.
-    assert len(verdict.score.unique()) < 20
-
-
-def test_a_threshold_that_nothing_can_reach_is_warned_of(fit):
-    warnings: list[str] = []
-    defense = fit(val=split_of(60, 1, keep=0.2), warnings=warnings)
-    assert len(warnings) == 1
-    assert "nothing will be flagged" in warnings[0]
-    assert not judged(defense, [set(V["car"]), set()], ["person", "car"]).flagged.any()
+def test_the_host_flags_unless_the_threshold_is_a_number(fit):
+    verdict = judged(fit(rectify="when-flagged"), SHOWN, LOOKS)
+    assert verdict.flagged is None
+    at_number = judged(fit(rectify="when-flagged", threshold=0.5), SHOWN, LOOKS)
+    assert torch.equal(at_number.flagged, at_number.score >= 0.5)
+    for one in (verdict, at_number):  # Algorithm 1: the classifier's class, or that of the parts where it is flagged
+        assert torch.equal(one.label_if_flagged, judged(fit(), SHOWN, LOOKS).label)
+        assert [CLASSES[label] for label in one.label.tolist()] == LOOKS
 
 
 def test_a_low_part_score_finds_more(fit):
@@ -455,7 +449,7 @@ def test_options_that_make_no_sense_are_refused(options, message):
 def test_the_extractor_is_asked_for_by_label_and_looks_at_validation_images_only():
     defense = UnMask(UnMaskDefenseOptions(parts_from="photos"))
     request = defense.artifacts()["extractor"]
-    assert request.builder is PartExtractor
+    assert request.use == "part-extractor"
     assert (request.dataset, request.per_classifier) == ("photos", False)
     assert defense.observations()["parts"].fit_splits == ("val",)
 

@@ -346,7 +346,6 @@ def trained(data: Dataset, folder: Path, chosen: PartExtractorOptions, seed: int
             device=k.device,
             progress=Progress(),
             checkpoint=folder,
-            false_positive_rate=0.05,
         )
     )
     return k

@@ -62,7 +62,6 @@ def context(pictures, folder, send=lambda *message: None, **changes) -> FitConte
         "device": torch.device("cpu"),
         "progress": Progress(send, every=0),
         "checkpoint": folder,
-        "false_positive_rate": 0.05,
     }
     return FitContext(**{**arguments, **changes})
 
