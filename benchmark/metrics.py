@@ -604,6 +604,7 @@ class MedianMinimalDistance(_CellMetric):
     """
 
     title, scope, unit, better = "Median minimal distance", "attack", "distance", "high"
+    reads = ("label",)
 
     def _measure(self, cell: Cell) -> MetricValue | None:
         found = success_by_distance(cell) if cell.eps is None else None

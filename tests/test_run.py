@@ -236,9 +236,10 @@ def test_damage_that_no_task_reads_directly_is_made_good_and_recorded(run_toy, t
     assert again.code == 0, again.said
     assert "means.npy differs from its checksum; it is made again" in again.said
     assert (again.path / METRICS).read_bytes() == before
-    assert sorted(ran(again)[already:]) == ["artifact", "judge", "judge", "judge"]
+    # The validation images are not judged again: the threshold that came of it is there.
+    assert sorted(ran(again)[already:]) == ["artifact", "judge", "judge"]
     costs = again.run.costs
-    assert sorted(costs[costs.status == "done"].kind) == ["artifact", "judge", "judge", "judge"]
+    assert sorted(costs[costs.status == "done"].kind) == ["artifact", "judge", "judge"]
     assert any("means.npy" in warning["text"] for warning in again.run.manifest["warnings"])
 
 
@@ -384,7 +385,8 @@ def test_one_crafting_of_a_minimum_norm_attack_serves_every_budget(run_toy, toy_
     assert (metrics[metrics.metric == "budget_violations"].value == 0).all()
     median = metrics[metrics.metric == "median_minimal_distance"]
     assert set(median.attack) == {"deepfool"}
-    assert median.value.between(0.1, 3).all()
+    # What has noise of its own may be fooled at no distance more often than at none.
+    assert median[median.defense != "noisy"].value.between(0.1, 3).all()
     # A list of budgets in one entry is the same attacks.
     listed = MINIMUM_NORM.replace(
         "deepfool-0.6: {use: deepfool, eps: 0.6}", "deepfool: {use: deepfool, eps: [0.6, 1.2]}"

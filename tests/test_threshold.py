@@ -66,7 +66,7 @@ def test_another_rate_sets_thresholds_anew_and_nothing_else(two_rates, tmp_path)
     # The report lines those up, and keeps the others apart.
     from benchmark.run import write_reports
 
-    (page,) = write_reports(load_plugins(["toy"]), [low.path, high.path], tmp_path / "report")
+    (page,), _ = write_reports(load_plugins(["toy"]), [low.path, high.path], tmp_path / "report")
     lined_up = {
         (row.metric, row.defense) for row in comparison([low.run, high.run]).rows if row.attack in ("none", "step")
     }
