@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from bench_datasets.files import Files, files_by_split, val_for_test
 from bench_datasets.image_folder import split_of
@@ -29,6 +31,8 @@ SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
 _IMAGE_COLUMNS = ("image", "img", "file_name", "filename", "file", "image_path", "filepath", "path", "image_id", "id")
 _LABEL_COLUMNS = ("label", "labels", "class", "class_name", "category", "target", "y")
 _UNSPLIT = "unsplit"
+DAMAGE = (OSError, KeyError, UnicodeError, csv.Error, pa.ArrowException)
+"""What readers raise for tables that are damaged."""
 _MOST_HELD_BYTES = 4 * 2**30
 _ABOUT = (
     "a table (.parquet, .csv, .tsv, .jsonl) with a column of images or file names and one of labels, or to a folder "
@@ -186,13 +190,13 @@ def _rows(path: Path, options: ImageTableOptions) -> _Rows:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise InputError(f"{path}: not a table. Allowed endings: {', '.join(SUFFIXES)}.")
-    if suffix == ".parquet":
-        return _parquet_rows(path, options)
     try:
+        if suffix == ".parquet":
+            return _parquet_rows(path, options)
         columns = _jsonl_columns(path) if suffix == ".jsonl" else _csv_columns(path, suffix)
     except InputError:
         raise
-    except (OSError, csv.Error, UnicodeError) as error:
+    except DAMAGE as error:
         raise _unreadable(path, error) from None
     image, label = _chosen(path, list(columns), options, [])
     return _Rows(path, columns[image], columns[label], image, None, columns.get("split"), _counted(columns[image]))
@@ -253,13 +257,7 @@ def _jsonl_columns(path: Path) -> dict[str, list[Any]]:
 
 
 def _parquet_rows(path: Path, options: ImageTableOptions) -> _Rows:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        schema = pq.read_schema(path)
-    except (pa.ArrowException, OSError) as error:
-        raise _unreadable(path, error) from None
+    schema = pq.read_schema(path)
     holds = [
         field.name
         for field in schema
@@ -279,15 +277,8 @@ def _parquet_rows(path: Path, options: ImageTableOptions) -> _Rows:
     return _Rows(path, columns.get(image), labels, image, known, columns.get("split"), _counted(labels))
 
 
-def _column(path: Path, name: str) -> Any:
-    """Return a column of a Parquet file."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    try:
-        return pq.read_table(path, columns=[name], partitioning=None).column(name)
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise _unreadable(path, error) from None
+def _column(path: Path, name: str) -> pa.ChunkedArray:
+    return pq.read_table(path, columns=[name], partitioning=None).column(name)
 
 
 def _chosen(path: Path, names: list[str], options: ImageTableOptions, holds: list[str]) -> tuple[str, str]:
@@ -516,9 +507,10 @@ class _Held(Source):
 
     def _column(self, table: int) -> Any:
         if table not in self._columns:
-            import pyarrow as pa
-
-            column = _column(*self._tables[table])
+            try:
+                column = _column(*self._tables[table])
+            except DAMAGE as error:
+                raise _unreadable(self._tables[table][0], error) from None
             if pa.types.is_struct(column.type):
                 column = pa.chunked_array([chunk.field("bytes") for chunk in column.chunks])
             self._columns[table] = column

@@ -153,7 +153,7 @@ def test_what_is_no_image_of_a_class_is_passed_over_and_said(make, tmp_path) -> 
 @pytest.mark.parametrize("form", FORMS)
 def test_images_are_known_by_their_content(make, tmp_path, form) -> None:
     endings = [".jfif", ".jpe", ".JPG", "", ".dat", ".png", ".txt", ".pbm"]
-    files = {f"{c}/{n}{ending}": png(pixels(n), "JPEG") for c in "ab" for n, ending in enumerate(endings)}
+    files = {f"{c}/{n}{e}": png(pixels(n + 50 * ord(c)), "JPEG") for c in "ab" for n, e in enumerate(endings)}
     data = make("image_folder", path=str(pack(tmp_path / f"data{form}", files)))
     data.fingerprint()
     found = {k: v for name in ("train", "val", "test") for k, v in all_of(data.split(name)).items()}
