@@ -104,12 +104,13 @@ class Best:
 
     Attributes:
         x: (N, C, H, W), the best images so far.
+        reached: (N,) whether they reach the goal.
     """
 
     def __init__(self, x: Tensor) -> None:
         self.x = x.detach().clone()
         self._loss = x.new_full((len(x),), -torch.inf)
-        self._reached = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        self.reached = torch.zeros(len(x), dtype=torch.bool, device=x.device)
 
     def offer(self, x: Tensor, loss: Tensor, reached: Tensor | None, rows: Tensor | slice = slice(None)) -> None:
         """Take the images `x` (n, C, H, W) of the searches `rows` where they are better than what these have.
@@ -117,11 +118,11 @@ class Best:
         A loss that is not a number is taken too, and kept: the host must see a network that answers so.
         """
         before, loss = self._loss[rows], loss.detach().to(self._loss.dtype)
-        reached = torch.zeros_like(self._reached[rows]) if reached is None else reached
-        better = torch.where(reached == self._reached[rows], loss > before, reached) & ~before.isnan() | loss.isnan()
+        reached = torch.zeros_like(self.reached[rows]) if reached is None else reached
+        better = torch.where(reached == self.reached[rows], loss > before, reached) & ~before.isnan() | loss.isnan()
         self.x[rows] = torch.where(_per_image(better, x), x.detach(), self.x[rows])
         self._loss[rows] = torch.where(better, loss, before)
-        self._reached[rows] |= reached
+        self.reached[rows] |= reached
 
 
 def ascend(

@@ -37,7 +37,7 @@ def register_attacks(register: Register) -> None:
         "apgd",
         "bench_art.attacks:Apgd",
         options="bench_art.options:ApgdOptions",
-        version="1",
+        version="2",
         summary="PGD that chooses its step sizes (Croce & Hein 2020); ART's code; loss ce or dlr; linf or l2",
         cite=ART + "\n" + AUTO_ATTACK,
     )

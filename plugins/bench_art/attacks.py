@@ -20,10 +20,11 @@ from art.attacks.attack import EvasionAttack
 from torch import Tensor, nn
 
 from bench_art import options
-from bench_art.estimator import DifferenceOfLogitsRatio, Estimator, library_call
+from bench_art.estimator import DifferenceOfLogitsRatio, Estimator, Watched, library_call
 from benchmark.attack import TOLERANCE, Attack, Victim, perturbation_size
 from benchmark.errors import InputError, TaskError, unknown_name
-from benchmark.gradient import project
+from benchmark.gradient import Best, project
+from benchmark.model import Passes
 from benchmark.options import AttackOptions
 from benchmark.randomness import Rng
 
@@ -85,23 +86,51 @@ class Apgd(ArtAttack):
 
     Options = options.ApgdOptions
 
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        """Return adversarial examples (N, C, H, W) in [0, 1]: the best points that ART looked at, or its answer."""
+        if self.options.keep == "last":
+            return super().craft(victim, x, y, rng)
+        x = x.detach()
+        best = Best(x)
+        with torch.no_grad():
+            pending = (victim.classifier(x).argmax(1) == y).nonzero().flatten()
+        for restart in range(self.options.restarts):
+            if not len(pending):
+                break
+            images, labels = x[pending], nn.functional.one_hot(y[pending], victim.num_classes)
+            estimator = Watched(victim, self._loss(victim), best, pending)
+            with library_call(rng.spawn(restart)):
+                # What ART returns is one of the points that it looked at.
+                self._attack(estimator, len(pending), 1).generate(images.cpu().numpy(), labels.float().cpu().numpy())
+            pending = pending[~best.reached[pending]]
+        return self.within_budget(best.x, x)
+
+    def passes(self) -> Passes:
+        """Return, per start, a gradient and a loss for every step, and three looks: at most, fooled images rest."""
+        steps, starts = self.options.steps, self.options.restarts
+        return Passes(1 + starts * (2 * steps + 3), starts * steps, at_most=True)
+
     def build(self, victim: Victim, count: int) -> Any:
         """Return ART's AutoProjectedGradientDescent on the chosen loss."""
+        return self._attack(Estimator(victim, self._loss(victim)), count, self.options.restarts)
 
+    def _loss(self, victim: Victim) -> nn.Module | None:
         if self.options.loss == "dlr" and victim.num_classes < 3:
             raise InputError(
                 f"apgd: loss dlr compares three classes, the data set has {victim.num_classes}. Choose loss: ce."
             )
         # The loss is the estimator's own: ART's choice by name averages over the batch, and its step in l2 then
         # shrinks with the number of images (the gradient is divided by its norm plus 1e-7).
-        loss = DifferenceOfLogitsRatio() if self.options.loss == "dlr" else None
+        return DifferenceOfLogitsRatio() if self.options.loss == "dlr" else None
+
+    def _attack(self, estimator: Estimator, count: int, restarts: int) -> Any:
         return library.AutoProjectedGradientDescent(
-            Estimator(victim, loss),
+            estimator,
             norm=ORDERS[self.options.norm],
             eps=float(self.options.eps),
             eps_step=self.options.step_size,
             max_iter=self.options.steps,
-            nb_random_init=self.options.restarts,
+            nb_random_init=restarts,
             batch_size=count,
             loss_type=None,
             verbose=False,
@@ -112,6 +141,16 @@ class AutoAttackArt(ArtAttack):
     """ART's AutoAttack: APGD on cross-entropy, APGD on DLR (untargeted), DeepFool, Square, each on what is left."""
 
     Options = options.AutoAttackOptions
+
+    def passes(self) -> Passes:
+        """Return what the four members may cost an image that none of them fools, with ART's settings.
+
+        Both APGD attacks make 5 starts of 100 steps, DeepFool 100 steps over 10 classes, Square 5 starts of 5000
+        squares, whose scores are asked for twice where the first answer is no longer remembered.
+        """
+        apgd, deepfool, square = Passes(5 * 203, 500), Passes(1100, 1000), Passes(50_000, 0)
+        forward = 1 + 2 * apgd.forward + deepfool.forward + square.forward
+        return Passes(forward, 2 * apgd.backward + deepfool.backward, at_most=True)
 
     def build(self, victim: Victim, count: int) -> Any:
         """Return ART's AutoAttack with the attacks that it chooses itself."""

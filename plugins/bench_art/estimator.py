@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from benchmark.attack import Victim
+from benchmark.gradient import Best
 from benchmark.randomness import Rng
 
 # ART's progress bars, shown or not, take a semaphore that a worker process would leave behind.
@@ -84,6 +85,33 @@ class Estimator(PyTorchClassifier):
         point = torch.from_numpy(x).to(self.device).requires_grad_()
         (gradient,) = torch.autograd.grad(self.model(point).gather(1, chosen[:, None]).sum(), point)
         return gradient.unsqueeze(1).cpu().numpy()
+
+
+class Watched(Estimator):
+    """An estimator that offers every point whose loss ART asks for to the best of its image; no pass more.
+
+    Args:
+        victim: what the attacker holds.
+        loss: as for `Estimator`.
+        best: receives the points.
+        rows: (n,) which of its images stand in ART's batches, all of them in each.
+    """
+
+    def __init__(self, victim: Victim, loss: nn.Module | None, best: Best, rows: Tensor) -> None:
+        super().__init__(victim, loss)
+        self._best, self._rows = best, rows
+
+    def compute_loss(self, x: np.ndarray, y: np.ndarray, reduction: str = "none", **kwargs: Any) -> np.ndarray:
+        """Return the loss of each image (n,) for one-hot labels (n, K)."""
+        images, labels = (torch.from_numpy(np.asarray(a, dtype=np.float32)).to(self.device) for a in (x, y))
+        true = labels.argmax(1)
+        with torch.no_grad():
+            logits = self.model(images)
+            self._loss.reduction, before = "none", self._loss.reduction
+            loss = self._loss(logits, labels if isinstance(self._loss, DifferenceOfLogitsRatio) else true)
+            self._loss.reduction = before
+        self._best.offer(images, loss, logits.argmax(1) != true, self._rows)
+        return loss.float().cpu().numpy()
 
 
 class DifferenceOfLogitsRatio(nn.Module):

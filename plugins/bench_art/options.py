@@ -32,6 +32,10 @@ class ApgdOptions(_BudgetOptions):
     restarts: int = Field(1, ge=1)
     """Random starts; images that are fooled are not attacked again."""
 
+    keep: Literal["best", "last"] = "best"
+    """Per image the best point on the way, as in the authors' code: one that is classified wrongly, of those the one
+    with the highest loss. Or what ART returns: the last point of a start, or where it fooled nothing a random one."""
+
     @property
     def step_size(self) -> float:
         """First step size in pixel units of [0, 1]."""
