@@ -7,7 +7,7 @@ about each other (`raised`). Nothing here changes a number or the status of a ro
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -356,12 +356,12 @@ class _Judged:
         judged = right(attacked(self.cell), self.cell.y) if aim == "label" else withstood(self.cell)
         return judged.mean(0)
 
-    def source(self, aim: str) -> tuple[int, ...]:
-        """Return what is equal for cells with the same outcome."""
-        answers, y = attacked(self.cell), id(self.cell.y)
+    def source(self, aim: str) -> tuple[Hashable, ...]:
+        """Return what is equal for cells with the same outcome, such as those of all defenses around a classifier."""
+        answers, network = attacked(self.cell), (self.result.dataset, self.result.model, self.result.seed)
         if aim == "base":
-            return (y, id(answers.base_label))
-        return (y, id(answers.label), *((id(answers.flagged),) if aim == "undetected" else ()))
+            return (*network, id(answers.base_label))
+        return (*network, id(answers.label), *((id(answers.flagged),) if aim == "undetected" else ()))
 
     def words(self) -> str:
         """Return the cell but for its attack, in words."""
@@ -424,7 +424,7 @@ class _Doubt:
 
 def _tested(pairs: Iterator[tuple[_Judged, _Judged, str]]) -> list[_Doubt]:
     """Return the pairs (should be worse, should be better) whose first is better for sure, corrected for all pairs."""
-    tests: dict[tuple[int, ...], _Doubt] = {}
+    tests: dict[tuple[Hashable, ...], _Doubt] = {}
     for weak, strong, aim in pairs:
         key = (*weak.source(aim), *strong.source(aim))
         if key not in tests:
@@ -532,7 +532,7 @@ def _budgets(cells: Sequence[_Judged]) -> Iterator[Alarm]:
 
     rising = _tested(pairs())
     known = {number for doubt in rising for number in doubt.cells}
-    flat: dict[tuple[int, ...], _Doubt] = {}
+    flat: dict[tuple[Hashable, ...], _Doubt] = {}
     for by_eps in sweeps.values():
         smallest, largest = by_eps[min(by_eps)], by_eps[max(by_eps)]
         aim = largest.aim or ""

@@ -145,7 +145,7 @@ def test_an_honest_run_raises_none_and_a_resumed_one_the_same(tmp_path):
     assert json.loads((run.path / "manifest.json").read_text())["alarms"] == []
     assert "in doubt" not in said
     wrong = HONEST.replace("use: linear", "use: softmax")
-    first, again = bench(tmp_path, wrong)[1], bench(tmp_path, wrong, out="again")[1]
+    first, again = bench(tmp_path, wrong, out="wrong")[1], bench(tmp_path, wrong, out="again")[1]
     assert set(again.alarms.alarm) == {"probabilities"}
     assert again.alarms.equals(first.alarms)
     assert again.costs.cached.all()
