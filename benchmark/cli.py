@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark.errors import BenchError, InputError, Stopped
+from benchmark.wording import endure, say
 
 if TYPE_CHECKING:
     from benchmark.plugins import Registry
@@ -142,7 +144,7 @@ def plan(
     if part is not None:
         made = take_part(made, *part)
     facts = plan_facts(made, Store(cache or default_cache()), registry)
-    click.echo(json.dumps(facts, indent=1) if as_json else describe_plan(facts, summary, tasks))
+    say(json.dumps(facts, indent=1) if as_json else describe_plan(facts, summary, tasks))
 
 
 @cli.command()
@@ -161,7 +163,7 @@ def validate(suites: Sequence[str], profile: str | None, sets: Sequence[str], pl
         for other in checked[1:]:
             load_suite(name, registry=registry, profile=other, sets=sets)
         told = ", ".join(p or "as it stands" for p in checked)
-        click.echo(f"{name}: valid ({told}); {len(loaded.grid)} grid entries")
+        say(f"{name}: valid ({told}); {len(loaded.grid)} grid entries")
 
 
 @cli.command()
@@ -172,7 +174,7 @@ def suites(as_json: bool, plugins: Sequence[str]) -> None:
     from benchmark.inspection import describe_suites, suite_facts
 
     facts = suite_facts(_registry(plugins))
-    click.echo(json.dumps(facts, indent=1) if as_json else describe_suites(facts))
+    say(json.dumps(facts, indent=1) if as_json else describe_suites(facts))
 
 
 @cli.command()
@@ -188,9 +190,9 @@ def report(runs: Sequence[Path], output: Path | None, single_file: bool, plugins
         raise InputError("comparing several runs needs a place for the report: give -o DIR.")
     written, problems = write_reports(_registry(plugins), runs, output or runs[0] / "report", single_file)
     for path in written:
-        click.echo(f"report: {path}")
+        say(f"report: {path}")
     for problem in problems:
-        click.echo(f"error: {problem}", err=True)
+        say(f"error: {problem}", err=True)
     if problems:
         sys.exit(1)
 
@@ -222,7 +224,7 @@ def list_plugins(kind: str | None, as_json: bool, plugins: Sequence[str]) -> Non
     from benchmark.inspection import describe_plugins, plugin_facts
 
     facts = plugin_facts(_registry(plugins), kind)
-    click.echo(json.dumps(facts, indent=1) if as_json else describe_plugins(facts))
+    say(json.dumps(facts, indent=1) if as_json else describe_plugins(facts))
 
 
 @cli.command()
@@ -233,7 +235,7 @@ def show(kind: str, name: str, plugins: Sequence[str]) -> None:
     """Show one component: what it is, where it comes from, its options."""
     from benchmark.inspection import describe_component
 
-    click.echo(describe_component(_registry(plugins).get(kind, name)))
+    say(describe_component(_registry(plugins).get(kind, name)))
 
 
 @cli.command()
@@ -242,7 +244,7 @@ def schema(plugins: Sequence[str]) -> None:
     """Print the JSON Schema of suite files, for editors."""
     from benchmark.schema import suite_schema
 
-    click.echo(json.dumps(suite_schema(_registry(plugins)), indent=1))
+    say(json.dumps(suite_schema(_registry(plugins)), indent=1))
 
 
 @cli.group()
@@ -259,12 +261,12 @@ def prepare(context: click.Context, name: str | None, plugins: Sequence[str]) ->
     registry = _registry(plugins)
     if name is None:
         for registration in registry.all("converter"):
-            click.echo(f"{registration.name}: {registration.summary}")
-        click.echo("`bench show converter NAME` lists the options of one.")
+            say(f"{registration.name}: {registration.summary}")
+        say("`bench show converter NAME` lists the options of one.")
         return
     from benchmark.conversion import convert
 
-    click.echo(convert(registry.get("converter", name), context.args))
+    say(convert(registry.get("converter", name), context.args))
 
 
 @cli.command()
@@ -273,12 +275,22 @@ def doctor(plugins: Sequence[str]) -> None:
     """Show versions, devices, the data sets that are found and the plugins that failed."""
     from benchmark.inspection import describe_machine
 
-    click.echo(describe_machine(_registry(plugins), default_cache()))
+    say(describe_machine(_registry(plugins), default_cache()))
 
 
 def default_cache() -> Path:
-    """Return the cache folder: BENCH_CACHE, or ~/.cache/unmask-bench."""
-    return Path(os.environ.get("BENCH_CACHE") or Path.home() / ".cache" / "unmask-bench").expanduser()
+    """Return the cache folder: BENCH_CACHE, or ~/.cache/unmask-bench.
+
+    Raises:
+        InputError: this user has no home folder.
+    """
+    try:
+        return Path(os.environ.get("BENCH_CACHE") or "~/.cache/unmask-bench").expanduser()
+    except RuntimeError:
+        raise InputError(
+            "there is no home folder to keep the cache in (HOME is not set, and the system knows none of this user). "
+            "Name a folder by --cache DIR or the environment variable BENCH_CACHE."
+        ) from None
 
 
 def default_output(
@@ -332,6 +344,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Exit codes: 0 done, 1 some cells have no numbers, 2 unusable input or nothing to run it with, 130 interrupted by
     Ctrl-C, 143 terminated by SIGTERM (129 by SIGHUP).
     """
+    endure()
     given = None if arguments is None else list(arguments)
     stops: list[Stopped] = []
     try:
@@ -346,7 +359,7 @@ def _code_of(error: Exception, stops: Sequence[Stopped]) -> int:
     """Say what went wrong in one sentence, and return the exit code; a bug of ours is raised again."""
     if stops:  # whatever else the error says: libraries answer a signal while they are imported in words of their own
         with contextlib.suppress(OSError):  # the terminal may have gone
-            click.echo(stops[0] if _resumes() else f"{stops[0].word}: give the command again", err=True)
+            say(stops[0] if _resumes() else f"{stops[0].word}: give the command again", err=True)
         return stops[0].code
     if isinstance(error, BrokenPipeError):
         # The reader of standard output has gone (`bench export … | head`): not an error of ours.
@@ -356,10 +369,12 @@ def _code_of(error: Exception, stops: Sequence[Stopped]) -> int:
         error.show()
         return 0
     if isinstance(error, click.ClickException):
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        say(shown.getvalue().rstrip("\n"), err=True)
         return 2
     if isinstance(error, BenchError):
-        click.echo(f"error: {error}", err=True)
+        say(f"error: {error}", err=True)
         return 2
     # click takes an end of file, wherever it was met, for a person who gives up.
     raise (error.__cause__ or error) if isinstance(error, click.Abort) else error

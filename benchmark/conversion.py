@@ -14,6 +14,7 @@ from benchmark.engine import seconds_text
 from benchmark.errors import InputError, unknown_name
 from benchmark.plugins import Registration, validate_options
 from benchmark.progress import Progress
+from benchmark.wording import printable, say
 
 
 def convert(registration: Registration, arguments: Sequence[str]) -> str:
@@ -59,14 +60,14 @@ class _Line:
 
     def __call__(self, kind: str, *values: Any) -> None:
         if kind == "warning":
-            print(f"warning: {values[0]}", file=sys.stderr)
+            say(f"warning: {values[0]}", err=True)
             return
         done, total, unit = values
         now = monotonic()
         left = seconds_text((now - self._started) * (total - done) / max(done, 1))
         text = f"{done} of {total} {unit}, about {left} left"
         if sys.stderr.isatty():
-            print(f"\r{text:<70}", end="", file=sys.stderr, flush=True)
+            print(f"\r{printable(text):<70}", end="", file=sys.stderr, flush=True)
         elif now - self._said > 10 or done >= total:
             self._said = now
-            print(text, file=sys.stderr, flush=True)
+            say(text, err=True)

@@ -11,6 +11,7 @@ from typing import TextIO
 
 from benchmark.engine import Display, TaskRecord, Work, seconds_text
 from benchmark.plan import Task
+from benchmark.wording import printable
 
 HEARTBEAT_SECONDS = 30.0
 
@@ -165,7 +166,7 @@ class LineDisplay(Display):
         """Nothing to tidy up."""
 
     def _say(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        print(printable(text), file=self._stream, flush=True)
 
 
 class TerminalDisplay(Display):
@@ -190,13 +191,13 @@ class TerminalDisplay(Display):
     def begin(self, cached: int, work: Mapping[str, Work]) -> None:
         """Show the bar of the whole run."""
         self._clock.begin(work)
-        self._console.print(_how_many(cached, len(work)), highlight=False)
+        self._print(_how_many(cached, len(work)))
         self._whole = self._progress.add_task("all tasks", total=1.0, note="")
 
     def started(self, task: Task, work: Work) -> None:
         """Show the bar of a task."""
         self._clock.started(task.key, work)
-        self._bars[task.key] = self._progress.add_task(_shortened(task.label), total=1.0, note="")
+        self._bars[task.key] = self._progress.add_task(printable(_shortened(task.label)), total=1.0, note="")
 
     def progress(self, task: Task, done: int, total: int, unit: str) -> None:
         """Move the bars."""
@@ -211,9 +212,7 @@ class TerminalDisplay(Display):
             clock.finished(record)
             self._take_away(record.key)
             if record.status == "failed":
-                self._console.print(
-                    f"FAILED {record.label}: {record.reason}", style="red", markup=False, highlight=False
-                )
+                self._print(f"FAILED {record.label}: {record.reason}", style="red")
             self._move()
 
     def _move(self) -> None:
@@ -234,11 +233,14 @@ class TerminalDisplay(Display):
 
     def warning(self, text: str) -> None:
         """Print a warning above the bars."""
-        self._console.print(f"warning: {text}", style="yellow", markup=False, highlight=False)
+        self._print(f"warning: {text}", style="yellow")
 
     def note(self, text: str) -> None:
         """Print a line above the bars."""
-        self._console.print(text, markup=False, highlight=False)
+        self._print(text)
+
+    def _print(self, text: str, style: str | None = None) -> None:
+        self._console.print(printable(text), style=style, markup=False, highlight=False, emoji=False)
 
     def close(self) -> None:
         """Take the bars off the screen."""

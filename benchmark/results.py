@@ -43,6 +43,7 @@ from benchmark.metrics import (
 from benchmark.options import Budget
 from benchmark.rundir import GALLERY, IMAGES, read_manifest
 from benchmark.statistics import Estimate, compare_paired, crossed, mean, roc_curve, spread, thin
+from benchmark.wording import for_spreadsheets, printable
 
 if TYPE_CHECKING:
     from benchmark.reporter import Panel
@@ -1103,6 +1104,8 @@ class Run:
 
 
 def _damaged(path: Path, what: object, cure: str) -> InputError:
+    if isinstance(what, FileNotFoundError):
+        return InputError(f"{str(path)!r} is missing. {cure}")
     found = f"{type(what).__name__}: {what}" if isinstance(what, Exception) else str(what)
     return InputError(f"{str(path)!r} is damaged ({found.splitlines()[0][:300]}). {cure}")
 
@@ -1139,6 +1142,7 @@ def export(run: Run, what: str, format: str, output: Path | None) -> None:
     """Write the table `what` of a run as csv, parquet or json (a list of rows) to a file, or to standard output.
 
     Numbers are written so that reading them gives the same numbers; what is missing is empty in csv and null in json.
+    In csv, texts that a spreadsheet would take for a formula have `'` in front. Texts are UTF-8.
 
     Raises:
         InputError: unknown table or format, a damaged run, a file that cannot be written, or Parquet on a terminal.
@@ -1148,7 +1152,7 @@ def export(run: Run, what: str, format: str, output: Path | None) -> None:
     frame = run.table(what)
     if output is None:
         if format != "parquet":
-            _write_text(frame, format, sys.stdout)
+            _print_text(frame, format)
         elif sys.stdout.isatty():
             raise InputError("parquet is no text for a terminal: name a file by -o FILE, or redirect the output.")
         else:
@@ -1169,9 +1173,29 @@ def export(run: Run, what: str, format: str, output: Path | None) -> None:
         ) from None
 
 
+def csv_text(frame: pd.DataFrame) -> str:
+    """Return a table as CSV; texts that a spreadsheet would take for a formula have `'` in front."""
+    frame = frame.copy(deep=False)
+    for name in frame.columns:
+        if not (pd.api.types.is_numeric_dtype(frame[name]) or pd.api.types.is_bool_dtype(frame[name])):
+            frame[name] = frame[name].map(for_spreadsheets)
+    text: str = frame.to_csv(index=False, lineterminator="\n")
+    return text
+
+
+def _print_text(frame: pd.DataFrame, format: str) -> None:
+    text = io.StringIO()
+    _write_text(frame, format, text)
+    if sys.stdout.isatty() or not hasattr(sys.stdout, "buffer"):
+        sys.stdout.write(printable(text.getvalue()))
+    else:  # data for another program: the same bytes whatever the terminal's encoding
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.getvalue().encode())
+
+
 def _write_text(frame: pd.DataFrame, format: str, stream: IO[str]) -> None:
     if format == "csv":
-        frame.to_csv(stream, index=False, lineterminator="\n")
+        stream.write(csv_text(frame))
         return
     stream.write("[")
     for start in range(0, len(frame), 10_000):

@@ -7,7 +7,6 @@ import json
 import os
 import platform
 import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -38,6 +37,7 @@ from benchmark.reporter import Panel, Reporter
 from benchmark.rundir import Identity, RunDir, writing
 from benchmark.store import ArrayReader, DamagedArtifactError, Store, digest, storage_error
 from benchmark.suite import Suite
+from benchmark.wording import legible, say
 
 NOT_RUN = "not run: the run was interrupted"
 LOST = "lost from the cache while the run was going on; the same command makes it again"
@@ -99,10 +99,10 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
     plan = make_plan(suite, registry)
     if request.part is not None:
         plan = shard(plan, *request.part)
-    run = RunDir(request.output)
-    run.prepare()
     store = Store(request.cache)
     store.prepare()
+    run = RunDir(request.output)
+    run.prepare()
     identity = Identity(
         document.dump(suite.resolved), None if request.part is None else "/".join(map(str, request.part))
     )
@@ -149,7 +149,7 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
             for repairs in reversed(range(TRIES)):
                 if outcome.fatal:
                     display.close()
-                    print(f"error: {outcome.fatal}", file=sys.stderr)
+                    say(f"error: {outcome.fatal}", err=True)
                     return 2
                 gallery = Gallery(run.path, len(plan.cells))
                 ended = _Ended(final=not repairs)
@@ -210,14 +210,14 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
         _tell(registry, display, "run_finished", run=run, exit_code=code)
         display.close()
         if outcome.stopped:
-            print(outcome.stopped, file=sys.stderr)
+            say(outcome.stopped, err=True)
             return code
         if request.report:
             written, failed = write_reports(registry, [run.path], run.path / REPORT)
             for path in written:
-                print(f"report: {path}")
+                say(f"report: {path}")
             for problem in failed:
-                print(f"error: {problem}", file=sys.stderr)
+                say(f"error: {problem}", err=True)
                 code = code or 1
             run.note("report written")
     _print_summary(ended, failures, run.path)
@@ -402,7 +402,7 @@ def _cells(
     @lru_cache(maxsize=8)
     def ids_of(label: str) -> list[str]:
         split = split_of(label)
-        return split.sample_ids(range(len(split)))
+        return [legible(name) for name in split.sample_ids(range(len(split)))]
 
     @lru_cache(maxsize=64)
     def arrays_of(key: str, *names: str) -> dict[str, np.ndarray]:
@@ -675,8 +675,8 @@ def _git_commit() -> dict[str, Any] | None:
 
 
 def _print_summary(ended: _Ended, failures: list[dict[str, Any]], folder: Path) -> None:
-    print(f"{ended.cells['ok']} of {ended.cells.total()} cells done; results in {folder}")
+    say(f"{ended.cells['ok']} of {ended.cells.total()} cells done; results in {folder}")
     for reason, count in ended.lost.items():
-        print(f"  missing ({count}): {reason}")
+        say(f"  missing ({count}): {reason}")
     for failure in failures:
-        print(f"  failed ({len(failure['cells'])} cells): {failure['task']}: {failure['reason']}")
+        say(f"  failed ({len(failure['cells'])} cells): {failure['task']}: {failure['reason']}")

@@ -28,6 +28,7 @@ import numpy as np
 
 from benchmark.errors import BenchError, InputError, StorageError
 from benchmark.files import HeldError, exclusive, file_digest, fsync, make_folder, remove, write_whole
+from benchmark.wording import legible
 
 MANIFEST = "artifact.json"
 FLUSH_SECONDS = 10.0
@@ -83,8 +84,14 @@ class Store:
         """Create the folders.
 
         Raises:
-            InputError: the folder cannot be written to.
+            InputError: the folder cannot be written to, or its name is no UTF-8.
         """
+        where = str(self.root.absolute())
+        if legible(where) != where:
+            raise InputError(
+                f"the name of the cache folder {str(self.root)!r} is no UTF-8, and the libraries that read artifacts "
+                "cannot open files there. Choose another by --cache DIR or the environment variable BENCH_CACHE."
+            )
         try:
             for folder in ("artifacts", "partial", "locks"):
                 (self.root / folder).mkdir(parents=True, exist_ok=True)

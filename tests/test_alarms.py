@@ -139,7 +139,7 @@ grid:
 
 
 def test_an_honest_run_raises_none_and_a_resumed_one_the_same(tmp_path):
-    code, run, said = bench(tmp_path, HONEST)
+    code, run, said = bench(tmp_path, HONEST, out="honest")
     assert code == 0
     assert run.alarms.empty
     assert json.loads((run.path / "manifest.json").read_text())["alarms"] == []

@@ -27,6 +27,7 @@ from bench_report.view import ChartView
 from bench_report.words import bytes_text, plural, seconds_text
 from benchmark.errors import InputError
 from benchmark.reporter import Reporter
+from benchmark.results import csv_text
 
 if TYPE_CHECKING:
     from benchmark.results import Run
@@ -236,7 +237,7 @@ def _downloads(runs: Sequence[Run]) -> Iterator[tuple[str, bytes]]:
     """Yield names and contents of the tables to download."""
     for number, run in enumerate(runs, 1):
         prefix = f"run{number}-" if len(runs) > 1 else ""
-        yield f"{prefix}metrics.csv", run.metrics.to_csv(index=False, lineterminator="\n").encode("utf-8", "replace")
+        yield f"{prefix}metrics.csv", csv_text(run.metrics).encode("utf-8", "replace")
         yield f"{prefix}metrics.parquet", run.read("metrics.parquet")
 
 

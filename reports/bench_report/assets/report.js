@@ -60,8 +60,11 @@
     });
     return rows;
   }
+  // A spreadsheet takes what begins so for a formula, unless it is a number (with its interval, or of points).
+  const harmless = (text) =>
+    /^[=+\-@＝＋－＠]/.test(text) && !/^[+-]?\d[\d.,]*( ?%)?( \[[^\]]*\])?$/.test(text) ? `'${text}` : text;
   const csv = (rows) =>
-    rows.map((row) => row.map((text = "") => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text)).join(",")).join("\n") + "\n";
+    rows.map((row) => row.map((text = "") => harmless(text)).map((text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text)).join(",")).join("\n") + "\n";
   const TEX = { "\\": "\\textbackslash{}", "&": "\\&", "%": "\\%", "$": "\\$", "#": "\\#", "_": "\\_", "{": "\\{", "}": "\\}",
     "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "<": "\\textless{}", ">": "\\textgreater{}", "−": "$-$", "–": "--",
     "±": "$\\pm$", "×": "$\\times$", "∞": "$\\infty$", "ε": "$\\varepsilon$", "★": "", "▲": "", "▼": "" };

@@ -1,0 +1,48 @@
+"""Texts from data, on their way to a terminal or a spreadsheet."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any
+
+import click
+
+_UNSEEN = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, but for tab and new line
+    "\u061c\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff"  # what turns, joins, hides or breaks text (Unicode UAX #9)
+    "\ud800-\udfff]"  # bytes of a file name that are no UTF-8
+)
+
+
+def printable(text: str) -> str:
+    """Return `text` as a terminal may show it: what would move the cursor, turn the text or hide in it is escaped."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def say(text: object, *, err: bool = False) -> None:
+    """Print a line for people."""
+    click.echo(printable(str(text)), err=err)
+
+
+def endure() -> None:
+    """Let the standard streams escape what their encoding lacks, where they would end the program."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def legible(text: str) -> str:
+    """Return a text that UTF-8 can hold: bytes of a file name that are none are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def for_spreadsheets(text: Any) -> Any:
+    """Return a text with `'` in front where a spreadsheet would take it for a formula; anything else as it is.
+
+    The characters are those that OWASP names ("CSV Injection"), and their full-width forms.
+    """
+    return f"'{text}" if isinstance(text, str) and text.startswith(_FORMULA) else text
+
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
