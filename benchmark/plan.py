@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from functools import wraps
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
 import torch
 
@@ -217,6 +218,26 @@ def make_plan(suite: Suite, registry: Registry) -> Plan:
     return _Planner(suite, registry).plan()
 
 
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+
+
+def _once(
+    method: Callable[Concatenate[_Planner, Arguments], Answer],
+) -> Callable[Concatenate[_Planner, Arguments], Answer]:
+    """Remember what a method of the planner answers to the same arguments: thousands of cells share their tasks."""
+
+    @wraps(method)
+    def remembered(planner: _Planner, *arguments: Arguments.args, **keywords: Arguments.kwargs) -> Answer:
+        asked = (method.__name__, arguments, tuple(keywords.items()))
+        if asked not in planner.answers:
+            planner.answers[asked] = method(planner, *arguments, **keywords)
+        answer: Answer = planner.answers[asked]
+        return answer
+
+    return remembered
+
+
 @dataclass(frozen=True)
 class _Part:
     """A component, or the data, that a task is made of.
@@ -240,6 +261,7 @@ class _Planner:
         self.datasets: dict[str, DatasetFacts] = {}
         self.instances: dict[tuple[str, str], Any] = {}
         self._parts: dict[tuple[str, str], _Part] = {}
+        self.answers: dict[Any, Any] = {}
         self.assessments: dict[str, PlannedAssessment] = {}
 
     def plan(self) -> Plan:
@@ -459,6 +481,7 @@ class _Planner:
             named["content"] = content
         return _Part(named, {"use": use, "options": options.model_dump(mode="json")}, registration.source)
 
+    @_once
     def _data(self, dataset: str, *splits: str) -> _Part:
         """Return the splits of a data set that a task reads: in keys they are their content, wherever it lies."""
         component = self.suite.datasets[dataset]
@@ -500,6 +523,7 @@ class _Planner:
             return {name: self._identities(inner) for name, inner in value.items()}
         return [self._identities(inner) for inner in value] if isinstance(value, list) else value
 
+    @_once
     def _train(self, dataset: str, model: str, seed: int) -> str:
         component = self.suite.models[model]
         facts = self.datasets[dataset]
@@ -551,6 +575,7 @@ class _Planner:
             self.assessments.setdefault(task, PlannedAssessment(name, source, seed, built, task))
         return built
 
+    @_once
     def _fit(self, dataset: str, model: str, defense: str, seed: int) -> str:
         component = self.suite.defenses[defense]
         instance: Defense = self._instance(component)
@@ -611,6 +636,7 @@ class _Planner:
     def _wants_classifier(instance: Defense) -> bool:
         return instance.family != "hardener" or instance.needs_classifier
 
+    @_once
     def _predict(self, dataset: str, classifier: str, craft: str | None) -> str:
         split = self.suite.protocol.split
         spec = {"classifier": classifier, "craft": craft, "split": split}
@@ -647,6 +673,7 @@ class _Planner:
         needs = [observer, *([craft] if craft else [])]
         return self._add("observe", label, spec, needs, Passes(count, 0), parts={"dataset": self._data(dataset, split)})
 
+    @_once
     def _judge(
         self, dataset: str, fit: str, defense: str, craft: str | None, split: str, predict: str | None, seed: int
     ) -> str:
@@ -683,6 +710,7 @@ class _Planner:
         work = Passes(0 if instance.family in ("none", "hardener") else count, 0)
         return self._add("judge", label, spec, needs, work, parts={"dataset": self._data(dataset, split)})
 
+    @_once
     def _threshold(self, dataset: str, fit: str, defense: str, seed: int) -> str:
         """Add the only task that reads the false-positive rate: another rate fits and judges nothing anew."""
         judged = self._judge(dataset, fit, defense, None, "val", None, seed)
@@ -761,6 +789,7 @@ class _Planner:
         label = f"{component.label} against {self._who(victim)}" + ("" if split == "test" else f", {split} images")
         return self._add("craft", label, spec, (victim,), work, parts=parts)
 
+    @_once
     def _probe(self, dataset: str, network: str, held: str) -> str:
         """Add the look at a network: `classifier` or `pipeline` of the task `network`."""
         split = self.suite.protocol.split

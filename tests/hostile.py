@@ -171,7 +171,7 @@ class Observing(Brightness):
     Options = VandalOptions
 
     def artifacts(self) -> dict[str, ArtifactRequest]:
-        return {"centroids": ArtifactRequest(VandalArtifact, self.options, per_classifier=True)}
+        return {"centroids": ArtifactRequest("vandal", self.options, per_classifier=True)}
 
     def observations(self) -> dict[str, Observation]:
         return {"distances": Observation(artifact="centroids")}
@@ -314,6 +314,11 @@ def register_models(register):
 @hookimpl
 def register_attacks(register):
     register("vandal", VandalAttack)
+
+
+@hookimpl
+def register_artifacts(register):
+    register("vandal", VandalArtifact, options=VandalOptions)
 
 
 @hookimpl
