@@ -40,12 +40,15 @@ if TYPE_CHECKING:
     from benchmark.randomness import Rng
     from benchmark.reporter import GalleryImage, Panel, Reporter
     from benchmark.results import Run, load_run
+    from benchmark.setting import DataFacts, Setting
 
 _HOME = {
     "hookimpl": "hookspecs",
     "Attack": "attack",
     "ClassLikelihoods": "attack",
     "Victim": "attack",
+    "DataFacts": "setting",
+    "Setting": "setting",
     "Converter": "converter",
     "ArraySplit": "dataset",
     "Dataset": "dataset",
@@ -102,6 +105,7 @@ __all__ = [
     "ClassLikelihoods",
     "Classifier",
     "Converter",
+    "DataFacts",
     "Dataset",
     "DatasetOptions",
     "DecodedSplit",
@@ -126,6 +130,7 @@ __all__ = [
     "Reporter",
     "Rng",
     "Run",
+    "Setting",
     "SharedArtifact",
     "Split",
     "SuiteLabel",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from benchmark.model import Passes
 from benchmark.options import AttackOptions
 from benchmark.randomness import Rng
+from benchmark.setting import Setting
 
 TOLERANCE = 1e-5
 """Slack for float32 rounding when range and budget are checked, relative to the budget and absolute on the range."""
@@ -91,6 +92,15 @@ class Attack(ABC):
 
     def check(self) -> None:  # noqa: B027 - most attacks need nothing
         """Look, while the run is planned, whether options fit what is installed.
+
+        Raises:
+            InputError: what is wrong and what is allowed.
+        """
+
+    def check_setting(self, setting: Setting) -> None:  # noqa: B027
+        """Look, while the run is planned, whether it suits a data set and a model that it is combined with.
+
+        What can be told from numbers of images, classes, shapes and layers belongs here, so that nobody waits for it.
 
         Raises:
             InputError: what is wrong and what is allowed.

@@ -69,6 +69,20 @@ def unchanged(classifier: nn.Module, mode: str) -> Iterator[None]:
                 buffer.copy_(before)
 
 
+def check_budget(crafting: CraftingOptions, image_shape: tuple[int, int, int]) -> None:
+    """Refuse a budget that covers the whole pixel range.
+
+    Raises:
+        InputError: eps in l2 is more than the distance between a black and a white image.
+    """
+    diagonal = math.sqrt(math.prod(image_shape))
+    if crafting.norm == "l2" and float(crafting.eps.high) > diagonal:
+        raise InputError(
+            f"eps {crafting.eps.high} in l2 is more than the {diagonal:.1f} between a black and a white image of this "
+            f"data set: pixels are in [0, 1].{in_255ths(crafting.eps.high)}"
+        )
+
+
 def check_crafting(name: str, crafting: CraftingOptions, image_shape: tuple[int, int, int], progress: Progress) -> None:
     """Refuse a budget that covers the whole pixel range, and warn of a step that is wider than the ball.
 
@@ -78,14 +92,8 @@ def check_crafting(name: str, crafting: CraftingOptions, image_shape: tuple[int,
     Raises:
         InputError: eps in l2 is more than the distance between a black and a white image.
     """
-    eps = float(crafting.eps.high)
-    diagonal = math.sqrt(math.prod(image_shape))
-    if crafting.norm == "l2" and eps > diagonal:
-        raise InputError(
-            f"{name}: eps {crafting.eps.high} in l2 is more than the {diagonal:.1f} between a "
-            f"black and a white image of this data set: pixels are in [0, 1].{in_255ths(crafting.eps.high)}"
-        )
-    if crafting.step is not None and crafting.step > 2 * eps:
+    check_budget(crafting, image_shape)
+    if crafting.step is not None and crafting.step > 2 * float(crafting.eps.high):
         progress.warn(
             f"{name}: step {crafting.step} is wider than the ball (eps {crafting.eps.high}), "
             f"so every step ends on its border. Pixels are in [0, 1].{in_255ths(crafting.step)}"

@@ -20,6 +20,7 @@ from benchmark.model import PENULTIMATE, Classifier, Passes, load_weights, save_
 from benchmark.options import Options, TrainOptions
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
+from benchmark.setting import Setting
 
 Family = Literal["none", "hardener", "preprocessor", "detector", "rectifier"]
 
@@ -213,8 +214,10 @@ class Defense(ABC):
             InputError: what is wrong and what is allowed.
         """
 
-    def check_classes(self, class_names: tuple[str, ...]) -> None:  # noqa: B027
-        """Look, while the run is planned, whether it can defend a classifier of these classes.
+    def check_setting(self, setting: Setting) -> None:  # noqa: B027
+        """Look, while the run is planned, whether it suits a data set and a model that it is combined with.
+
+        What can be told from numbers of images, classes, shapes and layers belongs here, so that nobody waits for it.
 
         Raises:
             InputError: what is wrong and what is allowed.

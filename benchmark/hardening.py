@@ -5,10 +5,12 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 
+from benchmark.crafting import check_budget
 from benchmark.defense import FitContext, Hardener
 from benchmark.errors import InputError
 from benchmark.model import Classifier
-from benchmark.options import TrainOptions
+from benchmark.options import CraftingOptions, TrainOptions
+from benchmark.setting import Setting
 from benchmark.training import Objective, train
 
 
@@ -19,6 +21,29 @@ class TrainedHardener(Hardener):
     def needs_classifier(self) -> bool:
         """Only `init: model` begins with the trained model."""
         return bool(self.options.init == "model")
+
+    def check_setting(self, setting: Setting) -> None:
+        """Look whether there is a recipe to train by, and whether budgets fit the images.
+
+        Raises:
+            InputError: there is no recipe, or a budget covers the whole pixel range.
+        """
+        self._recipe(setting.recipe)
+        for crafting in self.crafting():
+            check_budget(crafting, setting.data.image_shape)
+
+    def crafting(self) -> tuple[CraftingOptions, ...]:
+        """Return by which options adversarial examples are crafted while training."""
+        return ()
+
+    def _recipe(self, own: TrainOptions | None) -> TrainOptions:
+        recipe: TrainOptions | None = self.options.recipe(own)
+        if recipe is None:
+            raise InputError(
+                "the model has no training recipe (train: null), so this defense needs one of its own. "
+                "Write for example `train: {epochs: 20}` among its options."
+            )
+        return recipe
 
     @abstractmethod
     def objective(self, context: FitContext, classifier: Classifier, recipe: TrainOptions) -> Objective:
@@ -41,12 +66,7 @@ class TrainedHardener(Hardener):
         Raises:
             InputError: there is no recipe to train by, or `objective` refuses.
         """
-        recipe: TrainOptions | None = self.options.recipe(context.recipe)
-        if recipe is None:
-            raise InputError(
-                "the model has no training recipe (train: null), so this defense needs one of its own. "
-                "Write for example `train: {epochs: 20}` among its options."
-            )
+        recipe = self._recipe(context.recipe)
         classifier = self.initial(context).to(context.device)
         train(
             classifier,

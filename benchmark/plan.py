@@ -21,6 +21,7 @@ from benchmark.options import Options
 from benchmark.plugins import Registry
 from benchmark.randomness import Rng
 from benchmark.selection import CLEAN
+from benchmark.setting import DataFacts, Setting, facts_of
 from benchmark.store import Store, digest
 from benchmark.suite import Component, GridEntry, Suite
 from benchmark.training import is_out_of_memory
@@ -127,7 +128,7 @@ class PlannedAssessment:
 
 
 @dataclass(frozen=True)
-class DatasetFacts:
+class DatasetFacts(DataFacts):
     """What planning learns about a data set.
 
     Attributes:
@@ -137,11 +138,13 @@ class DatasetFacts:
 
     content: tuple[str, ...]
     limit: Mapping[str, int] | None
-    sizes: Mapping[str, int]
-    class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
     caption: str
     remarks: tuple[str, ...] = ()
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Images per split."""
+        return {split: self.size(split) for split in self.counts}
 
     def fingerprint(self, *splits: str) -> str:
         """Return a digest of all that changes an image or a label of these splits (of all, where none is named).
@@ -263,6 +266,7 @@ class _Planner:
         self._parts: dict[tuple[str, str], _Part] = {}
         self.answers: dict[Any, Any] = {}
         self.assessments: dict[str, PlannedAssessment] = {}
+        self.unsuited: dict[str, None] = {}
 
     def plan(self) -> Plan:
         used = self._used_components()
@@ -272,7 +276,6 @@ class _Planner:
             if component.kind == "dataset":
                 self._learn(component)
         self._check_networks()
-        self._check_classes()
         cells: list[PlannedCell] = []
         seen: set[tuple[Any, ...]] = set()
         for dataset, model, attack, defense, entry, seed in self.suite.points():
@@ -401,12 +404,13 @@ class _Planner:
         for name, split in splits.items():
             if not len(split):
                 raise InputError(f"{component.where}: datasets.{component.label}: the split {name!r} has no images")
+        known = facts_of(splits)
         self.datasets[component.label] = DatasetFacts(
+            known.class_names,
+            known.image_shape,
+            known.counts,
             ("dataset", component.use, self.registry.get("dataset", component.use).version, fingerprint),
             dataset.options.limit,
-            {name: len(split) for name, split in splits.items()},
-            splits["test"].class_names,
-            splits["test"].image_shape,
             " ".join(filter(None, (dataset.caption, dataset.options.note))),
             remarks,
         )
@@ -419,15 +423,20 @@ class _Planner:
             if entry.substitute is not None:
                 asked.setdefault((dataset, entry.substitute), set())
         alike: dict[tuple[Any, ...], tuple[str, str]] = {}
+        first_of: dict[tuple[str, str], tuple[str, str]] = {}
         for dataset, model in sorted(asked):
             facts = self.datasets[dataset]
             first = alike.setdefault((model, len(facts.class_names), facts.image_shape), (dataset, model))
+            first_of[dataset, model] = first
             asked[first] |= asked[dataset, model]
         for dataset, model in alike.values():
             classifier = self._tried(dataset, model)
             if classifier is not None:
                 for defense in sorted(asked[dataset, model]):
                     self._check_layers(defense, model, classifier)
+            self._check_settings(model, classifier, {pair for pair, of in first_of.items() if of == (dataset, model)})
+        if self.unsuited:
+            raise InputError("\n".join(self.unsuited))
 
     def _tried(self, dataset: str, model: str) -> Classifier | None:
         """Return the network as it takes black images and its weights file; None where memory is scarce."""
@@ -456,14 +465,28 @@ class _Planner:
         except (InputError, TaskError) as error:
             raise InputError(f"{component.where}: defenses.{defense} on models.{model}: {error}") from None
 
-    def _check_classes(self) -> None:
-        """Refuse a defense that cannot tell the classes of a data set it is combined with, before any work."""
-        for dataset, defense in sorted({(dataset, defense) for dataset, _, _, defense, *_ in self.suite.points()}):
-            component = self.suite.defenses[defense]
+    def _check_settings(self, model: str, classifier: Classifier | None, pairs: set[tuple[str, str]]) -> None:
+        """Ask defenses and attacks whether they suit the data sets that they meet with a model; note what they say."""
+        met: dict[tuple[str, str, str], None] = {}
+        for dataset, of, attack, defense, entry, _ in self.suite.points():
+            if (dataset, of) in pairs:
+                met[dataset, "defense", defense] = None
+                for name in self._instance(self.suite.defenses[defense]).training_attacks():
+                    met[dataset, "attack", name] = None
+            victim = of if entry.substitute is None else entry.substitute
+            if attack != CLEAN and (dataset, victim) in pairs:
+                met[dataset, "attack", attack] = None
+        recipe = self.suite.models[model].options.train  # type: ignore[attr-defined]
+        for dataset, kind, label in met:
+            component = self._component(kind, label)
             try:
-                self._instance(component).check_classes(self.datasets[dataset].class_names)
-            except InputError as error:
-                raise InputError(f"{component.where}: defenses.{defense} on datasets.{dataset}: {error}") from None
+                with _asked():
+                    self._instance(component).check_setting(
+                        Setting(self.datasets[dataset], self.datasets, recipe, classifier)
+                    )
+            except (InputError, TaskError) as error:
+                said = f"{component.where}: {kind}s.{label} on datasets.{dataset}: {error}"
+                self.unsuited.setdefault(said)
 
     def _part(self, component: Component) -> _Part:
         """Return a model, an attack or a defense as a part of tasks."""

@@ -92,3 +92,48 @@ def test_fresh_replaces_artifacts_when_they_are_made_and_discards_none_before(ru
     assert code == 0
     assert "2 of 2 cells done" in said
     assert run.metrics.equals(before.metrics)
+
+
+EARLY = """
+suite: early
+title: What is known before any work
+datasets: {few: {use: blobs, count: 20}, some: {use: blobs}}
+models: {linear: {use: linear}, untrained: {use: linear, train: null}}
+attacks:
+  dlr: {use: apgd, eps: 0.1, loss: dlr}
+  step: {use: step, eps: 0.3}
+defenses:
+  ten: {use: i-defender, components: 1}
+  many: {use: i-defender, components: 301}
+  wide: {use: i-defender, pca: 17}
+  lid: {use: lid, neighbors: 20}
+  bare: {use: adversarial_training, eps: 0.1}
+grid:
+  - {datasets: few, models: linear, defenses: [ten, many, lid]}
+  - {datasets: some, models: linear, attacks: step, defenses: wide}
+  - {datasets: few, models: untrained, attacks: step, defenses: bare}
+"""
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_what_is_known_at_planning_is_told_then_all_at_once_with_its_place(tmp_path, monkeypatch, capfd, command):
+    from benchmark.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "early.yaml").write_text(EARLY)
+    with pytest.raises(SystemExit) as stop:
+        main([command, "early.yaml", "--plugin", "toy", "--cache", str(tmp_path / "cache")])
+    said = capfd.readouterr().err
+    assert stop.value.code == 2, said
+    told = {line.removeprefix("error: ").split(": ", 1)[0]: line for line in said.splitlines()}
+    assert set(told) == {f"early.yaml:{line}" for line in (7, 10, 11, 12, 13, 14)}
+    for line, expected in {
+        7: "attacks.dlr on datasets.few: apgd: loss dlr compares three classes, the data set has 2",
+        10: "defenses.ten on datasets.few: i-defender: too few training images: 'top' 10, 'bottom' 10",
+        11: "(components: 301), so 602",
+        12: "pca: 17 components of 60 states with 16 dimensions",
+        13: "lid: 20 training images have no 20 nearest",
+        14: "no training recipe",
+    }.items():
+        assert expected in told[f"early.yaml:{line}"]
+    assert not (tmp_path / "runs").exists()

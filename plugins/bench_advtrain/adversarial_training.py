@@ -42,6 +42,10 @@ class AdversarialTraining(TrainedHardener):
             backward=recipe.epochs * (train * (crafted + learned) + val * validation),
         )
 
+    def crafting(self) -> tuple[CraftingOptions, ...]:
+        """Return the options themselves, and those of validation."""
+        return tuple(filter(None, (self.options, self.options.validation)))
+
     def objective(self, context: FitContext, classifier: Classifier, recipe: TrainOptions) -> Objective:
         """Return the adversarial loss.
 

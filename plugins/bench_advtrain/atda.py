@@ -15,7 +15,7 @@ from benchmark.crafting import check_crafting, craft, draw_eps, unchanged
 from benchmark.defense import FitContext
 from benchmark.hardening import TrainedHardener
 from benchmark.model import Classifier, Passes
-from benchmark.options import TrainOptions
+from benchmark.options import CraftingOptions, TrainOptions
 from benchmark.randomness import Rng
 from benchmark.training import Objective
 
@@ -83,6 +83,10 @@ class Atda(TrainedHardener):
     """A network trained by ATDA's loss."""
 
     Options = AtdaOptions
+
+    def crafting(self) -> tuple[CraftingOptions, ...]:
+        """Return the options themselves."""
+        return (self.options,)
 
     def objective(self, context: FitContext, classifier: Classifier, recipe: TrainOptions) -> Objective:
         """Return the loss, with centres at 0.

@@ -19,7 +19,7 @@ from benchmark.defense import FitContext
 from benchmark.gradient import ascend
 from benchmark.hardening import TrainedHardener
 from benchmark.model import Classifier, Passes
-from benchmark.options import TrainOptions
+from benchmark.options import CraftingOptions, TrainOptions
 from benchmark.randomness import Rng
 from benchmark.training import Objective
 
@@ -96,6 +96,10 @@ class _Hardener(TrainedHardener):
 
     name: ClassVar[str]
     objective_type: ClassVar[type[_Around]] = _Around
+
+    def crafting(self) -> tuple[CraftingOptions, ...]:
+        """Return the options themselves."""
+        return (self.options,)
 
     def objective(self, context: FitContext, classifier: Classifier, recipe: TrainOptions) -> Objective:
         """Return the loss.

@@ -27,6 +27,7 @@ from benchmark.gradient import Best, project
 from benchmark.model import Passes
 from benchmark.options import AttackOptions
 from benchmark.randomness import Rng
+from benchmark.setting import Setting
 
 ORDERS = {"linf": np.inf, "l2": 2, "l1": 1}
 """Norms as ART writes them."""
@@ -48,7 +49,7 @@ class ArtAttack(Attack):
         """Return the library's attack on `victim` for a batch of `count` images.
 
         Raises:
-            InputError: it cannot attack such images.
+            InputError: the library refuses the arguments.
         """
 
     def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
@@ -98,7 +99,7 @@ class Apgd(ArtAttack):
             if not len(pending):
                 break
             images, labels = x[pending], nn.functional.one_hot(y[pending], victim.num_classes)
-            estimator = Watched(victim, self._loss(victim), best, pending)
+            estimator = Watched(victim, self._loss(), best, pending)
             with library_call(rng.spawn(restart)):
                 # What ART returns is one of the points that it looked at.
                 self._attack(estimator, len(pending), 1).generate(images.cpu().numpy(), labels.float().cpu().numpy())
@@ -110,15 +111,23 @@ class Apgd(ArtAttack):
         steps, starts = self.options.steps, self.options.restarts
         return Passes(1 + starts * (2 * steps + 3), starts * steps, at_most=True)
 
+    def check_setting(self, setting: Setting) -> None:
+        """Look whether the loss has the classes that it compares.
+
+        Raises:
+            InputError: it has not.
+        """
+        if self.options.loss == "dlr" and len(setting.data.class_names) < 3:
+            raise InputError(
+                f"apgd: loss dlr compares three classes, the data set has {len(setting.data.class_names)}. Choose "
+                "loss: ce."
+            )
+
     def build(self, victim: Victim, count: int) -> Any:
         """Return ART's AutoProjectedGradientDescent on the chosen loss."""
-        return self._attack(Estimator(victim, self._loss(victim)), count, self.options.restarts)
+        return self._attack(Estimator(victim, self._loss()), count, self.options.restarts)
 
-    def _loss(self, victim: Victim) -> nn.Module | None:
-        if self.options.loss == "dlr" and victim.num_classes < 3:
-            raise InputError(
-                f"apgd: loss dlr compares three classes, the data set has {victim.num_classes}. Choose loss: ce."
-            )
+    def _loss(self) -> nn.Module | None:
         # The loss is the estimator's own: ART's choice by name averages over the batch, and its step in l2 then
         # shrinks with the number of images (the gradient is divided by its norm plus 1e-7).
         return DifferenceOfLogitsRatio() if self.options.loss == "dlr" else None
@@ -152,15 +161,22 @@ class AutoAttackArt(ArtAttack):
         forward = 1 + 2 * apgd.forward + deepfool.forward + square.forward
         return Passes(forward, 2 * apgd.backward + deepfool.backward, at_most=True)
 
+    def check_setting(self, setting: Setting) -> None:
+        """Look whether its losses have the classes that they compare, and whether its squares fit the images.
+
+        Raises:
+            InputError: they do not.
+        """
+        if len(setting.data.class_names) < 3:
+            raise InputError(
+                f"autoattack-art: its DLR loss compares three classes, the data set has "
+                f"{len(setting.data.class_names)}. Use apgd with loss: ce."
+            )
+        _check_square(setting.data.image_shape, self.options.norm)
+
     def build(self, victim: Victim, count: int) -> Any:
         """Return ART's AutoAttack with the attacks that it chooses itself."""
 
-        if victim.num_classes < 3:
-            raise InputError(
-                f"autoattack-art: its DLR loss compares three classes, the data set has {victim.num_classes}. "
-                "Use apgd with loss: ce."
-            )
-        _check_square(victim.image_shape, self.options.norm)
         ensemble = library.AutoAttack(
             Estimator(victim),
             norm=ORDERS[self.options.norm],

@@ -16,10 +16,11 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from bench_defensegan.gan import NaturalImages
+from bench_defensegan.gan import NaturalImages, image_sizes
 from bench_defensegan.options import DefenseGanOptions
 from benchmark.defense import ArtifactRequest, Batch, Defense, Family, FitContext, Verdict
 from benchmark.errors import InputError
+from benchmark.setting import Setting
 
 
 @dataclass(frozen=True)
@@ -81,19 +82,23 @@ class DefenseGan(Defense):
         """Ask for the generator."""
         return {"generator": ArtifactRequest("natural-images", self.options.generator, self.options.generator_data)}
 
-    def fit(self, context: FitContext) -> None:
-        """Draw the starting points.
+    def check_setting(self, setting: Setting) -> None:
+        """Look whether the generator draws images of the shape that is judged.
 
         Raises:
-            InputError: the generator draws images of another shape.
+            InputError: it draws others, or cannot draw such images at all.
         """
-        drawn, own = self._natural.image_shape, context.train.image_shape
+        label, own = self.options.generator_data, setting.data.image_shape
+        drawn = own if label is None else setting.datasets[label].image_shape
         if drawn != own:
             raise InputError(
-                f"defense-gan: the generator learnt images of shape {drawn} from {self.options.generator_data!r}, the "
-                f"images to judge are {own}. Choose a data set with images of that shape, or leave `generator_data` "
-                "out."
+                f"defense-gan: the generator learns images of shape {drawn} from {label!r}, the images to judge are "
+                f"{own}. Choose a data set with images of that shape, or leave `generator_data` out."
             )
+        image_sizes(own)
+
+    def fit(self, context: FitContext) -> None:
+        """Draw the starting points."""
         latent = self.options.generator.latent
         starts = torch.randn(self.options.restarts, latent, generator=context.rng.spawn("starts").torch)
         self.starts = (starts / math.sqrt(latent)).to(self.device)

@@ -42,7 +42,7 @@ class Generator(nn.Module):
     def __init__(self, latent: int, width: int, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
         self.latent = latent
-        self.sizes = _sizes(image_shape)
+        self.sizes = image_sizes(image_shape)
         channels = [*_widths(width, len(self.sizes) - 1), image_shape[0]]
         self.first = nn.Linear(latent, channels[0] * math.prod(self.sizes[0]))
         self.layers = nn.ModuleList(
@@ -65,7 +65,7 @@ class Critic(nn.Module):
 
     def __init__(self, width: int, image_shape: tuple[int, int, int]) -> None:
         super().__init__()
-        sizes = _sizes(image_shape)
+        sizes = image_sizes(image_shape)
         channels = [image_shape[0], *reversed(_widths(width, len(sizes) - 1))]
         convolutions = [nn.Conv2d(before, after, 5, stride=2, padding=2) for before, after in pairwise(channels)]
         activations = [nn.LeakyReLU(0.2) for _ in convolutions]
@@ -79,7 +79,7 @@ class Critic(nn.Module):
         return score
 
 
-def _sizes(image_shape: tuple[int, int, int]) -> list[tuple[int, int]]:
+def image_sizes(image_shape: tuple[int, int, int]) -> list[tuple[int, int]]:
     """Return (height, width) from at most 4x4 positions to the image, each twice the one before but for rounding."""
     _, height, width = image_shape
     if min(height, width) < SMALLEST or max(height, width) > LARGEST:

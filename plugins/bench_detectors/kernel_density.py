@@ -19,6 +19,7 @@ from bench_detectors.options import KernelDensityOptions
 from benchmark.dataset import balanced_indices
 from benchmark.defense import FitContext
 from benchmark.errors import InputError
+from benchmark.setting import Setting
 from benchmark.states import StateDetector
 
 CHUNK = 256
@@ -63,21 +64,23 @@ class KernelDensity(StateDetector):
     bandwidth: Tensor
     """() float64."""
 
+    def check_setting(self, setting: Setting) -> None:
+        """Look whether each class has training images.
+
+        Raises:
+            InputError: a class has none.
+        """
+        if few := setting.data.few("train", 1):
+            raise InputError(f"{self.name}: no training images: {few}. A class without images has no density.")
+
     def fit(self, context: FitContext) -> None:
         """Keep the states of the training images, and choose the bandwidth.
 
         Raises:
-            InputError: a layer does not exist, states are not finite or all the same, a class has no images.
+            InputError: a layer does not exist, states are not finite or all the same.
         """
         states, labels = torch.cat(self.clean_states(context, "train"), 1), context.train.labels
         members = [np.flatnonzero(labels == c) for c in range(len(context.train.class_names))]
-        empty = [repr(name) for name, own in zip(context.train.class_names, members) if not len(own)]
-        if empty:
-            more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
-            raise InputError(
-                f"{self.name}: no training images of class{'es' if len(empty) > 1 else ''} "
-                f"{', '.join(empty[:5])}{more}. A class without images has no density."
-            )
         drawn = [
             np.sort(context.rng.spawn("class", c).numpy.permutation(own)[: self.options.images_per_class])
             for c, own in enumerate(members)

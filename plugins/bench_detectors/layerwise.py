@@ -18,6 +18,7 @@ from benchmark.defense import FitContext
 from benchmark.errors import InputError
 from benchmark.model import Passes
 from benchmark.options import TrainOptions
+from benchmark.setting import Setting
 from benchmark.states import LOGITS, STATES, StateDetector
 
 CHUNK = 512
@@ -113,6 +114,20 @@ class LayerwiseDetector(StateDetector):
     def training_attacks(self) -> tuple[str, ...]:
         """Return the attacks that teach the weights."""
         return self.options.attacks
+
+    def check_setting(self, setting: Setting) -> None:
+        """Look whether the attacks could give enough examples to learn from.
+
+        Raises:
+            InputError: not even if each of them fooled the classifier on every validation image.
+        """
+        found = len(self.options.attacks) * setting.data.size("val")
+        if self.options.attacks and found < LEAST_EXAMPLES:
+            raise InputError(
+                f"{self.name}: attacks: {', '.join(self.options.attacks)} give at most {found} examples on "
+                f"{setting.data.size('val')} validation images, at least {LEAST_EXAMPLES} are needed to learn from. "
+                "Give more validation images, or leave `attacks` out."
+            )
 
     def passes(self, train: int, val: int, recipe: TrainOptions | None) -> Passes | None:
         """Return the passes of noisy validation images, per attack that teaches the weights."""

@@ -16,6 +16,7 @@ from bench_detectors.layerwise import LayerwiseDetector
 from bench_detectors.options import LidOptions
 from benchmark.defense import FitContext
 from benchmark.errors import InputError
+from benchmark.setting import Setting
 
 LARGEST = 1e4
 """What the estimate is where all neighbours are equally far, and its formula infinite."""
@@ -45,19 +46,23 @@ class Lid(LayerwiseDetector):
     Options = LidOptions
     options: LidOptions
 
-    def learn(self, states: list[Tensor], context: FitContext) -> dict[str, Tensor]:
-        """Return the states of the references per layer, as `references.i` (M, D).
+    def check_setting(self, setting: Setting) -> None:
+        """Look whether the training images have so many neighbors.
 
         Raises:
-            InputError: too few training images.
+            InputError: there are too few.
         """
-        found, neighbors = len(states[0]), self.options.neighbors
+        super().check_setting(setting)
+        found, neighbors = setting.data.size("train"), self.options.neighbors
         if found <= neighbors:
             raise InputError(
                 f"{self.name}: {found} training images have no {neighbors} nearest (`neighbors`): at least "
                 f"{neighbors + 1} are needed. Give more images or set fewer `neighbors`."
             )
-        drawn = context.rng.spawn("references").numpy.permutation(found)[: self.options.references]
+
+    def learn(self, states: list[Tensor], context: FitContext) -> dict[str, Tensor]:
+        """Return the states of the references per layer, as `references.i` (M, D)."""
+        drawn = context.rng.spawn("references").numpy.permutation(len(states[0]))[: self.options.references]
         chosen = torch.from_numpy(drawn).sort().values
         return {f"references.{i}": state[chosen] for i, state in enumerate(states)}
 

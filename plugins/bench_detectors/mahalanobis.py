@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from functools import cached_property
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,6 +17,7 @@ from bench_detectors.layerwise import LayerwiseDetector
 from bench_detectors.options import MahalanobisOptions
 from benchmark.defense import FitContext
 from benchmark.errors import InputError
+from benchmark.setting import Setting
 
 LEAST_IMAGES = 2
 """Fewest training images per class: one is its own mean, and says nothing about the covariance."""
@@ -36,21 +36,29 @@ class Mahalanobis(LayerwiseDetector):
     Options = MahalanobisOptions
     options: MahalanobisOptions
 
+    def check_setting(self, setting: Setting) -> None:
+        """Look whether each class has enough training images, and whether the states are not too large.
+
+        Raises:
+            InputError: they do not suffice.
+        """
+        super().check_setting(setting)
+        if few := setting.data.few("train", LEAST_IMAGES):
+            raise InputError(
+                f"{self.name}: too few training images: {few}. Each class needs {LEAST_IMAGES}. Give more images per "
+                "class."
+            )
+        if (states := setting.states(self._named_layers)) is not None:
+            for layer, state in zip(self.options.layers, self.states(states), strict=True):
+                _check_size(self.name, layer, state.shape[1])
+
     def learn(self, states: list[Tensor], context: FitContext) -> dict[str, Tensor]:
         """Return per layer, as `means.i` (C, D) and `whitening.i` (D, D), the class means after whitening, and it.
 
         Raises:
-            InputError: a class has too few images, a covariance is singular or too large.
+            InputError: a covariance is singular or too large.
         """
-        labels, names = context.train.labels, context.train.class_names
-        counts = np.bincount(labels, minlength=len(names))
-        few = [f"{name!r} {count}" for name, count in zip(names, counts) if count < LEAST_IMAGES]
-        if few:
-            more = f" and {len(few) - 5} more classes" if len(few) > 5 else ""
-            raise InputError(
-                f"{self.name}: too few training images: {', '.join(few[:5])}{more}. Each class needs {LEAST_IMAGES}. "
-                "Give more images per class."
-            )
+        labels = context.train.labels
         learned: dict[str, Tensor] = {}
         for index, (layer, state) in enumerate(zip(self.options.layers, states)):
             means, whitening = self._whiten(state.to(self.device), torch.from_numpy(labels).to(self.device), layer)
@@ -61,11 +69,7 @@ class Mahalanobis(LayerwiseDetector):
     def _whiten(self, states: Tensor, labels: Tensor, layer: str) -> tuple[Tensor, Tensor]:
         """Return the class means (C, D) after whitening, and the matrix (D, D) that whitens from the right."""
         dimensions = states.shape[1]
-        if dimensions > LARGEST_STATE:
-            raise InputError(
-                f"{self.name}: the states at layer {layer!r} have {dimensions} dimensions, at most {LARGEST_STATE} are "
-                "allowed. Set `positions: mean`, or name another layer."
-            )
+        _check_size(self.name, layer, dimensions)
         states = states.double()
         counts = labels.bincount(minlength=len(self.class_names))
         sums = states.new_zeros(len(counts), dimensions).index_add_(0, labels, states)
@@ -95,3 +99,11 @@ class Mahalanobis(LayerwiseDetector):
             for i, (state, means) in enumerate(zip(states, self._means))
         ]
         return torch.stack(distances, 1)
+
+
+def _check_size(name: str, layer: str, dimensions: int) -> None:
+    if dimensions > LARGEST_STATE:
+        raise InputError(
+            f"{name}: the states at layer {layer!r} have {dimensions} dimensions, at most {LARGEST_STATE} are "
+            "allowed. Set `positions: mean`, or name another layer."
+        )

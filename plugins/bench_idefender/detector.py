@@ -13,11 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench_idefender.mixtures import ClassMixtures, fit_class_mixtures
+from bench_idefender.mixtures import ClassMixtures, check_sizes, fit_class_mixtures
 from bench_idefender.options import IDefenderOptions
 from bench_idefender.projection import Projection
 from benchmark.attack import ClassLikelihoods
 from benchmark.defense import Batch, FitContext, Verdict
+from benchmark.setting import Setting
 from benchmark.states import LOGITS, STATES, StateDetector
 
 
@@ -32,6 +33,16 @@ class IDefender(StateDetector):
     Options = IDefenderOptions
     mixtures: ClassMixtures
     projection: Projection
+
+    def check_setting(self, setting: Setting) -> None:
+        """Look whether each class has enough training images, and whether the covariances are not too large.
+
+        Raises:
+            InputError: they do not suffice.
+        """
+        seen = setting.states(self._named_layers)
+        dimensions = None if seen is None else self._states(seen).shape[1]
+        check_sizes(setting.data.counts["train"], dimensions, setting.data.class_names, self.options)
 
     def fit(self, context: FitContext) -> None:
         """Fit a mixture and a threshold per class on the states of the training images.

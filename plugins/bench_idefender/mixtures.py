@@ -215,7 +215,7 @@ def fit_class_mixtures(
         InputError: a class has too few images, states are not finite, a covariance is singular or too large.
     """
     origin = directions = None
-    _check_images(labels, class_names, options)
+    check_sizes(np.bincount(labels, minlength=len(class_names)), states.shape[1], class_names, options)
     if not np.isfinite(states).all():
         broken = int((~np.isfinite(states)).any(1).sum())
         raise InputError(
@@ -226,7 +226,6 @@ def fit_class_mixtures(
         with threadpool_limits({"openmp": 1, "blas": torch.get_num_threads()}):
             origin, directions = _principal(states, options.pca, rng.spawn("pca"))
     dimensions = states.shape[1] if directions is None else len(directions)
-    _check_size(dimensions, len(class_names), options)
 
     def own(c: int) -> np.ndarray:
         chosen = states[labels == c].astype(np.float64)
@@ -273,10 +272,30 @@ def _listed(names: Sequence[str]) -> str:
     return f"class{'es' if len(names) > 1 else ''} " + ", ".join(map(repr, names[:5])) + more
 
 
-def _check_images(labels: np.ndarray, class_names: Sequence[str], options: IDefenderOptions) -> None:
+def check_sizes(
+    counts: np.ndarray, dimensions: int | None, class_names: Sequence[str], options: IDefenderOptions
+) -> None:
+    """Look whether there is enough to fit mixtures to, and not too much.
+
+    Args:
+        counts: (num_classes,), images that are learned from; at least so many as there will be.
+        dimensions: of the states, None where they are not known yet.
+        class_names: name per class.
+        options: the detector's.
+
+    Raises:
+        InputError: a class has too few images, there are too few states for `pca`, or covariances are too large.
+    """
+    _check_images(counts, class_names, options)
+    if dimensions is not None:
+        if options.pca is not None:
+            _check_pca(options.pca, int(counts.sum()), dimensions)
+        _check_size(options.pca or dimensions, len(class_names), options)
+
+
+def _check_images(counts: np.ndarray, class_names: Sequence[str], options: IDefenderOptions) -> None:
     wanted = 1 if options.components == "bic" else options.components
     least = max(LEAST_IMAGES, LEAST_PER_COMPONENT * wanted)
-    counts = np.bincount(labels, minlength=len(class_names))
     few = [f"{name!r} {count}" for name, count in zip(class_names, counts) if count < least]
     if few:
         which = "training images" if options.fit_on == "all" else "training images that the classifier gets right"
@@ -301,13 +320,16 @@ def _check_size(dimensions: int, classes: int, options: IDefenderOptions) -> Non
         )
 
 
-def _principal(states: np.ndarray, wanted: int, rng: Rng) -> tuple[Tensor, Tensor]:
-    most = min(states.shape)
+def _check_pca(wanted: int, count: int, dimensions: int) -> None:
+    most = min(count, dimensions)
     if wanted > most:
         raise InputError(
-            f"i-defender: pca: {wanted} components of {len(states)} states with {states.shape[1]} dimensions, at most "
-            f"{most} are possible"
+            f"i-defender: pca: {wanted} components of {count} states with {dimensions} dimensions, at most {most} are "
+            "possible"
         )
+
+
+def _principal(states: np.ndarray, wanted: int, rng: Rng) -> tuple[Tensor, Tensor]:
     fitted = PCA(wanted, random_state=rng.seed).fit(states)
     return torch.from_numpy(np.float64(fitted.mean_)), torch.from_numpy(np.float64(fitted.components_))
 

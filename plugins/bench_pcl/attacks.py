@@ -15,6 +15,7 @@ from benchmark.errors import InputError
 from benchmark.gradient import ascend, classification_loss, input_gradient, random_start
 from benchmark.model import Passes
 from benchmark.randomness import Rng
+from benchmark.setting import Setting
 
 
 class PclJoint(Attack):
@@ -56,19 +57,21 @@ class PclReleased(Attack):
 
     Options = ReleasedOptions
 
-    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
-        """Return adversarial examples (N, C, H, W) in [0, 1].
+    def check_setting(self, setting: Setting) -> None:
+        """Look whether `std` has a value per channel, or one.
 
         Raises:
-            InputError: `std` has another number of values than the images have channels.
+            InputError: it has another number.
         """
+        std, channels = self.options.std, setting.data.image_shape[0]
+        if std is not None and len(std) not in (1, channels):
+            raise InputError(f"pcl-released: std has {len(std)} values, the images have {channels} channels.")
+
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        """Return adversarial examples (N, C, H, W) in [0, 1]."""
         options: ReleasedOptions = self.options
         scale = torch.ones(1, device=x.device)
         if options.std is not None:
-            if len(options.std) not in (1, x.shape[1]):
-                raise InputError(
-                    f"pcl-released: std has {len(options.std)} values, the images have {x.shape[1]} channels."
-                )
             scale = torch.tensor(options.std, device=x.device).view(1, -1, 1, 1)
         eps, steps = float(options.eps), self._steps
         step = 2 / 255 if options.method == "pgd" else eps / steps

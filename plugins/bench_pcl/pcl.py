@@ -6,7 +6,7 @@ ICCV 2019: Algorithm 1 (the training, in two phases), Eq. 6 (classification), se
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,9 @@ from benchmark.defense import FitContext
 from benchmark.errors import InputError
 from benchmark.hardening import TrainedHardener
 from benchmark.model import Classifier, Passes, capturing, read_tensors, save_weights
-from benchmark.options import TrainOptions
+from benchmark.options import CraftingOptions, TrainOptions
 from benchmark.randomness import Rng
+from benchmark.setting import Setting
 from benchmark.training import Objective
 
 
@@ -93,10 +94,22 @@ class Pcl(TrainedHardener):
         images = recipe.epochs * train * per_image
         return Passes(images + recipe.epochs * val, images)
 
-    def check_classes(self, class_names: tuple[str, ...]) -> None:
-        """Refuse a data set of one class: there is nothing to be far from."""
-        if len(class_names) < 2:
-            raise InputError(f"pcl: the loss needs two or more classes; this data set has {len(class_names)}.")
+    def check_setting(self, setting: Setting) -> None:
+        """Look whether there are two classes, so that there is something to be far from, and states with a width.
+
+        Raises:
+            InputError: there are not, or the training cannot be done.
+        """
+        super().check_setting(setting)
+        if len(setting.data.class_names) < 2:
+            raise InputError(
+                f"pcl: the loss needs two or more classes; this data set has {len(setting.data.class_names)}."
+            )
+        _widths(setting.states(self.layers()) or {}, self.layers())
+
+    def crafting(self) -> tuple[CraftingOptions, ...]:
+        """Return the options of adversarial prototypes, where there are any."""
+        return () if self.options.adversarial is None else (self.options.adversarial,)
 
     def layers(self) -> tuple[str, ...]:
         """Return the layers that the loss is applied to."""
@@ -114,11 +127,7 @@ class Pcl(TrainedHardener):
         with torch.no_grad():
             classifier.eval()
             states = classifier.features(torch.zeros(2, *context.train.image_shape, device=context.device), layers)
-        widths = {}
-        for layer in layers:
-            if states[layer].dim() < 2:
-                raise InputError(f"pcl: the state of the layer {layer!r} is one number per image; name another layer.")
-            widths[layer] = states[layer].shape[1]
+        widths = _widths(states, layers)
         with context.rng.spawn("prototypes").seeded_globals():
             self._heads = self._new_heads(widths).to(context.device)
         return PrototypeObjective(self.options, self._heads, recipe)
@@ -167,3 +176,11 @@ class Pcl(TrainedHardener):
         with capturing(self._network, self._heads.layers) as states:
             states["logits"] = self.classifier(x)
         return self._heads.joint(states, y), states["logits"]
+
+
+def _widths(states: Mapping[str, Tensor], layers: Sequence[str]) -> dict[str, int]:
+    """Return the number of channels or units per layer, of the layers whose states are known."""
+    for layer in layers:
+        if layer in states and states[layer].dim() < 2:
+            raise InputError(f"pcl: the state of the layer {layer!r} is one number per image; name another layer.")
+    return {layer: states[layer].shape[1] for layer in layers if layer in states}

@@ -19,6 +19,7 @@ from benchmark.hardening import TrainedHardener
 from benchmark.model import Classifier, Passes
 from benchmark.options import TrainOptions
 from benchmark.randomness import Rng
+from benchmark.setting import Setting
 from benchmark.training import Objective
 
 TINY = 1e-6
@@ -77,12 +78,14 @@ class Adp(TrainedHardener):
 
     Options = AdpOptions
 
-    def check_classes(self, class_names: tuple[str, ...]) -> None:
+    def check_setting(self, setting: Setting) -> None:
         """Refuse fewer wrong classes than members: their answers would be linearly dependent."""
-        if len(class_names) <= self.options.members:
+        super().check_setting(setting)
+        members, classes = self.options.members, len(setting.data.class_names)
+        if classes <= members:
             raise InputError(
-                f"adp: {self.options.members} members can err differently among at least {self.options.members + 1} "
-                f"classes; this data set has {len(class_names)}. Set fewer `members`."
+                f"adp: {members} members can err differently among at least {members + 1} classes; this data set has "
+                f"{classes}. Set fewer `members`."
             )
 
     def check(self) -> None:

@@ -20,6 +20,7 @@ from bench_safetynet.options import SafetyNetOptions
 from benchmark.defense import FitContext, Observation
 from benchmark.errors import InputError
 from benchmark.randomness import Rng
+from benchmark.setting import Setting
 from benchmark.states import LOGITS, STATES, StateDetector
 
 LEAST_EXAMPLES = 20
@@ -73,6 +74,15 @@ class SafetyNet(StateDetector):
         self.machines = Machines.fit(codes, targets, c=options.c, gamma=gamma)
         self._to_device()
 
+    def check_setting(self, setting: Setting) -> None:
+        """Look whether the attacks could give enough examples to learn from.
+
+        Raises:
+            InputError: not even if each image gave one.
+        """
+        images = setting.data.size("train")
+        self._check_examples(len(self.options.attacks) * images, images)
+
     def targets(self, labels: np.ndarray, adversarial: int, class_names: Sequence[str]) -> np.ndarray:
         """Return what each machine is to find among natural, then adversarial images: (N, K) bool."""
         return np.repeat([False, True], [len(labels), adversarial])[:, None]
@@ -96,13 +106,16 @@ class SafetyNet(StateDetector):
                 chosen = right & (observed[LOGITS].argmax(1) != labels)
             count += int(chosen.sum())
             found.append(torch.cat(self.states(observed), 1)[chosen])
+        self._check_examples(count, len(labels))
+        return torch.cat(found)
+
+    def _check_examples(self, count: int, images: int) -> None:
         if count < LEAST_EXAMPLES:
             raise InputError(
                 f"{self.name}: attacks: {', '.join(self.options.attacks)} give {count} {self.options.learn_from} "
-                f"examples on {len(labels)} training images, at least {LEAST_EXAMPLES} are needed to learn from. Name "
+                f"examples on {images} training images, at least {LEAST_EXAMPLES} are needed to learn from. Name "
                 "stronger attacks, give more training images, or set `learn_from: all`."
             )
-        return torch.cat(found)
 
     def save(self, folder: Path) -> None:
         """Write thresholds and machines."""
@@ -131,6 +144,16 @@ class SafetyNetMulticlass(SafetyNet):
     """
 
     name = "safetynet-msvm"
+
+    def check_setting(self, setting: Setting) -> None:
+        """Look whether each class has training images, too.
+
+        Raises:
+            InputError: a class has none, or there are too few examples to learn from.
+        """
+        super().check_setting(setting)
+        if few := setting.data.few("train", 1):
+            raise InputError(f"{self.name}: no training image to learn from: {few}. Give each class one at least.")
 
     def targets(self, labels: np.ndarray, adversarial: int, class_names: Sequence[str]) -> np.ndarray:
         """Return what each machine is to find: the adversarial images, then each natural class.

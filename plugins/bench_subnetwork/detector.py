@@ -21,6 +21,7 @@ from benchmark.defense import Batch, Defense, FitContext, Verdict
 from benchmark.errors import InputError, unknown_name
 from benchmark.model import Classifier, Passes, load_weights, save_weights
 from benchmark.options import TrainOptions
+from benchmark.setting import Setting
 from benchmark.training import train
 
 INPUT = "input"
@@ -75,7 +76,7 @@ class DetectorSubnetwork(Defense):
             TaskError: training diverged.
         """
         options: DetectorSubnetworkOptions = self.options
-        self._check_layer()
+        self._check_layer(self.classifier)
         with torch.no_grad():
             state_shape = self._states(context.train.images([0]).to(self.device)).shape[1:]
         with context.rng.spawn("weights").seeded_globals():
@@ -92,24 +93,40 @@ class DetectorSubnetwork(Defense):
         )
         self.detector.frozen()
 
+    def check_setting(self, setting: Setting) -> None:
+        """Look whether the attacks could give enough examples to learn from, and whether a convolution takes states.
+
+        Raises:
+            InputError: not even if each image gave one, or it does not.
+        """
+        for split in ("train", "val"):
+            self._check_examples(len(self.options.attacks) * setting.data.size(split), setting.data.size(split), split)
+        if self.options.layer != INPUT and setting.classifier is not None:
+            self._check_layer(setting.classifier)
+            seen = setting.states((self.options.layer,))
+            assert seen is not None
+            self._placed(seen[self.options.layer])
+
     def _build(self, state_shape: tuple[int, int, int]) -> Classifier:
         return Classifier(subnetwork(state_shape, self.options.width), 2, state_shape)
 
-    def _check_layer(self) -> None:
-        layer, known = self.options.layer, [INPUT, *self.classifier.layers]
+    def _check_layer(self, classifier: Classifier) -> None:
+        layer, known = self.options.layer, [INPUT, *classifier.layers]
         if layer not in known:
             raise InputError(f"detector-subnetwork: {unknown_name('layer', layer, known)}")
 
     def _states(self, x: Tensor) -> Tensor:
         """Return the states (N, C, H, W) of images (N, C, H, W), differentiable; (N, D) become (N, D, 1, 1)."""
         layer = self.options.layer
-        state = x if layer == INPUT else self.classifier.features(x, (layer,))[layer]
+        return self._placed(x if layer == INPUT else self.classifier.features(x, (layer,))[layer])
+
+    def _placed(self, state: Tensor) -> Tensor:
         if state.dim() == 2:
             state = state[:, :, None, None]
         if state.dim() != 4:
             raise InputError(
-                f"detector-subnetwork: layer {layer!r} has states of shape {tuple(state.shape[1:])}; a convolution "
-                "takes (C, H, W), or (D) without positions. Choose another layer."
+                f"detector-subnetwork: layer {self.options.layer!r} has states of shape {tuple(state.shape[1:])}; a "
+                "convolution takes (C, H, W), or (D) without positions. Choose another layer."
             )
         return state
 
@@ -127,13 +144,16 @@ class DetectorSubnetwork(Defense):
                 chosen = np.flatnonzero(self._right(clean) & ~self._right(attacked))
             parts += [(clean, chosen, 0), (attacked, chosen, 1)]
         count = sum(len(chosen) for _, chosen, adversarial in parts if adversarial)
+        self._check_examples(count, len(clean), split)
+        return _StateSplit(self, parts)
+
+    def _check_examples(self, count: int, images: int, split: str) -> None:
         if count < LEAST_EXAMPLES:
             raise InputError(
                 f"detector-subnetwork: attacks: {', '.join(self.options.attacks)} give {count} "
-                f"{self.options.learn_from} examples on {len(clean)} {split} images, at least {LEAST_EXAMPLES} are "
+                f"{self.options.learn_from} examples on {images} {split} images, at least {LEAST_EXAMPLES} are "
                 "needed to learn from. Name stronger attacks, give more images, or set `learn_from: all`."
             )
-        return _StateSplit(self, parts)
 
     def _right(self, split: Split) -> np.ndarray:
         """Return which images of a split the classifier gets right, (N,) bool."""

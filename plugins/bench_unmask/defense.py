@@ -25,6 +25,7 @@ from benchmark.defense import ArtifactRequest, Batch, Defense, FitContext, Obser
 from benchmark.errors import InputError
 from benchmark.model import Passes
 from benchmark.options import TrainOptions
+from benchmark.setting import Setting
 from benchmark.training import MicroBatches, batches
 
 STATE = "explanation.json"
@@ -67,14 +68,14 @@ class UnMask(Defense):
         backend_class(self.options.extractor).check(self.options.extractor)
         self._given_class_parts()
 
-    def check_classes(self, class_names: tuple[str, ...]) -> None:
+    def check_setting(self, setting: Setting) -> None:
         """Look whether V has all classes; a V that is learned is looked at when there is something to learn it from.
 
         Raises:
             InputError: V lacks a class; the message has the nearest name.
         """
         if (given := self._given_class_parts()) is not None:
-            _select(given, class_names)
+            _select(given, setting.data.class_names)
 
     def fingerprint(self) -> str:
         """Return a digest of the class-part table, where the options name one."""

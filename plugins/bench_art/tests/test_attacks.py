@@ -17,6 +17,7 @@ import bench_art
 from bench_art import options
 from bench_art.attacks import AnyArtAttack, Apgd, AutoAttackArt
 from bench_art.estimator import DifferenceOfLogitsRatio, Estimator
+from benchmark import DataFacts, Setting
 from benchmark.attack import TOLERANCE, Attack, Victim, perturbation_size
 from benchmark.errors import InputError
 from benchmark.model import Classifier, passes
@@ -215,6 +216,10 @@ def test_check_passes_a_good_one():
     make(AnyArtAttack, attack="FastGradientMethod", norm="linf", eps="8/255").check()
 
 
+def setting(shape: tuple[int, int, int], classes: int = 3) -> Setting:
+    return Setting(DataFacts(tuple("abc"[:classes]), shape, {}), {}, None, None)
+
+
 def test_dlr_needs_three_classes():
     with Rng(0).seeded_globals():
         network = nn.Sequential(nn.Flatten(), nn.Linear(64, 2))
@@ -223,18 +228,18 @@ def test_dlr_needs_three_classes():
     with torch.no_grad():
         y = victim.classifier(x).argmax(1)
     with pytest.raises(InputError, match="Choose loss: ce"):
-        make(Apgd, eps=0.1, loss="dlr").craft(victim, x, y, Rng(0))
+        make(Apgd, eps=0.1, loss="dlr").check_setting(setting((1, 8, 8), classes=2))
     with pytest.raises(InputError, match="three classes"):
-        make(AutoAttackArt, eps=0.1).craft(victim, x, y, Rng(0))
+        make(AutoAttackArt, eps=0.1).check_setting(setting((1, 8, 8), classes=2))
+    make(Apgd, eps=0.1, loss="dlr").check_setting(setting((1, 8, 8), classes=3))
     victim.classifier.frozen()
     assert (victim.classifier(make(Apgd, eps=0.3, steps=5).craft(victim, x, y, Rng(0))).argmax(1) != y).any()
 
 
 def test_images_on_which_arts_square_breaks_are_refused():
     for shape, norm, said in (((1, 3, 3), "linf", "3 x 3"), ((1, 9, 8), "l2", "9 x 8"), ((1, 4, 4), "l2", "4 x 4")):
-        victim = Victim(nn.Flatten(), 10, shape, torch.device("cpu"))
         with pytest.raises(InputError, match=said):
-            make(AutoAttackArt, norm=norm, eps=0.1).build(victim, 1)
+            make(AutoAttackArt, norm=norm, eps=0.1).check_setting(setting(shape))
 
 
 def test_estimator_answers_as_arts_own(digits):

@@ -12,7 +12,7 @@ from bench_defensegan import gan
 from bench_defensegan.detector import DefenseGan, DefenseGanRectifier, reconstruct
 from bench_defensegan.gan import Critic, Generator, NaturalImages, train_generator
 from bench_defensegan.options import DefenseGanOptions, GeneratorOptions
-from benchmark import ArraySplit, Batch, Classifier, FitContext, InputError, Rng, TaskError
+from benchmark import ArraySplit, Batch, Classifier, DataFacts, FitContext, InputError, Rng, Setting, TaskError
 from benchmark.progress import Progress
 
 CPU = torch.device("cpu")
@@ -199,9 +199,14 @@ def test_saved_and_loaded_scores_are_the_same_bits(fit, tmp_path):
     assert torch.equal(judged(defense, x).score, judged(again, x).score)
 
 
-def test_a_generator_of_other_images_is_refused(fit):
-    with pytest.raises(InputError, match=r"learnt images of shape \(1, 8, 8\) from 'faces', the images to judge are"):
-        fit(shape=(3, 8, 8), generator_data="faces")
+def test_a_generator_of_other_images_is_refused():
+    defense = DefenseGan(DefenseGanOptions(generator_data="faces"))
+    of = {shape: DataFacts(("a", "b"), shape, {}) for shape in [(1, 8, 8), (3, 8, 8), (1, 7, 8)]}
+    defense.check_setting(Setting(of[1, 8, 8], {"faces": of[1, 8, 8]}, None, None))
+    with pytest.raises(InputError, match=r"learns images of shape \(1, 8, 8\) from 'faces', the images to judge are"):
+        defense.check_setting(Setting(of[3, 8, 8], {"faces": of[1, 8, 8]}, None, None))
+    with pytest.raises(InputError, match="8 to 64 pixels a side, these are 7x8"):
+        defense.check_setting(Setting(of[1, 7, 8], {"faces": of[1, 7, 8]}, None, None))
 
 
 def test_training_makes_the_generator_draw_what_it_has_seen(tmp_path):

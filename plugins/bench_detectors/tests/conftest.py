@@ -9,8 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from benchmark import ArraySplit, Batch, Classifier, FitContext, Rng, Verdict
+from benchmark import ArraySplit, Batch, Classifier, FitContext, Rng, Setting, Verdict
 from benchmark.progress import Progress
+from benchmark.setting import facts_of
 
 NAMES = ("left", "right", "up")
 CENTRES = 0.5 + 0.15 * np.array([[-1.0, 0, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0], [0, 1, 0, 0, 0, 0]])
@@ -69,6 +70,18 @@ def images(states: np.ndarray) -> Tensor:
 def clouds() -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """Return the function that makes up states."""
     return _clouds
+
+
+@pytest.fixture
+def check() -> Callable[..., None]:
+    """Return a function that asks a detector, while planning, whether it suits training images (states, labels)."""
+
+    def ask(kind, clouds: tuple[np.ndarray, np.ndarray], **options) -> None:
+        split = ArraySplit(np.float32(clouds[0]).reshape(-1, 6, 1, 1), clouds[1], NAMES)
+        data = facts_of({"train": split, "val": split})
+        kind(kind.Options(**options)).check_setting(Setting(data, {}, None, nearest_centre()))
+
+    return ask
 
 
 @pytest.fixture

@@ -134,10 +134,10 @@ def test_examples_teach_which_layer_tells(fit, judged, clouds):
     assert auroc[0] > auroc[1] + 0.05
 
 
-def test_too_few_training_images(fit, clouds):
+def test_too_few_training_images(fit, check, clouds):
     states, labels = clouds(6)
     with pytest.raises(InputError, match=r"lid: 18 training images have no 20 nearest .* at least 21 are needed"):
-        fit(Lid, (states, labels))
+        check(Lid, (states, labels))
     with pytest.raises(InputError, match=r"lid: unknown layer 'flaten'\. Did you mean 'flatten'"):
         fit(Lid, layer="flaten")
     states[0] = np.inf

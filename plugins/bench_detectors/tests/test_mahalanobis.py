@@ -185,9 +185,16 @@ def test_a_layer_that_does_not_exist(fit):
     assert "logits" in said
 
 
-def test_a_class_without_training_images(fit, clouds):
+def test_a_class_without_training_images(check, clouds):
     states, labels = clouds()
-    assert "too few training images: 'up' 0. Each class needs 2" in refusal(fit, (states[:200], labels[:200]))
+    check(Mahalanobis, (states, labels))
+    with pytest.raises(InputError, match=r"too few training images: 'up' 0\. Each class needs 2"):
+        check(Mahalanobis, (states[:200], labels[:200]))
+
+
+def test_too_few_validation_images_for_attacks_to_teach(check, clouds):
+    with pytest.raises(InputError, match="push give at most 18 examples on 18 validation images, at least 20"):
+        check(Mahalanobis, clouds(6), attacks=("push",))
 
 
 def test_states_that_are_not_finite(fit, clouds):
@@ -207,9 +214,11 @@ def test_a_singular_covariance(fit, clouds):
     assert "singular" in refusal(fit, (states[::50], labels[::50]), regularization=0.0)
 
 
-def test_a_state_that_is_too_large(monkeypatch, fit):
+def test_a_state_that_is_too_large(monkeypatch, fit, check, clouds):
     monkeypatch.setattr("bench_detectors.mahalanobis.LARGEST_STATE", 5)
     assert "layer 'same' have 6 dimensions, at most 5 are allowed. Set `positions: mean`" in refusal(fit, layer="same")
+    with pytest.raises(InputError, match="layer 'same' have 6 dimensions"):
+        check(Mahalanobis, clouds(), layer="same")
 
 
 def test_attacks_that_do_not_succeed(fit, clouds):

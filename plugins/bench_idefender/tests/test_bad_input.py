@@ -105,26 +105,32 @@ def test_a_layer_that_does_not_exist_is_refused_before_any_work(run_suite_file, 
     [
         (suite(images="lopsided"), ["too few training images: 'full' 0", "Each class needs 20", "Give more images"]),
         (
-            suite(network="strange", layer="dead", regularization=0.0),
-            ["class 'top': a covariance is singular", "8 of them constant", "Set a larger `regularization`"],
-        ),
-        (
             suite(components=40),
             ["'top' 30, 'bottom' 30", "(components: 40), so 80", "Give more images per class or set fewer components"],
         ),
     ],
-    ids=["class without images", "singular covariance", "more components than images"],
+    ids=["class without images", "more components than images"],
 )
-def test_what_cannot_be_fitted_is_one_message(run_suite_file, capsys, broken, words):
-    code, _, _ = run_suite_file(broken, __name__)
-    said = capsys.readouterr().err
-    assert code == 2
-    assert said.count("error: ") == 1
-    assert "detector" in said
-    assert "i-defender: " in said
-    assert "Traceback" not in said
+def test_too_few_images_are_refused_before_any_work(run_suite_file, tmp_path, broken, words):
+    with pytest.raises(InputError) as refused:
+        run_suite_file(broken, __name__)
+    said = str(refused.value)
+    assert "\n" not in said
+    assert "suite.yaml:8: defenses.detector on datasets.images: i-defender: " in said
     for word in words:
         assert word in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_singular_covariance_fails_the_cells_of_the_detector(run_suite_file):
+    code, run, _ = run_suite_file(suite(network="strange", layer="dead", regularization=0.0), __name__)
+    assert code == 1
+    (failure,) = run.manifest["failures"]
+    for word in ("i-defender: class 'top': a covariance is singular", "8 of them constant", "`regularization`"):
+        assert word in failure["reason"]
+    status = run.metrics.groupby("defense").status.unique()
+    assert status["plain"].tolist() == ["ok"]
+    assert status["detector"].tolist() == ["failed"]
 
 
 def test_states_that_are_nan_fail_the_cells_that_need_them(run_suite_file):

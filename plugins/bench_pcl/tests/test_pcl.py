@@ -18,7 +18,7 @@ from bench_pcl.attacks import PclReleased
 from bench_pcl.options import PclOptions, ReleasedOptions
 from bench_pcl.pcl import Pcl
 from bench_pcl.prototypes import separation
-from benchmark import Classifier, InputError, Rng, Victim
+from benchmark import Classifier, DataFacts, InputError, Rng, Setting, TrainOptions, Victim
 from benchmark.defense import Batch
 from benchmark.gradient import ascend, classification_loss, input_gradient
 from benchmark.plan import make_plan
@@ -213,7 +213,7 @@ def test_a_layer_that_the_network_lacks_is_refused_before_any_work(
 
 def test_one_class_is_refused() -> None:
     with pytest.raises(InputError, match="two or more classes"):
-        Pcl(PclOptions()).check_classes(("only",))
+        Pcl(PclOptions()).check_setting(Setting(DataFacts(("only",), (1, 8, 8), {}), {}, TrainOptions(), None))
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from bench_regularizers.adp import Adp, Ensemble, log_diversity
 from bench_regularizers.distillation import Distillation
 from bench_regularizers.input_gradient import InputGradient, InputGradientObjective
 from bench_regularizers.options import AdpOptions, DistillationOptions, InputGradientOptions
-from benchmark import Classifier, InputError, Rng
+from benchmark import Classifier, DataFacts, InputError, Rng, Setting
 from benchmark.gradient import classification_loss, input_gradient
 from benchmark.model import passes
 from benchmark.options import TrainOptions
@@ -103,6 +103,6 @@ def test_distillation_hides_its_gradients(tmp_path: Path) -> None:
 
 def test_more_members_than_wrong_classes_are_refused() -> None:
     with pytest.raises(InputError, match="at least 4 classes; this data set has 3"):
-        Adp(AdpOptions()).check_classes(("a", "b", "c"))
+        Adp(AdpOptions()).check_setting(Setting(DataFacts(("a", "b", "c"), (1, 8, 8), {}), {}, TrainOptions(), None))
     with pytest.raises(InputError, match="equal members"):
         Adp(AdpOptions(init="model")).check()

@@ -23,6 +23,7 @@ from benchmark import (
     ArtifactRequest,
     Batch,
     Classifier,
+    DataFacts,
     Dataset,
     DatasetOptions,
     FitContext,
@@ -33,6 +34,7 @@ from benchmark import (
     Options,
     PartAnnotations,
     Rng,
+    Setting,
     SharedArtifact,
     Split,
     TrainOptions,
@@ -396,15 +398,19 @@ def test_a_class_of_which_the_extractor_knows_no_part_is_refused(fit, tmp_path):
         fit(class_parts=str(path))
 
 
+def setting(*class_names: str) -> Setting:
+    return Setting(DataFacts(class_names, (3, 32, 32), {}), {}, None, None)
+
+
 def test_a_class_that_v_lacks_is_refused_with_the_nearest(table):
     defense = attached(class_parts=table)
     defense.check()
-    defense.check_classes(CLASSES)
+    defense.check_setting(setting(*CLASSES))
     with pytest.raises(InputError, match=r"unknown class 'persn'. Did you mean 'person'\? .*class_parts: learned"):
-        defense.check_classes(("car", "persn"))
+        defense.check_setting(setting("car", "persn"))
     with pytest.raises(InputError, match="unknown class 'face'"):
-        attached(class_parts="paper").check_classes(("face", "car"))
-    attached(class_parts="learned").check_classes(("anything", "at all"))
+        attached(class_parts="paper").check_setting(setting("face", "car"))
+    attached(class_parts="learned").check_setting(setting("anything", "at all"))
 
 
 def test_a_table_is_read_while_the_run_is_planned(tmp_path):
