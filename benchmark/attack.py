@@ -116,7 +116,10 @@ class Attack(ABC):
         """
 
     def passes(self) -> Passes | None:
-        """Return images pushed forward and backward per image attacked, or None where it depends on the data."""
+        """Return images pushed forward and backward per image attacked, or None where nothing is known of them.
+
+        Where the data decides, a bound with `at_most=True`.
+        """
         return None
 
 

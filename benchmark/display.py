@@ -37,11 +37,14 @@ class _Clock:
         self.running: dict[str, _Running] = {}  # by key
         self.spent: dict[str, tuple[float, float]] = {}  # sort → passes of tasks that were done, seconds
         self.busy = 0.0  # seconds of all ended tasks
+        self.doubts: dict[str, str] = {}  # sort → what is known of its passes, where that is not how many
 
     def begin(self, work: Mapping[str, Work]) -> None:
         self.total, self.waiting = len(work), dict(work)
         for one in work.values():
             self.ahead[one.sort] += one.passes
+            if one.known != "exactly":
+                self.doubts[one.sort] = one.known
 
     def again(self, work: Mapping[str, Work]) -> None:
         for key, one in work.items():
@@ -81,12 +84,17 @@ class _Clock:
 
     def left_and_share(self) -> tuple[str, float]:
         """Return the time left in words, and how much of the whole time is over."""
-        seconds, over = self.seconds_left(), monotonic() - self.since
-        if seconds is None:
+        found, over = self.seconds_left(), monotonic() - self.since
+        if found is None:
             return "time left unknown yet", 0.0
-        return f"about {seconds_text(seconds)} left", over / (over + seconds)
+        word, seconds = found
+        return f"{word} {seconds_text(seconds)} left", over / (over + seconds)
 
-    def seconds_left(self) -> float | None:
+    def seconds_left(self) -> tuple[str, float] | None:
+        """Return `about`, `at most` or `at least`, and seconds; None while nothing is known.
+
+        Work whose passes are no more than bounded, or not even that, counts as it is once some of its sort was done.
+        """
         now = monotonic()
         spent = dict(self.spent)
         busy = self.busy
@@ -99,12 +107,20 @@ class _Clock:
             if now > when and running.share > share:
                 passes, seconds = spent.get(work.sort, (0.0, 0.0))
                 spent[work.sort] = (passes + (running.share - share) * work.passes, seconds + now - when)
-        passes, seconds = map(sum, zip((0.0, 0.0), *spent.values()))
+        # The pace of what was never seen is that of work whose passes were known, where there was any.
+        counted = [pace for sort, pace in spent.items() if sort not in self.doubts] or spent.values()
+        passes, seconds = map(sum, zip((0.0, 0.0), *counted))
         if now - self.since < 3 or not passes:
             return None
         paces = {sort: took / of for sort, (of, took) in spent.items() if of}
-        serial = sum(of * paces.get(sort, seconds / passes) for sort, of in ahead)
-        return serial * (now - self.since) / busy
+        doubts = {self.doubts[sort] for sort, of in ahead if of > 0 and sort in self.doubts and sort not in paces}
+        serial = sum(
+            of * paces.get(sort, seconds / passes)
+            for sort, of in ahead
+            if "no" not in doubts or sort in paces or sort not in self.doubts
+        )
+        word = "at least" if "no" in doubts else "at most" if doubts else "about"
+        return word, serial * (now - self.since) / busy
 
 
 class LineDisplay(Display):

@@ -50,10 +50,12 @@ class Work:
     Attributes:
         sort: tasks of one sort take the same time for as many passes.
         passes: forward passes of one image, or as much time as they take.
+        known: whether they are that many, at most that many, or a guess that no time left may rest on.
     """
 
     sort: str
     passes: float
+    known: Literal["exactly", "at most", "no"] = "exactly"
 
 
 class Display(Protocol):
@@ -336,7 +338,11 @@ class _Run:
         spec = self.plan.tasks[task.spec["fit"]].spec if task.kind == "judge" else task.spec
         part = spec.get("attack") or spec.get("defense") or spec.get("model")
         sort = f"{task.kind} {part['use'] if part else spec.get('observer', '')}"
-        return Work(sort, estimated_work(task, facts.sizes[task.spec.get("split", "test")]))
+        passes = estimated_work(task, facts.sizes[task.spec.get("split", "test")])
+        # What a defense learns is not told in passes, and is mostly short; an attack may take hours.
+        unknown = task.work is None and task.kind == "craft"
+        bound = task.work is not None and task.work.at_most
+        return Work(sort, passes, "no" if unknown else "at most" if bound else "exactly")
 
     def _critical_paths(self) -> dict[str, float]:
         """Return per task the work from its start to the end of the longest chain that waits for it."""

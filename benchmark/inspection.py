@@ -51,6 +51,7 @@ def plan_facts(plan: Plan, store: Store, registry: Registry) -> dict[str, Any]:
                 "label": task.label,
                 "forward": task.work.forward if task.work else None,
                 "backward": task.work.backward if task.work else None,
+                "at_most": task.work is not None and task.work.at_most,
             }
             for task in missing.values()
         ],
@@ -85,8 +86,9 @@ def describe_plan(facts: dict[str, Any], summary: bool = False, tasks: bool = Fa
     if tasks:
         lines += [f"  {task['label']}" for task in facts["to_run"]]
     if facts["to_run"]:
+        most = "at most " if any(task["at_most"] for task in facts["to_run"]) else ""
         lines.append(
-            f"model passes to come: {facts['forward']:,} images forward, {facts['backward']:,} backward"
+            f"model passes to come: {most}{facts['forward']:,} images forward, {facts['backward']:,} backward"
             + (
                 f", and {facts['tasks_without_estimate']} tasks whose passes depend on the data"
                 if facts["tasks_without_estimate"]
@@ -94,7 +96,7 @@ def describe_plan(facts: dict[str, Any], summary: bool = False, tasks: bool = Fa
             )
         )
         lines.append(
-            f"estimated time on one core or device: {seconds_text(facts['seconds_on_one_core'])}"
+            f"estimated time on one core or device: {most}{seconds_text(facts['seconds_on_one_core'])}"
             + (" without those tasks" if facts["tasks_without_estimate"] else "")
         )
     return "\n".join(lines)

@@ -801,7 +801,9 @@ class _Planner:
         parts = {"attack": self._part(component), "dataset": self._data(dataset, split)}
         count = self.datasets[dataset].sizes[split]
         per_image = self._instance(component).passes()
-        work = Passes(per_image.forward * count, per_image.backward * count) if per_image is not None else None
+        work = None
+        if per_image is not None:
+            work = Passes(per_image.forward * count, per_image.backward * count, per_image.at_most)
         spec = {
             "victim": victim,
             "held": held,

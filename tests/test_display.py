@@ -99,3 +99,12 @@ def test_what_fails_with_another_task_is_not_waited_for(clock, said):
         shown.finished(TaskRecord(key, "fit", key, "failed", reason="it broke"))
     assert said.getvalue().splitlines()[-1] == "[3/5] FAILED c: it broke"
     assert told(shown, said, clock, "d", work["d"], 30) == "[4/5] d (30 s), about 30 s left"
+
+
+def test_work_of_unknown_length_is_no_time_left_until_some_of_it_was_seen(clock, said):
+    """An attack of hours must not be told as minutes: a bound is told as one, and a guess is left out."""
+    quick, hours, art = Work("judge", 10), Work("craft auto", 10_000, "at most"), Work("craft art", 60, "no")
+    shown = begun(said, {"a": quick, "b": quick, "c": hours, "d": art, "e": art})
+    assert told(shown, said, clock, "a", quick, 10).endswith("at least 10 s left")
+    assert told(shown, said, clock, "d", art, 600).endswith("at most 2 h 56 min left")
+    assert told(shown, said, clock, "c", hours, 3600).endswith("about 10 min 10 s left")

@@ -412,6 +412,30 @@ def test_one_crafting_of_a_minimum_norm_attack_serves_every_budget(run_toy, toy_
     assert kept == {key: value for key, value in worst.items() if key in kept}
 
 
+def test_the_plan_knows_what_attacks_of_a_library_cost_at_most(toy_suite, tmp_path):
+    from benchmark.inspection import describe_plan, plan_facts
+    from benchmark.plan import make_plan
+    from benchmark.plugins import load_plugins
+    from benchmark.store import Store
+    from benchmark.suite import load_suite
+
+    registry = load_plugins(["toy", "inline"])
+
+    def told(attacks: str) -> str:
+        suite = load_suite(str(toy_suite(attacks=attacks)), registry=registry)
+        return describe_plan(plan_facts(make_plan(suite, registry), Store(tmp_path / "cache"), registry))
+
+    exact = told("{pgd: {use: pgd, eps: 0.1, steps: 5}}")
+    assert "at most" not in exact
+    unknown = exact.partition("and ")[2].partition(" tasks whose passes depend")[0]  # the fit of the toy defense
+    bounded = told("{auto: {use: autoattack-art, eps: 0.1}, apgd: {use: apgd, eps: 0.1}, sq: {use: square, eps: 0.1}}")
+    assert "model passes to come: at most " in bounded
+    assert "device: at most " in bounded
+    assert bounded.partition("and ")[2].partition(" tasks whose passes depend")[0] == unknown
+    forward = int(bounded.partition("to come: at most ")[2].partition(" images")[0].replace(",", ""))
+    assert forward > 60 * 50_000
+
+
 def test_shards_together_are_the_whole(run_toy):
     axes = {
         "attacks": "{a: {use: step, eps: 0.1}, b: {use: step, eps: 0.2}}",

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from bench_gradient import options
 from benchmark.attack import Attack, Victim, perturbation_size
+from benchmark.model import Passes
 from benchmark.options import AttackOptions
 from benchmark.randomness import Rng
 
@@ -113,6 +114,11 @@ class CarliniWagnerL2(MinimumNormAttack):
     """Minimises squared l2 distance plus c times the margin of the true class by Adam in tanh space, searching c."""
 
     Options = options.CarliniWagnerL2Options
+
+    def passes(self) -> Passes:
+        """Return the Adam steps of all weights, and a look at the image: at most, wrong images are not attacked."""
+        steps = self.options.binary_search_steps * self.options.steps
+        return Passes(1 + steps, steps, at_most=True)
 
     def search(self, classifier: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, logits: Tensor) -> Tensor:
         """Return the nearest adversarial point that any descent passed through."""
