@@ -25,7 +25,7 @@ def run_toy(tmp_path, toy_suite):
         from inline import toy_run
 
         names = ("fresh", "part", "plugins", "executor", "replace", "report")
-        options = {name: arguments.pop(name) for name in names if name in arguments}
+        options = {"replace": True} | {name: arguments.pop(name) for name in names if name in arguments}
         return toy_run(path or toy_suite(**arguments), tmp_path / out, tmp_path / "cache", **options)
 
     return run

@@ -61,10 +61,10 @@ def register_executors(register):
 
 
 def run_inline(suite, registry, folder: Path):
-    """Run a suite into `folder / "run"` with the cache beside it: exit code, the run, what was said."""
+    """Run a suite into `folder / "run"`, the cache beside it: exit code, the run, what was said."""
     from benchmark import load_run
 
-    code, said = start_inline(suite, registry, folder / "run", folder / "cache")
+    code, said = start_inline(suite, registry, folder / "run", folder / "cache", replace=True)
     return code, load_run(folder / "run"), said
 
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from bench_report import blocks, measures, render, view, words
 from bench_report.markup import printable
+from benchmark import load_run
 
 IDENTITY = ("dataset", "model", "attack", "defense", "knowledge", "metric")
 MATRICES = {family.key for family in measures.FAMILIES}
@@ -503,10 +504,21 @@ def test_the_host_finds_the_reporter():
 # -- the page ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_same_run_gives_the_same_bytes(make_run, tmp_path):
-    run = make_run()
-    pages = [render.HtmlReporter().write([run], tmp_path / name).read_bytes() for name in ("one", "two")]
-    assert pages[0] == pages[1]
+def test_the_same_run_gives_the_same_bytes_in_every_process(make_run, tmp_path):
+    """Pages, pictures, downloads: with another order of hashes, another place in the world, another history."""
+    run = make_run(models=("mlp",), defenses=("none", "mahalanobis"), seeds=(0, 1), pictures=True)
+    here = render.HtmlReporter().write([run], tmp_path / "here").parent
+    build = (
+        "import sys; from pathlib import Path; from bench_report.render import HtmlReporter;"
+        "from benchmark import load_run; HtmlReporter().write([load_run(sys.argv[1])], Path(sys.argv[2]))"
+    )
+    elsewhere = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Kolkata", "LC_ALL": "C", "COLUMNS": "20"}
+    subprocess.run([sys.executable, "-c", build, str(run.path), str(tmp_path / "there")], env=elsewhere, check=True)
+    render.HtmlReporter().write([load_run(run.path)], tmp_path / "again")
+    written = {path.relative_to(here): path.read_bytes() for path in sorted(here.rglob("*")) if path.is_file()}
+    assert sum(path.suffix == ".svg" for path in written) > 3
+    for other in (tmp_path / "there", tmp_path / "again"):
+        assert {p.relative_to(other): p.read_bytes() for p in sorted(other.rglob("*")) if p.is_file()} == written
 
 
 def test_a_folder_holds_pages_and_assets_and_a_single_file_everything(make_run, tmp_path, parse):
