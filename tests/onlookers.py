@@ -74,6 +74,9 @@ class VandalReporter(Reporter):
         os.chdir("/")
         return folder
 
+    def clear(self, folder: Path) -> None:
+        os.chdir("/")
+
 
 class Copying(Reporter):
     """Writes down what it reads, after the other."""
@@ -81,6 +84,9 @@ class Copying(Reporter):
     def write(self, runs: Sequence[Run], folder: Path, *, single_file: bool = False) -> Path:
         runs[0].metrics.to_csv(folder / "copy.csv", index=False)
         return folder / "copy.csv"
+
+    def clear(self, folder: Path) -> None:
+        (folder / "copy.csv").unlink(missing_ok=True)
 
 
 class VandalExecutor(InlineExecutor):
