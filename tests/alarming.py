@@ -93,7 +93,7 @@ class Inverted(Brightness):
         return Verdict(label=batch.logits.argmax(1), score=margin)
 
 
-class Constant(Brightness):
+class Mute(Brightness):
     def judge(self, batch: Batch) -> Verdict:
         return Verdict(label=batch.logits.argmax(1), score=torch.full((len(batch.x),), 0.5))
 
@@ -111,4 +111,4 @@ def register_defenses(register):
     register("misleading", Misleading)
     register("unsociable", Unsociable)
     register("inverted", Inverted)
-    register("constant", Constant)
+    register("mute", Mute)

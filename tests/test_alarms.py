@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
+import pandas as pd
 import pytest
+
+from benchmark.alarms import KINDS
+from benchmark.results import export
 
 SUITE = """
 suite: alarming
@@ -28,10 +33,10 @@ defenses:
   misleading: {use: misleading}
   unsociable: {use: unsociable}
   inverted: {use: inverted}
-  constant: {use: constant}
+  mute: {use: mute}
 grid:
   - {models: [softmax, quantises, drops-out, batch-statistics], attacks: pgd, defenses: none}
-  - {models: linear, attacks: [pgd, pgd-less, fgsm], defenses: [none, inverted, constant]}
+  - {models: linear, attacks: [pgd, pgd-less, fgsm], defenses: [none, inverted, mute]}
   - {models: linear, attacks: [lame, lame-less], defenses: none}
   - {models: linear, attacks: pgd, defenses: misleading, knowledge: [gray-box, white-box]}
   - {models: linear, attacks: pgd, defenses: unsociable, knowledge: white-box}
@@ -93,7 +98,7 @@ def cells(run, alarm: str) -> set[tuple[str, ...]]:
             "inverted-score",
             {("linear", "pgd", "inverted", "gray-box"), ("linear", "fgsm", "inverted", "gray-box")},
         ),
-        ("constant-score", {("linear", a, "constant", "gray-box") for a in ("pgd", "pgd-less", "fgsm")}),
+        ("constant-score", {("linear", a, "mute", "gray-box") for a in ("pgd", "pgd-less", "fgsm")}),
         ("unbeaten", {("quantises", "pgd", "none", "gray-box")}),
     ],
 )
@@ -115,6 +120,8 @@ def test_an_alarm_is_told_in_log_manifest_and_table_and_changes_no_status(alarmi
         rows = run.alarms[run.alarms.finding == one["finding"]]
         assert one["cells"] == len(rows[~rows.attack.str.startswith("worst-of: ")])
     assert (run.alarms.n > 0).all()
+    export(run, "alarms", "csv", run.path.parent / "alarms.csv")
+    assert len(pd.read_csv(run.path.parent / "alarms.csv")) == len(run.alarms)
 
 
 HONEST = """
@@ -152,10 +159,6 @@ def test_an_honest_run_raises_none_and_a_resumed_one_the_same(tmp_path):
 
 
 def test_the_docs_have_the_words_of_the_alarms():
-    from pathlib import Path
-
-    from benchmark.alarms import KINDS
-
     docs = (Path(__file__).parents[1] / "docs" / "measures.md").read_text()
     for kind in KINDS.values():
         assert f"| `{kind.name}` | {kind.sign}. {kind.meaning} | {kind.remedy} | {kind.source} |\n" in docs
