@@ -329,9 +329,13 @@ def fingerprint(root: object) -> Fingerprint:
             found[place] = value.__func__
         elif hasattr(value, "__dict__"):
             found[place] = type(value)
+            module = isinstance(value, nn.Module)
             for name, inner in vars(value).items():
-                if isinstance(value, nn.Module) and name in _MODULE_PARTS and isinstance(inner, dict):
-                    found[f"{place}.{name}"] = tuple(inner)
+                if module and name in _MODULE_PARTS:
+                    if isinstance(inner, dict):
+                        found[f"{place}.{name}"] = tuple(inner)
+                        if not inner:
+                            continue
                 elif callable(getattr(type(value), name, None)):  # hides a method
                     found[f"{place}.{name}()"] = inner
                 pending.append((f"{place}.{name}", inner))

@@ -100,7 +100,7 @@ class Registration:
         if isinstance(target, type):
             return target
         try:
-            with _undisturbed():
+            with _undisturbed(target.partition(":")[0]):
                 found: type[Any] = resolve(target)
         except Exception as error:
             raise PluginError(
@@ -214,12 +214,12 @@ class Registry:
         return register
 
 
-def _undisturbed() -> contextlib.AbstractContextManager[None]:
-    """Put back what a module changes of the process while it is imported, such as torch's default dtype.
+def _undisturbed(module: str) -> contextlib.AbstractContextManager[None]:
+    """Put back what a module changes of the process when it is first imported, such as torch's default dtype.
 
     Where torch is not loaded yet, nothing is computed yet.
     """
-    if "torch" not in sys.modules:
+    if module in sys.modules or "torch" not in sys.modules:
         return contextlib.nullcontext()
     from benchmark.isolation import importing
 
@@ -269,7 +269,7 @@ def load_plugins(extra_modules: Iterable[str] = ()) -> Registry:
         )
     for module_name in extra_modules:
         try:
-            with _undisturbed():
+            with _undisturbed(module_name):
                 module = importlib.import_module(module_name)
         except Exception as error:
             raise PluginError(

@@ -45,7 +45,7 @@ def clean_rows(finished) -> dict[str, str]:
 def run_hostile(run_toy):
     """Return a function that runs clean components after hostile ones, from an empty cache or one that they filled."""
 
-    def run(out: str, *, fresh: bool = True, **hostile: dict[str, dict[str, str]]):
+    def run(out: str, *, fresh: bool = True, knowledge: str = "gray-box", **hostile: dict[str, dict[str, str]]):
         sections = {
             "models": {"linear": {"use": "linear"}},
             "attacks": STEP,
@@ -53,7 +53,11 @@ def run_hostile(run_toy):
             "datasets": {"blobs": {"use": "blobs"}},
         }
         texts = {name: json.dumps({**hostile.get(name, {}), **section}) for name, section in sections.items()}
-        return run_toy(out=out, fresh=fresh, plugins=("hostile",), **texts)
+        grid = [{"defenses": list(CLEAN)}]
+        if "defenses" in hostile:
+            # Each such defense offers its classifier as a stand-in, so that the attack asks for it.
+            grid.append({"defenses": list(hostile["defenses"]), "knowledge": knowledge})
+        return run_toy(out=out, fresh=fresh, plugins=("hostile",), grid=json.dumps(grid), **texts)
 
     return run
 
@@ -196,4 +200,29 @@ def test_what_a_plugin_changes_while_it_is_imported_is_put_back(run_toy, run_hos
     monkeypatch.syspath_prepend(tmp_path)
     beside = run_toy(out="beside", plugins=("loud",), defenses=json.dumps(CLEAN))
     assert (torch.get_default_dtype(), torch.is_grad_enabled()) == (torch.float32, True)
+    assert clean_rows(beside) == clean_rows(run_hostile("alone"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["fit", "save", "load", "judge", "surrogate"])
+def test_every_change_in_every_hook_of_a_defense_fails_alone(run_hostile, where):
+    changes = [*NETWORK, *PROCESS]
+    if where == "judge":
+        changes.remove("gradient mode")  # its block without gradients puts that mode back
+    elif where == "surrogate":
+        changes = [what for what in changes if what not in ("the mode", "gradients")]  # the host sets these anyway
+    knowledge = "white-box" if where == "surrogate" else "gray-box"
+    defenses = vandals("vandal", [{"where": where, "what": what} for what in changes])
+    beside = run_hostile("beside", knowledge=knowledge, defenses=defenses)
+    assert set(blamed(beside, "defense")) == set(defenses)
+    assert clean_rows(beside) == clean_rows(run_hostile("alone"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["fit", "build", "observe"])
+def test_every_change_by_a_shared_artifact_fails_alone(run_hostile, where):
+    changes = {"fit": ["artifact"], "build": [*NETWORK, *PROCESS], "observe": ["x", "itself", "neighbours"]}[where]
+    defenses = vandals("observing", [{"where": where, "what": what} for what in changes])
+    beside = run_hostile("beside", defenses=defenses)
+    assert set(blamed(beside, "defense")) == set(defenses)
     assert clean_rows(beside) == clean_rows(run_hostile("alone"))
