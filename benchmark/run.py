@@ -108,7 +108,7 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
     )
     with run.locked():
         run.claim(identity, request.replace)
-        key = digest(identity.key(), sorted(set(plan.answers())))
+        key = digest(identity.key, sorted(set(plan.answers())))
         manifest = {"key": key, **_manifest(suite, registry, plan, request)}
         run.begin(identity, manifest)
         if suite.gpu and request.device == "cpu":

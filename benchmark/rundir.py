@@ -15,6 +15,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -82,14 +83,16 @@ class Identity:
     suite: str
     shard: str | None
 
+    @cached_property
     def facts(self) -> dict[str, Any]:
-        """Return all that makes another run of it where it differs."""
+        """All that makes another run of it where it differs."""
         suite = yaml.safe_load(self.suite)
         return {"shard": self.shard, **{name: value for name, value in suite.items() if name not in WORDS}}
 
+    @cached_property
     def key(self) -> str:
-        """Return the digest of these facts."""
-        return digest("run", self.facts())
+        """The digest of these facts."""
+        return digest("run", self.facts)
 
 
 class RunDir:
@@ -155,7 +158,7 @@ class RunDir:
             there = read_manifest(self.path)
         except (OSError, ValueError):
             return  # nothing that anybody could still read
-        if there.get("identity") == identity.key():
+        if there.get("identity") == identity.key:
             return
         if not replace:
             raise InputError(
@@ -172,7 +175,7 @@ class RunDir:
             suite = (self.path / SUITE).read_bytes()
             if hashlib.sha256(suite).hexdigest() != there["files"][SUITE]:
                 raise ValueError
-            found = list(_differences(Identity(suite.decode(), there["shard"]).facts(), identity.facts(), ""))
+            found = list(_differences(Identity(suite.decode(), there["shard"]).facts, identity.facts, ""))
         except (OSError, ValueError, KeyError):
             return f"of which its damaged {SUITE} does not tell any more"
         more = f", and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""
@@ -186,7 +189,7 @@ class RunDir:
         """
         suite = identity.suite.encode()
         # In this order: a folder that has a manifest is known as ours.
-        self._write_manifest({**manifest, "identity": identity.key(), "shard": identity.shard}, {SUITE: suite})
+        self._write_manifest({**manifest, "identity": identity.key, "shard": identity.shard}, {SUITE: suite})
         with writing(self.path):
             write_whole(self.path / SUITE, suite)
 
@@ -199,7 +202,7 @@ class RunDir:
         with writing(self.path):
             write_whole(self.path / SUITE, identity.suite.encode())
         results = {name: self.path / name for name in (SUITE, *RESULTS) if (self.path / name).is_file()}
-        self._write_manifest({**manifest, "identity": identity.key(), "shard": identity.shard}, results)
+        self._write_manifest({**manifest, "identity": identity.key, "shard": identity.shard}, results)
 
     def _write_manifest(self, manifest: Mapping[str, Any], files: Mapping[str, Path | bytes]) -> None:
         sums = {
