@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark import document, results
+from benchmark import results
 from benchmark.alarms import Probe, Probed
 from benchmark.dataset import Split
 from benchmark.display import LineDisplay, TerminalDisplay
@@ -103,9 +103,7 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
     store.prepare()
     run = RunDir(request.output)
     run.prepare()
-    identity = Identity(
-        document.dump(suite.resolved), None if request.part is None else "/".join(map(str, request.part))
-    )
+    identity = Identity(suite.resolved, None if request.part is None else "/".join(map(str, request.part)))
     with run.locked():
         run.claim(identity, request.replace)
         key = digest(identity.key, sorted(set(plan.answers())))

@@ -21,6 +21,7 @@ from typing import Any
 
 import yaml
 
+from benchmark import document
 from benchmark.errors import InputError
 from benchmark.files import HeldError, exclusive, file_digest, remove, write_whole
 from benchmark.store import digest, storage_error
@@ -76,18 +77,24 @@ class Identity:
     """What a run directory belongs to.
 
     Attributes:
-        suite: the resolved suite as YAML.
+        suite: the resolved suite, plain data.
         shard: `i/n`, None for the whole grid.
     """
 
-    suite: str
+    suite: Mapping[str, Any]
     shard: str | None
+
+    @cached_property
+    def text(self) -> bytes:
+        """The suite as `suite.yaml` has it."""
+        return document.dump(dict(self.suite)).encode()
 
     @cached_property
     def facts(self) -> dict[str, Any]:
         """All that makes another run of it where it differs."""
-        suite = yaml.safe_load(self.suite)
-        return {"shard": self.shard, **{name: value for name, value in suite.items() if name not in WORDS}}
+        facts = {"shard": self.shard, **{name: value for name, value in self.suite.items() if name not in WORDS}}
+        plain: dict[str, Any] = json.loads(json.dumps(facts))
+        return plain
 
     @cached_property
     def key(self) -> str:
@@ -175,7 +182,7 @@ class RunDir:
             suite = (self.path / SUITE).read_bytes()
             if hashlib.sha256(suite).hexdigest() != there["files"][SUITE]:
                 raise ValueError
-            found = list(_differences(Identity(suite.decode(), there["shard"]).facts, identity.facts, ""))
+            found = list(_differences(Identity(yaml.safe_load(suite), there["shard"]).facts, identity.facts, ""))
         except (OSError, ValueError, KeyError):
             return f"of which its damaged {SUITE} does not tell any more"
         more = f", and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""
@@ -187,7 +194,7 @@ class RunDir:
         Raises:
             StorageError, InputError: the folder cannot be written to.
         """
-        suite = identity.suite.encode()
+        suite = identity.text
         # In this order: a folder that has a manifest is known as ours.
         self._write_manifest({**manifest, "identity": identity.key, "shard": identity.shard}, {SUITE: suite})
         with writing(self.path):
@@ -200,7 +207,7 @@ class RunDir:
             StorageError, InputError: the folder cannot be written to.
         """
         with writing(self.path):
-            write_whole(self.path / SUITE, identity.suite.encode())
+            write_whole(self.path / SUITE, identity.text)
         results = {name: self.path / name for name in (SUITE, *RESULTS) if (self.path / name).is_file()}
         self._write_manifest({**manifest, "identity": identity.key, "shard": identity.shard}, results)
 

@@ -654,7 +654,7 @@ def run_folder(tmp_path):
 
 def sealed(folder):
     told = {"suite": "toy", "command": ["bench", "run", "it"]}
-    RunDir(folder).finish(Identity("suite: toy\nseeds: [0, 1]\n", None), told)
+    RunDir(folder).finish(Identity({"suite": "toy", "seeds": [0, 1]}, None), told)
 
 
 def test_a_run_is_read_back_as_it_was_written(run_folder):
