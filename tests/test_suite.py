@@ -1126,7 +1126,7 @@ DOCUMENT = (ROOT / "docs" / "suites.md").read_text(encoding="utf-8")
 
 
 def test_the_suite_in_the_documentation_works_with_each_of_its_profiles_and_sets(load):
-    example, alike, grid = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)[:3]
+    example, alike, swept, grid = re.findall(r"```yaml\n(.*?)```", DOCUMENT, re.DOTALL)[:4]
     suite = load(example)
     assert suite.groups == {"worst of both": ("pgd-8", "pgd-2")}
     assert list(load(example, profile="embedded").attacks) == ["pgd-8"]
@@ -1134,6 +1134,10 @@ def test_the_suite_in_the_documentation_works_with_each_of_its_profiles_and_sets
     added = load(example.replace("  pgd-2:", f"{other}\n  pgd-2:")).attacks
     assert added["pgd-16"].options == added["pgd-8"].options.model_copy(update={"eps": Budget("16/255")})
     assert len(load(re.sub(r"grid:\n.*\n", grid, example)).grid) == 2
+    listed = swept.partition("grid:")[0].replace("use: deepfool", "use: pgd, norm: l2").replace("cw-l2", "cw")
+    listed = re.sub(r"attacks:\n.*?(?=defenses:)", listed, example, count=1, flags=re.DOTALL)
+    budgets = [f"{label}@{eps}/255" for label in ("pgd", "deepfool") for eps in (64, 128)]
+    assert list(load(listed, "groups=null").attacks) == [*budgets, "cw"]
     changes = re.findall(r"^--set '?(.*?)'?  +", DOCUMENT, re.MULTILINE)
     assert len(changes) == 7
     for change in changes:
