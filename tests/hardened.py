@@ -54,7 +54,6 @@ def fit_context(folder: Path, classifier: Classifier | None = None, **changes: A
         "device": CPU,
         "progress": Progress(),
         "checkpoint": folder,
-        "false_positive_rate": 0.05,
     }
     return FitContext(**{**given, **changes})
 
@@ -76,14 +75,14 @@ def trained(folder: Path, defense: Any, options: Any, given: dict[str, Any]) -> 
     return made
 
 
-def test_images() -> tuple[Tensor, Tensor]:
+def held_out() -> tuple[Tensor, Tensor]:
     test = digits(1200, 1797)
     return test.images(range(len(test))), torch.from_numpy(test.labels)
 
 
 def robust_accuracy(classifier: Classifier | None) -> float:
     """Accuracy under ten steps of BIM; of the undefended network for None."""
-    x, y = test_images()
+    x, y = held_out()
     attacked = classifier or trained_without()
     x_adv = ascend(classification_loss(attacked, y), x, norm="linf", eps=EPS, step=0.03, steps=10)
     return float((attacked(x_adv).argmax(1) == y).float().mean())

@@ -6,10 +6,9 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-import hardened
 import pytest
 import torch
-from hardened import CPU, digits, fit_context, new_classifier, robust_accuracy, trained_without
+from hardened import CPU, digits, fit_context, held_out, new_classifier, robust_accuracy, trained_without
 from inline import run_inline
 from pydantic import ValidationError
 from torch import Tensor
@@ -60,33 +59,22 @@ def pcl(softmax: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Pcl:
 
 
 def accuracy(classifier: Classifier) -> float:
-    test = digits(1200, 1797)
+    x, y = held_out()
     with torch.no_grad():
-        return float(
-            (classifier(test.images(range(len(test)))).argmax(1) == torch.from_numpy(test.labels)).float().mean()
-        )
+        return float((classifier(x).argmax(1) == y).float().mean())
 
 
-@pytest.fixture(scope="module", name="test_images")
-def some_images() -> tuple[Tensor, Tensor]:
-    return hardened.test_images()
-
-
-def test_classes_lie_further_apart_than_under_softmax_at_no_cost_in_accuracy(
-    softmax: Classifier, pcl: Pcl, test_images: tuple[Tensor, Tensor]
-) -> None:
-    x, y = test_images
+def test_classes_lie_further_apart_than_under_softmax_at_no_cost_in_accuracy(softmax: Classifier, pcl: Pcl) -> None:
+    x, y = held_out()
     with torch.no_grad():
         before, after = (separation(c.features(x)["penultimate"], y) for c in (softmax, pcl.classifier))
     assert after > 1.2 * before
     assert accuracy(pcl.classifier) >= accuracy(softmax)
 
 
-def test_its_robustness_under_the_papers_attack_is_that_of_gradients_that_vanish(
-    pcl: Pcl, test_images: tuple[Tensor, Tensor]
-) -> None:
+def test_its_robustness_under_the_papers_attack_is_that_of_gradients_that_vanish(pcl: Pcl) -> None:
     """Croce and Hein 2020 have 0.28 % where 32 % were claimed; the same happens on digits, and this is why."""
-    x, y = test_images
+    x, y = held_out()
     classifier = pcl.classifier
     cross_entropy_loss = classification_loss(classifier, y)
 
