@@ -6,6 +6,8 @@ diversity), Eq. 3 (the regulariser), Eq. 5 (the loss).
 
 from __future__ import annotations
 
+import copy
+import math
 from pathlib import Path
 
 import torch
@@ -36,7 +38,7 @@ class Ensemble(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the logarithm (N, K) of the mean probability: logits whose softmax is the ensemble's answer."""
         log_probabilities = torch.stack([member(x).log_softmax(1) for member in self.members])
-        return log_probabilities.logsumexp(0)
+        return log_probabilities.logsumexp(0) - math.log(len(self.members))
 
 
 def log_diversity(probabilities: Tensor, y: Tensor) -> Tensor:
@@ -106,8 +108,6 @@ class Adp(TrainedHardener):
 
     def load(self, folder: Path) -> None:
         """Read the weights into copies of the untrained network that the host has set."""
-        import copy
-
         network = self.classifier.network
         self.classifier.network = Ensemble([copy.deepcopy(network) for _ in range(self.options.members)])
         super().load(folder)

@@ -13,7 +13,7 @@ from hardened import held_out, new_classifier, robust_accuracy, trained, trained
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from bench_regularizers.adp import Adp, Ensemble, log_diversity
+from bench_regularizers.adp import Adp, AdpObjective, Ensemble, log_diversity
 from bench_regularizers.distillation import Distillation
 from bench_regularizers.input_gradient import InputGradient, InputGradientObjective
 from bench_regularizers.options import AdpOptions, DistillationOptions, InputGradientOptions
@@ -62,7 +62,22 @@ def test_an_ensemble_answers_with_the_mean_probability() -> None:
     members: list[nn.Module] = [nn.Sequential(nn.Flatten(), nn.Linear(4, 3)) for _ in range(3)]
     x = torch.rand(5, 1, 2, 2)
     mean = torch.stack([member(x).softmax(1) for member in members]).mean(0)
-    torch.testing.assert_close(Ensemble(members)(x).softmax(1), mean)
+    torch.testing.assert_close(Ensemble(members)(x).exp(), mean)
+
+
+def test_the_loss_of_adp_is_equation_5() -> None:
+    members: list[nn.Module] = [nn.Sequential(nn.Flatten(), nn.Linear(4, 5)) for _ in range(3)]
+    x, y = torch.rand(6, 1, 2, 2), torch.tensor([0, 1, 2, 3, 4, 0])
+    probabilities = torch.stack([member(x).softmax(1) for member in members]).detach()
+    mean = probabilities.mean(0)
+    expected = 0.0
+    for image, own in enumerate(y.tolist()):
+        fit = -sum(math.log(one[image, own]) for one in probabilities)
+        entropy = -sum(p * math.log(p) for p in mean[image].tolist())
+        expected += (fit - 2 * entropy - 0.5 * log_diversity(probabilities, y)[image].item()) / len(y)
+    classifier = Classifier(Ensemble(members), 5, (1, 2, 2))
+    loss = AdpObjective(AdpOptions(entropy=2.0, diversity=0.5), TrainOptions()).loss(classifier, x, y, Rng(0))
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(
