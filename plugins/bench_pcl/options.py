@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from benchmark.options import AttackOptions, Budget, CraftingOptions, HardenerOptions
@@ -69,6 +69,17 @@ class PclOptions(HardenerOptions):
                     {"name": name, "outputs": outputs},
                 )
         return layers
+
+    @model_validator(mode="after")
+    def _released_weights_divide(self) -> PclOptions:
+        if self.form == "as-released" and 0 in (self.attract, self.repel_weight):
+            raise PydanticCustomError(
+                "weights",
+                "attract {attract} and repel {repel}: as-released needs both above 0, since its code divides the "
+                "prototypes' gradients by them",
+                {"attract": self.attract, "repel": self.repel_weight},
+            )
+        return self
 
     @property
     def repel_weight(self) -> float:

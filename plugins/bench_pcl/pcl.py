@@ -172,10 +172,14 @@ class Pcl(TrainedHardener):
         super().load(folder)
 
     def training_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return the joint loss (N,) of Algorithm 1 and the logits, of images (N, C, H, W) with labels (N,)."""
-        with capturing(self._network, self._heads.layers) as states:
-            states["logits"] = self.classifier(x)
-        return self._heads.joint(states, y), states["logits"]
+        """Return the joint loss (N,) of Algorithm 1 and what is answered, of images (N, C, H, W) with labels (N,).
+
+        The loss has the network's own logits, also where the nearest prototype is the answer.
+        """
+        with capturing(self._network, (*self._heads.layers, "")) as states:
+            answer = self.classifier(x)
+        states["logits"] = states.pop("").float()
+        return self._heads.joint(states, y), answer
 
 
 def _widths(states: Mapping[str, Tensor], layers: Sequence[str]) -> dict[str, int]:

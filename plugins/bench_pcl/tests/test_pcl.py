@@ -116,6 +116,18 @@ def test_what_is_saved_judges_and_is_attacked_alike(
     assert made.judge(Batch(x, made, Rng(0))).label.tolist() == made.classifier(x).argmax(1).tolist()
 
 
+def test_the_loss_that_was_minimised_is_attacked_however_the_network_answers(
+    softmax: Classifier, tmp_path: Path
+) -> None:
+    x, y = (part[:50] for part in held_out())
+    by_logits, by_prototypes = (
+        fitted(tmp_path / classify, softmax, train={"epochs": 1, "lr": 0.001}, classify=classify).training_loss(x, y)
+        for classify in ("softmax", "nearest-prototype")
+    )
+    torch.testing.assert_close(by_logits[0], by_prototypes[0])
+    assert not torch.allclose(by_logits[1], by_prototypes[1])
+
+
 def test_the_joint_loss_is_what_training_has_lowered(softmax: Classifier, pcl: Pcl) -> None:
     train = digits(0, 1000)
     x, y = train.images(range(1000)), torch.from_numpy(train.labels)
@@ -211,6 +223,8 @@ def test_one_class_is_refused() -> None:
         ({"layers": {"gap": 0}}, "the branch at gap has 0 outputs"),
         ({"adversarial": {"eps": [0.5, 0.1]}}, "upside down"),
         ({"attract": -1.0}, "greater than or equal to 0"),
+        ({"form": "as-released", "attract": 0.0}, "as-released needs both above 0"),
+        ({"form": "as-released", "repel": 0.0}, "as-released needs both above 0"),
     ],
 )
 def test_unusable_options_are_refused(given: dict[str, object], said: str) -> None:
