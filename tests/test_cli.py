@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from benchmark.cli import main
+from benchmark.results import TABLES
 
 
 @pytest.fixture
@@ -140,6 +141,7 @@ def test_export_writes_the_contract_columns(run_toy, bench):
     )
     rows = json.loads(bench("export", str(finished.path), "--what", "samples", "--format", "json"))
     assert len(rows) == 120
+    assert all(bench("export", str(finished.path), "--what", name).count("\n") >= 1 for name in TABLES)
 
 
 def test_export_into_a_pipe_that_closes_is_no_error(run_toy):
