@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
@@ -489,13 +489,21 @@ class _Planner:
                 self.unsuited.setdefault(said)
 
     def _part(self, component: Component) -> _Part:
-        """Return a model, an attack or a defense as a part of tasks."""
+        """Return a model or a defense as a part of tasks."""
         place = (component.kind, component.label)
         if place not in self._parts:
             instance = self._instance(component)
-            content = instance.fingerprint() if component.kind in ("model", "defense") else ""
-            self._parts[place] = self._plugin_part(component.kind, component.use, component.options, content)
+            self._parts[place] = self._plugin_part(
+                component.kind, component.use, component.options, instance.fingerprint()
+            )
         return self._parts[place]
+
+    @_once
+    def _attack_part(self, attack: str, bounded: bool) -> _Part:
+        """Return an attack as a part of tasks, with its budget or as one that serves every budget."""
+        component = self.suite.attacks[attack]
+        options = component.options if bounded else component.options.model_copy(update={"eps": None})
+        return self._plugin_part("attack", component.use, options, "")
 
     def _plugin_part(self, kind: str, use: str, options: Options, content: str) -> _Part:
         registration = self.registry.get(kind, use)
@@ -615,7 +623,7 @@ class _Planner:
                     "says that it needs none (needs_classifier)."
                 )
             for split in ("train", "val"):
-                craft = self._craft_on(dataset, split, self.suite.attacks[attack], train, "classifier", seed)
+                craft = self._craft_on(dataset, split, attack, train, "classifier", seed)
                 attacked.append({"attack": attack, "split": split, "key": craft})
         observed: list[dict[str, Any]] = []
         for name, request in instance.observations().items():
@@ -742,8 +750,7 @@ class _Planner:
         return self._add("threshold", label, spec, [judged], Passes(), parts={"dataset": self._data(dataset, "val")})
 
     def _craft(self, dataset: str, model: str, attack: str, defense: str, entry: GridEntry, seed: int) -> str:
-        component = self.suite.attacks[attack]
-        instance = self._instance(component)
+        instance = self._instance(self.suite.attacks[attack])
         defended = self._instance(self.suite.defenses[defense])
         family = defended.family
         hardened, bare = family == "hardener", family in ("hardener", "none")
@@ -773,9 +780,8 @@ class _Planner:
                 victim, held = self._fit(dataset, model, defense, copy), "pipeline"
             else:
                 victim = self._fit(dataset, model, defense, copy) if hardened else self._train(dataset, model, copy)
-        if instance.minimum_norm:
-            component = replace(component, options=component.options.model_copy(update={"eps": None}))
-        return self._craft_on(dataset, self.suite.protocol.split, component, victim, held, seed)
+        split = self.suite.protocol.split
+        return self._craft_on(dataset, split, attack, victim, held, seed, bounded=not instance.minimum_norm)
 
     def _check_knowledge(self, attack: str, defense: str, entry: GridEntry) -> None:
         """Refuse an attack on what a defense does not have, or on what the attacker does not know."""
@@ -797,10 +803,12 @@ class _Planner:
                 "or take another attack."
             )
 
-    def _craft_on(self, dataset: str, split: str, component: Component, victim: str, held: str, seed: int) -> str:
-        parts = {"attack": self._part(component), "dataset": self._data(dataset, split)}
+    def _craft_on(
+        self, dataset: str, split: str, attack: str, victim: str, held: str, seed: int, *, bounded: bool = True
+    ) -> str:
+        parts = {"attack": self._attack_part(attack, bounded), "dataset": self._data(dataset, split)}
         count = self.datasets[dataset].sizes[split]
-        per_image = self._instance(component).passes()
+        per_image = self._instance(self.suite.attacks[attack]).passes()
         work = None
         if per_image is not None:
             work = Passes(per_image.forward * count, per_image.backward * count, per_image.at_most)
@@ -811,7 +819,7 @@ class _Planner:
             "batch_size": self.suite.batch_size,
             "seed": seed,
         }
-        label = f"{component.label} against {self._who(victim)}" + ("" if split == "test" else f", {split} images")
+        label = f"{attack} against {self._who(victim)}" + ("" if split == "test" else f", {split} images")
         return self._add("craft", label, spec, (victim,), work, parts=parts)
 
     @_once

@@ -130,6 +130,26 @@ def test_labels_and_threads_are_in_no_key(tmp_path):
     assert keys() != keys(THREADS="batch_size: 7")
 
 
+def test_a_minimum_norm_attack_is_learned_from_within_its_budget_and_judged_at_all_of_them(tmp_path):
+    def crafts(defenses: str) -> dict[str, str | None]:
+        path = tmp_path / "suite.yaml"
+        path.write_text(
+            TAUGHT.replace("use: step", "use: deepfool")
+            .replace("ATTACK", "near")
+            .replace("DEFENSE", "taught")
+            .replace("THREADS", "")
+            .replace("datasets: all", f"defenses: {defenses}")
+        )
+        registry = load_plugins(["toy"])
+        tasks = make_plan(load_suite(str(path), registry=registry), registry).tasks.values()
+        return {task.label: task.spec["attack"]["options"]["eps"] for task in tasks if task.kind == "craft"}
+
+    test, train = "near against linear on blobs", "near against linear on blobs, train images"
+    for defenses in ("[taught, near]", "[near, taught]"):
+        found = crafts(defenses)
+        assert (found[test], found[train]) == (None, "0.3")
+
+
 def test_a_shared_artifact_that_nobody_registered_is_told(tmp_path, monkeypatch):
     (tmp_path / "lost.py").write_text(
         textwrap.dedent("""
