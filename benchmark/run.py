@@ -30,11 +30,12 @@ from benchmark.files import write_whole
 from benchmark.gallery import Gallery
 from benchmark.isolation import isolated
 from benchmark.metrics import Answers, Cell, Metric, within_budget
-from benchmark.plan import CLEAN, NO_GPU, Plan, PlannedAssessment, PlannedCell, make_plan, shard
+from benchmark.plan import NO_GPU, Plan, PlannedAssessment, PlannedCell, make_plan, shard
 from benchmark.plugins import Registry
 from benchmark.randomness import Rng
 from benchmark.reporter import Panel, Reporter
 from benchmark.rundir import Identity, RunDir, writing
+from benchmark.selection import CLEAN, COLUMNS
 from benchmark.store import ArrayReader, DamagedArtifactError, Store, digest, storage_error
 from benchmark.suite import Suite
 from benchmark.wording import legible, say
@@ -42,8 +43,6 @@ from benchmark.wording import legible, say
 NOT_RUN = "not run: the run was interrupted"
 LOST = "lost from the cache while the run was going on; the same command makes it again"
 LIBRARIES = ("torch", "torchvision", "adversarial-robustness-toolbox", "scikit-learn", "numpy", "pandas", "timm")
-
-
 REPORT = "report"
 """Folder of the report in a run directory."""
 TRIES = 4
@@ -518,18 +517,18 @@ def _repeats_first(judged: np.ndarray) -> np.ndarray:
 
 def _failures(plan: Plan, outcome: Outcome) -> list[dict[str, Any]]:
     """Return failed cells by what failed first, with its traceback."""
-    failures = []
-    for record in outcome.records.values():
-        if record.status == "failed" and not record.waited_for:
-            cells = [
-                {name: getattr(cell, name) for name in ("dataset", "model", "attack", "defense", "knowledge", "seed")}
-                for cell in plan.cells
-                if record.key in plan.required(cell.tasks())
-            ]
-            failures.append(
-                {"task": record.label, "reason": record.reason, "traceback": record.traceback, "cells": cells}
-            )
-    return failures
+    first = {r.key: r for r in outcome.records.values() if r.status == "failed" and not r.waited_for}
+    reasons: dict[str, set[str]] = {}  # task → which of these it is or needs
+    for key, task in plan.tasks.items():
+        reasons[key] = (first.keys() & {key}).union(*(reasons[need] for need in task.needs))
+    cells: dict[str, list[dict[str, Any]]] = {key: [] for key in first}
+    for cell in plan.cells:
+        for key in set().union(*(reasons[key] for key in cell.tasks())):
+            cells[key].append({name: getattr(cell, name) for name in COLUMNS})
+    return [
+        {"task": record.label, "reason": record.reason, "traceback": record.traceback, "cells": cells[key]}
+        for key, record in first.items()
+    ]
 
 
 def _defenses_of(plan: Plan) -> dict[str, str]:
