@@ -196,9 +196,9 @@ class Probe:
         return asdict(self)
 
 
-def probed_indices(count: int) -> list[int]:
-    """Return which of `count` images are probed: spread evenly, since images often lie in the order of their class."""
-    return sorted({int(index) for index in np.linspace(0, count - 1, min(PROBED, count))})
+def evenly(count: int, most: int) -> list[int]:
+    """Return at most `most` of `count` images, spread evenly, since images often lie in the order of their class."""
+    return sorted({int(index) for index in np.linspace(0, count - 1, min(most, count))})
 
 
 def probe(network: nn.Module, x: Tensor, y: Tensor, detector_loss: Callable[[Tensor], Tensor] | None = None) -> Probe:

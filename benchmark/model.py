@@ -46,6 +46,15 @@ class Passes:
         """Return the counts as they stand."""
         return Passes(self.forward, self.backward)
 
+    @contextmanager
+    def uncounted(self) -> Iterator[None]:
+        """Leave out what the block pushes through networks: what the host looks at besides is no cost of a method."""
+        before = self.copy()
+        try:
+            yield
+        finally:
+            self.forward, self.backward = before.forward, before.backward
+
 
 passes = Passes()
 """Counts of this process, over all classifiers."""

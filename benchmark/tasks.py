@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import json
 import math
 import resource
 import sys
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.alarms import probe, probed_indices
+from benchmark.alarms import PROBED, evenly, probe
 from benchmark.attack import TOLERANCE, Attack, ClassLikelihoods, Victim, perturbation_size
 from benchmark.dataset import Dataset, PartAnnotations, Split
 from benchmark.defense import NO_LABEL, Batch, Defense, FitContext, Measure, SharedArtifact, Verdict
@@ -88,6 +89,9 @@ class Worker:
         self._handed: list[HandedSplit] = []
         torch.set_num_threads(threads)
         self._bystander = Bystander(self._judged_elsewhere)
+        if device.type == "cuda":
+            # Its generator is seeded with the others only once it is there: the first task would draw otherwise.
+            torch.cuda.init()
 
     def run(self, task: Task, progress: Progress) -> dict[str, Any]:
         """Do the task, publish its artifact and return what it cost.
@@ -238,7 +242,8 @@ class Worker:
         )
         self._attach(defense, spec, context.train)
         defense.fit(context)
-        self._save_whole(defense, task, context.val, building)
+        with passes.uncounted():
+            self._save_whole(defense, task, context.val, building)
         return len(context.train)
 
     def _save_whole(self, defense: Defense, task: Task, val: Split, building: Building) -> None:
@@ -250,7 +255,7 @@ class Worker:
         if type(defense).fit is Defense.fit:  # nothing to save
             defense.save(building.out)
             return
-        chosen = _evenly(len(val), PROBED)
+        chosen = evenly(len(val), AGAIN)
         x = val.images(chosen).to(self.device)
         rng = Rng(task.spec["seed"]).spawn(task.identity, "saved whole")
         # What costs much to observe is not observed twice.
@@ -314,7 +319,7 @@ class Worker:
             x_adv = x_adv.detach().float().clamp(0, 1)
             return {"x_adv": x_adv, "size": perturbation_size(x_adv - x, attack.options.norm)}
 
-        return self._per_image(split, None, spec["batch_size"], building, progress, work)
+        return self._per_image(task, split, None, spec["batch_size"], building, progress, work)
 
     def _predict(self, task: Task, building: Building, progress: Progress) -> int:
         spec = task.spec
@@ -325,7 +330,7 @@ class Worker:
             with torch.no_grad():
                 return {"logits": _finite(classifier(x), "the classifier's logits", start)}
 
-        return self._per_image(split, spec["craft"], JUDGE_BATCH, building, progress, work)
+        return self._per_image(task, split, spec["craft"], JUDGE_BATCH, building, progress, work)
 
     def _observe(self, task: Task, building: Building, progress: Progress) -> int:
         spec = task.spec
@@ -358,9 +363,10 @@ class Worker:
                         f"{error}. Name another layer, or train the network so that its activations stay finite."
                     ) from None
 
-        count = self._per_image(split, spec["craft"], JUDGE_BATCH, building, progress, work)
+        count = self._per_image(task, split, spec["craft"], JUDGE_BATCH, building, progress, work)
         if spec["layers"] is None and spec["craft"] is None:
-            self._check_observed_alone(split, observe, ArrayReader(building.out))
+            with passes.uncounted():
+                self._check_observed_alone(split, observe, ArrayReader(building.out))
         return count
 
     def _check_observed_alone(
@@ -371,8 +377,8 @@ class Worker:
         Raises:
             TaskError: what is observed depends on the neighbours.
         """
-        chosen, others = _evenly(len(split), ALONE), []
-        spread = {name: float(np.ptp(array) if array.size else 0) for name, array in observed.read().items()}
+        chosen, others = evenly(len(split), AGAIN_ALONE), []
+        spread = {name: _spread(observed, name) for name in observed.names}
         for index, x in zip(chosen, split.images(chosen).to(self.device)):
             with torch.no_grad():
                 alone = observe(x[None])
@@ -410,10 +416,9 @@ class Worker:
             answer = _answers(verdicts)
             return {**answer, **{f"detail.{name}": array for name, array in verdicts[0].details.items()}}
 
-        count = self._per_image(split, spec["craft"], spec["batch_size"], building, progress, work)
-        counted = passes.copy()
-        self._check_neighbours(task, defense, split, ArrayReader(building.out), min(PROBED, spec["batch_size"]))
-        passes.forward, passes.backward = counted.forward, counted.backward
+        count = self._per_image(task, split, spec["craft"], spec["batch_size"], building, progress, work)
+        with passes.uncounted():
+            self._check_neighbours(task, defense, split, ArrayReader(building.out), min(AGAIN, spec["batch_size"]))
         return count
 
     def _check_neighbours(self, task: Task, defense: Defense, split: Split, judged: ArrayReader, most: int) -> None:
@@ -454,8 +459,8 @@ class Worker:
         clean = split.images(chosen[: len(chosen) // 2]).to(self.device) if spec["craft"] and cheap else None
         with torch.no_grad():
             together = again(slice(0, len(chosen)), clean)
-            alone = [again(slice(one, one + 1)) for one in range(min(ALONE, len(chosen)))]
-        spread = float(np.ptp(judged.read(names=["score"])["score"])) if "score" in judged.names else None
+            alone = [again(slice(one, one + 1)) for one in range(min(AGAIN_ALONE, len(chosen)))]
+        spread = _spread(judged, "score") if "score" in judged.names else None
         for company, answers in (
             ("among other images", together),
             ("alone", {name: torch.cat([one[name] for one in alone]) for name in alone[0]}),
@@ -506,7 +511,7 @@ class Worker:
         spec = task.spec
         split = self._split(spec, spec["split"])
         victim = self._victim(spec["network"], spec["held"], split)
-        indices = probed_indices(len(split))
+        indices = evenly(len(split), PROBED)
         x = split.images(indices).to(self.device)
         y = torch.from_numpy(split.labels[indices]).to(self.device)
         seen = probe(victim.classifier, x, y, victim.detector_loss)
@@ -535,6 +540,7 @@ class Worker:
 
     def _per_image(
         self,
+        task: Task,
         split: Split,
         craft: str | None,
         batch_size: int,
@@ -546,7 +552,7 @@ class Worker:
         writer = ArrayWriter(building)
         memory = MicroBatches(progress)
         adversarial = self._reader(craft) if craft is not None else None
-        rng = Rng(0).spawn("globals", building.key)
+        rng = Rng(0).spawn("globals", task.identity)
         first = writer.done
         if first % batch_size and first < len(split):
             raise TaskError(f"parts end at image {first}, which is not a multiple of the batch size {batch_size}")
@@ -813,24 +819,28 @@ JUDGE_BATCH = 256
 
 def _look(classifier: Classifier, device: torch.device) -> None:
     """Use a classifier once; what its forward pass raises, whoever uses it next will hear."""
-    counted = passes.copy()
-    with torch.no_grad(), contextlib.suppress(Exception):
+    with passes.uncounted(), torch.no_grad(), contextlib.suppress(Exception):
         classifier(torch.rand(2, *classifier.image_shape, generator=Rng(0).torch).to(device))
-    passes.forward = counted.forward
 
 
-PROBED = 8
+AGAIN = 8
 """Images that are judged again, or before and after `save`."""
-ALONE = 4
-"""Of these, how many are judged alone."""
+AGAIN_ALONE = 4
+"""Of these, how many are judged alone; so many are observed alone."""
 VERDICT = ("label", "score", "flagged", "label_if_flagged")
 SCORE_TOLERANCE = 1e-2
 """Scores that differ by less than this share of their spread are equal: sums in another order and TF32 convolutions
 stay below it in deep networks; a score that borrows less from others moves an area by as little."""
 
 
-def _evenly(count: int, most: int) -> list[int]:
-    return sorted({int(index) for index in np.linspace(0, count - 1, min(most, count))})
+def _spread(reader: ArrayReader, name: str) -> float:
+    """Return how far the highest value of an array lies above its lowest; it may be larger than the memory."""
+    ends: list[float] = []
+    for start in range(0, len(reader), JUDGE_BATCH):
+        part = reader.read(start, start + JUDGE_BATCH, [name])[name]
+        if part.size:
+            ends += [float(part.min()), float(part.max())]
+    return max(ends) - min(ends) if ends else 0.0
 
 
 def _answers(verdicts: Sequence[Verdict]) -> dict[str, Tensor]:
@@ -981,6 +991,4 @@ def _empty(*folders: Path) -> None:
 
 
 def _write_json(path: Path, value: Any) -> None:
-    import json
-
     path.write_text(json.dumps(value, indent=1))

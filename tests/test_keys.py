@@ -179,7 +179,9 @@ def test_a_shared_artifact_that_nobody_registered_is_told(tmp_path, monkeypatch)
 # -- source that is being written --------------------------------------------------------------------------------------
 
 PLUGIN = """
-from benchmark import ArtifactRequest, Defense, Options, SharedArtifact, Verdict, hookimpl
+import torch
+
+from benchmark import ArtifactRequest, Attack, AttackOptions, Defense, Options, SharedArtifact, Verdict, hookimpl
 
 from strange.tools.helper import answer
 
@@ -199,6 +201,18 @@ class Map(SharedArtifact):
     def build(self, context): ...
     def save(self, folder): (folder / "map.txt").write_text("map")
     def load(self, folder): ...
+
+
+class NoiseOptions(AttackOptions):
+    norm: str = "linf"
+
+
+class Noise(Attack):
+    Options = NoiseOptions
+    needs = "labels"
+
+    def craft(self, victim, x, y, rng):
+        return (x + float(self.options.eps) * (2 * torch.rand(x.shape) - 1)).clamp(0, 1)  # of the global generator
 """
 HOOKS = """
 from benchmark import hookimpl
@@ -206,6 +220,10 @@ from benchmark import hookimpl
 @hookimpl
 def register_defenses(register):
     register("strange", "strange.MODULE:Strange", version="1")
+
+@hookimpl
+def register_attacks(register):
+    register("noise", "strange.MODULE:Noise", version="1")
 
 @hookimpl
 def register_artifacts(register):
@@ -223,7 +241,7 @@ batch_size: 30
 protocol: {repeats: 1}
 datasets: {blobs: {use: blobs}}
 models: {linear: {use: linear, train: null}}
-attacks: {}
+attacks: {noise: {use: noise, eps: 8/255}}
 defenses: {strange: {use: strange}}
 grid: [{datasets: all}]
 """
@@ -303,7 +321,9 @@ class Author:
         )
         lines = [json.loads(line) for line in log.read_text().splitlines()[before:]]
         done = sorted(line["kind"] for line in lines if line["event"] == "task done")
-        return done, load_run(self.folder / "run").samples.label.tolist()
+        samples = load_run(self.folder / "run").samples
+        self.sizes = samples.perturbation.dropna().tolist()
+        return done, samples.label.tolist()
 
 
 @pytest.mark.parametrize("how", ["editable", "--plugin"])
@@ -313,17 +333,18 @@ def test_an_edit_of_a_helper_never_answers_from_the_cache(bench, tmp_path, how):
         author.install(tmp_path / "source")
         author.plugins = "core,strange"
     _, first = author.run()
+    sizes = author.sizes
     assert author.run() == ([], first)
 
     # An edit that changes nothing runs again what is made of this source, to the same numbers.
     author.write("tools/helper.py", NOISY + "# a remark\n")
     done, same = author.run()
-    assert done == ["artifact", "fit", "judge"]
-    assert same == first
+    assert done == ["artifact", "craft", "fit", "judge", "judge", "predict"]
+    assert (same, author.sizes) == (first, sizes)
 
     author.write("tools/helper.py", NOISY.replace("return ", "return 1 - "))
     done, turned = author.run()
-    assert done == ["artifact", "fit", "judge"]
+    assert done == ["artifact", "craft", "fit", "judge", "judge", "predict"]
     assert turned == [1 - label for label in first]
 
 
