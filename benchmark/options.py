@@ -369,7 +369,7 @@ class CraftingOptions(Options):
     @property
     def steps_taken(self) -> int:
         """Number of steps: each costs one forward and one backward pass."""
-        return self.steps or (1 if self.attack == "fgsm" else 7)
+        return 1 if self.attack == "fgsm" else self.steps or 7
 
     @property
     def starts_at_random(self) -> bool:

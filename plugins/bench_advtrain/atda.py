@@ -76,7 +76,8 @@ class AtdaObjective(Objective):
             adapted = adapted + mean_discrepancy(clean, attacked) + correlation_discrepancy(clean, attacked)
         self.trained.follow(both.detach(), twice, self._options.centre_rate)
         # Both cross-entropies count whole, as in Algorithm 1; here each is a mean over the batch.
-        return cross_entropy(clean, y) + cross_entropy(attacked, y) + self._options.weight * adapted
+        learned = (cross_entropy(logits, y, label_smoothing=self.label_smoothing) for logits in (clean, attacked))
+        return sum(learned, self._options.weight * adapted)
 
 
 class Atda(TrainedHardener):

@@ -29,12 +29,12 @@ class RegularizedTrainingOptions(CraftingOptions, HardenerOptions):
     steps: int | None = Field(10, ge=1)
     """Steps of pgd, 10 in both papers; fgsm takes one."""
 
-    weight: float = Field(6.0, gt=0)
-    """Weight of the second term: 1/lambda of TRADES, lambda of MART."""
-
 
 class TradesOptions(RegularizedTrainingOptions):
     """Options of TRADES."""
+
+    random_start: None = None
+    """Always null: TRADES begins with a little normal noise around the image."""
 
     weight: float = Field(6.0, gt=0)
     """How much the network's answers around an image count against its answer on the image (the paper's 1/lambda)."""

@@ -32,9 +32,10 @@ def divergence(answer: Tensor, other: Tensor) -> Tensor:
     return kl_div(log_softmax(other, 1), log_softmax(answer, 1), reduction="none", log_target=True).sum(1)
 
 
-def trades_loss(clean: Tensor, attacked: Tensor, y: Tensor, weight: float) -> Tensor:
+def trades_loss(clean: Tensor, attacked: Tensor, y: Tensor, weight: float, label_smoothing: float = 0.0) -> Tensor:
     """Return TRADES' loss (N,) of logits (N, K) on clean and attacked images (Eq. 5)."""
-    return cross_entropy(clean, y, reduction="none") + weight * divergence(clean, attacked)
+    learned = cross_entropy(clean, y, reduction="none", label_smoothing=label_smoothing)
+    return learned + weight * divergence(clean, attacked)
 
 
 def mart_loss(clean: Tensor, attacked: Tensor, y: Tensor, weight: float) -> Tensor:
@@ -88,7 +89,7 @@ class _TradesObjective(_Around):
         )
 
     def _loss(self, clean: Tensor, attacked: Tensor, y: Tensor) -> Tensor:
-        return trades_loss(clean, attacked, y, self._options.weight)
+        return trades_loss(clean, attacked, y, self._options.weight, self.label_smoothing)
 
 
 class _Hardener(TrainedHardener):

@@ -63,17 +63,17 @@ class PrototypeObjective(Objective):
         adversarial = self._options.adversarial
         if adversarial is not None:
             x, y = torch.cat([x, self._attacked(classifier, adversarial, x, y, rng)]), torch.cat([y, y])
-        return self._joint(classifier, x, y).mean()
-
-    def _joint(self, classifier: Classifier, x: Tensor, y: Tensor) -> Tensor:
-        return self.trained.joint(classifier.features(x, self.trained.layers), y)
+        return self.trained.joint(classifier.features(x, self.trained.layers), y, self.label_smoothing).mean()
 
     def _attacked(
         self, classifier: Classifier, crafting: AdversarialPartOptions, x: Tensor, y: Tensor, rng: Rng
     ) -> Tensor:
-        joint = (lambda images: self._joint(classifier, images, y)) if crafting.loss == "joint" else None
+        def joint(images: Tensor) -> Tensor:
+            return self.trained.joint(classifier.features(images, self.trained.layers), y)
+
+        loss = joint if crafting.loss == "joint" else None
         with unchanged(classifier, crafting.crafting_mode):
-            return craft(classifier, x, y, crafting, draw_eps(crafting, rng), rng, joint)
+            return craft(classifier, x, y, crafting, draw_eps(crafting, rng), rng, loss)
 
 
 class Pcl(TrainedHardener):

@@ -134,13 +134,16 @@ class Heads(nn.Module):
                 total = total + cross_entropy(head.classifier(features), y, reduction="none")
         return total
 
-    def joint(self, states: Mapping[str, Tensor], y: Tensor) -> Tensor:
+    def joint(self, states: Mapping[str, Tensor], y: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Return cross-entropy plus `conformity` (N,): what Algorithm 1 minimises, and its adaptive attacker ascends.
 
         Args:
             states: of `Classifier.features`, with the logits.
+            y: (N,) class indices.
+            label_smoothing: of the cross-entropy at the network's end.
         """
-        return cross_entropy(states["logits"], y, reduction="none") + self.conformity(states, y)
+        learned = cross_entropy(states["logits"], y, reduction="none", label_smoothing=label_smoothing)
+        return learned + self.conformity(states, y)
 
 
 class NearestPrototype(nn.Module):

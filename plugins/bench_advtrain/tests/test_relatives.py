@@ -5,17 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from hardened import robust_accuracy, trained
-from torch import Tensor
+from hardened import RECIPE, fit_context, robust_accuracy, trained
+from pydantic import ValidationError
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
 
 from bench_advtrain.atda import Atda, _Centres, correlation_discrepancy, margin, mean_discrepancy
 from bench_advtrain.options import AtdaOptions, MartOptions, TradesOptions
 from bench_advtrain.trades import Mart, Trades, mart_loss, trades_loss
+from benchmark import Classifier, Rng
 from benchmark.model import passes
+from benchmark.plugins import validate_options
 
 
 @pytest.fixture(autouse=True)
@@ -77,6 +82,41 @@ def test_atda_terms_are_equations_5_to_9() -> None:
         own = clean.float()[y == Y]
         expected[y] = 0.1 * own.sum(0) / (1 + len(own))
     torch.testing.assert_close(followed.values, expected)
+
+
+@pytest.mark.parametrize(
+    ("defense", "options", "smoothed"),
+    [(Trades, TradesOptions, 1.0), (Atda, AtdaOptions, 2.0), (Mart, MartOptions, 0.0)],
+)
+def test_label_smoothing_counts_in_each_cross_entropy(
+    tmp_path: Path, defense: type, options: type, smoothed: float
+) -> None:
+    """`smoothed`: cross-entropies of the loss. On a network that answers all images alike, the rest of it is equal."""
+    linear = nn.Linear(4, 3)
+    nn.init.zeros_(linear.weight)
+    classifier = Classifier(nn.Sequential(nn.Flatten(), linear), 3, (1, 2, 2))
+    x, y = torch.rand(6, 1, 2, 2), torch.tensor([0, 1, 2, 0, 0, 0])
+    made = defense(validate_options(options, {"eps": 0.1}))
+    made.class_names = ("a", "b", "c")
+    plain, smooth = (
+        made.objective(fit_context(tmp_path), classifier, RECIPE.model_copy(update={"label_smoothing": one})).loss(
+            classifier, x, y, Rng(0)
+        )
+        for one in (0.0, 0.2)
+    )
+    logits = linear.bias.expand(6, 3)
+    more = cross_entropy(logits, y, label_smoothing=0.2) - cross_entropy(logits, y)
+    assert (smooth - plain).item() == pytest.approx(smoothed * more.item(), abs=1e-6)
+    assert more.abs() > 1e-3
+
+
+def test_options_that_would_do_nothing_are_refused_and_fgsm_takes_one_step() -> None:
+    with pytest.raises(ValidationError, match="random_start"):
+        validate_options(TradesOptions, {"eps": 0.1, "random_start": True})
+    for options in (TradesOptions, MartOptions):
+        one_step: Any = validate_options(options, {"eps": 0.1, "attack": "fgsm"})
+        several: Any = validate_options(options, {"eps": 0.1})
+        assert (one_step.steps_taken, several.steps_taken) == (1, 10)
 
 
 @pytest.mark.parametrize(
