@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -243,7 +244,8 @@ def _csv_columns(path: Path, suffix: str) -> dict[str, list[Any]]:
 
 def _jsonl_columns(path: Path) -> dict[str, list[Any]]:
     rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    # Not splitlines(): a text inside the JSON may hold what Unicode, and not JSON, takes for the end of a line.
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
         if line.strip():
             try:
                 rows.append(json.loads(line))
@@ -411,17 +413,18 @@ def _listed(
     number_of_table = {id(rows): number for number, rows in enumerate(tables)}
     for split, found in by_split.items():
         members: list[Member] = []
+        folder = Path(os.path.commonpath([rows.path.parent for rows in found]))
         for rows in found:
             inside = "" if holding or options.images else _below(rows.path.parent, place.path)
             for row, number in enumerate(rows.numbers):
                 where = f"{_shown(rows.path, whole)}: row {number + 1}"
                 if rows.images is None:
-                    member: Member | None = Member((rows.path.name, str(number)), (number_of_table[id(rows)], number))
-                else:
-                    member = _named(rows.images[row], inside, by_name)
+                    name = (*rows.path.relative_to(folder).parts, str(number))
+                    members.append(Member(name, (number_of_table[id(rows)], number)))
+                    continue
+                member = _named(rows.images[row], inside, by_name)
                 if member is None:
-                    name = rows.images[row] if rows.images is not None else None
-                    shown = printable(str(name))[:100]
+                    shown = printable(str(rows.images[row]))[:100]
                     mistakes.add("image that is not there", f"{where}: no image {shown!r} below {place.path}.")
                     continue
                 seen = first.setdefault(member.parts, (split, rows.path, number))

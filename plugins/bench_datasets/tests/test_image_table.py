@@ -102,6 +102,31 @@ def test_parquet_files_as_hugging_face_has_them(make, tmp_path) -> None:
     assert torch.equal(again.images(range(8)), split.images(range(8)))
 
 
+def test_parquet_files_may_be_called_alike_in_folders_of_splits(make, tmp_path) -> None:
+    for split, folder in (("train", "train"), ("val", "validation"), ("test", "test")):
+        write_parquet(tmp_path / "default" / folder / "0000.parquet", PARTS[split])
+    data = make("image_table", path=str(tmp_path))
+    assert all_of(data) == expected(**PARTS)
+    assert data.split("test").sample_ids([2]) == ["0000.parquet/2"]
+    for half, found in (("a", PARTS["train"][:9]), ("b", PARTS["train"][9:])):
+        write_parquet(tmp_path / "halves" / half / "0000.parquet", found)
+    others = {split: str(tmp_path / "default" / folder) for split, folder in (("val", "validation"), ("test", "test"))}
+    halves = make("image_table", train=str(tmp_path / "halves"), **others)
+    assert all_of(halves) == expected(**PARTS)
+    assert halves.split("train").sample_ids([8, 9]) == ["a/0000.parquet/8", "b/0000.parquet/0"]
+
+
+def test_a_caption_may_hold_what_unicode_takes_for_the_end_of_a_line(make, tmp_path) -> None:
+    table = write_csv(tmp_path / "labels.csv", PARTS["train"]).rename(tmp_path / "labels.jsonl")
+    lines = [
+        {"file_name": row["name"], "label": CLASSES[row["label"]], "text": "one\u2028two\x85three"}
+        for row in PARTS["train"]
+    ]
+    table.write_text("\r\n".join(json.dumps(line, ensure_ascii=False) for line in lines), encoding="utf-8")
+    data = make("image_table", path=str(table), label="label")
+    assert len(all_of(data)) == 20
+
+
 @pytest.mark.parametrize("kind", ["csv", "jsonl"])
 def test_folders_of_images_with_metadata_as_hugging_face_has_them(make, tmp_path, kind) -> None:
     for split, folder in (("train", "train"), ("val", "validation"), ("test", "test")):
