@@ -42,20 +42,19 @@ def new_classifier(rng: Rng) -> Classifier:
     return Classifier(network, 10, (1, 8, 8))
 
 
-def fit_context(folder: Path, classifier: Classifier | None = None, **changes: Any) -> FitContext:
+def fit_context(folder: Path, classifier: Classifier | None = None) -> FitContext:
     folder.mkdir(parents=True, exist_ok=True)
-    given: dict[str, Any] = {
-        "classifier": classifier,
-        "new_classifier": new_classifier,
-        "recipe": RECIPE,
-        "train": digits(0, 1000),
-        "val": digits(1000, 1200),
-        "rng": Rng(3),
-        "device": CPU,
-        "progress": Progress(),
-        "checkpoint": folder,
-    }
-    return FitContext(**{**given, **changes})
+    return FitContext(
+        classifier=classifier,
+        new_classifier=new_classifier,
+        recipe=RECIPE,
+        train=digits(0, 1000),
+        val=digits(1000, 1200),
+        rng=Rng(3),
+        device=CPU,
+        progress=Progress(),
+        checkpoint=folder,
+    )
 
 
 @lru_cache(maxsize=1)

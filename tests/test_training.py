@@ -25,16 +25,10 @@ from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.training import History, MicroBatches, Objective, augment, batches, train, validate
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 CPU = torch.device("cpu")
 RECIPE = TrainOptions(epochs=4, batch_size=16, lr=0.1, augment=("flip", "crop"), crop_padding=1)
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def blobs(count: int, seed: int = 0) -> ArraySplit:

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from hardened import CPU, digits
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import kstest
-from sklearn.datasets import load_digits
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -26,7 +26,6 @@ from bench_advtrain.adversarial_training import AdversarialObjective, Adversaria
 from bench_advtrain.none import NoDefense
 from bench_advtrain.options import AdversarialTrainingOptions
 from benchmark import training
-from benchmark.dataset import ArraySplit
 from benchmark.defense import Batch, FitContext
 from benchmark.errors import InputError
 from benchmark.gradient import ascend, classification_loss, random_start
@@ -36,15 +35,10 @@ from benchmark.plugins import Provenance, Registry, validate_options
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 RECIPE = TrainOptions(epochs=6, batch_size=64, lr=0.1, weight_decay=0.0)
 EPS = 0.15  # of a grey range of 1, on digits of 8 x 8 pixels
-CPU = torch.device("cpu")
-
-
-def digits(start: int, stop: int) -> ArraySplit:
-    data = load_digits()
-    images = (data.images[start:stop, None] / 16).astype(np.float32)
-    return ArraySplit(images, data.target[start:stop], [str(digit) for digit in range(10)])
 
 
 def new_classifier(rng: Rng) -> Classifier:
@@ -105,14 +99,6 @@ def plainly_trained(context: FitContext) -> Classifier:
 @pytest.fixture(scope="module")
 def undefended(tmp_path_factory: pytest.TempPathFactory) -> Classifier:
     return plainly_trained(fit_context(tmp_path_factory.mktemp("plain")))
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def robust_accuracy(classifier: Classifier, norm: str, eps: float) -> float:

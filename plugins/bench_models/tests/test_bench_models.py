@@ -31,6 +31,8 @@ from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.training import Objective, train, validate
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 REGISTRY = Registry()
 REGISTRY.add_module("models", bench_models, Provenance("bench_models", "unmask-bench", "0"))
 
@@ -44,15 +46,6 @@ SMALL: dict[str, dict[str, Any]] = {
     "torchvision": {"arch": "mobilenet_v3_small"},
 }
 """Every architecture of this plugin, small enough to build often."""
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Tests run beside others: threads that wait for each other cost more than they give."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def model(use: str, **options: Any) -> Model:

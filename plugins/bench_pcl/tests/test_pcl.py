@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,8 @@ from benchmark.plan import make_plan
 from benchmark.plugins import load_plugins, validate_options
 from benchmark.suite import load_suite
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 BRANCHES = {"0": 16, "penultimate": None}
 
 
@@ -32,14 +33,6 @@ def fitted(folder: Path, classifier: Classifier | None, **options: object) -> Pc
     made.device, made.class_names, made.shared = CPU, tuple(map(str, range(10))), {}
     made.fit(fit_context(folder, classifier))
     return made
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")
