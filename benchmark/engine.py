@@ -154,7 +154,6 @@ class _Run:
         self.warnings: dict[str, list[str]] = {}
         self.again: set[str] = set()  # to be made, since a task found them damaged
         self.found: dict[str, set[str]] = {}  # task → what it found damaged, and has to wait for
-        self.lost: set[str] = set()  # gone from the cache after they were made
         self.order = {key: number for number, key in enumerate(plan.tasks)}
         self.critical = self._critical_paths()
 
@@ -176,7 +175,7 @@ class _Run:
             self.executor.start(
                 Setup(str(self.store.root), modules, device, threads, copy.deepcopy(self.plan.tasks), fresh=self.fresh)
             )
-            while not fatal and (self.todo or self.running or self._lost()):
+            while not fatal and (self.todo or self.running):
                 self._submit_ready()
                 for event in self.executor.wait(1.0):
                     fatal = self._hear(event) or fatal
@@ -208,19 +207,6 @@ class _Run:
             return self.plan.missing(self.store, self.again)
         required = self.plan.required([*self.plan.answers(), *self.again])
         return {key: task for key, task in required.items() if key not in self.records}
-
-    def _lost(self) -> bool:
-        """Tell whether artifacts of finished tasks are gone from the cache again, and schedule them once more."""
-        ended = {key for key, record in self.records.items() if record.status != "failed"}
-        lost = {key for key in self.plan.answers() if key in ended and not self.store.has(key)} - self.lost
-        if not lost:
-            return False
-        self.lost |= lost
-        for key in lost:
-            self._drop(key, "its artifact is gone from the cache; it is made again")
-        self._schedule()
-        self.display.again({key: self._work(task) for key, task in self.todo.items()})
-        return bool(self.todo)
 
     def _read_cached(self, required: Mapping[str, Task]) -> list[TaskRecord]:
         """Return records of the artifacts that are there and need not be made."""

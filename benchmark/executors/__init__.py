@@ -62,8 +62,8 @@ class Event:
 class Executor(ABC):
     """Runs tasks. Results must not depend on which executor ran them, nor on how many workers it has.
 
-    Lifecycle: `prepare` (optional, early), `start` once, then `submit` up to `slots` tasks and `wait` for events,
-    `stop` at the end or on an interruption.
+    Lifecycle: `prepare` (optional, early), `start`, then `submit` up to `slots` tasks and `wait` for events, `stop` at
+    the end or on an interruption. Where artifacts are found damaged or gone after that, it begins with `start` again.
     """
 
     Options: ClassVar[type[ExecutorOptions]] = ExecutorOptions
