@@ -21,10 +21,9 @@ import pandas as pd
 from benchmark.files import make_folder, remove, write_whole
 from benchmark.metrics import Answers, Cell, rejected, right, successful
 from benchmark.results import GALLERY_COLUMNS, IDENTITY, CellResult, content_name, parquet
+from benchmark.rundir import GALLERY, IMAGES
 from benchmark.store import ArrayReader
 
-FOLDER = "images"
-TABLE = "gallery.parquet"
 PER_STRATUM = 6
 MOST_ROWS = 8000
 """A grid of many cells shows fewer images of each, so that the folder stays small beside the artifacts."""
@@ -63,7 +62,8 @@ class Gallery:
     """
 
     def __init__(self, run: Path, cells: int) -> None:
-        self._folder = run / FOLDER
+        self._folder = run / IMAGES
+        self._table = run / GALLERY
         self._per_stratum = max(1, min(PER_STRATUM, MOST_ROWS // (5 * max(cells, 1))))
         self._rows: list[dict[str, Any]] = []
         self._used: set[str] = set()
@@ -131,9 +131,9 @@ class Gallery:
             return
         frame = pd.DataFrame(self._rows, columns=list(GALLERY_COLUMNS)).astype(_TYPES)
         make_folder(self._folder)
-        write_whole(self._folder / TABLE, parquet(frame, key))
+        write_whole(self._table, parquet(frame, key))
         for file in self._folder.iterdir():
-            if file.name not in self._used and file.name != TABLE:
+            if file.name not in self._used and file != self._table:
                 remove(file)
 
     def _order(self, sample_ids: Sequence[str]) -> np.ndarray:
