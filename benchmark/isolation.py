@@ -230,7 +230,11 @@ class Process:
             now = setting.read()
             if now == before or (imported and setting.by_imports == "kept"):
                 continue
-            setting.write(before)
+            try:
+                setting.write(before)
+            except Exception as error:  # such as a folder that was removed; the rest is put back nevertheless
+                changed.append(f"{setting.name}, which cannot be put back ({type(error).__name__}: {error})")
+                continue
             if not imported or setting.by_imports == "offence":
                 changed.append(f"{setting.name}{_from_to(before, now)}")
         return ", ".join(changed)
@@ -495,7 +499,12 @@ def _stand_by(connection: Connection, answer: Callable[[Any], Any]) -> None:
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if status:
-            how = f"by signal {os.WTERMSIG(status)}" if os.WIFSIGNALED(status) else "with an error"
+            how = "with an error"
+            if os.WIFSIGNALED(status):
+                number = os.WTERMSIG(status)
+                how = (
+                    f"by signal {number}" if number != signal.SIGALRM else f"after {ANSWER_SECONDS} s without an answer"
+                )
             connection.send((None, f"the process that loaded it ended {how}"))
 
 

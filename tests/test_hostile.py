@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 
 import pytest
 from hostile import NETWORK, PROCESS
 
 from benchmark.errors import InputError
+from benchmark.isolation import IsolationError, isolated
 
 CLEAN = {"none": {"use": "plain"}, "bright": {"use": "brightness"}, "near": {"use": "nearest"}}
 STEP = {"step": {"use": "step", "eps": 0.3}}
@@ -113,6 +116,21 @@ def test_a_network_that_changes_the_process_is_named_while_planning(run_hostile,
         run_hostile("run", models={"bad": {"use": "vandal-linear", "what": what}})
 
 
+def test_what_cannot_be_put_back_is_told_and_the_rest_is_put_back(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    limit = sys.getrecursionlimit()
+
+    def vandalise():
+        with isolated("it"):
+            os.rmdir(tmp_path / "here")
+            sys.setrecursionlimit(limit + 1)
+
+    with pytest.raises(IsolationError, match=r"current directory, which cannot be put back.*recursion"):
+        vandalise()
+    assert sys.getrecursionlimit() == limit
+
+
 def test_a_network_may_work_in_place_on_its_input(run_hostile):
     beside = run_hostile("beside", models={"in place": {"use": "vandal-linear", "what": "nothing"}})
     assert beside.code == 0
@@ -123,8 +141,6 @@ def test_a_network_may_work_in_place_on_its_input(run_hostile):
 
 @pytest.mark.parametrize("what", ["default dtype", "current directory"])
 def test_a_data_set_that_changes_the_process_is_named(run_toy, what):
-    import os
-
     import torch
 
     before = os.getcwd(), torch.get_default_dtype()
@@ -156,7 +172,6 @@ def test_a_fit_that_is_not_saved_whole_fails_its_cells(run_hostile):
 
 
 def test_what_is_spoilt_in_the_parent_process_costs_its_own_output_only(run_hostile, run_toy, tmp_path):
-    import os
 
     import onlookers
     import torch
