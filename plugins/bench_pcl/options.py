@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from benchmark.options import AttackOptions, Budget, CraftingOptions, HardenerOptions
@@ -136,6 +136,17 @@ class ReleasedOptions(AttackOptions):
     std: tuple[float, ...] | None = None
     """Standard deviation per channel by which pixels were divided before they were attacked: a pixel may then move by
     std * eps only. The script's for CIFAR-10 is [0.2023, 0.1994, 0.2010]. Null attacks pixels in [0, 1]."""
+
+    @field_validator("steps")
+    @classmethod
+    def _fgsm_takes_one_step(cls, steps: int, info: ValidationInfo) -> int:
+        if info.data.get("method") == "fgsm" and steps != 1:
+            raise PydanticCustomError(
+                "fgsm_steps",
+                "fgsm takes one step, not {steps}: leave steps out, or use another method",
+                {"steps": steps},
+            )
+        return steps
 
     @field_validator("std")
     @classmethod
