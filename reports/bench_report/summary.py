@@ -133,7 +133,7 @@ def findings(
     yield from _broken(table, axes)
     yield from _misjudged(table)
     yield from _known(table, axes)
-    yield from _alarms(table, axes, as_number(false_positives))
+    yield from _false_alarms(table, axes, as_number(false_positives))
 
 
 def _holds_best(view: RankingView, baseline: str | None) -> tuple[Word, ...]:
@@ -297,7 +297,7 @@ def _known(table: Table, axes: Axes) -> Iterator[tuple[Word, ...]]:
         )
 
 
-def _alarms(table: Table, axes: Axes, target: float | None) -> Iterator[tuple[Word, ...]]:
+def _false_alarms(table: Table, axes: Axes, target: float | None) -> Iterator[tuple[Word, ...]]:
     """Yield which defenses reject more clean images than they were set to."""
     highest: dict[str, tuple[Estimate, Place]] = {}
     for place in table.by_place:
