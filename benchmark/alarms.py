@@ -213,6 +213,7 @@ def probe(network: nn.Module, x: Tensor, y: Tensor, detector_loss: Callable[[Ten
     import torch  # whoever reads tables need not wait for it
 
     from benchmark.gradient import classification_loss, input_gradient
+    from benchmark.training import is_out_of_memory
 
     def differs(these: Tensor, those: Tensor) -> float:
         if not these.isfinite().all() or not those.isfinite().all():
@@ -233,7 +234,9 @@ def probe(network: nn.Module, x: Tensor, y: Tensor, detector_loss: Callable[[Ten
             continue
         try:
             gradient = input_gradient(loss, x.clone()).flatten(1)
-        except RuntimeError:  # torch's word for a loss that the image is not connected to
+        except RuntimeError as error:  # torch's word for a loss that the image is not connected to
+            if is_out_of_memory(error):
+                raise
             gradient = torch.zeros_like(x).flatten(1)
         broken = broken | ~gradient.isfinite().all(1)
         if loss is not detector_loss:  # which may well be flat where nothing is suspicious
