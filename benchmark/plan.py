@@ -11,6 +11,7 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 import torch
 
 from benchmark.alarms import ALONE, PROBED, Attacker
+from benchmark.attack import Attack
 from benchmark.dataset import Dataset
 from benchmark.defense import ArtifactRequest, Defense, SharedArtifact
 from benchmark.errors import BenchError, InputError, MissingError, PluginError, TaskError, first_line, unknown_name
@@ -339,14 +340,16 @@ class _Planner:
 
     def _check(self, components: Sequence[Component]) -> None:
         missing: list[str] = []
+        wrong: list[str] = []
         for component in components:
             try:
                 with _asked():
                     self._instance(component).check()
-            except MissingError as error:
-                missing.append(f"{component.where}: {component.kind}s.{component.label}: {error}")
             except InputError as error:
-                raise InputError(f"{component.where}: {component.kind}s.{component.label}: {error}") from None
+                told = missing if isinstance(error, MissingError) else wrong
+                told.append(f"{component.where}: {component.kind}s.{component.label}: {error}")
+        if wrong:
+            raise InputError("\n".join([*wrong, *missing]))
         if missing:
             if self.suite.gpu and not torch.cuda.is_available():
                 missing.append(NO_GPU)
@@ -370,8 +373,10 @@ class _Planner:
                 )
                 # Where there is no detector, an attack that would evade one is the same attacker's.
                 bare = defended.family in ("none", "hardener")
-                uses = (instance.evades_detector and (bare or _offers(defended, "detector_loss"))) or (
-                    instance.needs_likelihoods and (bare or _offers(defended, "class_likelihoods"))
+                uses = (
+                    (instance.evades_detector and bare)
+                    or _evades(instance, defended)
+                    or (instance.needs_likelihoods and (bare or _offers(defended, "class_likelihoods")))
                 )
                 rows.setdefault((entry.where, defense, defended.family), []).append((attack, uses))
         for (where, defense, family), attacks in rows.items():
@@ -439,7 +444,10 @@ class _Planner:
             raise InputError("\n".join(self.unsuited))
 
     def _tried(self, dataset: str, model: str) -> Classifier | None:
-        """Return the network as it takes black images and its weights file; None where memory is scarce."""
+        """Return the network as it takes black images and its weights file.
+
+        None where memory is scarce, and where it does not take them, which is noted.
+        """
         component, facts = self.suite.models[model], self.datasets[dataset]
         instance = self._instance(component)
         try:
@@ -451,7 +459,8 @@ class _Planner:
             if is_out_of_memory(error):
                 return None
             said = str(error) if isinstance(error, BenchError) else f"the model failed: {first_line(error)}"
-            raise InputError(f"{component.where}: models.{model} on datasets.{dataset}: {said}") from None
+            self.unsuited.setdefault(f"{component.where}: models.{model} on datasets.{dataset}: {said}")
+            return None
         return classifier.frozen()
 
     def _check_layers(self, defense: str, model: str, classifier: Classifier) -> None:
@@ -463,7 +472,7 @@ class _Planner:
                 with torch.no_grad():
                     classifier.features(torch.zeros(2, *classifier.image_shape), [layer] if layer != "logits" else [])
         except (InputError, TaskError) as error:
-            raise InputError(f"{component.where}: defenses.{defense} on models.{model}: {error}") from None
+            self.unsuited.setdefault(f"{component.where}: defenses.{defense} on models.{model}: {error}")
 
     def _check_settings(self, model: str, classifier: Classifier | None, pairs: set[tuple[str, str]]) -> None:
         """Ask defenses and attacks whether they suit the data sets that they meet with a model; note what they say."""
@@ -755,7 +764,7 @@ class _Planner:
         family = defended.family
         hardened, bare = family == "hardener", family in ("hardener", "none")
         held = "classifier"
-        evades = instance.evades_detector and _offers(defended, "detector_loss")
+        evades = _evades(instance, defended)
         self._check_knowledge(attack, defense, entry)
         informed = evades or instance.needs_training_loss
         if entry.knowledge == "black-box":
@@ -835,9 +844,7 @@ class _Planner:
     def _attacker(self, attack: str, defense: str, craft: str, classifier: str, fit: str) -> Attacker:
         instance, defended = self._instance(self.suite.attacks[attack]), self._instance(self.suite.defenses[defense])
         victim, pipeline = self.tasks[craft].spec["victim"], self.tasks[craft].spec["held"] == "pipeline"
-        evades = pipeline and (
-            instance.needs_likelihoods or (instance.evades_detector and _offers(defended, "detector_loss"))
-        )
+        evades = pipeline and (instance.needs_likelihoods or _evades(instance, defended))
         passes = instance.passes()
         aim: Literal["base", "label", "undetected"] | None = None
         if not pipeline and victim == classifier:
@@ -922,3 +929,7 @@ Offer = Literal["surrogate", "detector_loss", "class_likelihoods", "training_los
 
 def _offers(defense: Defense, method: Offer) -> bool:
     return getattr(type(defense), method) is not getattr(Defense, method)
+
+
+def _evades(attack: Attack, defense: Defense) -> bool:
+    return attack.evades_detector and _offers(defense, "detector_loss")

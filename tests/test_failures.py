@@ -98,7 +98,7 @@ EARLY = """
 suite: early
 title: What is known before any work
 datasets: {few: {use: blobs, count: 20}, some: {use: blobs}}
-models: {linear: {use: linear}, untrained: {use: linear, train: null}}
+models: {linear: {use: linear}, untrained: {use: linear, train: null}, picky: {use: picky}}
 attacks:
   dlr: {use: apgd, eps: 0.1, loss: dlr}
   step: {use: step, eps: 0.3}
@@ -112,6 +112,7 @@ grid:
   - {datasets: few, models: linear, defenses: [ten, many, lid]}
   - {datasets: some, models: linear, attacks: step, defenses: wide}
   - {datasets: few, models: untrained, attacks: step, defenses: bare}
+  - {datasets: some, models: picky, attacks: step, defenses: wide}
 """
 
 
@@ -126,8 +127,9 @@ def test_what_is_known_at_planning_is_told_then_all_at_once_with_its_place(tmp_p
     said = capfd.readouterr().err
     assert stop.value.code == 2, said
     told = {line.removeprefix("error: ").split(": ", 1)[0]: line for line in said.splitlines()}
-    assert set(told) == {f"early.yaml:{line}" for line in (7, 10, 11, 12, 13, 14)}
+    assert set(told) == {f"early.yaml:{line}" for line in (5, 7, 10, 11, 12, 13, 14)}
     for line, expected in {
+        5: "models.picky on datasets.some: needs images of at least 16x16",
         7: "attacks.dlr on datasets.few: apgd: loss dlr compares three classes, the data set has 2",
         10: "defenses.ten on datasets.few: i-defender: too few training images: 'top' 10, 'bottom' 10",
         11: "(components: 301), so 602",
