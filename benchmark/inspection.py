@@ -131,10 +131,7 @@ def suite_facts(registry: Registry) -> list[dict[str, Any]]:
             except InputError as error:
                 facts.append(row | {"error": str(error)})
                 continue
-            cells = {
-                (*point.labels().values(), point.entry.substitute if point.attack != "none" else None)
-                for point in suite.points()
-            }
+            cells = {point.identity() for point in suite.points()}
             facts.append(
                 row
                 | {

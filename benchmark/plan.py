@@ -278,14 +278,11 @@ class _Planner:
                 self._learn(component)
         self._check_networks()
         cells: list[PlannedCell] = []
-        seen: set[tuple[Any, ...]] = set()
-        for dataset, model, attack, defense, entry, seed in self.suite.points():
-            # Without an attack there is nothing that the attacker could know.
-            knowledge = entry.knowledge if attack != CLEAN else ""
-            point = (dataset, model, attack, defense, knowledge, entry.substitute if attack != CLEAN else None, seed)
-            if point not in seen:
-                seen.add(point)
-                cells.append(self._cell(dataset, model, attack, defense, entry, seed))
+        seen: set[tuple[str | None, ...]] = set()
+        for point in self.suite.points():
+            if point.identity() not in seen:
+                seen.add(point.identity())
+                cells.append(self._cell(*point))
         return Plan(self.suite, cells, self.tasks, self.datasets, list(self.assessments.values()))
 
     def _used_components(self) -> list[Component]:

@@ -92,6 +92,10 @@ class Point(NamedTuple):
         knowledge = "" if self.attack == CLEAN else self.entry.knowledge
         return dict(zip(COLUMNS, (*self[:4], knowledge, str(self.seed)), strict=True))
 
+    def identity(self) -> tuple[str | None, ...]:
+        """Return what no other cell has; several entries of a grid may name the same one."""
+        return (*self.labels().values(), None if self.attack == CLEAN else self.entry.substitute)
+
 
 def points_of(grid: Iterable[GridEntry], seeds: Iterable[int], only: Sequence[Filter] = ()) -> Iterator[Point]:
     """Yield the cells in the order of the suite; what several grid entries name comes several times.
