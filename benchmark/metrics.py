@@ -220,6 +220,15 @@ def withstood(cell: Cell) -> np.ndarray:
     return right(cell.attacked, cell.y) | rejected(cell.attacked)
 
 
+def near(sizes: np.ndarray, eps: float) -> np.ndarray:
+    """Return which perturbations (N,) lie within a budget, in the float32 that they are measured in.
+
+    All of 1/255 to 63/255 are smaller than what they are as float32: a perturbation of just the budget is within it.
+    """
+    found: np.ndarray = np.asarray(sizes, dtype=np.float32) <= np.float32(eps)
+    return found
+
+
 def within_budget(cell: Cell, eps: float) -> Cell:
     """Return an attacked cell as it is at a budget: where the example lies beyond it, the clean image stands in.
 
@@ -228,23 +237,23 @@ def within_budget(cell: Cell, eps: float) -> Cell:
     answers, sizes = attacked(cell), cell.perturbation
     if sizes is None:
         raise ValueError("a cell without sizes of perturbations cannot be taken at a budget")
-    near = sizes <= eps
+    inside = near(sizes, eps)
 
     def chosen(adversarial: np.ndarray | None, clean: np.ndarray | None) -> np.ndarray | None:
-        return None if adversarial is None or clean is None else np.where(near, adversarial, clean)
+        return None if adversarial is None or clean is None else np.where(inside, adversarial, clean)
 
     def chosen_detail(name: str) -> np.ndarray:
         adversarial, clean = answers.details[name], cell.clean.details[name]
-        return np.where(near.reshape(-1, *[1] * (adversarial.ndim - 1)), adversarial, clean)
+        return np.where(inside.reshape(-1, *[1] * (adversarial.ndim - 1)), adversarial, clean)
 
     shared = [name for name, array in answers.details.items() if name in cell.clean.details]
     return replace(
         cell,
         eps=eps,
-        perturbation=np.where(near, sizes, 0.0),
+        perturbation=np.where(inside, sizes, 0.0),
         attacked=Answers(
-            np.where(near, answers.base_label, cell.clean.base_label),
-            np.where(near, answers.label, cell.clean.label),
+            np.where(inside, answers.base_label, cell.clean.base_label),
+            np.where(inside, answers.label, cell.clean.label),
             chosen(answers.score, cell.clean.score),
             chosen(answers.flagged, cell.clean.flagged),
             {name: chosen_detail(name) for name in shared},

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score
 
-from benchmark.metrics import BUILTIN, Answers, Cell, Metric
+from benchmark.metrics import BUILTIN, Answers, Cell, Metric, within_budget
 from benchmark.plugins import load_plugins
 from benchmark.statistics import wilson
 
@@ -99,6 +99,17 @@ def test_the_success_protocol_decides_which_attacks_count():
     assert measure("auroc", loose).n == 8
     assert measure("auroc_all", loose).value == measure("auroc_all").value
     assert measure("attack_success_rate", loose) == measure("attack_success_rate")
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_perturbation_of_just_the_budget_is_within_it(dtype):
+    """As float32, in which it is measured, 8/255 is larger than 8/255; tables hold it as float64."""
+    for levels in range(1, 64):
+        sizes = np.full(10, levels / 255, dtype=np.float32).astype(dtype)
+        for eps, answered in ((levels / 255, ATTACKED), ((levels - 0.01) / 255, CLEAN)):
+            counted = within_budget(replace(CELL, eps=None, perturbation=sizes), eps)
+            assert counted.attacked is not None
+            assert (counted.attacked.label == answered.label).all()
 
 
 def test_success_at_a_false_positive_rate_is_success_against_classifier_and_detector_together():

@@ -12,6 +12,7 @@ from bench_report.measures import FAMILIES, measure
 from bench_report.table import Place, Table, as_text, grouped
 from bench_report.view import CompareView, DifferenceView, Estimate, LinedUpRow, RunView
 from bench_report.words import budget_text, difference_text
+from benchmark.metrics import near
 from benchmark.results import CLEAN
 from benchmark.statistics import compare_paired
 
@@ -140,7 +141,7 @@ class _Pairs:
                 rows, eps = found[seed], counted[attack]
                 holds = dict(zip(columns["sample"][rows].tolist(), good(rows, attack != CLEAN).tolist()))
                 if eps is not None:  # the clean image is submitted where the example is too far
-                    far = columns["sample"][rows[columns["perturbation"][rows] > eps]]
+                    far = columns["sample"][rows[~near(columns["perturbation"][rows], eps)]]
                     submitted = dict(zip(columns["sample"][clean[seed]].tolist(), good(clean[seed], True).tolist()))
                     holds |= {image: submitted[image] for image in far.tolist() if image in submitted}
                 for image, answer in holds.items():
