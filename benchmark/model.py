@@ -98,7 +98,7 @@ class Classifier(nn.Module):
         """Return logits (N, num_classes) of images (N, C, H, W) in [0, 1].
 
         The network is handed a copy of its own, contiguous and in the dtype of its parameters, that it may write into;
-        its logits come back as float32.
+        its logits come back as float32, or as float64 for images in float64.
 
         Raises:
             TaskError: it answers with anything but logits.
@@ -140,7 +140,7 @@ class Classifier(nn.Module):
                     else ""
                 )
             )
-        return answer.float()
+        return answer.to(_precision(x))
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -167,7 +167,7 @@ class Classifier(nn.Module):
         """Return hidden states by name, and the logits under `"logits"`, in one forward pass.
 
         `"penultimate"` is the input of the last fully connected layer; any other name is that of a module inside
-        the network and means its output, as it comes, but as float32: (N, ...).
+        the network and means its output, as it comes, but in the precision of the logits: (N, ...).
 
         Raises:
             InputError: a layer of that name does not exist.
@@ -177,7 +177,7 @@ class Classifier(nn.Module):
         self.check_layers(wanted)
         with capturing(self.network, wanted) as states:
             logits = self(x)
-        return {**{layer: _state(layer, states, x.shape[0]) for layer in wanted}, "logits": logits}
+        return {**{layer: _state(layer, states, x) for layer in wanted}, "logits": logits}
 
     def frozen(self) -> Classifier:
         """Put the classifier in eval mode without parameter gradients, and return it."""
@@ -233,17 +233,22 @@ def _last_linear(network: nn.Module) -> nn.Linear:
     return linear[-1]
 
 
-def _state(layer: str, seen: Mapping[str, Any], count: int) -> Tensor:
+def _precision(x: Tensor) -> torch.dtype:
+    # What attackers and detectors compute with: half precision loses it, and who asks in float64 means it.
+    return torch.float64 if x.dtype == torch.float64 else torch.float32
+
+
+def _state(layer: str, seen: Mapping[str, Any], x: Tensor) -> Tensor:
     if layer not in seen:
         raise TaskError(f"the layer {layer!r} takes no part in classifying these images. Name another layer.")
-    state = seen[layer]
+    state, count = seen[layer], x.shape[0]
     if not isinstance(state, Tensor) or state.dim() == 0 or state.shape[0] != count:
         found = f"of shape {tuple(state.shape)}" if isinstance(state, Tensor) else _kind(state)
         raise TaskError(
             f"the output of the layer {layer!r} is {found} and not a tensor with a row for each of {count} images. "
             "Name another layer."
         )
-    return state.float() if state.is_floating_point() else state
+    return state.to(_precision(x)) if state.is_floating_point() else state
 
 
 def _kind(answer: Any) -> str:

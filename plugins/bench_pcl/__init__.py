@@ -8,7 +8,7 @@ from benchmark.hookspecs import Register
 PCL = """@inproceedings{mustafa2019adversarial,
   title = {Adversarial Defense by Restricting the Hidden Space of Deep Neural Networks},
   author = {Mustafa, Aamir and Khan, Salman and Hayat, Munawar and Goecke, Roland and Shen, Jianbing and Shao, Ling},
-  booktitle = {IEEE/CVF International Conference on Computer Vision},
+  booktitle = {IEEE International Conference on Computer Vision},
   year = {2019}
 }"""
 
