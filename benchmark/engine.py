@@ -103,6 +103,7 @@ def execute(
     fresh: bool = False,
     heard: Callable[[TaskRecord], None] = lambda record: None,
     earlier: Mapping[str, TaskRecord] | None = None,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Outcome:
     """Bring every artifact that the plan's cells read into the store.
 
@@ -118,11 +119,12 @@ def execute(
         fresh: make every artifact anew; what is there stays until it is replaced.
         heard: called with the record of every task, as it ends.
         earlier: records of a try that this one goes on with; what failed then is not tried again.
+        meanwhile: called once, while the first tasks are at work.
 
     Raises:
         ExecutorError: the executor cannot run tasks any more.
     """
-    return _Run(plan, store, executor, display, heard, fresh, earlier or {}).go(device, list(modules))
+    return _Run(plan, store, executor, display, heard, fresh, earlier or {}).go(device, list(modules), meanwhile)
 
 
 def estimated_work(task: Task, images: int) -> float:
@@ -157,7 +159,7 @@ class _Run:
         self.order = {key: number for number, key in enumerate(plan.tasks)}
         self.critical = self._critical_paths()
 
-    def go(self, device: str, modules: list[str]) -> Outcome:
+    def go(self, device: str, modules: list[str], meanwhile: Callable[[], None]) -> Outcome:
         required = self.plan.required(self.plan.answers())
         if not self.fresh:
             self._verify_cached()
@@ -175,6 +177,8 @@ class _Run:
             self.executor.start(
                 Setup(str(self.store.root), modules, device, threads, copy.deepcopy(self.plan.tasks), fresh=self.fresh)
             )
+            self._submit_ready()
+            meanwhile()
             while not fatal and (self.todo or self.running):
                 self._submit_ready()
                 for event in self.executor.wait(1.0):

@@ -172,6 +172,9 @@ class Reporter(ABC):
     panels: Sequence[Panel] = ()
     measures: Mapping[str, type[Metric]] = MappingProxyType({})
 
+    def prepare(self) -> None:  # noqa: B027 - most reporters have nothing to prepare
+        """Do what takes time and needs no results: called while the first tasks of a run are at work."""
+
     @abstractmethod
     def write(self, runs: Sequence[Run], folder: Path, *, single_file: bool = False) -> Path:
         """Write into `folder` and return the file to open first.

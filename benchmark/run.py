@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import os
@@ -11,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,7 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
                 fresh=fresh,
                 heard=heard,
                 earlier=None if earlier is None else earlier.records,
+                meanwhile=partial(_prepare_reports, registry) if request.report else lambda: None,
             )
 
         try:
@@ -253,6 +255,13 @@ def write_reports(
 
 def _reason(error: BaseException) -> str:
     return str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+
+
+def _prepare_reports(registry: Registry) -> None:
+    """Let every reporter do beforehand what needs no results; one that cannot says so when it writes."""
+    for registration in registry.all("reporter"):
+        with contextlib.suppress(Exception, SystemExit), isolated("it"), Rng(0).seeded_globals():
+            registration.load()().prepare()
 
 
 def clear_reports(registry: Registry, folder: Path, display: LineDisplay | TerminalDisplay) -> None:

@@ -55,6 +55,12 @@ class Sheet:
 class HtmlReporter(Reporter):
     """Writes `index.html`, a page per cell and what they need; with `single_file` one page that holds all of it."""
 
+    def prepare(self) -> None:
+        """Compile charts and templates."""
+        charts_script()
+        for name in _environment().list_templates():
+            _environment().get_template(name)
+
     def write(self, runs: Sequence[Run], folder: Path, *, single_file: bool = False) -> Path:
         """Write the report of `runs` into `folder` and return the page to open first.
 
