@@ -114,6 +114,7 @@ def published(table: str, place: str) -> list[float]:
         ("table7", "Table 7", 24, 11.1019),
         ("figure4_grey", "Table 9", 9, 7.496),
         ("figure4_photo", "Table 8", 9, 5.283),
+        ("table6", "Table 6", 7, 2.5051),
         ("autoattack", "Croce and Hein: AutoAttack", 2, 0.8944),
         ("comparison", "Table 4", 35, 14.48),
         ("comparison", "Table 5", 29, 19.924),
