@@ -58,6 +58,7 @@ class HtmlReporter(Reporter):
     def prepare(self) -> None:
         """Compile charts and templates."""
         charts_script()
+        vega_script()
         for name in _environment().list_templates():
             _environment().get_template(name)
 
