@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from bench_report.links import file_name
 from bench_report.measures import DETECTOR, FAMILIES, MEASURES, Family, Unit
+from bench_report.summary import not_counted, number_words
 from bench_report.table import Axes, Place, Table, group_label
 from bench_report.view import (
     BlockView,
@@ -244,19 +245,20 @@ class BlockBuilder:
         for number, column in enumerate(headline.columns):
             if column.attack != self.axes.main_group:
                 continue
-            held = [
-                (row.defense, row.cells[number].estimate)
-                for row in headline.rows
-                if (estimate := row.cells[number].estimate) is not None and not estimate.doubt
-            ]
-            best = max(held, key=lambda pair: pair[1].value if pair[1] else -1.0, default=None)
-            if best is None or best[1] is None:
+            found = {row.defense: e for row in headline.rows if (e := row.cells[number].estimate) is not None}
+            held = {defense: estimate for defense, estimate in found.items() if not estimate.doubt}
+            if not found:
                 continue
-            words = [Word("In the worst case of "), Word(column.title, "name"), Word(", "), *_kept(best[0], best[1])]
-            first = held[0]
-            if first[0] != best[0] and first[1] is not None:
-                words += [Word("; "), *_kept(first[0], first[1])]
-            yield (*words, Word("."))
+            words = [Word("In the worst case of "), Word(column.title, "name"), Word(", ")]
+            if not held:
+                yield (*words, Word("no defense can be called best: alarms put all numbers in doubt."))
+                continue
+            best = max(held, key=lambda defense: held[defense].value)
+            words += _kept(best, held[best])
+            baseline = self.axes.baseline
+            if baseline is not None and baseline != best and baseline in found:
+                words += [Word("; "), *_kept(baseline, found[baseline])]
+            yield (*words, *not_counted(len(found) - len(held), len(found), "defense"), Word("."))
 
     def lists(self) -> Iterator[ListView]:
         """Yield the detector table, and the table of everything that no other table shows."""
@@ -329,11 +331,7 @@ class BlockBuilder:
 
 
 def _kept(defense: str, estimate: Estimate) -> list[Word]:
-    words = [Word(defense, "name"), Word(" labels "), Word(f"{estimate.text} %", "number")]
-    around = estimate.spread_text or (f"({estimate.interval})" if estimate.interval else "")
-    if around:
-        words += [Word(" "), Word(around, "number")]
-    return [*words, Word(" of the images rightly")]
+    return [Word(defense, "name"), Word(" labels "), *number_words(estimate), Word(" of the images rightly")]
 
 
 def _compact(estimate: Estimate) -> list[float | None]:

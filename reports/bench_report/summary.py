@@ -157,29 +157,36 @@ def _holds_best(view: RankingView, baseline: str | None) -> tuple[Word, ...]:
     best = rows[0]
     if other is not None and other in rows and best.worst.estimate.value <= other.worst.estimate.value:
         words += [Word("no defense labels more images rightly than "), Word(other.defense, "name", other.worst.page)]
-        words += [Word(f": {hardest}"), *_number(other.worst.estimate), *under]
+        words += [Word(f": {hardest}"), *number_words(other.worst.estimate), *under]
     else:
         words += [Word(best.defense, "name", best.worst.page), Word(f" holds best: {hardest}")]
-        words += [*_number(best.worst.estimate), *under]
+        words += [*number_words(best.worst.estimate), *under]
         if other is not None:
             words += [Word("; "), Word(other.defense, "name", other.worst.page), Word(" labels ")]
             words += [Word(f"{other.worst.estimate.text} %", "number")]
-    if len(known) < len(view.rows):
-        words += [Word(f". Not counted, since alarms put them in doubt: {len(view.rows) - len(known)} of ")]
-        words += [Word(plural(len(view.rows), "defense"))]
+    words += not_counted(len(view.rows) - len(known), len(view.rows), "defense")
     if rejecting and joint and joint.estimate.value > best.worst.estimate.value:
         words += [Word(". With rejected images counted as withstood, "), Word(rejecting.defense, "name", joint.page)]
-        words += [Word(" comes to "), *_number(joint.estimate)]
+        words += [Word(" comes to "), *number_words(joint.estimate)]
     return (*words, Word("."))  # fmt: skip
 
 
-def _number(estimate: Estimate) -> list[Word]:
+def not_counted(doubtful: int, total: int, what: str) -> list[Word]:
+    """Return the end of a sentence that leaves numbers in doubt out."""
+    if not doubtful:
+        return []
+    return [Word(f". Not counted, since alarms put them in doubt: {doubtful} of {plural(total, what)}")]
+
+
+def number_words(estimate: Estimate) -> list[Word]:
+    """Return a rate with its spread or interval, and that it is in doubt where it is."""
     return [Word(f"{estimate.text} %", "number"), *_around(estimate)]
 
 
 def _around(estimate: Estimate) -> list[Word]:
     around = estimate.spread_text or estimate.interval
-    return [Word(" ("), Word(around, "number"), Word(")")] if around else []
+    words = [Word(" ("), Word(around, "number"), Word(")")] if around else []
+    return [*words, Word(" (in doubt)")] if estimate.doubt else words
 
 
 def _cells(table: Table, axes: Axes) -> Iterator[Place]:
@@ -209,8 +216,7 @@ def _broken(table: Table, axes: Axes) -> Iterator[tuple[Word, ...]]:
             Word(" on "),
             Word(place.dataset, "name"),
             Word("): only "),
-            Word(f"{estimate.text} %", "number"),
-            *_around(estimate),
+            *number_words(estimate),
             Word(f" of the attacked images are {kept}."),
         )
     if len(broken) > MOST:
@@ -219,9 +225,9 @@ def _broken(table: Table, axes: Axes) -> Iterator[tuple[Word, ...]]:
 
 
 def _misjudged(table: Table) -> Iterator[tuple[Word, ...]]:
-    """Yield the published values that are missed by most."""
+    """Yield the published values that are missed by most, of those that are compared with a number beyond doubt."""
     missed = []
-    total = 0
+    total = doubtful = 0
     alone = set()
     for place, metrics in table.by_place.items():
         for name in metrics:
@@ -235,15 +241,19 @@ def _misjudged(table: Table) -> Iterator[tuple[Word, ...]]:
                     continue
                 alone.add(once)
             total += 1
-            if estimate.low is None or estimate.high is None or not estimate.low <= estimate.reference <= estimate.high:
+            if estimate.doubt:
+                doubtful += 1
+            elif (
+                estimate.low is None or estimate.high is None or not estimate.low <= estimate.reference <= estimate.high
+            ):
                 missed.append((abs(estimate.value - estimate.reference), estimate, place))
     if not total:
         return
-    yield (
-        Word(f"{total - len(missed)} of {plural(total, 'published value')} "),
-        Word("lies" if total == 1 else "lie"),
-        Word(" within the 95 % interval of what was measured."),
-    )
+    compared = total - doubtful
+    lie = "lies" if compared == 1 else "lie"
+    met = f"{compared - len(missed)} of {plural(compared, 'published value')} {lie} within the 95 % interval of what "
+    said = Word(f"{met}was measured" if compared else "No published value can be compared")
+    yield (said, *not_counted(doubtful, total, "published value"), Word("."))
     for _, estimate, place in sorted(missed, key=lambda item: -item[0])[:3]:
         yield (
             Word("Published "),
@@ -286,9 +296,9 @@ def _known(table: Table, axes: Axes) -> Iterator[tuple[Word, ...]]:
             Word(", "),
             Word(place.attack, "name"),
             Word(" brings it from "),
-            Word(f"{before.text} %", "number"),
+            *number_words(before),
             Word(" to "),
-            Word(f"{after.text} %", "number"),
+            *number_words(after),
             Word(" ("),
             Word(place.model, "name"),
             Word(" on "),
@@ -309,8 +319,7 @@ def _false_alarms(table: Table, axes: Axes, target: float | None) -> Iterator[tu
             yield (
                 Word(defense, "name", table.page(place)),
                 Word(" rejects "),
-                Word(f"{estimate.text} %", "number"),
-                *_around(estimate),
+                *number_words(estimate),
                 Word(" of the clean test images, more than the "),
                 Word(f"{100 * target:g} %", "number"),
                 Word(" its threshold was set for: "),

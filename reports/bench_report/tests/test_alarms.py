@@ -84,6 +84,54 @@ def test_where_all_are_in_doubt_none_is_best(best, page_of):
     assert {rank[:10] for rank in ranks(page).values()} == {"not ranked"}
 
 
+def findings_of(page) -> list[str]:
+    return [line.text for line in page.all("li", "p") if line.text.startswith("In the worst case of all attacks")]
+
+
+def test_the_page_of_a_setting_says_what_it_leaves_out(best, site_of):
+    run, name = best
+    (plain,) = (said for page in site_of(run).settings for said in findings_of(page))
+    assert plain.startswith(f"In the worst case of all attacks, {name} labels ")
+    assert "; none labels " in plain
+    assert "doubt" not in plain
+    (said,) = (said for page in site_of(doubt(run, name, "none")).settings for said in findings_of(page))
+    assert f"{name} labels" not in said
+    # The baseline stays the baseline, whatever puts it in doubt.
+    assert "; none labels " in said
+    assert said.endswith(
+        " (in doubt) of the images rightly. Not counted, since alarms put them in doubt: 2 of 3 defenses."
+    )
+    (said,) = (s for page in site_of(doubt(run, *run.metrics.defense.unique())).settings for s in findings_of(page))
+    assert said.endswith("no defense can be called best: alarms put all numbers in doubt.")
+
+
+def test_a_published_value_is_not_met_by_a_number_in_doubt(make_run, page_of):
+    metric = "robust_accuracy"
+    run = make_run(models=("mlp",), reference={("none", a, metric): 2.0 for a in ("fgsm", "pgd-linf")})
+    page = page_of(doubt(run, "none"))
+    said = page.one("ul", **{"class": "findings"}).text
+    assert "0 of 1 published value lies within the 95 % interval of what was measured" in said
+    assert "Not counted, since alarms put them in doubt: 1 of 2 published values." in said
+    assert said.count("Published 200.0, measured") == 1
+    run = make_run("another", models=("mlp",), reference={("none", "pgd-linf", metric): 2.0})
+    said = page_of(doubt(run, "none")).one("ul", **{"class": "findings"}).text
+    assert "No published value can be compared. Not counted, since alarms put them in doubt: 1 of 1 published" in said
+
+
+def test_what_is_lost_once_the_attacker_knows_says_which_numbers_are_in_doubt(make_run, page_of):
+    run = make_run(models=("mlp",), knowledge=("gray-box", "white-box"), attacks=("fgsm", "pgd-linf"))
+    rows = run.metrics
+    there = (rows.defense == "adversarial-training") & (rows.attack == "pgd-linf")
+    there &= rows.metric == "joint_robust_accuracy"
+    for knowledge, value in (("gray-box", 0.9), ("white-box", 0.3)):
+        mine = there & (rows.knowledge == knowledge)
+        rows.loc[mine, ["value", "ci_low", "ci_high"]] = [value, value - 0.05, value + 0.05]
+    run = doubt(run, "adversarial-training")
+    run.alarms = run.alarms[run.alarms.knowledge == "gray-box"]
+    said = page_of(run).one("ul", **{"class": "findings"}).text
+    assert "pgd-linf brings it from 90.0 % (85.0–95.0) (in doubt) to 30.0 % (25.0–35.0) (" in said
+
+
 def test_runs_without_alarms_say_nothing_of_them(best, page_of):
     run, _ = best
     assert isinstance(run.alarms, pd.DataFrame)
