@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from benchmark.errors import InputError
 from benchmark.gradient import Loss, ascend, classification_loss, random_start
-from benchmark.options import CraftingOptions, in_255ths
+from benchmark.model import Classifier, Passes
+from benchmark.options import AdversarialOptions, CraftingOptions, TrainOptions, in_255ths
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
+from benchmark.training import Objective
 
 
 def craft(
@@ -67,6 +69,39 @@ def unchanged(classifier: nn.Module, mode: str) -> Iterator[None]:
         with torch.no_grad():
             for buffer, before in buffers:
                 buffer.copy_(before)
+
+
+class CraftingObjective(Objective):
+    """Learns from adversarial examples, so that an epoch is judged by clean and by attacked validation images.
+
+    Args:
+        crafting: how they are made; None for a network that learns from clean images alone and is judged by them.
+        recipe: it says whether the best epoch is selected; where none is, the attack on validation images is spared.
+    """
+
+    def __init__(self, crafting: AdversarialOptions | None, recipe: TrainOptions) -> None:
+        super().__init__(recipe.label_smoothing)
+        self._crafting = crafting if recipe.select == "best" else None
+
+    def correct(self, classifier: Classifier, x: Tensor, y: Tensor, rng: Rng) -> dict[str, Tensor]:
+        """Return which images are right, clean and attacked on the cross-entropy, or clean alone."""
+        right = super().correct(classifier, x, y, rng)
+        if self._crafting is None:
+            return right
+        validation = self._crafting.validation
+        eps = float(self._crafting.eps.high) if validation is None else draw_eps(validation, rng)
+        with unchanged(classifier, "eval"):
+            x_adv = craft(classifier, x, y, validation or self._crafting, eps, rng)
+        attacked = super().correct(classifier, x_adv, y, rng)
+        return {"clean": right["accuracy"], "adversarial": attacked["accuracy"]}
+
+    @staticmethod
+    def passes(crafting: AdversarialOptions | None, recipe: TrainOptions) -> Passes:
+        """Return the passes per epoch and validation image."""
+        if crafting is None or recipe.select != "best":
+            return Passes(forward=1)
+        steps = (crafting.validation or crafting).steps_taken
+        return Passes(forward=steps + 2, backward=steps)
 
 
 def check_budget(crafting: CraftingOptions, image_shape: tuple[int, int, int]) -> None:

@@ -384,6 +384,19 @@ class CraftingOptions(Options):
         return eps * (default if self.step_ratio is None else self.step_ratio)
 
 
+class AdversarialOptions(CraftingOptions):
+    """How a network learns from adversarial examples, and by which attack its best epoch is selected."""
+
+    validation: CraftingOptions | None = None
+    """Attack on the validation images where the recipe selects the best epoch; unless given it is the attack above, on
+    the cross-entropy, at the upper end of its interval."""
+
+    @property
+    def attacks(self) -> tuple[CraftingOptions, ...]:
+        """The attack that is learned from, and that of validation where it is another."""
+        return (self,) if self.validation is None else (self, self.validation)
+
+
 class HardenerOptions(Options):
     """What the options of every defense that trains a network have."""
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from bench_advtrain.options import AdversarialTrainingOptions
-from benchmark.crafting import check_crafting, craft, draw_eps, unchanged
+from benchmark.crafting import CraftingObjective, check_crafting, craft, draw_eps, unchanged
 from benchmark.defense import FitContext
 from benchmark.hardening import TrainedHardener
 from benchmark.model import Classifier, Passes
@@ -35,16 +35,16 @@ class AdversarialTraining(TrainedHardener):
             return None
         crafted = 0 if options.mix == 1 else options.steps_taken
         learned = 1 if options.mix in (0, 1) else 2
-        validation = (options.validation or options).steps_taken if recipe.select == "best" else 0
-        checked = 2 if recipe.select == "best" else 1
+        checked = CraftingObjective.passes(options, recipe)
         return Passes(
-            forward=recipe.epochs * (train * (crafted + learned) + val * (validation + checked)),
-            backward=recipe.epochs * (train * (crafted + learned) + val * validation),
+            forward=recipe.epochs * (train * (crafted + learned) + val * checked.forward),
+            backward=recipe.epochs * (train * (crafted + learned) + val * checked.backward),
         )
 
     def crafting(self) -> tuple[CraftingOptions, ...]:
         """Return the options themselves, and those of validation."""
-        return tuple(filter(None, (self.options, self.options.validation)))
+        attacks: tuple[CraftingOptions, ...] = self.options.attacks
+        return attacks
 
     def objective(self, context: FitContext, classifier: Classifier, recipe: TrainOptions) -> Objective:
         """Return the adversarial loss.
@@ -52,12 +52,12 @@ class AdversarialTraining(TrainedHardener):
         Raises:
             InputError: eps covers the whole pixel range.
         """
-        for crafting in filter(None, (self.options, self.options.validation)):
+        for crafting in self.crafting():
             check_crafting("adversarial_training", crafting, context.train.image_shape, context.progress)
         return AdversarialObjective(self.options, recipe)
 
 
-class AdversarialObjective(Objective):
+class AdversarialObjective(CraftingObjective):
     """mix · loss(x) + (1 - mix) · loss(x_adv), the adversarial examples crafted anew for every batch.
 
     Clean and adversarial images of a batch go through the network together, so that batch normalisation sees
@@ -65,9 +65,8 @@ class AdversarialObjective(Objective):
     """
 
     def __init__(self, options: AdversarialTrainingOptions, recipe: TrainOptions) -> None:
-        super().__init__(recipe.label_smoothing)
+        super().__init__(options, recipe)
         self._options = options
-        self._selects = recipe.select == "best"
 
     def loss(self, classifier: Classifier, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
         """Return the mean loss of a batch, clean and adversarial by their shares."""
@@ -85,19 +84,3 @@ class AdversarialObjective(Objective):
             reduction="none",
         )
         return mix * losses[: len(y)].mean() + (1 - mix) * losses[len(y) :].mean()
-
-    def correct(self, classifier: Classifier, x: Tensor, y: Tensor, rng: Rng) -> dict[str, Tensor]:
-        """Return which images are right, clean and attacked; clean alone where no epoch is selected by it."""
-        right = super().correct(classifier, x, y, rng)
-        if not self._selects:
-            return right
-        if self._options.validation is None:
-            crafting: CraftingOptions = self._options
-            eps = float(crafting.eps.high)
-        else:
-            crafting = self._options.validation
-            eps = draw_eps(crafting, rng)
-        with unchanged(classifier, "eval"):
-            x_adv = craft(classifier, x, y, crafting, eps, rng)
-        attacked = super().correct(classifier, x_adv, y, rng)
-        return {"clean": right["accuracy"], "adversarial": attacked["accuracy"]}

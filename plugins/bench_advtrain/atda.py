@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softplus
 
 from bench_advtrain.options import AtdaOptions
-from benchmark.crafting import check_crafting, craft, draw_eps, unchanged
+from benchmark.crafting import CraftingObjective, check_crafting, craft, draw_eps, unchanged
 from benchmark.defense import FitContext
 from benchmark.hardening import TrainedHardener
 from benchmark.model import Classifier, Passes
@@ -55,13 +55,13 @@ class _Centres(nn.Module):
         self.values -= rate * away / (1 + count)[:, None]
 
 
-class AtdaObjective(Objective):
+class AtdaObjective(CraftingObjective):
     """Cross-entropy on clean and adversarial images, and what draws them together."""
 
     trained: _Centres
 
     def __init__(self, options: AtdaOptions, num_classes: int, recipe: TrainOptions) -> None:
-        super().__init__(recipe.label_smoothing)
+        super().__init__(options, recipe)
         self._options = options
         self.trained = _Centres(num_classes)
 
@@ -86,8 +86,9 @@ class Atda(TrainedHardener):
     Options = AtdaOptions
 
     def crafting(self) -> tuple[CraftingOptions, ...]:
-        """Return the options themselves."""
-        return (self.options,)
+        """Return the options themselves, and those of validation."""
+        attacks: tuple[CraftingOptions, ...] = self.options.attacks
+        return attacks
 
     def objective(self, context: FitContext, classifier: Classifier, recipe: TrainOptions) -> Objective:
         """Return the loss, with centres at 0.
@@ -95,7 +96,8 @@ class Atda(TrainedHardener):
         Raises:
             InputError: eps covers the whole pixel range.
         """
-        check_crafting("atda", self.options, context.train.image_shape, context.progress)
+        for crafting in self.crafting():
+            check_crafting("atda", crafting, context.train.image_shape, context.progress)
         return AtdaObjective(self.options, len(self.class_names), recipe)
 
     def passes(self, train: int, val: int, recipe: TrainOptions | None) -> Passes | None:
@@ -104,4 +106,5 @@ class Atda(TrainedHardener):
         if recipe is None:
             return None
         images = recipe.epochs * train * (self.options.steps_taken + 2)
-        return Passes(images + recipe.epochs * val, images)
+        checked = CraftingObjective.passes(self.options, recipe)
+        return Passes(images + recipe.epochs * val * checked.forward, images + recipe.epochs * val * checked.backward)

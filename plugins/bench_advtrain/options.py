@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from benchmark.options import CraftingOptions, HardenerOptions
+from benchmark.options import AdversarialOptions, HardenerOptions
 
 
-class AdversarialTrainingOptions(CraftingOptions, HardenerOptions):
+class AdversarialTrainingOptions(AdversarialOptions, HardenerOptions):
     """Options of adversarial training."""
 
     mix: float = Field(0.0, ge=0, le=1)
@@ -18,12 +18,8 @@ class AdversarialTrainingOptions(CraftingOptions, HardenerOptions):
     crafting_mode: Literal["eval", "train"] = "eval"
     """Mode of the network while examples are crafted; neither moves the statistics of batch normalisation."""
 
-    validation: CraftingOptions | None = None
-    """Attack on the validation images where the recipe selects the best epoch; unless given it is the
-    training attack, at the upper end of its interval."""
 
-
-class RegularizedTrainingOptions(CraftingOptions, HardenerOptions):
+class RegularizedTrainingOptions(AdversarialOptions, HardenerOptions):
     """What TRADES and MART share."""
 
     steps: int | None = Field(10, ge=1)
@@ -47,7 +43,7 @@ class MartOptions(RegularizedTrainingOptions):
     """Weight of the answers around images that the network gets wrong (the paper's lambda)."""
 
 
-class AtdaOptions(CraftingOptions, HardenerOptions):
+class AtdaOptions(AdversarialOptions, HardenerOptions):
     """Options of adversarial training with domain adaptation."""
 
     attack: Literal["pgd", "fgsm"] = "fgsm"

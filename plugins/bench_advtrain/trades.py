@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from bench_advtrain.options import MartOptions, TradesOptions
-from benchmark.crafting import check_crafting, craft, draw_eps, unchanged
+from benchmark.crafting import CraftingObjective, check_crafting, craft, draw_eps, unchanged
 from benchmark.defense import FitContext
 from benchmark.gradient import ascend
 from benchmark.hardening import TrainedHardener
@@ -49,11 +49,11 @@ def mart_loss(clean: Tensor, attacked: Tensor, y: Tensor, weight: float) -> Tens
     return boosted + weight * divergence(clean, attacked) * missed
 
 
-class _Around(Objective):
+class _Around(CraftingObjective):
     """Learns from clean images and from attacked ones around them."""
 
     def __init__(self, options: TradesOptions | MartOptions, recipe: TrainOptions) -> None:
-        super().__init__(recipe.label_smoothing)
+        super().__init__(options, recipe)
         self._options = options
 
     def loss(self, classifier: Classifier, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
@@ -99,8 +99,9 @@ class _Hardener(TrainedHardener):
     objective_type: ClassVar[type[_Around]] = _Around
 
     def crafting(self) -> tuple[CraftingOptions, ...]:
-        """Return the options themselves."""
-        return (self.options,)
+        """Return the options themselves, and those of validation."""
+        attacks: tuple[CraftingOptions, ...] = self.options.attacks
+        return attacks
 
     def objective(self, context: FitContext, classifier: Classifier, recipe: TrainOptions) -> Objective:
         """Return the loss.
@@ -108,7 +109,8 @@ class _Hardener(TrainedHardener):
         Raises:
             InputError: eps covers the whole pixel range.
         """
-        check_crafting(self.name, self.options, context.train.image_shape, context.progress)
+        for crafting in self.crafting():
+            check_crafting(self.name, crafting, context.train.image_shape, context.progress)
         return self.objective_type(self.options, recipe)
 
     def passes(self, train: int, val: int, recipe: TrainOptions | None) -> Passes | None:
@@ -118,7 +120,11 @@ class _Hardener(TrainedHardener):
             return None
         per_image = self.options.steps_taken + 2
         asked = 1 if self.objective_type is _TradesObjective else 0
-        return Passes(recipe.epochs * (train * (per_image + asked) + val), recipe.epochs * train * per_image)
+        checked = CraftingObjective.passes(self.options, recipe)
+        return Passes(
+            forward=recipe.epochs * (train * (per_image + asked) + val * checked.forward),
+            backward=recipe.epochs * (train * per_image + val * checked.backward),
+        )
 
 
 class Mart(_Hardener):

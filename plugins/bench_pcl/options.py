@@ -7,10 +7,10 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark.options import AttackOptions, Budget, CraftingOptions, HardenerOptions
+from benchmark.options import AdversarialOptions, AttackOptions, Budget, HardenerOptions
 
 
-class AdversarialPartOptions(CraftingOptions):
+class AdversarialPartOptions(AdversarialOptions):
     """How the attacked half of a batch is made."""
 
     loss: Literal["cross-entropy", "joint"] = "cross-entropy"

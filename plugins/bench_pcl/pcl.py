@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bench_pcl.options import AdversarialPartOptions, PclOptions
 from bench_pcl.prototypes import Head, Heads, NearestPrototype
-from benchmark.crafting import check_crafting, craft, draw_eps, unchanged
+from benchmark.crafting import CraftingObjective, check_crafting, craft, draw_eps, unchanged
 from benchmark.defense import FitContext
 from benchmark.errors import InputError
 from benchmark.hardening import TrainedHardener
@@ -26,13 +26,13 @@ from benchmark.setting import Setting
 from benchmark.training import Objective
 
 
-class PrototypeObjective(Objective):
+class PrototypeObjective(CraftingObjective):
     """The joint loss of Algorithm 1, on clean images or on clean and attacked ones together."""
 
     trained: Heads
 
     def __init__(self, options: PclOptions, heads: Heads, recipe: TrainOptions) -> None:
-        super().__init__(recipe.label_smoothing)
+        super().__init__(options.adversarial, recipe)
         self._options = options
         self._recipe = recipe
         self.trained = heads
@@ -92,7 +92,8 @@ class Pcl(TrainedHardener):
         adversarial = self.options.adversarial
         per_image = 1 if adversarial is None else 2 + adversarial.steps_taken
         images = recipe.epochs * train * per_image
-        return Passes(images + recipe.epochs * val, images)
+        checked = CraftingObjective.passes(adversarial, recipe)
+        return Passes(images + recipe.epochs * val * checked.forward, images + recipe.epochs * val * checked.backward)
 
     def check_setting(self, setting: Setting) -> None:
         """Look whether there are two classes, so that there is something to be far from, and states with a width.
@@ -108,8 +109,8 @@ class Pcl(TrainedHardener):
         _widths(setting.states(self.layers()) or {}, self.layers())
 
     def crafting(self) -> tuple[CraftingOptions, ...]:
-        """Return the options of adversarial prototypes, where there are any."""
-        return () if self.options.adversarial is None else (self.options.adversarial,)
+        """Return how the attacked half is made, and those of validation; nothing where there are none."""
+        return () if self.options.adversarial is None else self.options.adversarial.attacks
 
     def layers(self) -> tuple[str, ...]:
         """Return the layers that the loss is applied to."""
@@ -121,8 +122,8 @@ class Pcl(TrainedHardener):
         Raises:
             InputError: the network lacks a layer, a layer's state has no width, or eps covers the whole pixel range.
         """
-        if self.options.adversarial is not None:
-            check_crafting("pcl", self.options.adversarial, context.train.image_shape, context.progress)
+        for crafting in self.crafting():
+            check_crafting("pcl", crafting, context.train.image_shape, context.progress)
         layers = tuple(self.options.layers)
         with torch.no_grad():
             classifier.eval()

@@ -9,17 +9,19 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hardened import RECIPE, fit_context, robust_accuracy, trained
+from hardened import CPU, RECIPE, digits, fit_context, robust_accuracy, trained, trained_without
 from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
+from bench_advtrain.adversarial_training import AdversarialTraining
 from bench_advtrain.atda import Atda, _Centres, correlation_discrepancy, margin, mean_discrepancy
 from bench_advtrain.options import AtdaOptions, MartOptions, TradesOptions
 from bench_advtrain.trades import Mart, Trades, mart_loss, trades_loss
-from benchmark import Classifier, Rng
+from benchmark import Classifier, DataFacts, InputError, Rng, Setting
 from benchmark.model import passes
 from benchmark.plugins import validate_options
+from benchmark.training import validate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -101,6 +103,30 @@ def test_label_smoothing_counts_in_each_cross_entropy(
     more = cross_entropy(logits, y, label_smoothing=0.2) - cross_entropy(logits, y)
     assert (smooth - plain).item() == pytest.approx(smoothed * more.item(), abs=1e-6)
     assert more.abs() > 1e-3
+
+
+PGD = {"attack": "pgd", "eps": [0.05, 0.15], "steps": 4, "step_ratio": 0.4}
+
+
+@pytest.mark.parametrize("validation", [{}, {"validation": {"eps": 0.1, "steps": 2}}])
+def test_the_best_epoch_of_all_is_selected_alike(tmp_path: Path, validation: dict[str, object]) -> None:
+    """By the mean of clean and attacked accuracy, or a comparison with adversarial training would be unfair."""
+    val, scores = digits(1000, 1200), []
+    for defense in (AdversarialTraining, Trades, Mart, Atda):
+        made: Any = defense(validate_options(defense.Options, PGD | validation))
+        made.class_names = tuple(map(str, range(10)))
+        for select, judged in (("best", {"clean", "adversarial"}), ("last", {"accuracy"})):
+            recipe = RECIPE.model_copy(update={"select": select})
+            objective = made.objective(fit_context(tmp_path), trained_without(), recipe)
+            found = validate(trained_without(), val, objective, Rng(0), 64, CPU)
+            assert found.keys() == judged
+            if select == "best":
+                scores.append(found)
+    assert scores == scores[:1] * 4
+    assert scores[0]["adversarial"] < scores[0]["clean"] - 0.2
+    far = Trades(validate_options(TradesOptions, PGD | {"validation": {"eps": 9.0, "norm": "l2"}}))
+    with pytest.raises(InputError, match="between a black and a white"):
+        far.check_setting(Setting(DataFacts(("a", "b"), (1, 8, 8), {}), {}, RECIPE, None))
 
 
 def test_options_that_would_do_nothing_are_refused_and_fgsm_takes_one_step() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hardened import CPU, digits, fit_context, held_out, new_classifier, robust_accuracy, trained_without
+from hardened import CPU, RECIPE, digits, fit_context, held_out, new_classifier, robust_accuracy, trained_without
 from inline import run_inline
 from pydantic import ValidationError
 from torch import Tensor
@@ -19,9 +19,11 @@ from bench_pcl.prototypes import separation
 from benchmark import Classifier, DataFacts, InputError, Rng, Setting, TrainOptions, Victim
 from benchmark.defense import Batch
 from benchmark.gradient import ascend, classification_loss, input_gradient
+from benchmark.model import passes
 from benchmark.plan import make_plan
 from benchmark.plugins import load_plugins, validate_options
 from benchmark.suite import load_suite
+from benchmark.training import validate
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -139,6 +141,21 @@ def test_attacked_halves_of_batches_make_it_robuster(softmax: Classifier, tmp_pa
         adversarial={"eps": [0.1, 0.2], "steps": 3, "step_ratio": 0.5},
     )
     assert robust_accuracy(made.classifier) > robust_accuracy(None) + 0.15
+
+
+@pytest.mark.parametrize(
+    ("adversarial", "judged"),
+    [({}, {"accuracy"}), ({"adversarial": {"eps": 0.15, "steps": 3}}, {"clean", "adversarial"})],
+)
+def test_the_best_epoch_is_selected_by_what_it_is_trained_for(
+    softmax: Classifier, tmp_path: Path, adversarial: dict[str, object], judged: set[str]
+) -> None:
+    before = passes.copy()
+    made = fitted(tmp_path, softmax, train={"epochs": 1, "lr": 0.001}, **adversarial)
+    spent, foreseen = passes - before, made.passes(1000, 200, RECIPE)
+    assert (spent.forward, spent.backward) == (foreseen.forward + 2, foreseen.backward)  # 2 tell the states' widths
+    objective = made.objective(fit_context(tmp_path), softmax, RECIPE)
+    assert validate(softmax, digits(1000, 1200), objective, Rng(0), 64, CPU).keys() == judged
 
 
 def test_the_released_attack_on_normalised_pixels_moves_a_pixel_by_its_deviation_only(softmax: Classifier) -> None:
