@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from benchmark.errors import Stopped
+from benchmark.errors import Stopped, StorageError
 from benchmark.executors import Event, Executor, Setup
 from benchmark.plan import Plan, Task
 from benchmark.store import DamagedArtifactError, Store
@@ -85,10 +85,9 @@ class Display(Protocol):
 
 @dataclass
 class Outcome:
-    """What a run came to: `fatal` is the message that ended it, `stopped` the signal, such as a Ctrl-C."""
+    """What a run came to: `stopped` is the signal that ended it, such as a Ctrl-C."""
 
     records: dict[str, TaskRecord]
-    fatal: str = ""
     stopped: Stopped | None = None
 
 
@@ -123,6 +122,7 @@ def execute(
 
     Raises:
         ExecutorError: the executor cannot run tasks any more.
+        StorageError: an artifact cannot be written.
     """
     return _Run(plan, store, executor, display, heard, fresh, earlier or {}).go(device, list(modules), meanwhile)
 
@@ -171,7 +171,6 @@ class _Run:
             self._record(record)
         if not self.todo:
             return Outcome(self.records)
-        fatal = ""
         try:
             threads = self.plan.suite.threads
             self.executor.start(
@@ -179,15 +178,15 @@ class _Run:
             )
             self._submit_ready()
             meanwhile()
-            while not fatal and (self.todo or self.running):
+            while self.todo or self.running:
                 self._submit_ready()
                 for event in self.executor.wait(1.0):
-                    fatal = self._hear(event) or fatal
+                    self._hear(event)
         except KeyboardInterrupt as stop:
             return Outcome(self.records, stopped=stop if isinstance(stop, Stopped) else Stopped())
         finally:
             self.executor.stop()
-        return Outcome(self.records, fatal=fatal)
+        return Outcome(self.records)
 
     def _verify_cached(self) -> None:
         """Read the checksums of cached artifacts that the tables and the next tasks read; drop the damaged ones."""
@@ -262,23 +261,27 @@ class _Run:
             self.display.started(task, self._work(task))
             self.executor.submit(copy.deepcopy(task))
 
-    def _hear(self, event: Event) -> str:
-        """Take note of an event; return a message that must end the run, or nothing."""
+    def _hear(self, event: Event) -> None:
+        """Take note of an event.
+
+        Raises:
+            StorageError: an artifact cannot be written.
+        """
         task, data = self.plan.tasks[event.key], event.data
         if event.kind == "progress":
             self.display.progress(task, data["done"], data["total"], data["unit"])
-            return ""
+            return
         if event.kind == "warning":
             self.warnings.setdefault(event.key, []).append(data["text"])
             self.display.warning(f"{task.label}: {data['text']}")
-            return ""
+            return
         if event.kind == "note":
             self.display.note(f"{task.label}: {data['text']}")
-            return ""
+            return
         self.running.pop(event.key, None)
         if event.kind == "damaged":
             self._repair(task, data["key"], data["reason"])
-            return ""
+            return
         warnings = tuple(self.warnings.pop(event.key, ()))
         self.again.discard(event.key)
         if event.kind == "done":
@@ -291,8 +294,7 @@ class _Run:
         elif event.kind == "failed":
             self._fail(task, data["reason"], data["traceback"], warnings)
         else:
-            return f"{task.label}: {data['message']}"
-        return ""
+            raise StorageError(f"{task.label}: {data['message']}")
 
     def _repair(self, task: Task, key: str, reason: str) -> None:
         """Have an artifact made again that a task found damaged, and the task after it."""

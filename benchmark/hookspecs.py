@@ -97,7 +97,10 @@ def task_finished(run: RunDir, record: TaskRecord) -> None:
 
 @hookspec
 def run_finished(run: RunDir, exit_code: int) -> None:
-    """Hear that a run is over: the tables are written, the report not yet. An exception is shown, not fatal."""
+    """Hear that a run is over: tables and report are written, unless the manifest says why not (`ended_by`).
+
+    An exception is shown, not fatal.
+    """
 
 
 KINDS: dict[str, str] = {

@@ -1065,9 +1065,11 @@ class Run:
         path = self.path / name
         if name not in self._sums:
             started = self.manifest.get("started", "at some time")
+            why = self.manifest.get("ended_by")
+            how = "is at work, or was stopped before it came to its end" if why is None else f"ended early: {why}"
             raise InputError(
-                f"the run in {str(self.path)!r} has no {name}: it was started {started} and is at work, or was stopped "
-                f"before it came to its end. {self._cure('goes on with it')}"
+                f"the run in {str(self.path)!r} has no {name}: it was started {started} and {how.rstrip('.')}. "
+                f"{self._cure('goes on with it')}"
             )
         try:
             content = path.read_bytes()

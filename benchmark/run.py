@@ -25,7 +25,7 @@ from benchmark.alarms import Probe, Probed
 from benchmark.dataset import Split
 from benchmark.display import LineDisplay, TerminalDisplay
 from benchmark.engine import Outcome, TaskRecord, execute
-from benchmark.errors import BenchError, InputError
+from benchmark.errors import BenchError, InputError, Stopped
 from benchmark.executors import Executor, ExecutorOptions
 from benchmark.files import write_whole
 from benchmark.gallery import Gallery
@@ -93,6 +93,7 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
 
     Raises:
         InputError: the suite cannot be run here; nothing has been done.
+        BenchError: it cannot be gone on with, such as for want of space; the run directory says why.
     """
     executor: Executor = registry.get("executor", request.executor).load()(ExecutorOptions(workers=request.workers))
     executor.prepare(_modules(suite, registry), suite.threads)
@@ -109,118 +110,131 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
         key = digest(identity.key, sorted(set(plan.answers())))
         manifest = {"key": key, **_manifest(suite, registry, plan, request)}
         run.begin(identity, manifest)
-        if suite.gpu and request.device == "cpu":
-            display.warning(f"{NO_GPU}: it runs, but see `bench plan` for how long")
-        for label, facts in plan.datasets.items():
-            for remark in facts.remarks:
-                display.warning(f"{label}: {remark}")
-        run.note("run started", suite=suite.name, profile=suite.profile, cells=len(plan.cells), tasks=len(plan.tasks))
-        _tell(registry, display, "run_started", run=run)
-
-        def heard(record: TaskRecord) -> None:
+        with _end_told(run, registry, display):
+            if suite.gpu and request.device == "cpu":
+                display.warning(f"{NO_GPU}: it runs, but see `bench plan` for how long")
+            for label, facts in plan.datasets.items():
+                for remark in facts.remarks:
+                    display.warning(f"{label}: {remark}")
             run.note(
-                f"task {record.status}",
-                key=record.key,
-                kind=record.kind,
-                label=record.label,
-                **({"seconds": record.meta.get("seconds")} if record.status == "done" else {}),
-                **({"reason": record.reason, "traceback": record.traceback} if record.status == "failed" else {}),
-                **({"warnings": list(record.warnings)} if record.warnings else {}),
+                "run started", suite=suite.name, profile=suite.profile, cells=len(plan.cells), tasks=len(plan.tasks)
             )
-            _tell(registry, display, "task_finished", run=run, record=record)
+            _tell(registry, display, "run_started", run=run)
 
-        def work(fresh: bool, earlier: Outcome | None = None) -> Outcome:
-            return execute(
-                plan,
-                store,
-                executor,
-                display,
-                device=request.device,
-                modules=registry.extra_modules,
-                fresh=fresh,
-                heard=heard,
-                earlier=None if earlier is None else earlier.records,
-                meanwhile=partial(_prepare_reports, registry) if request.report else lambda: None,
-            )
+            def heard(record: TaskRecord) -> None:
+                run.note(
+                    f"task {record.status}",
+                    key=record.key,
+                    kind=record.kind,
+                    label=record.label,
+                    **({"seconds": record.meta.get("seconds")} if record.status == "done" else {}),
+                    **({"reason": record.reason, "traceback": record.traceback} if record.status == "failed" else {}),
+                    **({"warnings": list(record.warnings)} if record.warnings else {}),
+                )
+                _tell(registry, display, "task_finished", run=run, record=record)
 
-        try:
-            outcome = work(request.fresh)
-            for repairs in reversed(range(TRIES)):
-                if outcome.fatal:
-                    display.close()
-                    say(f"error: {outcome.fatal}", err=True)
-                    return 2
-                gallery = Gallery(run.path, len(plan.cells))
-                ended = _Ended(final=not repairs)
-                try:
-                    with Rng(0).seeded_globals():
-                        tables = _tabulate(plan, store, registry, outcome, gallery, ended)
-                    break
-                except Exception as error:
-                    damaged = error if isinstance(error, DamagedArtifactError) else store.recheck(plan.answers())
-                    if damaged is None or not repairs:
-                        raise
-                    # Or another run, with --fresh, has taken it away.
-                    display.note(f"{plan.tasks[damaged.key].label}: {damaged}")
-                    store.discard(damaged.key, damaged_only=True)
-                    if not outcome.stopped:
-                        outcome = work(False, outcome)
-            with writing(run.path):
-                clear_reports(registry, run.path / REPORT, display)
-                results.write_tables(tables, run.path, key)
-                gallery.close(key)
-                _write_costs(plan, outcome, run.path, key)
-            problems = [*ended.problems, *tables.problems]
-            for problem in problems:
-                display.warning(problem)
-            for alarm in tables.raised:
-                cells = f"{len(alarm.cells)} {'cell is' if len(alarm.cells) == 1 else 'cells are'} in doubt"
-                display.warning(f"{alarm.kind.sign}: {alarm.finding}; {cells}")
-        except OSError as error:
-            full = storage_error(error, run.path)
-            if full is None:
-                raise
-            raise InputError(str(full)) from None
-        failures = _failures(plan, outcome)
-        code = outcome.stopped.code if outcome.stopped else 1 if failures or problems or ended.unfinished() else 0
-        manifest |= {
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "exit_code": code,
-            "ended": dict(ended.cells),
-            "thresholds": _thresholds(ended, registry),
-            "failures": failures,
-            "warnings": [
-                {"task": record.label, "text": text} for record in outcome.records.values() for text in record.warnings
-            ]
-            + [{"task": "measures", "text": text} for text in problems],
-            "alarms": [
-                {
-                    "alarm": alarm.kind.name,
-                    "sign": alarm.kind.sign,
-                    "finding": alarm.finding,
-                    "remedy": alarm.kind.remedy,
-                    "cells": len(alarm.cells),
-                }
-                for alarm in tables.raised
-            ],
-        }
-        run.finish(identity, manifest)
-        run.note("run finished", exit_code=code)
-        _tell(registry, display, "run_finished", run=run, exit_code=code)
-        display.close()
-        if outcome.stopped:
-            say(outcome.stopped, err=True)
+            def work(fresh: bool, earlier: Outcome | None = None) -> Outcome:
+                return execute(
+                    plan,
+                    store,
+                    executor,
+                    display,
+                    device=request.device,
+                    modules=registry.extra_modules,
+                    fresh=fresh,
+                    heard=heard,
+                    earlier=None if earlier is None else earlier.records,
+                    meanwhile=partial(_prepare_reports, registry) if request.report else lambda: None,
+                )
+
+            try:
+                outcome = work(request.fresh)
+                for repairs in reversed(range(TRIES)):
+                    gallery = Gallery(run.path, len(plan.cells))
+                    ended = _Ended(final=not repairs)
+                    try:
+                        with Rng(0).seeded_globals():
+                            tables = _tabulate(plan, store, registry, outcome, gallery, ended)
+                        break
+                    except Exception as error:
+                        damaged = error if isinstance(error, DamagedArtifactError) else store.recheck(plan.answers())
+                        if damaged is None or not repairs:
+                            raise
+                        # Or another run, with --fresh, has taken it away.
+                        display.note(f"{plan.tasks[damaged.key].label}: {damaged}")
+                        store.discard(damaged.key, damaged_only=True)
+                        if not outcome.stopped:
+                            outcome = work(False, outcome)
+                with writing(run.path):
+                    clear_reports(registry, run.path / REPORT, display)
+                    results.write_tables(tables, run.path, key)
+                    gallery.close(key)
+                    _write_costs(plan, outcome, run.path, key)
+                problems = [*ended.problems, *tables.problems]
+                for problem in problems:
+                    display.warning(problem)
+                for alarm in tables.raised:
+                    cells = f"{len(alarm.cells)} {'cell is' if len(alarm.cells) == 1 else 'cells are'} in doubt"
+                    display.warning(f"{alarm.kind.sign}: {alarm.finding}; {cells}")
+            except OSError as error:
+                full = storage_error(error, run.path)
+                if full is None:
+                    raise
+                raise InputError(str(full)) from None
+            failures = _failures(plan, outcome)
+            code = outcome.stopped.code if outcome.stopped else 1 if failures or problems or ended.unfinished() else 0
+            manifest |= {
+                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+                "ended": dict(ended.cells),
+                "thresholds": _thresholds(ended, registry),
+                "failures": failures,
+                "warnings": [
+                    {"task": record.label, "text": text}
+                    for record in outcome.records.values()
+                    for text in record.warnings
+                ]
+                + [{"task": "measures", "text": text} for text in problems],
+                "alarms": [
+                    {
+                        "alarm": alarm.kind.name,
+                        "sign": alarm.kind.sign,
+                        "finding": alarm.finding,
+                        "remedy": alarm.kind.remedy,
+                        "cells": len(alarm.cells),
+                    }
+                    for alarm in tables.raised
+                ],
+            }
+            run.finish(identity, manifest)
+            display.close()
+            if outcome.stopped:
+                say(outcome.stopped, err=True)
+            elif request.report:
+                written, failed = write_reports(registry, [run.path], run.path / REPORT)
+                for path in written:
+                    say(f"report: {path}")
+                for problem in failed:
+                    say(f"error: {problem}", err=True)
+                    code = code or 1
+                run.note("report written", **({"problems": failed} if failed else {}))
+            run.end(code)
+            _tell(registry, display, "run_finished", run=run, exit_code=code)
+            if not outcome.stopped:
+                _print_summary(ended, failures, run.path)
             return code
-        if request.report:
-            written, failed = write_reports(registry, [run.path], run.path / REPORT)
-            for path in written:
-                say(f"report: {path}")
-            for problem in failed:
-                say(f"error: {problem}", err=True)
-                code = code or 1
-            run.note("report written")
-    _print_summary(ended, failures, run.path)
-    return code
+
+
+@contextlib.contextmanager
+def _end_told(run: RunDir, registry: Registry, display: LineDisplay | TerminalDisplay) -> Iterator[None]:
+    """Tell why a run ends before its time, whatever it is: its directory, as far as there is space, and plugins."""
+    try:
+        yield
+    except BaseException as error:
+        code = error.code if isinstance(error, Stopped) else 2 if isinstance(error, BenchError) else 1
+        with contextlib.suppress(BenchError):
+            run.end(code, error.word if isinstance(error, Stopped) else _reason(error))
+        _tell(registry, display, "run_finished", run=run, exit_code=code)
+        raise
 
 
 def write_reports(

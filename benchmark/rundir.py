@@ -1,9 +1,9 @@
 """The run directory: what was asked, what happened, what came out.
 
-It belongs to one resolved suite. Its manifest is written twice: at the start, when it names no results, and at the end,
-after the tables, when it holds the checksum of each and of itself. So what is read is of one try, whole and as it was
-written, or there is nothing to be read. The journal is only added to and carries no checksum; images and explanations
-are named by the digest of their content.
+It belongs to one resolved suite. Its manifest is written at the start, when it names no results, after the tables, when
+it holds the checksum of each and of itself, and once more with the exit code, whatever the end was. So what is read is
+of one try, whole and as it was written, or there is nothing to be read. The journal is only added to and carries no
+checksum; images and explanations are named by the digest of their content.
 """
 
 from __future__ import annotations
@@ -111,6 +111,7 @@ class RunDir:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._manifest: Mapping[str, Any] = {}
 
     def prepare(self) -> None:
         """Create the folder, or look whether the one that is there is a run to go on with.
@@ -211,13 +212,32 @@ class RunDir:
         results = {name: self.path / name for name in (SUITE, *RESULTS) if (self.path / name).is_file()}
         self._write_manifest({**manifest, "identity": identity.key, "shard": identity.shard}, results)
 
+    def end(self, exit_code: int, why: str = "") -> None:
+        """Say in the manifest, whichever results it names, and in the journal what the command exits with.
+
+        Args:
+            why: what ended the run before its time.
+
+        Raises:
+            StorageError, InputError: the folder cannot be written to.
+        """
+        facts = {"exit_code": exit_code, **({"ended_by": why} if why else {})}
+        try:
+            self.note("run ended early" if why else "run finished", **facts)
+        finally:
+            self._publish({**self._manifest, **facts})
+
     def _write_manifest(self, manifest: Mapping[str, Any], files: Mapping[str, Path | bytes]) -> None:
         sums = {
             name: hashlib.sha256(file).hexdigest() if isinstance(file, bytes) else file_digest(file)
             for name, file in files.items()
         }
+        self._publish({**manifest, "files": sums})
+
+    def _publish(self, manifest: Mapping[str, Any]) -> None:
+        self._manifest = manifest
         # The digest is taken of what a reader will parse.
-        body = json.loads(json.dumps({**manifest, "files": sums}))
+        body = json.loads(json.dumps(manifest))
         text = json.dumps({**body, "checksum": digest(body)}, indent=1, ensure_ascii=False)
         with writing(self.path):
             write_whole(self.path / MANIFEST, text.encode("utf-8", "backslashreplace"))

@@ -17,7 +17,7 @@ from inline import toy_run
 
 from benchmark import load_run
 from benchmark.cli import main
-from benchmark.errors import InputError
+from benchmark.errors import ExecutorError, InputError
 from suites import write_suite
 
 TABLES = ("metrics", "samples", "curves", "comparisons", "artifacts", "alarms", "costs")
@@ -216,6 +216,51 @@ def test_what_set_changes_has_a_folder_of_its_own(place, monkeypatch):
     assert default_output(suite) == Path("runs/toy")
 
 
+FRAIL = """
+from benchmark import Reporter, hookimpl
+from benchmark.errors import ExecutorError
+from inline import InlineExecutor
+
+class Broken(Reporter):
+    def write(self, runs, folder, *, single_file=False):
+        raise RuntimeError("out of ink")
+
+    def clear(self, folder):
+        pass
+
+class Mortal(InlineExecutor):
+    def wait(self, seconds):
+        raise ExecutorError("no worker can be started")
+
+@hookimpl
+def register_reporters(register):
+    register("z-broken", Broken)
+
+@hookimpl
+def register_executors(register):
+    register("mortal", Mortal)
+"""
+
+
+def test_the_manifest_says_what_the_process_exits_with_and_what_ended_it(place, monkeypatch, capsys):
+    (place / "frail.py").write_text(FRAIL)
+    monkeypatch.syspath_prepend(str(place))
+    asked = (place / "toy.yaml", place / "run", place / "cache")
+    assert toy_run(*asked, report=True, plugins=("frail",)).code == 1
+    assert load_run(place / "run").manifest["exit_code"] == 1
+    with pytest.raises(ExecutorError):
+        toy_run(*asked, fresh=True, plugins=("frail",), executor="mortal")
+    ended = load_run(place / "run")
+    assert (ended.manifest["exit_code"], ended.manifest["ended_by"]) == (2, "no worker can be started")
+    assert (ended.journal[-1]["event"], ended.journal[-1]["exit_code"]) == ("run ended early", 2)
+    with pytest.raises(SystemExit) as left:
+        main(["export", str(place / "run")])
+    assert left.value.code == 2
+    assert "ended early: no worker can be started. The same command goes on with it" in capsys.readouterr().err
+    assert again(place).code == 0
+    assert load_run(place / "run").manifest.keys() & {"exit_code", "ended_by"} == {"exit_code"}
+
+
 def test_a_full_disk_is_one_message_wherever_it_is_noticed(place):
     """The limit on file sizes makes writing fail as a full disk does: at the manifest, at the tables, at the report."""
     arguments = ["run", str(write_suite(place)), "--output", str(place / "new"), "--cache", str(place / "cache")]
@@ -236,5 +281,8 @@ def test_a_full_disk_is_one_message_wherever_it_is_noticed(place):
         assert done.returncode == 2, (limit, done.stderr)
         assert "Traceback" not in done.stderr, limit
         assert done.stderr.count("error: no space left to write under") == 1, (limit, done.stderr)
+        if limit > 100:
+            told = load_run(place / "new").manifest
+            assert (told["exit_code"], told["ended_by"][:13]) == (2, "no space left"), limit
     assert again(place, out="new").code == 0
     assert json.loads((place / "new" / "manifest.json").read_text())["exit_code"] == 0
