@@ -27,6 +27,7 @@ import torch.nn.modules.module as torch_module
 from torch import Tensor, nn
 
 from benchmark.errors import TaskError
+from benchmark.wording import signal_name
 
 
 class IsolationError(TaskError):
@@ -438,6 +439,12 @@ def unchanged(handed: Tensor, own: Tensor) -> bool:
 # -- another process --------------------------------------------------------------------------------------------------
 
 ANSWER_SECONDS = 600
+FORKS = sys.platform != "darwin"
+"""macOS's own libraries, Accelerate among them, may crash in a fork of a process that has used them."""
+
+
+class UnansweredError(TaskError):
+    """Another process has not answered, for a reason that is not the plugin's."""
 
 
 class Bystander:
@@ -445,11 +452,15 @@ class Bystander:
 
     Each question is answered in a fork of it, which ends then: about 10 ms. It ends itself with this process.
 
+    Where `FORKS` is false there is none, and every question stays unanswered.
+
     Args:
         answer: called with a question, there; question and answer are plain data.
     """
 
     def __init__(self, answer: Callable[[Any], Any]) -> None:
+        if not FORKS:
+            return
         self._connection, theirs = multiprocessing.Pipe()
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # threads of this process that it does not use
@@ -467,15 +478,18 @@ class Bystander:
         """Return the answer.
 
         Raises:
+            UnansweredError: it took too long, or there is no other process.
             TaskError: what went wrong there.
         """
+        if not FORKS:
+            raise UnansweredError("this system has no process to ask that is safe to fork")
         try:
             self._connection.send(question)
             answer, problem = self._connection.recv()
         except (EOFError, OSError):
             raise TaskError("the process that loads what was saved has ended") from None
         if problem:
-            raise TaskError(problem)
+            raise problem
         return answer
 
 
@@ -491,21 +505,20 @@ def _stand_by(connection: Connection, answer: Callable[[Any], Any]) -> None:
         if child == 0:
             signal.alarm(ANSWER_SECONDS)
             try:
-                connection.send((answer(question), ""))
+                connection.send((answer(question), None))
             except BaseException as error:
-                connection.send(
-                    (None, str(error) if isinstance(error, TaskError) else f"{type(error).__name__}: {error}")
-                )
+                text = str(error) if isinstance(error, TaskError) else f"{type(error).__name__}: {error}"
+                connection.send((None, TaskError(text)))
             os._exit(0)
         _, status = os.waitpid(child, 0)
         if status:
-            how = "with an error"
-            if os.WIFSIGNALED(status):
-                number = os.WTERMSIG(status)
-                how = (
-                    f"by signal {number}" if number != signal.SIGALRM else f"after {ANSWER_SECONDS} s without an answer"
-                )
-            connection.send((None, f"the process that loaded it ended {how}"))
+            number = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+            if number == signal.SIGALRM:
+                problem: TaskError = UnansweredError(f"one thread of the CPU takes more than {ANSWER_SECONDS} s for it")
+            else:
+                how = "with an error" if number is None else f"by {signal_name(number)}"
+                problem = TaskError(f"the process that loaded it ended {how}")
+            connection.send((None, problem))
 
 
-__all__ = ["Bystander", "IsolationError", "Lent", "Process", "importing", "isolated", "unchanged"]
+__all__ = ["Bystander", "IsolationError", "Lent", "Process", "UnansweredError", "importing", "isolated", "unchanged"]

@@ -25,7 +25,7 @@ from benchmark.dataset import Dataset, PartAnnotations, Split
 from benchmark.defense import NO_LABEL, Batch, Defense, FitContext, Measure, SharedArtifact, Verdict
 from benchmark.errors import BenchError, StorageError, TaskError
 from benchmark.files import remove
-from benchmark.isolation import Bystander, IsolationError, Lent, isolated, unchanged
+from benchmark.isolation import Bystander, IsolationError, Lent, UnansweredError, isolated, unchanged
 from benchmark.model import Classifier, Model, load_weights, passes, save_weights
 from benchmark.options import TrainOptions
 from benchmark.plan import Task
@@ -243,10 +243,10 @@ class Worker:
         self._attach(defense, spec, context.train)
         defense.fit(context)
         with passes.uncounted():
-            self._save_whole(defense, task, context.val, building)
+            self._save_whole(defense, task, context.val, building, progress)
         return len(context.train)
 
-    def _save_whole(self, defense: Defense, task: Task, val: Split, building: Building) -> None:
+    def _save_whole(self, defense: Defense, task: Task, val: Split, building: Building, progress: Progress) -> None:
         """Save a fitted defense, after a look whether it judges alike when another process has loaded it.
 
         Raises:
@@ -275,6 +275,9 @@ class Worker:
         question = (task.key, str(building.out), data, x.cpu().numpy(), rows, rng)
         try:
             after = self._bystander.ask(question)
+        except UnansweredError as error:
+            progress.warn(f"not checked whether another process judges alike by what `save` wrote: {error}")
+            return
         except TaskError as error:
             raise TaskError(
                 f"what `save` wrote cannot be judged by in another process, after `load`: {error}"

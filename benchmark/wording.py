@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import signal
 import sys
 from typing import Any
 
@@ -35,6 +36,12 @@ def endure() -> None:
 def legible(text: str) -> str:
     """Return a text that UTF-8 can hold: bytes of a file name that are none are escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def signal_name(number: int) -> str:
+    """Return a signal in words: `signal 9 (SIGKILL)`; those that have no name of their own by their number alone."""
+    names = {known.value: f" ({known.name})" for known in signal.Signals}
+    return f"signal {number}{names.get(number, '')}"
 
 
 def for_spreadsheets(text: Any) -> Any:

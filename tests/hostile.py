@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 import warnings
 from pathlib import Path
 from typing import Any
@@ -284,6 +285,18 @@ class Forgetful(Brightness):
         pass
 
 
+HOME = os.getpid()
+
+
+class Slow(Brightness):
+    """Takes long in another process than this one."""
+
+    def load(self, folder: Path) -> None:
+        super().load(folder)
+        if os.getpid() != HOME:
+            time.sleep(60)
+
+
 LEARNT = {}
 
 
@@ -335,5 +348,6 @@ def register_defenses(register):
         "rounding": Rounding,
         "forgetful": Forgetful,
         "hoarding": Hoarding,
+        "slow": Slow,
     }.items():
         register(name, defense)

@@ -171,6 +171,16 @@ def test_a_fit_that_is_not_saved_whole_fails_its_cells(run_hostile):
     assert "not saved whole" in said["hoarding"]
 
 
+@pytest.mark.parametrize("where", [{"ANSWER_SECONDS": 1}, {"FORKS": False}], ids=["takes long", "macOS"])
+def test_a_fit_that_no_other_process_judges_in_time_stands_with_a_warning(run_toy, monkeypatch, where):
+    for name, value in where.items():
+        monkeypatch.setattr(f"benchmark.isolation.{name}", value)
+    finished = run_toy(plugins=("hostile",), defenses="{slow: {use: slow}}")
+    assert finished.code == 0
+    (warning,) = (one for one in finished.run.manifest["warnings"] if "fit slow" in one["task"])
+    assert warning["text"].startswith("not checked whether another process judges alike")
+
+
 def test_what_is_spoilt_in_the_parent_process_costs_its_own_output_only(run_hostile, run_toy, tmp_path):
 
     import onlookers

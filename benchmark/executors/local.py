@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import BenchError, ExecutorError, StorageError
 from benchmark.executors import Event, Executor, ExecutorOptions, Setup
+from benchmark.wording import signal_name
 
 if TYPE_CHECKING:
     from benchmark.plan import Task
@@ -140,7 +141,7 @@ class _Worker:
         if code is None or code == UNKNOWN_CODE:
             how = "together with the process that had started it, so that nobody knows how"
         else:
-            how = f"by signal {-code} ({signal.Signals(-code).name})" if code < 0 else f"with code {code}"
+            how = f"by {signal_name(-code)}" if code < 0 else f"with code {code}"
         hint = " The system may have run out of memory: try fewer --workers." if code == -signal.SIGKILL else ""
         return [Event("failed", task.key, {"reason": f"the worker process ended {how}.{hint}", "traceback": ""})]
 
