@@ -71,7 +71,6 @@ class Attack(ABC):
     Options: ClassVar[type[AttackOptions]] = AttackOptions
     needs: ClassVar[Literal["gradient", "scores", "labels"]] = "gradient"
     """The most that the attack asks of its victim."""
-    goal: ClassVar[Literal["untargeted"]] = "untargeted"
     evades_detector: ClassVar[bool] = False
     """Whether `craft` lowers `victim.detector_loss` too; without it a detector's white-box row would be none."""
     needs_likelihoods: ClassVar[bool] = False
