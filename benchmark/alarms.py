@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -194,6 +194,11 @@ class Probe:
     def plain(self) -> dict[str, Any]:
         """Return it as JSON keeps it."""
         return asdict(self)
+
+    @classmethod
+    def of(cls, plain: dict[str, Any]) -> Probe | None:
+        """Return what `plain` gave, or None where another version of this class gave it."""
+        return cls(**plain) if plain.keys() == {field.name for field in fields(cls)} else None
 
 
 def evenly(count: int, most: int) -> list[int]:

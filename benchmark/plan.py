@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
+from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
 import torch
 
@@ -28,6 +28,9 @@ from benchmark.suite import Component, GridEntry, Suite
 from benchmark.training import is_out_of_memory
 
 TaskKind = Literal["train", "artifact", "assess", "fit", "craft", "predict", "observe", "judge", "threshold", "probe"]
+
+VERSIONS: dict[TaskKind, str] = dict.fromkeys(get_args(TaskKind), "1")
+"""What the host itself does in a task, by its kind: raised when its answers change. "1" is not in keys."""
 
 NO_GPU = "no GPU: torch finds none on this machine, and this suite is meant for one (`gpu: true`)"
 
@@ -545,7 +548,9 @@ class _Planner:
             beside: what a worker needs to know in other words than the key.
         """
         named = {**spec, **{name: part.named for name, part in parts.items()}}
-        identity = digest(kind, self._identities(named), sorted(self.tasks[key].identity for key in set(needs)))
+        version = VERSIONS[kind]
+        sort = kind if version == "1" else f"{kind} {version}"
+        identity = digest(sort, self._identities(named), sorted(self.tasks[key].identity for key in set(needs)))
         key = digest(identity, sorted({part.source for part in parts.values()}), sorted(set(needs)))
         if key not in self.tasks:
             made = {**spec, **{name: part.made for name, part in parts.items()}, **(beside or {})}

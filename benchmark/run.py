@@ -452,8 +452,13 @@ def _cells(
     def probed(key: str | None) -> Probed | None:
         if key is None or not store.has(key):
             return None
-        seen = json.loads((store.open(key) / "probe.json").read_text())
-        return Probed(key, plan.tasks[key].label.removeprefix("probe "), Probe(**seen))
+        seen = Probe.of(json.loads((store.open(key) / "probe.json").read_text()))
+        if seen is None:
+            if ended.final:
+                return None
+            store.discard(key)
+            raise DamagedArtifactError(key, "another version of this program has written it")
+        return Probed(key, plan.tasks[key].label.removeprefix("probe "), seen)
 
     def threshold_of(planned: PlannedCell) -> float | None:
         if planned.threshold is None:

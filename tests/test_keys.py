@@ -15,9 +15,10 @@ import pytest
 from benchmark import InputError, Options, load_run
 from benchmark.keys import key_of
 from benchmark.options import InputFile, SuiteLabel
-from benchmark.plan import make_plan
+from benchmark.plan import VERSIONS, make_plan
 from benchmark.plugins import load_plugins
 from benchmark.suite import load_suite
+from suites import write_suite
 
 TESTS = Path(__file__).parent
 
@@ -128,6 +129,31 @@ def test_labels_and_threads_are_in_no_key(tmp_path):
 
     assert keys() == keys(ATTACK="an attack", DEFENSE="a pupil") == keys(THREADS="threads: 2\ntitle: Another")
     assert keys() != keys(THREADS="batch_size: 7")
+
+
+def test_a_kind_of_task_has_a_version_in_its_keys(tmp_path, monkeypatch):
+    registry = load_plugins(["toy"])
+    suite = load_suite(str(write_suite(tmp_path)), registry=registry)
+
+    def keys() -> dict[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        for task in make_plan(suite, registry).tasks.values():
+            found.setdefault(task.kind, set()).add(task.key)
+        return found
+
+    before = keys()
+    for kind in before:
+        with monkeypatch.context() as patch:
+            patch.setitem(VERSIONS, kind, "2")
+            raised = keys()
+        assert not raised[kind] & before[kind]
+        if kind == "probe":  # which nothing else reads
+            assert _without(raised, kind) == _without(before, kind)
+    assert keys() == before
+
+
+def _without(keys: dict[str, set[str]], kind: str) -> dict[str, set[str]]:
+    return {other: found for other, found in keys.items() if other != kind}
 
 
 def test_a_minimum_norm_attack_is_learned_from_within_its_budget_and_judged_at_all_of_them(tmp_path):

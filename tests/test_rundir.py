@@ -18,6 +18,7 @@ from inline import toy_run
 from benchmark import load_run
 from benchmark.cli import main
 from benchmark.errors import ExecutorError, InputError
+from benchmark.store import Store
 from suites import write_suite
 
 TABLES = ("metrics", "samples", "curves", "comparisons", "artifacts", "alarms", "costs")
@@ -259,6 +260,21 @@ def test_the_manifest_says_what_the_process_exits_with_and_what_ended_it(place, 
     assert "ended early: no worker can be started. The same command goes on with it" in capsys.readouterr().err
     assert again(place).code == 0
     assert load_run(place / "run").manifest.keys() & {"exit_code", "ended_by"} == {"exit_code"}
+
+
+def test_what_another_version_of_the_host_saw_of_a_network_is_seen_anew(place):
+    store = Store(place / "cache")
+    probes = list((place / "cache").rglob("probe.json"))
+    before = [path.read_text() for path in probes]
+    for path in probes:
+        key = path.parent.name
+        meta, seen = store.meta(key), json.loads(path.read_text())
+        with store.building(key, anew=True) as building:
+            (building.out / "probe.json").write_text(json.dumps({**seen, "smell": 1}))
+            building.publish(meta)
+    assert again(place).code == 0
+    assert before
+    assert [path.read_text() for path in probes] == before
 
 
 def test_a_full_disk_is_one_message_wherever_it_is_noticed(place):
