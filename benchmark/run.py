@@ -544,17 +544,28 @@ def _repeats_first(judged: np.ndarray) -> np.ndarray:
 
 
 def _failures(plan: Plan, outcome: Outcome) -> list[dict[str, Any]]:
-    """Return failed cells by what failed first, with its traceback."""
+    """Return by what failed first, with its traceback, the failed cells and those that alarms know less of for it."""
     first = {r.key: r for r in outcome.records.values() if r.status == "failed" and not r.waited_for}
     reasons: dict[str, set[str]] = {}  # task → which of these it is or needs
     for key, task in plan.tasks.items():
         reasons[key] = (first.keys() & {key}).union(*(reasons[need] for need in task.needs))
     cells: dict[str, list[dict[str, Any]]] = {key: [] for key in first}
+    unprobed: dict[str, list[dict[str, Any]]] = {key: [] for key in first}
     for cell in plan.cells:
-        for key in set().union(*(reasons[key] for key in cell.tasks())):
-            cells[key].append({name: getattr(cell, name) for name in COLUMNS})
+        columns = {name: getattr(cell, name) for name in COLUMNS}
+        failed = set().union(*(reasons[key] for key in cell.tasks()))
+        for key in failed:
+            cells[key].append(columns)
+        for key in set().union(*(reasons[key] for key in cell.probes())) if not failed else ():
+            unprobed[key].append(columns)
     return [
-        {"task": record.label, "reason": record.reason, "traceback": record.traceback, "cells": cells[key]}
+        {
+            "task": record.label,
+            "reason": record.reason,
+            "traceback": record.traceback,
+            "cells": cells[key],
+            "unprobed": unprobed[key],
+        }
         for key, record in first.items()
     ]
 
@@ -704,4 +715,7 @@ def _print_summary(ended: _Ended, failures: list[dict[str, Any]], folder: Path) 
     for reason, count in ended.lost.items():
         say(f"  missing ({count}): {reason}")
     for failure in failures:
-        say(f"  failed ({len(failure['cells'])} cells): {failure['task']}: {failure['reason']}")
+        cost = [f"failed ({len(failure['cells'])} cells)"] if failure["cells"] or not failure["unprobed"] else []
+        if failure["unprobed"]:
+            cost.append(f"no alarms looked for ({len(failure['unprobed'])} cells)")
+        say(f"  {', '.join(cost)}: {failure['task']}: {failure['reason']}")

@@ -220,6 +220,7 @@ def test_what_set_changes_has_a_folder_of_its_own(place, monkeypatch):
 FRAIL = """
 from benchmark import Reporter, hookimpl
 from benchmark.errors import ExecutorError
+from benchmark.executors import Event
 from inline import InlineExecutor
 
 class Broken(Reporter):
@@ -228,6 +229,12 @@ class Broken(Reporter):
 
     def clear(self, folder):
         pass
+
+class Blind(InlineExecutor):
+    def submit(self, task):
+        super().submit(task)
+        if task.kind == "probe":
+            self.events[-1] = Event("failed", task.key, {"reason": "it was dark", "traceback": ""})
 
 class Mortal(InlineExecutor):
     def wait(self, seconds):
@@ -240,6 +247,7 @@ def register_reporters(register):
 @hookimpl
 def register_executors(register):
     register("mortal", Mortal)
+    register("blind", Blind)
 """
 
 
@@ -260,6 +268,14 @@ def test_the_manifest_says_what_the_process_exits_with_and_what_ended_it(place, 
     assert "ended early: no worker can be started. The same command goes on with it" in capsys.readouterr().err
     assert again(place).code == 0
     assert load_run(place / "run").manifest.keys() & {"exit_code", "ended_by"} == {"exit_code"}
+    # A look for alarms that fails costs no numbers, and is told by the cells that it concerns.
+    assert toy_run(*asked, fresh=True, plugins=("frail",), executor="blind").code == 1
+    failures = load_run(place / "run").manifest["failures"]
+    assert {len(failure["cells"]) for failure in failures} == {0}
+    assert {cell["attack"] for failure in failures for cell in failure["unprobed"]} == {"none", "step"}
+    out = capsys.readouterr().out
+    assert "2 of 2 cells done" in out
+    assert "  no alarms looked for (2 cells): probe " in out
 
 
 def test_what_another_version_of_the_host_saw_of_a_network_is_seen_anew(place):

@@ -490,13 +490,14 @@ class AlarmView:
 
 @dataclass(frozen=True)
 class FailureView:
-    """What went wrong first, and the cells that it cost."""
+    """What went wrong first, the cells that it cost, and those whose alarms it cost."""
 
     anchor: str
     task: str
     reason: str
     traceback: str
     cells: tuple[FailedCell, ...]
+    unprobed: tuple[FailedCell, ...] = ()
 
 
 @dataclass(frozen=True)
