@@ -7,6 +7,7 @@ import io
 import json
 import os
 import pty
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from inline import toy_run
 
 from benchmark.cli import main
-from benchmark.wording import for_spreadsheets, printable
+from benchmark.wording import for_spreadsheets, printable, signal_name
 from suites import SUITE, write_suite
 
 FORMULAS = ("=cmd|' /C calc'!A0", "@SUM(1+1)", "-2+3")
@@ -75,6 +76,11 @@ def test_a_terminal_gets_nothing_that_turns_or_hides_text(text):
     assert not any(char in shown for char in "\x1b\x07\x08\r\x9b\u200b\u200e\u200f\u202a\u202e\u2066\u2069\ud800")
     if text.isascii() and text.isprintable():
         assert shown == text
+
+
+def test_every_signal_has_words():
+    assert signal_name(signal.SIGKILL) == f"signal {int(signal.SIGKILL)} (SIGKILL)"
+    assert signal_name(40) == "signal 40"  # a real-time one
 
 
 def test_what_turns_text_is_escaped_in_all_that_is_said(finished, capfd):
