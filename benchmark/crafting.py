@@ -118,18 +118,10 @@ def check_budget(crafting: CraftingOptions, image_shape: tuple[int, int, int]) -
         )
 
 
-def check_crafting(name: str, crafting: CraftingOptions, image_shape: tuple[int, int, int], progress: Progress) -> None:
-    """Refuse a budget that covers the whole pixel range, and warn of a step that is wider than the ball.
-
-    Args:
-        name: of the defense, for the messages.
-
-    Raises:
-        InputError: eps in l2 is more than the distance between a black and a white image.
-    """
-    check_budget(crafting, image_shape)
+def warn_of_step(crafting: CraftingOptions, progress: Progress) -> None:
+    """Warn of a step that is wider than the ball."""
     if crafting.step is not None and crafting.step > 2 * float(crafting.eps.high):
         progress.warn(
-            f"{name}: step {crafting.step} is wider than the ball (eps {crafting.eps.high}), "
+            f"step {crafting.step} is wider than the ball (eps {crafting.eps.high}), "
             f"so every step ends on its border. Pixels are in [0, 1].{in_255ths(crafting.step)}"
         )

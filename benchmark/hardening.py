@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from abc import abstractmethod
 
-from benchmark.crafting import check_budget
+from benchmark.crafting import check_budget, warn_of_step
 from benchmark.defense import FitContext, Hardener
 from benchmark.errors import InputError
 from benchmark.model import Classifier
@@ -67,6 +67,8 @@ class TrainedHardener(Hardener):
             InputError: there is no recipe to train by, or `objective` refuses.
         """
         recipe = self._recipe(context.recipe)
+        for crafting in self.crafting():
+            warn_of_step(crafting, context.progress)
         classifier = self.initial(context).to(context.device)
         train(
             classifier,

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from bench_advtrain.options import AdversarialTrainingOptions
-from benchmark.crafting import CraftingObjective, check_crafting, craft, draw_eps, unchanged
+from benchmark.crafting import CraftingObjective, craft, draw_eps, unchanged
 from benchmark.defense import FitContext
 from benchmark.hardening import TrainedHardener
 from benchmark.model import Classifier, Passes
@@ -47,13 +47,7 @@ class AdversarialTraining(TrainedHardener):
         return attacks
 
     def objective(self, context: FitContext, classifier: Classifier, recipe: TrainOptions) -> Objective:
-        """Return the adversarial loss.
-
-        Raises:
-            InputError: eps covers the whole pixel range.
-        """
-        for crafting in self.crafting():
-            check_crafting("adversarial_training", crafting, context.train.image_shape, context.progress)
+        """Return the adversarial loss."""
         return AdversarialObjective(self.options, recipe)
 
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softplus
 
 from bench_advtrain.options import AtdaOptions
-from benchmark.crafting import CraftingObjective, check_crafting, craft, draw_eps, unchanged
+from benchmark.crafting import CraftingObjective, craft, draw_eps, unchanged
 from benchmark.defense import FitContext
 from benchmark.hardening import TrainedHardener
 from benchmark.model import Classifier, Passes
@@ -91,13 +91,7 @@ class Atda(TrainedHardener):
         return attacks
 
     def objective(self, context: FitContext, classifier: Classifier, recipe: TrainOptions) -> Objective:
-        """Return the loss, with centres at 0.
-
-        Raises:
-            InputError: eps covers the whole pixel range.
-        """
-        for crafting in self.crafting():
-            check_crafting("atda", crafting, context.train.image_shape, context.progress)
+        """Return the loss, with centres at 0."""
         return AtdaObjective(self.options, len(self.class_names), recipe)
 
     def passes(self, train: int, val: int, recipe: TrainOptions | None) -> Passes | None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from bench_advtrain.options import MartOptions, TradesOptions
-from benchmark.crafting import CraftingObjective, check_crafting, craft, draw_eps, unchanged
+from benchmark.crafting import CraftingObjective, craft, draw_eps, unchanged
 from benchmark.defense import FitContext
 from benchmark.gradient import ascend
 from benchmark.hardening import TrainedHardener
@@ -95,7 +95,6 @@ class _TradesObjective(_Around):
 class _Hardener(TrainedHardener):
     """What the two share."""
 
-    name: ClassVar[str]
     objective_type: ClassVar[type[_Around]] = _Around
 
     def crafting(self) -> tuple[CraftingOptions, ...]:
@@ -104,13 +103,7 @@ class _Hardener(TrainedHardener):
         return attacks
 
     def objective(self, context: FitContext, classifier: Classifier, recipe: TrainOptions) -> Objective:
-        """Return the loss.
-
-        Raises:
-            InputError: eps covers the whole pixel range.
-        """
-        for crafting in self.crafting():
-            check_crafting(self.name, crafting, context.train.image_shape, context.progress)
+        """Return the loss."""
         return self.objective_type(self.options, recipe)
 
     def passes(self, train: int, val: int, recipe: TrainOptions | None) -> Passes | None:
@@ -131,12 +124,10 @@ class Mart(_Hardener):
     """A network trained by MART's loss."""
 
     Options = MartOptions
-    name = "mart"
 
 
 class Trades(_Hardener):
     """A network trained by TRADES' loss."""
 
     Options = TradesOptions
-    name = "trades"
     objective_type = _TradesObjective

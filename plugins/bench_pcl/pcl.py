@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bench_pcl.options import AdversarialPartOptions, PclOptions
 from bench_pcl.prototypes import Head, Heads, NearestPrototype
-from benchmark.crafting import CraftingObjective, check_crafting, craft, draw_eps, unchanged
+from benchmark.crafting import CraftingObjective, craft, draw_eps, unchanged
 from benchmark.defense import FitContext
 from benchmark.errors import InputError
 from benchmark.hardening import TrainedHardener
@@ -120,10 +120,8 @@ class Pcl(TrainedHardener):
         """Return the joint loss, with fresh heads.
 
         Raises:
-            InputError: the network lacks a layer, a layer's state has no width, or eps covers the whole pixel range.
+            InputError: the network lacks a layer, or a layer's state has no width.
         """
-        for crafting in self.crafting():
-            check_crafting("pcl", crafting, context.train.image_shape, context.progress)
         layers = tuple(self.options.layers)
         with torch.no_grad():
             classifier.eval()

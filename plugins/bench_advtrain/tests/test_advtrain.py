@@ -34,6 +34,7 @@ from benchmark.options import TrainOptions
 from benchmark.plugins import Provenance, Registry, validate_options
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
+from benchmark.setting import DataFacts, Setting
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -496,12 +497,13 @@ def test_model_without_a_recipe_needs_one_here(tmp_path: Path) -> None:
 
 
 def test_sizes_that_do_not_fit_the_images(tmp_path: Path) -> None:
-    context = fit_context(tmp_path, images=100)
+    setting = Setting(DataFacts(("a", "b"), (1, 8, 8), {}), {}, RECIPE, None)
     with pytest.raises(InputError, match=r"eps 300 in l2 is more than the 8.0 .* Did you mean '300/255'\?"):
-        AdversarialTraining(options(norm="l2", eps=300)).fit(context)
+        AdversarialTraining(options(norm="l2", eps=300)).check_setting(setting)
     with pytest.raises(InputError, match="eps 300"):
-        AdversarialTraining(options(validation={"norm": "l2", "eps": 300})).fit(context)
+        AdversarialTraining(options(validation={"norm": "l2", "eps": 300})).check_setting(setting)
 
+    context = fit_context(tmp_path, images=100)
     warnings: list[str] = []
     context.progress = Progress(lambda *message: warnings.extend(m for m in message[1:] if message[0] == "warning"))
     AdversarialTraining(options(eps="4/255", step=2.0, steps=1, train={"epochs": 1})).fit(context)
