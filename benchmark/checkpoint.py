@@ -11,6 +11,7 @@ import torch
 
 from benchmark.files import remove, write_whole
 from benchmark.progress import Progress
+from benchmark.store import storing
 
 
 class TrainingCheckpoint:
@@ -29,12 +30,14 @@ class TrainingCheckpoint:
         """Keep `state` in place of what was kept before.
 
         Raises:
-            OSError: it cannot be written.
+            StorageError: no space is left.
+            OSError: it cannot be written for another reason.
         """
         content = io.BytesIO()
         torch.save(state, content)
         # The format of torch notices no flipped bit in a tensor.
-        write_whole(self._file, hashlib.sha256(content.getbuffer()).digest() + content.getbuffer())
+        with storing(self._file.parent):
+            write_whole(self._file, hashlib.sha256(content.getbuffer()).digest() + content.getbuffer())
 
     def read(self, device: torch.device) -> dict[str, Any] | None:
         """Return what was kept last, its tensors on `device`; None where nothing was, or it is damaged."""

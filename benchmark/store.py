@@ -52,11 +52,17 @@ def digest(*parts: Any) -> str:
 
 
 def storage_error(error: BaseException, where: Path) -> StorageError | None:
-    """Return the message for a write that failed because the disk is full, or None for any other error."""
-    text = str(error)
-    full = (isinstance(error, OSError) and error.errno in FULL) or any(
-        sign in text for sign in ("No space left on device", "File too large", "Disk quota exceeded", "os error 28")
-    )
+    """Return the message for a write under `where` that failed because the disk is full, or None for any other error.
+
+    Ask only about what the host writes: a plugin's scratch folder may be full while there is room here.
+    """
+    from safetensors import SafetensorError
+
+    if isinstance(error, OSError):
+        named = error.filename if isinstance(error.filename, str) else where
+        full = error.errno in FULL and Path(named).absolute().is_relative_to(where.absolute())
+    else:
+        full = isinstance(error, SafetensorError) and any(f"(os error {code})" in str(error) for code in FULL)
     if not full:
         return None
     try:
@@ -67,6 +73,22 @@ def storage_error(error: BaseException, where: Path) -> StorageError | None:
         f"no space left to write under {str(where)!r} ({free}). Finished work is kept. Free some space or choose "
         "another place by --cache or --output, then give the same command again: it goes on where it stopped."
     )
+
+
+@contextlib.contextmanager
+def storing(where: Path) -> Iterator[None]:
+    """Mark what the host writes under `where`: a full disk there ends the run, one that a plugin meets its cells only.
+
+    Raises:
+        StorageError: no space is left.
+    """
+    try:
+        yield
+    except Exception as error:
+        full = storage_error(error, where)
+        if full is None:
+            raise
+        raise full from error
 
 
 class Store:
@@ -205,16 +227,19 @@ class Store:
         is at work on it. The artifact appears at `Building.publish`, in one rename; until then the one that is there
         stays.
         """
-        with exclusive(self.root / "locks" / key, waiting):
+        with contextlib.ExitStack() as held:
+            with storing(self.root):
+                held.enter_context(exclusive(self.root / "locks" / key, waiting))
             if self.has(key) and not anew:
                 yield None
                 return
             partial = self.root / "partial" / key
-            if anew:
-                remove(partial)
             building = Building(self, key, partial / "out", partial / "work")
-            make_folder(building.out)
-            make_folder(building.work)
+            with building.storing():
+                if anew:
+                    remove(partial)
+                make_folder(building.out)
+                make_folder(building.work)
             yield building
 
 
@@ -232,12 +257,27 @@ class Building:
     out: Path
     work: Path
 
+    def storing(self) -> contextlib.AbstractContextManager[None]:
+        """Mark what the host writes here, or has a plugin `save` here.
+
+        Raises:
+            StorageError: no space is left.
+        """
+        return storing(self.store.root)
+
     def publish(self, meta: Mapping[str, Any]) -> None:
         """Checksum and fsync all files, then let the artifact appear in one rename.
 
         Where one is there already and has the same files, which is the rule, they are replaced one by one: whoever
         reads it meanwhile finds the same bytes. Other files replace it as a whole.
+
+        Raises:
+            StorageError: no space is left.
         """
+        with self.storing():
+            self._publish(meta)
+
+    def _publish(self, meta: Mapping[str, Any]) -> None:
         files: dict[str, tuple[int, str]] = {}
         for file in sorted(self.out.rglob("*")):
             if file.is_file():
@@ -284,10 +324,12 @@ class ArrayWriter:
     def __init__(self, building: Building) -> None:
         self._out = building.out
         self._log = building.work / "parts.jsonl"
+        self._storing = building.storing
         self._pending: list[dict[str, np.ndarray]] = []
         self._bytes = 0
         self._last = monotonic()
-        self.done = self._trusted_parts()
+        with self._storing():
+            self.done = self._trusted_parts()
         """Images that are on disk from an earlier try."""
 
     def _trusted_parts(self) -> int:
@@ -331,12 +373,13 @@ class ArrayWriter:
         arrays = {name: np.concatenate([part[name] for part in self._pending]) for name in self._pending[0]}
         count = len(next(iter(arrays.values())))
         data = save(arrays)
-        write_whole(self._out / _part_name(self.done), data)
         content, stop = hashlib.sha256(data).hexdigest(), self.done + count
-        with open(self._log, "a") as log:
-            log.write(json.dumps([stop, content, digest(self.done, stop, content)]) + "\n")
-            log.flush()
-            os.fsync(log.fileno())
+        with self._storing():
+            write_whole(self._out / _part_name(self.done), data)
+            with open(self._log, "a") as log:
+                log.write(json.dumps([stop, content, digest(self.done, stop, content)]) + "\n")
+                log.flush()
+                os.fsync(log.fileno())
         self.done = stop
         self._pending = []
         self._bytes = 0

@@ -100,7 +100,7 @@ class Worker:
             TaskError: a plugin answered with something unusable.
             InputError: data, weights or options turned out to be unusable.
             DamagedArtifactError: an artifact has to be made again, be it the task's own.
-            StorageError, OSError: the artifact cannot be written.
+            StorageError: the artifact cannot be written, since no space is left.
         """
         try:
             return self._run(task, progress)
@@ -131,7 +131,8 @@ class Worker:
             if building is None:  # another run made it while we waited
                 return self.store.meta(task.key)
             if task.kind in ("train", "artifact", "fit"):  # whatever lies there was not finished
-                _empty(building.out)
+                with building.storing():
+                    _empty(building.out)
             before, started, measured = passes.copy(), perf_counter(), _peak_memory(self.device)
             try:
                 with self._guarded(task):
@@ -206,8 +207,9 @@ class Worker:
                 progress=progress,
                 checkpoint=building.work,
             )
-            _write_json(building.out / "history.json", asdict(history))
-        save_weights(classifier, building.out / "weights.safetensors")
+            _write_json(building, "history.json", asdict(history))
+        with building.storing():
+            save_weights(classifier, building.out / "weights.safetensors")
         return len(data) if recipe is not None else 0
 
     def _artifact(self, task: Task, building: Building, progress: Progress) -> int:
@@ -215,7 +217,8 @@ class Worker:
         artifact = self._new_artifact(spec)
         context = self._context(task, building, progress, spec["train"], None, {}, [], [])
         artifact.build(context)
-        artifact.save(building.out)
+        with building.storing():
+            artifact.save(building.out)
         return len(context.train)
 
     def _assess(self, task: Task, building: Building, progress: Progress) -> int:
@@ -224,7 +227,7 @@ class Worker:
         for name, measure in measures.items():
             if not isinstance(measure, Measure) or not math.isfinite(measure.value):
                 raise TaskError(f"assess returned {measure!r} for {name!r} instead of a Measure with a finite value")
-        _write_json(building.out / "measures.json", {name: asdict(measure) for name, measure in measures.items()})
+        _write_json(building, "measures.json", {name: asdict(measure) for name, measure in measures.items()})
         return len(split)
 
     def _fit(self, task: Task, building: Building, progress: Progress) -> int:
@@ -253,7 +256,8 @@ class Worker:
             TaskError: it does not.
         """
         if type(defense).fit is Defense.fit:  # nothing to save
-            defense.save(building.out)
+            with building.storing():
+                defense.save(building.out)
             return
         chosen = evenly(len(val), AGAIN)
         x = val.images(chosen).to(self.device)
@@ -269,7 +273,8 @@ class Worker:
                 with torch.no_grad():
                     observed[name] = dict(defense.shared[request.artifact].observe(x.clone()))
         before = _answers([self._verdict(defense, x, None, observed, Rng(rng.seed), 0)])
-        defense.save(building.out)
+        with building.storing():
+            defense.save(building.out)
         rows = {name: {part: array.cpu().numpy() for part, array in rows.items()} for name, rows in observed.items()}
         data = _NamesOnly(val.class_names, val.image_shape)
         question = (task.key, str(building.out), data, x.cpu().numpy(), rows, rng)
@@ -518,7 +523,7 @@ class Worker:
         x = split.images(indices).to(self.device)
         y = torch.from_numpy(split.labels[indices]).to(self.device)
         seen = probe(victim.classifier, x, y, victim.detector_loss)
-        _write_json(building.out / "probe.json", seen.plain())
+        _write_json(building, "probe.json", seen.plain())
         return len(indices)
 
     def _threshold(self, task: Task, building: Building, progress: Progress) -> int:
@@ -536,7 +541,7 @@ class Worker:
                     f"rate of {rate:.0%}: no threshold keeps that rate, so no such image is flagged. Let the score "
                     "tell more images apart, or allow a higher rate."
                 )
-        _write_json(building.out / "threshold.json", found)
+        _write_json(building, "threshold.json", found)
         return len(judged)
 
     # -- images in, arrays out ----------------------------------------------------------------------------------------
@@ -993,5 +998,6 @@ def _empty(*folders: Path) -> None:
             remove(entry)
 
 
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=1))
+def _write_json(building: Building, name: str, value: Any) -> None:
+    with building.storing():
+        (building.out / name).write_text(json.dumps(value, indent=1))

@@ -81,11 +81,10 @@ def start_inline(
         cache=cache,
         device="cpu",
         executor=executor,
-        workers=None,
         part=part,
         fresh=fresh,
         command=["bench", "run"],
-        **{"report": False, **request},
+        **{"workers": None, "report": False, **request},
     )
     code = run_suite(suite, registry, request, LineDisplay(said))
     return code, said.getvalue()

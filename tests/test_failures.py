@@ -70,6 +70,18 @@ SMALL = "\n".join(line for line in LATE.splitlines() if "torn, models" not in li
 )
 
 
+def test_no_space_where_a_plugin_writes_costs_its_own_cells_only(run_late):
+    text = SMALL.replace("use: refuses", "use: crowded").replace("use: step, eps: 0.000001", "use: quoting, eps: 0.1")
+    code, run, _ = run_late(text.replace("[step]", "[step, refuses, faint]"), executor="local", workers=1)
+    assert code == 1
+    cells = run.metrics[~run.metrics.attack.str.startswith("worst-of")].groupby("attack").status.unique().map(list)
+    assert cells.to_dict() == {"none": ["ok"], "step": ["ok"], "refuses": ["failed"], "faint": ["failed"]}
+    assert {failure["reason"] for failure in run.manifest["failures"]} == {
+        "OSError: [Errno 28] No space left on device: '/dev/shm/scratch'",
+        "RuntimeError: the licence server said: No space left on device (os error 28)",
+    }
+
+
 def test_what_vanishes_from_the_cache_under_a_run_is_made_again(run_late):
     code, run, said = run_late(SMALL, executor="forgets-once")
     assert code == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -24,6 +25,20 @@ class Refuses(Step):
 
     def craft(self, victim, x, y, rng):
         raise InputError("refuses: needs a victim of another kind. Choose another attack.")
+
+
+class Crowded(Step):
+    """Runs out of room in a place of its own."""
+
+    def craft(self, victim, x, y, rng):
+        raise OSError(errno.ENOSPC, "No space left on device", "/dev/shm/scratch")
+
+
+class Quoting(Step):
+    """Fails in words that a full disk has, too."""
+
+    def craft(self, victim, x, y, rng):
+        raise RuntimeError("the licence server said: No space left on device (os error 28)")
 
 
 class Other(Hardener):
@@ -101,6 +116,8 @@ def register_datasets(register):
 @hookimpl
 def register_attacks(register):
     register("refuses", Refuses)
+    register("crowded", Crowded)
+    register("quoting", Quoting)
 
 
 @hookimpl

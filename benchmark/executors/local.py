@@ -189,7 +189,7 @@ def _serve(connection: Connection, setup: Setup, device: str) -> None:
 
     from benchmark.plugins import load_plugins
     from benchmark.progress import Progress
-    from benchmark.store import DamagedArtifactError, Store, storage_error
+    from benchmark.store import DamagedArtifactError, Store
     from benchmark.tasks import Worker
 
     worker = Worker(
@@ -208,22 +208,21 @@ def _serve(connection: Connection, setup: Setup, device: str) -> None:
 
         def send(kind: str, *values: Any, key: str = task.key) -> None:
             names = ("done", "total", "unit") if kind == "progress" else ("text",)
-            connection.send(Event(kind, key, dict(zip(names, values, strict=True))))  # type: ignore[arg-type]
+            try:
+                connection.send(Event(kind, key, dict(zip(names, values, strict=True))))  # type: ignore[arg-type]
+            except OSError:
+                sys.exit(0)  # nobody listens any more
 
         try:
             meta = worker.run(task, Progress(send))
             event = Event("done", task.key, {"meta": meta})
-        except (BrokenPipeError, EOFError):
-            sys.exit(0)  # nobody listens any more
         except DamagedArtifactError as error:
             event = Event("damaged", task.key, {"key": error.key, "reason": str(error)})
+        except StorageError as error:
+            event = Event("storage", task.key, {"message": str(error)})
         except Exception as error:
-            full = error if isinstance(error, StorageError) else storage_error(error, Path(setup.cache))
-            if full is not None:
-                event = Event("storage", task.key, {"message": str(full)})
-            else:
-                reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-                event = Event("failed", task.key, {"reason": reason, "traceback": traceback.format_exc()})
+            reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
+            event = Event("failed", task.key, {"reason": reason, "traceback": traceback.format_exc()})
         try:
             connection.send(event)
         except OSError:
