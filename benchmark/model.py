@@ -42,6 +42,16 @@ class Passes:
     def __sub__(self, other: Passes) -> Passes:
         return Passes(self.forward - other.forward, self.backward - other.backward)
 
+    def count(self, images: int, answer: Tensor) -> None:
+        """Count images that a network has answered, and as many backward once a gradient comes back to its answer."""
+        self.forward += images
+
+        def came_back(gradient: Tensor) -> None:
+            self.backward += images
+
+        if answer.requires_grad:
+            answer.register_hook(came_back)
+
     def copy(self) -> Passes:
         """Return the counts as they stand."""
         return Passes(self.forward, self.backward)
@@ -103,11 +113,8 @@ class Classifier(nn.Module):
         Raises:
             TaskError: it answers with anything but logits.
         """
-        count = x.shape[0]
-        passes.forward += count
         logits = self._logits(x)
-        if logits.requires_grad:
-            logits.register_hook(lambda gradient: _count_backward(count))
+        passes.count(len(x), logits)
         return logits
 
     def _logits(self, x: Tensor) -> Tensor:
@@ -184,10 +191,6 @@ class Classifier(nn.Module):
         self.eval()
         self.requires_grad_(False)
         return self
-
-
-def _count_backward(count: int) -> None:
-    passes.backward += count
 
 
 @contextmanager

@@ -41,7 +41,7 @@ def register_defenses(register: Register) -> None:
         "adp",
         "bench_regularizers.adp:Adp",
         options="bench_regularizers.options:AdpOptions",
-        version="1",
+        version="2",
         summary="an ensemble whose members' wrong answers differ (Pang et al. 2019)",
         cite=ADP,
     )
@@ -49,7 +49,7 @@ def register_defenses(register: Register) -> None:
         "distillation",
         "bench_regularizers.distillation:Distillation",
         options="bench_regularizers.options:DistillationOptions",
-        version="1",
+        version="2",
         summary="learns from a teacher's softened answers; broken by Carlini and Wagner 2017 (Papernot et al. 2016)",
         cite=DISTILLATION,
     )

@@ -18,7 +18,7 @@ from bench_regularizers.options import AdpOptions
 from benchmark.defense import FitContext
 from benchmark.errors import InputError
 from benchmark.hardening import TrainedHardener
-from benchmark.model import Classifier, Passes
+from benchmark.model import Classifier, Passes, passes
 from benchmark.options import TrainOptions
 from benchmark.randomness import Rng
 from benchmark.setting import Setting
@@ -38,7 +38,9 @@ class Ensemble(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the logarithm (N, K) of the mean probability: logits whose softmax is the ensemble's answer."""
         log_probabilities = torch.stack([member(x).log_softmax(1) for member in self.members])
-        return log_probabilities.logsumexp(0) - math.log(len(self.members))
+        answer = log_probabilities.logsumexp(0) - math.log(len(self.members))
+        passes.count(len(x) * (len(self.members) - 1), answer)  # the classifier around counts the first
+        return answer
 
 
 def log_diversity(probabilities: Tensor, y: Tensor) -> Tensor:
@@ -113,6 +115,9 @@ class Adp(TrainedHardener):
         super().load(folder)
 
     def passes(self, train: int, val: int, recipe: TrainOptions | None) -> Passes | None:
-        """Return the passes of all epochs, through the ensemble as a whole."""
+        """Return the passes of all epochs, through every member."""
         recipe = self.options.recipe(recipe)
-        return None if recipe is None else Passes(recipe.epochs * (train + val), recipe.epochs * train)
+        if recipe is None:
+            return None
+        epochs = recipe.epochs * self.options.members
+        return Passes(epochs * (train + val), epochs * train)

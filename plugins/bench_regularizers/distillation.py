@@ -23,7 +23,8 @@ class TemperedObjective(Objective):
     """Cross-entropy at a temperature, against the labels or against a teacher's answers at the same temperature."""
 
     def __init__(self, temperature: float, recipe: TrainOptions, teacher: Classifier | None = None) -> None:
-        super().__init__(recipe.label_smoothing)
+        # A teacher's answers are soft already.
+        super().__init__(recipe.label_smoothing if teacher is None else 0.0)
         self._temperature = temperature
         self._teacher = teacher
 

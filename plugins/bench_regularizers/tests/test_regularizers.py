@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hardened import held_out, new_classifier, robust_accuracy, trained, trained_without
+from hardened import fit_context, held_out, new_classifier, robust_accuracy, trained, trained_without
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
@@ -56,6 +57,17 @@ def test_an_ensemble_answers_with_the_mean_probability() -> None:
     x = torch.rand(5, 1, 2, 2)
     mean = torch.stack([member(x).softmax(1) for member in members]).mean(0)
     torch.testing.assert_close(Ensemble(members)(x).exp(), mean)
+
+
+def test_each_member_of_an_ensemble_counts_as_a_pass() -> None:
+    members: list[nn.Module] = [nn.Sequential(nn.Flatten(), nn.Linear(4, 3)) for _ in range(3)]
+    before = passes.copy()
+    Classifier(Ensemble(members), 3, (1, 2, 2))(torch.rand(5, 1, 2, 2)).sum().backward()
+    spent = passes - before
+    assert (spent.forward, spent.backward) == (15, 15)
+    foreseen = Adp(AdpOptions(members=3)).passes(10, 4, TrainOptions(epochs=2))
+    assert foreseen is not None
+    assert (foreseen.forward, foreseen.backward) == (2 * 3 * 14, 2 * 3 * 10)
 
 
 def test_the_loss_of_adp_is_equation_5() -> None:
@@ -106,6 +118,21 @@ def test_distillation_hides_its_gradients(tmp_path: Path) -> None:
         for c in (trained_without(), made.classifier)
     ]
     assert sizes[1] < 0.1 * sizes[0]
+
+
+def test_a_student_learns_the_teachers_answers_as_they_are(tmp_path: Path) -> None:
+    recipe = TrainOptions(epochs=1, batch_size=64, lr=0.05, label_smoothing=0.2)
+    made = Distillation(DistillationOptions(temperature=20.0))
+    student, teacher = new_classifier(Rng(5)), []
+
+    def new(rng: Rng) -> Classifier:
+        teacher.append(new_classifier(rng))
+        return teacher[-1]
+
+    objective = made.objective(replace(fit_context(tmp_path), new_classifier=new), student, recipe)
+    x, y = (part[:20] for part in held_out())
+    expected = -((teacher[0](x) / 20).softmax(1) * (student(x) / 20).log_softmax(1)).sum(1).mean() * 20
+    assert objective.loss(student, x, y, Rng(0)).item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_more_members_than_wrong_classes_are_refused() -> None:
