@@ -74,4 +74,4 @@ def register_defenses(register: Register) -> None:
             ATDA,
         ),
     ):
-        register(name, target, options=f"bench_advtrain.options:{options}", version="1", summary=summary, cite=cite)
+        register(name, target, options=f"bench_advtrain.options:{options}", version="2", summary=summary, cite=cite)

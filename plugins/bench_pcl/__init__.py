@@ -20,7 +20,7 @@ def register_defenses(register: Register) -> None:
         "pcl",
         "bench_pcl.pcl:Pcl",
         options="bench_pcl.options:PclOptions",
-        version="1",
+        version="2",
         summary="trains the network so that features of the classes lie far apart (Mustafa et al. 2019)",
         cite=PCL,
     )

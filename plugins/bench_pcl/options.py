@@ -13,8 +13,9 @@ from benchmark.options import AdversarialOptions, AttackOptions, Budget, Hardene
 class AdversarialPartOptions(AdversarialOptions):
     """How the attacked half of a batch is made."""
 
-    loss: Literal["cross-entropy", "joint"] = "cross-entropy"
-    """What is ascended: the cross-entropy, as the released code does, or the joint loss, as Algorithm 1 is written."""
+    loss: Literal["cross-entropy", "joint"] | None = None
+    """What is ascended: the joint loss, as Algorithm 1 is written, or the cross-entropy, as the released code does; by
+    the defense's `form` unless given."""
 
     crafting_mode: Literal["eval", "train"] = "eval"
     """Mode of the network while examples are crafted; neither moves the statistics of batch normalisation."""
@@ -80,6 +81,12 @@ class PclOptions(HardenerOptions):
                 {"attract": self.attract, "repel": self.repel_weight},
             )
         return self
+
+    @property
+    def ascended(self) -> Literal["cross-entropy", "joint"]:
+        """What is ascended to make the attacked half of a batch."""
+        given = None if self.adversarial is None else self.adversarial.loss
+        return given or ("joint" if self.form == "as-published" else "cross-entropy")
 
     @property
     def repel_weight(self) -> float:

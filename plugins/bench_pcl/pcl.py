@@ -71,7 +71,7 @@ class PrototypeObjective(CraftingObjective):
         def joint(images: Tensor) -> Tensor:
             return self.trained.joint(classifier.features(images, self.trained.layers), y)
 
-        loss = joint if crafting.loss == "joint" else None
+        loss = joint if self._options.ascended == "joint" else None
         with unchanged(classifier, crafting.crafting_mode):
             return craft(classifier, x, y, crafting, draw_eps(crafting, rng), rng, loss)
 

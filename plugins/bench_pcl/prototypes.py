@@ -59,17 +59,6 @@ def released_conformity(
     return attract * _of_own(near, y) - repel * _mean_of_others(far, y)
 
 
-def separation(features: Tensor, y: Tensor) -> float:
-    """Return the mean distance between class centres over the mean distance of features (N, D) to their own centre.
-
-    The higher, the further apart the classes lie: what the loss is for, whatever the scale of features.
-    """
-    classes = y.unique()
-    centres = torch.stack([features[y == one].mean(0) for one in classes])
-    within = torch.stack([(features[y == one] - centre).norm(dim=1).mean() for one, centre in zip(classes, centres)])
-    return float(nn.functional.pdist(centres).mean() / within.mean())
-
-
 class Head(nn.Module):
     """What the loss has at one layer: the branch that maps its state to features, and the prototypes.
 

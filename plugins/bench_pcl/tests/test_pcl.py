@@ -10,12 +10,11 @@ import torch
 from hardened import CPU, RECIPE, digits, fit_context, held_out, new_classifier, robust_accuracy, trained_without
 from inline import run_inline
 from pydantic import ValidationError
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench_pcl.attacks import PclReleased
 from bench_pcl.options import PclOptions, ReleasedOptions
 from bench_pcl.pcl import Pcl
-from bench_pcl.prototypes import separation
 from benchmark import Classifier, DataFacts, InputError, Rng, Setting, TrainOptions, Victim
 from benchmark.defense import Batch
 from benchmark.gradient import ascend, classification_loss, input_gradient
@@ -51,6 +50,14 @@ def pcl(softmax: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Pcl:
         prototype_lr=1.0,
         train={"lr": 0.1, "epochs": 30, "select": "last"},
     )
+
+
+def separation(features: Tensor, y: Tensor) -> float:
+    """Mean distance between class centres over that of features to their own, whatever the scale of features."""
+    classes = y.unique()
+    centres = torch.stack([features[y == one].mean(0) for one in classes])
+    within = torch.stack([(features[y == one] - centre).norm(dim=1).mean() for one, centre in zip(classes, centres)])
+    return float(nn.functional.pdist(centres).mean() / within.mean())
 
 
 def accuracy(classifier: Classifier) -> float:
@@ -141,6 +148,21 @@ def test_attacked_halves_of_batches_make_it_robuster(softmax: Classifier, tmp_pa
         adversarial={"eps": [0.1, 0.2], "steps": 3, "step_ratio": 0.5},
     )
     assert robust_accuracy(made.classifier) > robust_accuracy(None) + 0.15
+
+
+def test_what_is_crafted_on_follows_the_form_unless_it_is_given(softmax: Classifier, tmp_path: Path) -> None:
+    x, y = (part[:40] for part in held_out())
+
+    def loss(form: str, **given: str) -> float:
+        adversarial = {"eps": 0.15, "attack": "fgsm", **given}
+        options = validate_options(PclOptions, {"form": form, "repel": 1.0, "attract": 1.0, "adversarial": adversarial})
+        made = Pcl(options)
+        made.class_names = tuple(map(str, range(10)))
+        return made.objective(fit_context(tmp_path), softmax, RECIPE).loss(softmax, x, y, Rng(0)).item()
+
+    for form, default, other in (("as-published", "joint", "cross-entropy"), ("as-released", "cross-entropy", "joint")):
+        assert loss(form) == loss(form, loss=default)
+        assert loss(form) != loss(form, loss=other)
 
 
 @pytest.mark.parametrize(
