@@ -114,7 +114,7 @@ def register_attacks(register: Register) -> None:
         "square",
         "bench_gradient.square:Square",
         options="bench_gradient.options:SquareOptions",
-        version="2",
+        version="3",
         summary="random search with squares, needs scores only (Andriushchenko et al. 2020); linf or l2",
         cite=SQUARE,
     )

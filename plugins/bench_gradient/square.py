@@ -63,10 +63,10 @@ class Square(Attack):
         point = (_bumps(x, eps, rng) if l2 else _stripes(x, eps, rng))[pending]
         margin = _margin(victim.classifier(point), y[pending])
         for query in range(1, self.options.steps):
-            fooled = margin < 0
-            if fooled.any():
-                best.offer(point[fooled], -margin[fooled], fooled[fooled], pending[fooled])
-                pending, point, margin = pending[~fooled], point[~fooled], margin[~fooled]
+            done = ~(margin >= 0)  # fooled, or not a number: the host must see a network that answers so
+            if done.any():
+                best.offer(point[done], -margin[done], margin[done] < 0, pending[done])
+                pending, point, margin = pending[~done], point[~done], margin[~done]
                 if not len(pending):
                     return pending
             share = self.options.p_init / 2 ** sum(1e4 * query / self.options.steps > after for after in SCHEDULE)
@@ -76,7 +76,7 @@ class Square(Attack):
             draws = torch.rand(count, 5 + TRIES * channels, generator=rng.torch)[pending.cpu()].to(x.device)
             moved = (_moved_l2 if l2 else _moved_linf)(point, x[pending], eps, side, draws)
             seen = _margin(victim.classifier(moved), y[pending])
-            better = seen < margin
+            better = ~(seen >= margin)
             point[better], margin[better] = moved[better], seen[better]
         best.offer(point, -margin, margin < 0, pending)
         return pending[margin >= 0]

@@ -97,3 +97,19 @@ def test_promises_on_images_of_any_shape(channels, height, width, norm, p_init, 
 class _Double(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x.double()
+
+
+class _BreaksOnSquares(nn.Module):
+    """Answers class 0 to images whose columns are of one grey each, and NaN to all others."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        uneven = x.std(2).flatten(1).amax(1) > 1e-6
+        right = torch.tensor([1.0, 0.0]).expand(len(x), 2)
+        return torch.where(uneven[:, None], torch.nan, right)
+
+
+def test_a_network_that_answers_nan_on_the_way_is_shown_to_the_host():
+    victim = Victim(Classifier(_BreaksOnSquares(), 2, (1, 8, 8)), 2, (1, 8, 8), torch.device("cpu"))
+    x = torch.full((3, 1, 8, 8), 0.5)
+    x_adv = make(norm="linf", eps=0.1, steps=30).craft(victim, x, torch.zeros(3, dtype=torch.int64), Rng(0))
+    assert victim.classifier(x_adv).isnan().all()
