@@ -556,7 +556,7 @@ def _failures(plan: Plan, outcome: Outcome) -> list[dict[str, Any]]:
         failed = set().union(*(reasons[key] for key in cell.tasks()))
         for key in failed:
             cells[key].append(columns)
-        for key in set().union(*(reasons[key] for key in cell.probes())) if not failed else ():
+        for key in set().union(*(reasons[key] for key in cell.probes())) - failed:
             unprobed[key].append(columns)
     return [
         {

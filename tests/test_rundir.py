@@ -269,13 +269,16 @@ def test_the_manifest_says_what_the_process_exits_with_and_what_ended_it(place, 
     assert again(place).code == 0
     assert load_run(place / "run").manifest.keys() & {"exit_code", "ended_by"} == {"exit_code"}
     # A look for alarms that fails costs no numbers, and is told by the cells that it concerns.
-    assert toy_run(*asked, fresh=True, plugins=("frail",), executor="blind").code == 1
+    assert toy_run(*asked, fresh=True, plugins=("frail",), executor="blind", report=True).code == 1
     failures = load_run(place / "run").manifest["failures"]
     assert {len(failure["cells"]) for failure in failures} == {0}
     assert {cell["attack"] for failure in failures for cell in failure["unprobed"]} == {"none", "step"}
     out = capsys.readouterr().out
     assert "2 of 2 cells done" in out
     assert "  no alarms looked for (2 cells): probe " in out
+    report = (place / "run" / "report" / "index.html").read_text()
+    assert "2 cells in which alarms were not looked for" in report
+    assert "0 cells failed" not in report
 
 
 def test_what_another_version_of_the_host_saw_of_a_network_is_seen_anew(place):
