@@ -89,7 +89,7 @@ class PclReleased(Attack):
 
     @property
     def _steps(self) -> int:
-        return 1 if self.options.method == "fgsm" else int(self.options.steps)
+        return 1 if self.options.method == "fgsm" else self.options.steps or 10
 
     def passes(self) -> Passes:
         """Return one forward and one backward pass per image and step."""

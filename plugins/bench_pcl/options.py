@@ -137,8 +137,8 @@ class ReleasedOptions(AttackOptions):
     method: Literal["fgsm", "bim", "mim", "pgd"] = "pgd"
     """fgsm: one step of eps. bim, mim: steps of eps / steps. pgd: steps of 2/255 whatever eps, and no random start."""
 
-    steps: int = Field(10, ge=1)
-    """Number of steps; each costs one forward and one backward pass."""
+    steps: int | None = Field(None, ge=1)
+    """Number of steps, 10 unless given; each costs one forward and one backward pass. fgsm takes one."""
 
     std: tuple[float, ...] | None = None
     """Standard deviation per channel by which pixels were divided before they were attacked: a pixel may then move by
@@ -146,8 +146,8 @@ class ReleasedOptions(AttackOptions):
 
     @field_validator("steps")
     @classmethod
-    def _fgsm_takes_one_step(cls, steps: int, info: ValidationInfo) -> int:
-        if info.data.get("method") == "fgsm" and steps != 1:
+    def _fgsm_takes_one_step(cls, steps: int | None, info: ValidationInfo) -> int | None:
+        if info.data.get("method") == "fgsm" and steps not in (None, 1):
             raise PydanticCustomError(
                 "fgsm_steps",
                 "fgsm takes one step, not {steps}: leave steps out, or use another method",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 from collections import Counter
 from functools import cache
 from pathlib import Path
@@ -92,6 +93,13 @@ def test_published_numbers_belong_to_cells_and_say_enough_to_find_one(name: str)
         )
         assert row["metric"].startswith("worst_case_") == (row["attack"] in groups)
         assert 0 <= row["value"] <= 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_options_are_what_they_were_after_a_task_has_read_them_again(registry: Registry, name: str) -> None:
+    for attack in suite(registry, name).attacks.values():
+        written = attack.options.model_dump(mode="json")
+        assert type(attack.options).model_validate_json(json.dumps(written)) == attack.options, attack.label
 
 
 @pytest.mark.parametrize("name", NAMES)
