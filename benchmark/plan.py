@@ -772,6 +772,13 @@ class _Planner:
         if entry.knowledge == "black-box":
             assert entry.substitute is not None
             victim = self._train(dataset, entry.substitute, seed)
+            if not hardened and victim == self._train(dataset, model, seed):
+                raise InputError(
+                    f"{entry.where}: knowledge black-box: the substitute {entry.substitute!r} is the very network that "
+                    f"is attacked as {model!r} (same plugin, options and seed), so these numbers would be gray-box. "
+                    f"Name another model as `substitute`, exclude {model!r} from this grid entry, or choose gray-box "
+                    "(the network itself) or gray-box-retrained (a copy of it, trained from another seed)."
+                )
         elif entry.knowledge in ("white-box", "adaptive") and (_offers(defended, "surrogate") or informed):
             victim, held = self._fit(dataset, model, defense, seed), "pipeline"
         elif entry.knowledge in ("white-box", "adaptive") and not bare:

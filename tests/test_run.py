@@ -290,6 +290,32 @@ def test_every_knowledge_is_a_row_of_its_own_and_crafts_on_its_own_network(run_t
     assert len(metrics[metrics.attack == "none"].drop_duplicates(["dataset", "model", "defense", "seed"])) == 1
 
 
+@pytest.mark.parametrize("substitute", ["target", "twin"])
+def test_a_substitute_that_is_the_network_attacked_is_refused(toy_suite, substitute):
+    from benchmark.errors import InputError
+    from benchmark.plan import make_plan
+    from benchmark.plugins import load_plugins
+    from benchmark.suite import load_suite
+
+    # A twin by another label: what it was given are the defaults.
+    text = KNOWLEDGE.replace("other: {use", "twin: {use: linear, normalize: none}, other: {use")
+    registry = load_plugins(["toy"])
+
+    def plan(text):
+        return make_plan(load_suite(str(toy_suite(text)), registry=registry), registry)
+
+    with pytest.raises(
+        InputError, match=rf"yaml:12: knowledge black-box: .*'{substitute}' is the very .*'target'"
+    ) as told:
+        plan(text.replace("substitute: other", f"substitute: {substitute}"))
+    assert "gray-box-retrained" in str(told.value)
+    # A hardened network is another one than the undefended one of the same model.
+    hardened = text.replace("substitute: other", f"substitute: {substitute}").replace(
+        "none: {use: plain}", "at: {use: adversarial_training, eps: 0.1}"
+    )
+    assert {cell.knowledge for cell in plan(hardened).cells} >= {"black-box"}
+
+
 def test_white_box_is_refused_for_a_defense_without_a_stand_in(run_toy):
     from benchmark.errors import InputError
 
