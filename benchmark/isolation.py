@@ -6,6 +6,7 @@ docs/decisions/006-isolation.md says what is copied, what is compared, and why.
 from __future__ import annotations
 
 import contextlib
+import itertools
 import locale
 import multiprocessing
 import os
@@ -299,8 +300,10 @@ Fingerprint = dict[str, Any]
 """Place inside an object → what stands there: a value, or type, shape and checksum of an array."""
 
 _MODULE_PARTS = frozenset(vars(nn.Module()))
+_SLOTS = ("._parameters.", "._buffers.", "._modules.")
 _LEAVES = (str, bytes, int, float, complex, bool, type(None), torch.dtype, torch.device, type, types.ModuleType)
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType)
+_CODE = (*_FUNCTIONS, property, classmethod, staticmethod)
 
 
 def fingerprint(root: object, before: Fingerprint | None = None) -> Fingerprint:
@@ -348,8 +351,9 @@ def fingerprint(root: object, before: Fingerprint | None = None) -> Fingerprint:
                         found[f"{place}.{name}"] = tuple(inner)
                         if not inner:
                             continue
-                elif callable(getattr(type(value), name, None)):  # hides a method
-                    found[f"{place}.{name}()"] = inner
+                elif (module and hasattr(nn.Module, name)) or callable(getattr(type(value), name, None)):
+                    # Hides a method, or what torch calls instead of one, such as `_compiled_call_impl`.
+                    found[f"{place}.{name}()"] = inner if isinstance(inner, _FUNCTIONS) else type(inner)
                 pending.append((f"{place}.{name}", inner))
         else:
             found[place] = type(value)
@@ -357,11 +361,13 @@ def fingerprint(root: object, before: Fingerprint | None = None) -> Fingerprint:
 
 
 def _tensor(value: Tensor) -> tuple[Any, ...]:
-    about = (value.dtype, tuple(value.shape), str(value.device), value.requires_grad, bool(value._backward_hooks))
-    if value.is_meta or value.layout is not torch.strided or value.is_quantized:
-        return about
-    data = value.detach().contiguous().cpu()
-    return (*about, _checksum(data.reshape(-1).view(torch.uint8).numpy()) if data.numel() else 0)
+    with torch._C.DisableTorchFunctionSubclass():  # what a subclass does instead is none of this
+        about: tuple[Any, ...] = (type(value), value.dtype, tuple(value.shape), str(value.device))
+        about += (value.requires_grad, bool(value._backward_hooks))
+        if value.is_meta or value.layout is not torch.strided or value.is_quantized:
+            return about
+        data = value.detach().contiguous().cpu()
+        return (*about, _checksum(data.reshape(-1).view(torch.uint8).numpy()) if data.numel() else 0)
 
 
 def _checksum(array: np.ndarray) -> int:
@@ -370,14 +376,26 @@ def _checksum(array: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
-def differences(before: Fingerprint, after: Fingerprint) -> list[str]:
-    """Return the places that changed. What is new, or was None, is a cache, unless it hides a method."""
-    changed = [
-        place
-        for place, value in before.items()
-        if value is not None and (place not in after or not _same(after[place], value))
-    ]
-    return changed + [place for place in after if place not in before and place.endswith("()")]
+def differences(before: Fingerprint, after: Fingerprint) -> tuple[list[str], list[str]]:
+    """Return the places that changed, and those that were filled: plain attributes that were None or missing.
+
+    A parameter, buffer or module where none was is a change, and so is what hides a method.
+    """
+    changed: list[str] = []
+    filled: list[str] = []
+    for place, value in before.items():
+        if value is not None and (place not in after or not _same(after[place], value)):
+            changed.append(place)
+    for place, value in after.items():
+        if value is not None and before.get(place) is None:
+            structural = place.endswith("()") or any(slot in place for slot in _SLOTS)
+            (changed if structural and not _within(place, filled) else filled).append(place)
+    return changed, filled
+
+
+def _within(place: str, others: Iterable[str]) -> bool:
+    """Tell whether a place is one of the others, or lies inside one."""
+    return any(place == other or place.startswith(f"{other}.") for other in others)
 
 
 def _same(one: Any, other: Any) -> bool:
@@ -397,6 +415,29 @@ def _shortened(names: list[str]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
 
 
+def _classes(found: Fingerprint) -> dict[type, dict[str, Any]]:
+    """Return the classes of everything inside an object, and their bases, each with what it holds by name."""
+    classes = {base for value in found.values() if isinstance(value, type) for base in value.__mro__}
+    return {one: dict(vars(one)) for one in classes if one.__module__ != "builtins"}
+
+
+def _restore_code(classes: Mapping[type, Mapping[str, Any]]) -> list[str]:
+    """Put back the functions that classes had, and return which were others."""
+    changed = []
+    for one, before in classes.items():
+        now = dict(vars(one))
+        for name in {*before, *now}:
+            value, other = before.get(name), now.get(name)
+            if value is other or not (isinstance(value, _CODE) or isinstance(other, _CODE)):
+                continue
+            if name in before:
+                setattr(one, name, value)
+            else:
+                delattr(one, name)
+            changed.append(f"{one.__qualname__}.{name}, code of its class")
+    return sorted(changed)
+
+
 class Lent:
     """An object that a worker keeps, and hands to one plugin after another.
 
@@ -404,28 +445,36 @@ class Lent:
         value: the object.
         what: for messages, such as `the classifier that it was handed`.
         cure: what a plugin does instead of changing it.
-        use: uses it once; what changes by that, such as the attention that a network keeps, is its own affair.
+        use: uses it once; what changes by that, such as the attention that a network keeps, is its own affair. Without
+            it, attributes that a task fills may be its own caches: no offence, but nobody else gets it.
     """
 
-    def __init__(self, value: Any, what: str, cure: str, use: Callable[[], object] = lambda: None) -> None:
+    def __init__(self, value: Any, what: str, cure: str, use: Callable[[], object] | None = None) -> None:
         self.value, self.what, self.cure = value, what, cure
-        fresh = fingerprint(value)
-        use()
-        self._before = fingerprint(value, fresh)
-        self._own = frozenset(differences(fresh, self._before))
-
-    @property
-    def changes_itself(self) -> bool:
-        """Whether use alone changes it: then it must not be handed to a second task."""
-        return bool(self._own)
+        self._before = fingerprint(value)
+        self._own: tuple[str, ...] = ()
+        self._used = use is not None
+        if use is not None:
+            fresh = self._before
+            use()
+            self._before = fingerprint(value, fresh)
+            self._own = tuple(itertools.chain(*differences(fresh, self._before)))
+        self._classes = _classes(self._before)
+        self.keep = not self._own
+        """Whether a second task may get it: neither use alone nor a task has changed it."""
 
     def changed(self) -> str:
-        """Return what is not as it was, in words; an empty text where all is."""
-        places = [
-            place
-            for place in differences(self._before, fingerprint(self.value, self._before))
-            if place not in self._own
-        ]
+        """Return what is not as it was, in words; an empty text where all is. Functions of classes are put back."""
+        code = _restore_code(self._classes)
+        try:
+            changed, filled = differences(self._before, fingerprint(self.value, self._before))
+        except Exception as error:  # something inside it answers no longer
+            changed, filled = [f"what cannot be read any more ({type(error).__name__}: {error})"], []
+        if changed or filled:
+            self.keep = False
+        if self._used:
+            changed += filled
+        places = code + [place for place in changed if not _within(place, self._own)]
         return f"{self.what}: {_in_words(places)}. {self.cure}" if places else ""
 
 

@@ -181,7 +181,7 @@ class Worker:
         for lent in self._lent.values():
             changed = lent.changed()
             found.append(changed)
-            if changed or lent.changes_itself:
+            if not lent.keep:
                 for kept in (self._classifiers, self._artifacts):
                     for key in [key for key, value in kept.items() if value is lent]:
                         del kept[key]

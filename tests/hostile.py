@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from toy import BlobOptions, Blobs, Brightness, Centroids, Linear, LinearOptions, Plain, Step, ToyAttackOptions
+from toy import BlobOptions, Blobs, Brightness, Centroids, Flatten, Linear, LinearOptions, Plain, Step, ToyAttackOptions
 
 from benchmark import (
     ArtifactRequest,
@@ -38,6 +38,18 @@ def _replace(network: nn.Module) -> None:
     inner[-1] = nn.Linear(16, 2)
 
 
+class _Negated(nn.Parameter):
+    @classmethod
+    def __torch_function__(cls, function, types, args=(), kwargs=None):
+        answer = super().__torch_function__(function, types, args, kwargs or {})
+        return -answer if function is nn.functional.linear else answer
+
+
+def _folded(network: nn.Module) -> nn.Module:
+    """Return the layer that could hold a bias and others, and holds none."""
+    return next(module for module in network.modules() if isinstance(module, Flatten))
+
+
 NETWORK = {
     "weights": lambda network: _last(network).weight.data.mul_(-2),
     "a weight by its array": lambda network: _last(network).bias.detach().numpy().fill(9),
@@ -48,6 +60,12 @@ NETWORK = {
     "the forward": lambda network: setattr(network, "forward", lambda x: torch.zeros(len(x), 2)),
     "a layer": _replace,
     "an attribute": lambda network: setattr(network, "num_classes", 1),
+    "a bias where none was": lambda network: setattr(_folded(network), "bias", nn.Parameter(torch.ones(1), False)),
+    "a buffer where none was": lambda network: setattr(_folded(network), "running_mean", torch.ones(1)),
+    "a mask where none was": lambda network: setattr(_folded(network), "mask", torch.zeros(1)),
+    "compiled": lambda network: setattr(network, "_compiled_call_impl", lambda x: torch.zeros(len(x), 2)),
+    "a weight's class": lambda network: setattr(_last(network).weight, "__class__", _Negated),
+    "code of the class": lambda network: setattr(type(_folded(network)), "forward", lambda self, x: 0 * x),
 }
 PROCESS = {
     "default dtype": lambda: torch.set_default_dtype(torch.float64),

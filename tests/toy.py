@@ -87,10 +87,21 @@ class LinearOptions(ModelOptions):
 
 
 class Flatten(nn.Flatten):
+    """Could hold a bias, a running mean and a mask, and holds none, like layers built without."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_parameter("bias", None)
+        self.register_buffer("running_mean", None)
+        self.mask: Tensor | None = None
+
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
             linger("training")
-        return super().forward(x)
+        flat = super().forward(x)
+        for shift in (self.bias, self.running_mean):
+            flat = flat if shift is None else flat + shift
+        return flat if self.mask is None else flat * self.mask
 
 
 class Linear(Model):
