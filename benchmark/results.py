@@ -564,8 +564,11 @@ def _groups(results: Sequence[CellResult], named: Mapping[str, Sequence[str]]) -
     """Return the groups of attacks, an incomplete one with the status of what it lacks."""
     attacks: dict[tuple[str, ...], dict[str, CellResult]] = {}  # planned for any defense
     of_system: dict[tuple[str, ...], dict[str, CellResult]] = {}
+    written: dict[tuple[str, float], str] = {}  # budgets that are equal numbers are one, written like the first of them
     for result in results:
         if result.attack != CLEAN:
+            if result.eps:
+                result = replace(result, eps=written.setdefault((result.norm, Budget(result.eps)), result.eps))
             attacks.setdefault((result.dataset, result.model, result.knowledge), {}).setdefault(result.attack, result)
             key = (result.dataset, result.model, result.knowledge, result.defense, str(result.seed))
             of_system.setdefault(key, {})[result.attack] = result

@@ -217,6 +217,17 @@ def test_groups_by_default_are_budgets_and_all_attacks():
     assert worst(table(result(attack="none"), result(attack="a"))) == {}
 
 
+def test_budgets_that_are_equal_numbers_are_one_group():
+    cells = [result(attack="a"), replace(result(attack="b"), eps="16/510"), result(attack="c", eps=4)]
+    tables = table(*cells)
+    assert list(worst(tables)) == ["worst-of: linf 8/255", "worst-of: all attacks"]
+    right = np.stack([cell.cell.attacked.label == cell.cell.y for cell in cells])
+    assert worst(tables)["worst-of: linf 8/255"] == pytest.approx(right[:2].all(0).mean())
+    first = rows(tables, attack="worst-of: linf 8/255").iloc[0]
+    assert (first.norm, first.eps) == ("linf", "8/255")
+    assert set(rows(tables, attack="b").eps) == {"16/510"}
+
+
 def nearest(defense="none", attack="cw", norm="l2", accuracy=0.1, **chosen) -> CellResult:
     """Return the cell of an attack without a budget, with distances spread from 0 to 1."""
     found = result(defense, attack, norm=norm, accuracy=accuracy, **chosen)

@@ -27,6 +27,7 @@ from bench_report.view import (
     Word,
 )
 from bench_report.words import KNOWLEDGE, budget_text
+from benchmark.options import Budget
 from benchmark.results import CLEAN, WORST_OF
 
 HEADLINE = FAMILIES[0]
@@ -149,11 +150,12 @@ class BlockBuilder:
         if clean is not None and self.has_clean:
             groups.append(ColumnGroup("No attack", 1))
             columns.append(Column(CLEAN, clean, "clean", "clean", True))
-        by_budget: dict[tuple[str, str], list[str]] = {}
+        by_budget: dict[tuple[str, Budget | None], list[str]] = {}
         for name in self.attacks:
-            by_budget.setdefault(self.table.budgets.get((self.dataset, name), ("", "")), []).append(name)
-        for (norm, eps), names in by_budget.items():
-            groups.append(ColumnGroup(budget_text(norm, eps), len(names)))
+            norm, eps = self.table.budgets.get((self.dataset, name), ("", ""))
+            by_budget.setdefault((norm, Budget(eps) if eps else None), []).append(name)
+        for (norm, budget), names in by_budget.items():
+            groups.append(ColumnGroup(budget_text(norm, str(budget or "")), len(names)))
             columns += [Column(name, attack, name, "attack", name == names[0]) for name in names]
         if worst is not None and worst in self.metrics and self.groups:
             groups.append(ColumnGroup("Worst case per image", len(self.groups)))

@@ -22,6 +22,11 @@ ALL_ATTACKS = "all attacks"
 """Label of the group that a suite without named groups gets."""
 
 
+def _equal(budget: tuple[str, str], other: tuple[str, str]) -> bool:
+    """Tell whether two norms with budgets are one, however it is written: 8/255 is 16/510."""
+    return budget[0] == other[0] and (budget[1] and Budget(budget[1])) == (other[1] and Budget(other[1]))
+
+
 def group_label(norm: str, eps: str) -> str:
     """Return the label of the group of all attacks of a norm and budget, as the host names it."""
     return f"{norm} {eps}"
@@ -241,7 +246,8 @@ class Table:
             return tuple(sorted(self.named_groups.get(label, ())))
         attacks = self.attacks.get((place.dataset, place.model, place.knowledge), set())
         budgets = {x: self.budgets[place.dataset, x] for x in attacks}
-        within = {x: label in (ALL_ATTACKS, group_label(*budgets[x])) and bool(budgets[x][1]) for x in attacks}
+        own = self.budgets.get((place.dataset, place.attack), ("", ""))
+        within = {x: bool(budgets[x][1]) and (label == ALL_ATTACKS or _equal(budgets[x], own)) for x in attacks}
         # An attack without a budget counts at those of others in its norm.
         norms = {budgets[x][0] for x in attacks if within[x]}
         return tuple(sorted(x for x in attacks if within[x] or (not budgets[x][1] and budgets[x][0] in norms)))

@@ -704,6 +704,18 @@ def test_the_first_finding_names_the_best_of_the_worst_case(make_run, page_of):
     assert "none labels" in first
 
 
+def test_budgets_that_are_equal_numbers_stand_together(make_run, site_of):
+    run = make_run(models=("mlp",), attacks=("fgsm", "pgd-linf"))
+    rows = run.metrics
+    rows["eps"] = rows.eps.astype("str").mask(rows.attack == "pgd-linf", "16/510")
+    site = site_of(run)
+    heads = [head.text for head in site.index.one("table", data_table="robust").all("th") if "ε =" in head.text]
+    assert heads[0] == "L∞, ε = 8/255"
+    assert not any("16/510" in head for head in heads)
+    group = next(page.text for page in site.cells if "8/255" in page.one("h1").text)
+    assert all(attack in group for attack in ("fgsm", "pgd-linf"))
+
+
 def test_where_no_defense_labels_more_rightly_than_none_that_is_said(make_run, page_of):
     run = make_run(models=("mlp",))
     rows = run.metrics
