@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -182,7 +183,7 @@ def suites(as_json: bool, plugins: Sequence[str]) -> None:
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="[RUN/report]")
 @click.option("--single-file", is_flag=True, help="Everything in one HTML file.")
 @plugin_option
-def report(runs: Sequence[Path], output: Path | None, single_file: bool, plugins: Sequence[str]) -> None:
+def report(runs: Sequence[Path], output: Path | None, single_file: bool, plugins: Sequence[str]) -> int:
     """(Re)build the report of one run, or compare several."""
     from benchmark.run import write_reports
 
@@ -193,8 +194,7 @@ def report(runs: Sequence[Path], output: Path | None, single_file: bool, plugins
         say(f"report: {path}")
     for problem in problems:
         say(f"error: {problem}", err=True)
-    if problems:
-        sys.exit(1)
+    return 1 if problems else 0
 
 
 @cli.command()
@@ -350,12 +350,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with _listening(stops):
             code = cli.main(args=given, prog_name="bench", standalone_mode=False)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         code = _code_of(error, stops)
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _code_of(error: Exception, stops: Sequence[Stopped]) -> int:
+def _code_of(error: Exception | SystemExit, stops: Sequence[Stopped]) -> int:
     """Say what went wrong in one sentence, and return the exit code; a bug of ours is raised again."""
     if stops:  # whatever else the error says: libraries answer a signal while they are imported in words of their own
         with contextlib.suppress(OSError):  # the terminal may have gone
@@ -375,6 +375,14 @@ def _code_of(error: Exception, stops: Sequence[Stopped]) -> int:
         return 2
     if isinstance(error, BenchError):
         say(f"error: {error}", err=True)
+        return 2
+    if isinstance(error, SystemExit):  # nothing of ours raises it under `cli.main`
+        *_, last = traceback.extract_tb(error.__traceback__)
+        say(
+            f"error: {last.filename}, line {last.lineno} ({last.name}), called sys.exit({error.code!r}) and would have "
+            "ended the command without a word. A plugin raises an error instead.",
+            err=True,
+        )
         return 2
     # click takes an end of file, wherever it was met, for a person who gives up.
     raise (error.__cause__ or error) if isinstance(error, click.Abort) else error

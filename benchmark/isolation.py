@@ -262,11 +262,15 @@ def isolated(who: str) -> Iterator[None]:
     """Put the state of the process back after the block, and say who changed it.
 
     Raises:
-        IsolationError: `who` changed something; where the block raised an error too, that error stands behind it.
+        IsolationError: `who` changed something, or wanted to end the program; where the block raised an error too, that
+            error stands behind it.
     """
     before = Process()
     try:
         yield
+    except SystemExit as error:
+        before.restore()
+        raise IsolationError(f"{who} called sys.exit({error.code!r}): raise an error instead") from error
     except Exception as error:
         changed = before.restore()
         if changed:

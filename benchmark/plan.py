@@ -466,11 +466,13 @@ class _Planner:
     def _check_layers(self, defense: str, model: str, classifier: Classifier) -> None:
         component = self.suite.defenses[defense]
         try:
-            for layer in self._instance(component).layers():
-                if layer not in (*classifier.layers, "logits"):
-                    raise InputError(unknown_name("layer", layer, [*classifier.layers, "logits"]))
-                with torch.no_grad():
-                    classifier.features(torch.zeros(2, *classifier.image_shape), [layer] if layer != "logits" else [])
+            with _asked():
+                for layer in self._instance(component).layers():
+                    if layer not in (*classifier.layers, "logits"):
+                        raise InputError(unknown_name("layer", layer, [*classifier.layers, "logits"]))
+                    states = [layer] if layer != "logits" else []
+                    with torch.no_grad():
+                        classifier.features(torch.zeros(2, *classifier.image_shape), states)
         except (InputError, TaskError) as error:
             self.unsuited.setdefault(f"{component.where}: defenses.{defense} on models.{model}: {error}")
 

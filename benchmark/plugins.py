@@ -102,7 +102,7 @@ class Registration:
         try:
             with _undisturbed(target.partition(":")[0]):
                 found: type[Any] = resolve(target)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(
                 f"{self._who} cannot be loaded from {target!r}: {type(error).__name__}: {error}"
             ) from error
@@ -260,7 +260,7 @@ def load_plugins(extra_modules: Iterable[str] = ()) -> Registry:
             registry.add_module(entry_point.name, entry_point.load(), provenance)
         except DuplicateError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             registry.broken.append(BrokenPlugin(entry_point.name, provenance, _reason(error), traceback.format_exc()))
     if only is not None and (unknown := only - set(seen)):
         raise PluginError(
@@ -271,7 +271,7 @@ def load_plugins(extra_modules: Iterable[str] = ()) -> Registry:
         try:
             with _undisturbed(module_name):
                 module = importlib.import_module(module_name)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(
                 f"--plugin {module_name}: cannot be imported: {type(error).__name__}: {error}. "
                 "It must be a module on the Python path (PYTHONPATH, or the current folder)."
@@ -280,13 +280,13 @@ def load_plugins(extra_modules: Iterable[str] = ()) -> Registry:
             registry.add_module(module_name, module, Provenance(module_name, "", "0"))
         except DuplicateError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise PluginError(f"--plugin {module_name}: cannot be registered: {_reason(error)}") from error
         registry.extra_modules.append(module_name)
     return registry
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     return str(error) if isinstance(error, PluginError) else f"{type(error).__name__}: {error}"
 
 

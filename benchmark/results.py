@@ -317,7 +317,7 @@ def _measures(
             if alone and any(map(spoilt, given, done)):
                 raise TaskError("it wrote into the cells that it was handed")
             return None if answer is None else _Row(point, name, *_checked(answer, of_scope[name].unit), "ok")
-        except Exception as error:  # a measure of a plugin must not cost the run
+        except (Exception, SystemExit) as error:  # a measure of a plugin must not cost the run
             reason = str(error) if isinstance(error, TaskError) else f"{type(error).__name__}: {error}"
             problems.setdefault(
                 name, f"measure {name!r} failed, first for {' / '.join(filter(None, point.values()))}: {reason}"
@@ -395,7 +395,7 @@ def _crossed(
                 raise ValueError(
                     f"the mean of its contributions {part.shape} is {part.mean():.6g} and not {row.value:.6g}"
                 )
-        except Exception as error:  # a measure of a plugin must not cost the run
+        except (Exception, SystemExit) as error:  # a measure of a plugin must not cost the run
             problems.setdefault(
                 f"{row.metric} over seeds",
                 f"measure {row.metric!r} has no interval over seeds and images: {type(error).__name__}: {error}",

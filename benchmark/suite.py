@@ -660,7 +660,7 @@ class _Reader:
             options = validate_options(options_type, given.plain())
         except ValidationError as error:
             explain(error, options_type, given, path, self.problems, owner=f"{kind} {use!r}")
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             self.problems.add(
                 node.where,
                 f"{path_text(path)}: the options of the {kind} plugin {use!r} cannot be checked: "

@@ -151,3 +151,73 @@ def test_what_is_known_at_planning_is_told_then_all_at_once_with_its_place(tmp_p
     }.items():
         assert expected in told[f"early.yaml:{line}"]
     assert not (tmp_path / "runs").exists()
+
+
+QUITS = """
+import sys
+from toy import Blobs, Linear
+from benchmark import Converter, hookimpl
+from torch import nn
+
+class Checked(Blobs):
+    def check(self): sys.exit(3)
+
+class Loaded(Blobs):
+    def load(self, split): sys.exit(3)
+
+class Made(Linear):
+    def __init__(self, options): sys.exit(3)
+
+class Quits(nn.Flatten):
+    def forward(self, x): sys.exit(3)
+
+class Run(Linear):
+    def network(self, num_classes, image_shape): return nn.Sequential(Quits(), nn.Linear(16, 2))
+
+class Converted(Converter):
+    def convert(self, progress): sys.exit(3)
+
+@hookimpl
+def register_datasets(register):
+    register("checked", Checked)
+    register("loaded", Loaded)
+
+@hookimpl
+def register_models(register):
+    register("made", Made)
+    register("run", Run)
+    register("gone", "quits_at_import:Model")
+
+@hookimpl
+def register_converters(register):
+    register("converted", Converted)
+"""
+PLANNED = "suite: q\ndatasets: {d: {use: %s}}\nmodels: {m: {use: %s}}\ndefenses: {none: {use: plain}}\n"
+
+
+def test_a_plugin_that_would_end_the_program_is_named_instead(tmp_path, monkeypatch, capfd):
+    from benchmark.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "quits.py").write_text(QUITS)
+    (tmp_path / "quits_at_import.py").write_text("import sys; sys.exit(3)")
+    plugins = ("--plugin", "toy", "--plugin", "quits")
+    for command, expected in {
+        ("plan", "checked", "linear"): "q.yaml:2: datasets.d: the plugin called sys.exit(3)",
+        ("plan", "loaded", "linear"): "q.yaml:2: datasets.d: the plugin called sys.exit(3)",
+        ("plan", "blobs", "made"): "q.yaml:3: models.m: the plugin called sys.exit(3)",
+        ("plan", "blobs", "run"): "q.yaml:3: models.m on datasets.d: the plugin called sys.exit(3)",
+        ("data", "prepare", "converted"): "quits.py, line 24 (convert), called sys.exit(3)",
+        ("show", "model", "gone"): "'quits_at_import:Model': SystemExit: 3",
+        ("plugins", "--plugin", "quits_at_import"): "quits_at_import: cannot be imported: SystemExit: 3",
+    }.items():
+        if command[0] == "plan":
+            (tmp_path / "q.yaml").write_text(PLANNED % command[1:] + "grid: [{}]\n")
+            command = ("plan", "q.yaml", "--cache", str(tmp_path / "cache"))
+        with pytest.raises(SystemExit) as stop:
+            main([*command, *plugins])
+        said = capfd.readouterr().err
+        assert stop.value.code == 2, (command, said)
+        assert said.startswith("error: "), said
+        assert expected in said, said
