@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import PurePath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     BaseModel,
@@ -316,6 +316,8 @@ class BudgetRange:
 class CraftingOptions(Options):
     """How adversarial examples are made while a network is trained or validated."""
 
+    default_steps: ClassVar[int] = 7
+
     attack: Literal["pgd", "fgsm"] = "pgd"
     """pgd (Madry et al. 2018), or fgsm (Goodfellow et al. 2015): one step."""
 
@@ -369,7 +371,7 @@ class CraftingOptions(Options):
     @property
     def steps_taken(self) -> int:
         """Number of steps: each costs one forward and one backward pass."""
-        return 1 if self.attack == "fgsm" else self.steps or 7
+        return 1 if self.attack == "fgsm" else self.steps or self.default_steps
 
     @property
     def starts_at_random(self) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -22,8 +22,10 @@ class AdversarialTrainingOptions(AdversarialOptions, HardenerOptions):
 class RegularizedTrainingOptions(AdversarialOptions, HardenerOptions):
     """What TRADES and MART share."""
 
-    steps: int | None = Field(10, ge=1)
-    """Steps of pgd, 10 in both papers; fgsm takes one."""
+    default_steps: ClassVar[int] = 10
+
+    steps: int | None = Field(None, ge=1)
+    """Steps of pgd, 10 unless given, as in both papers; fgsm takes one."""
 
 
 class TradesOptions(RegularizedTrainingOptions):

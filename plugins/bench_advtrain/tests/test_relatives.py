@@ -20,6 +20,7 @@ from bench_advtrain.options import AtdaOptions, MartOptions, TradesOptions
 from bench_advtrain.trades import Mart, Trades, mart_loss, trades_loss
 from benchmark import Classifier, DataFacts, InputError, Rng, Setting
 from benchmark.model import passes
+from benchmark.options import CraftingOptions
 from benchmark.plugins import validate_options
 from benchmark.training import validate
 
@@ -152,3 +153,14 @@ def test_pgd_takes_less(tmp_path: Path, defense: type, options: type, given: dic
     spent, foreseen = passes - before, made.passes(1000, 200, made.recipe)
     assert (spent.forward, spent.backward) == (foreseen.forward, foreseen.backward)
     assert robust_accuracy(made.classifier) > robust_accuracy(None) + 0.15
+
+
+@pytest.mark.parametrize("options", [TradesOptions, MartOptions, AtdaOptions])
+@pytest.mark.parametrize("attack", ["pgd", "fgsm"])
+def test_options_are_what_they_were_after_a_task_has_read_them_again(
+    options: type[CraftingOptions], attack: str
+) -> None:
+    given = validate_options(options, {"eps": 0.1, "attack": attack})
+    assert isinstance(given, CraftingOptions)
+    assert options.model_validate_json(given.model_dump_json()) == given
+    assert given.steps_taken == (1 if attack == "fgsm" else 7 if options is AtdaOptions else 10)
