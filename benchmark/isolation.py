@@ -10,15 +10,17 @@ import itertools
 import locale
 import multiprocessing
 import os
+import resource
 import signal
 import socket
 import sys
 import threading
+import time
 import types
 import warnings
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from typing import Any, Literal
 
@@ -32,7 +34,15 @@ from benchmark.wording import signal_name
 
 
 class IsolationError(TaskError):
-    """A plugin changed what belongs to all: nothing of what its task made is kept."""
+    """A plugin changed what belongs to all: nothing of what its task made is kept.
+
+    Attributes:
+        lasting: it cannot be put back, so that this process must run no other task.
+    """
+
+    def __init__(self, message: str, lasting: bool = False) -> None:
+        super().__init__(message)
+        self.lasting = lasting
 
 
 # -- the process ------------------------------------------------------------------------------------------------------
@@ -101,6 +111,47 @@ def _set_autocast(values: tuple[bool, bool]) -> None:
         torch.set_autocast_enabled(device, value)
 
 
+SavedTensorHooks = tuple[str | None, tuple[Any, ...]]
+"""Why hooks of saved tensors are disabled, if they are, and those that were entered, innermost first."""
+
+
+def _saved_tensor_hooks() -> SavedTensorHooks:
+    reason = torch._C._autograd._saved_tensors_hooks_get_disabled_error_message()
+    torch._C._autograd._saved_tensors_hooks_enable()
+    hooks = _pop_saved_tensor_hooks()
+    _set_saved_tensor_hooks((reason, hooks))
+    return reason, hooks
+
+
+def _pop_saved_tensor_hooks() -> tuple[Any, ...]:
+    hooks = []
+    while (top := torch._C._autograd._top_saved_tensors_default_hooks(True)) is not None:
+        hooks.append(top)
+        torch._C._autograd._pop_saved_tensors_default_hooks()
+    return tuple(hooks)
+
+
+def _set_saved_tensor_hooks(state: SavedTensorHooks) -> None:
+    reason, hooks = state
+    torch._C._autograd._saved_tensors_hooks_enable()
+    _pop_saved_tensor_hooks()
+    for pack, unpack in reversed(hooks):
+        torch._C._autograd._push_saved_tensors_default_hooks(pack, unpack)
+    if reason is not None:
+        torch._C._autograd._saved_tensors_hooks_disable(reason, False)
+
+
+def _torch_modes() -> tuple[Any, ...]:
+    return tuple(torch.overrides._get_current_function_mode_stack())
+
+
+def _set_torch_modes(modes: tuple[Any, ...]) -> None:
+    while torch._C._len_torch_function_stack():
+        torch._C._pop_torch_function_stack()
+    for mode in modes:
+        torch._C._push_on_torch_function_stack(mode)
+
+
 _DENORMAL = torch.tensor([1e-42])
 
 
@@ -162,6 +213,47 @@ def _set_signals(handlers: tuple[Any, ...]) -> None:
                 signal.signal(number, handler)
 
 
+_TIMERS = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
+
+
+@dataclass(frozen=True)
+class _Timer:
+    """A timer of the process; how long it has to go is no part of what is compared.
+
+    Attributes:
+        pending: whether it will go off.
+        interval: seconds between two times; 0 where it goes off once.
+        left: seconds until it goes off.
+    """
+
+    pending: bool
+    interval: float
+    left: float = field(compare=False)
+
+
+def _timers() -> tuple[_Timer, ...]:
+    return tuple(_Timer(left > 0, interval, left) for left, interval in map(signal.getitimer, _TIMERS))
+
+
+def _set_timers(timers: tuple[_Timer, ...]) -> None:
+    for which, timer, now in zip(_TIMERS, timers, _timers()):
+        if timer != now:
+            signal.setitimer(which, timer.left, timer.interval)
+
+
+_LIMITS = {name: number for name, number in vars(resource).items() if name.startswith("RLIMIT_")}
+
+
+def _limits() -> dict[str, tuple[int, int]]:
+    return {name: resource.getrlimit(number) for name, number in _LIMITS.items()}
+
+
+def _set_limits(limits: Mapping[str, tuple[int, int]]) -> None:
+    for name, limit in limits.items():
+        if resource.getrlimit(_LIMITS[name]) != limit:
+            resource.setrlimit(_LIMITS[name], limit)
+
+
 def _set_streams(streams: tuple[Any, Any]) -> None:
     sys.stdout, sys.stderr = streams
 
@@ -201,6 +293,8 @@ _SETTINGS = (
     _Setting("torch's autocast", _autocast, _set_autocast),
     _Setting("torch's flushing of denormal numbers", _flushes_denormals, torch.set_flush_denormal),
     _Setting(MODULE_HOOKS, _module_hooks, _set_module_hooks),
+    _Setting("torch's hooks of saved tensors", _saved_tensor_hooks, _set_saved_tensor_hooks),
+    _Setting("torch's modes of functions", _torch_modes, _set_torch_modes),
     _Setting("NumPy's error handling", np.geterr, lambda modes: np.seterr(**modes), by_imports="put back"),
     _Setting("the current directory", _current_directory, os.chdir),
     _Setting("the environment", lambda: dict(os.environ), _set_environment, by_imports="put back"),
@@ -211,6 +305,8 @@ _SETTINGS = (
     _Setting("the locale", lambda: locale.setlocale(locale.LC_ALL), lambda name: locale.setlocale(locale.LC_ALL, name)),
     _Setting("the umask", _umask, lambda mask: os.umask(mask)),
     _Setting("signal handlers", lambda: tuple(map(signal.getsignal, _SIGNALS)), _set_signals, by_imports="put back"),
+    _Setting("timers", _timers, _set_timers),
+    _Setting("limits of resources", _limits, _set_limits),
     _Setting("the sockets' time limit", socket.getdefaulttimeout, socket.setdefaulttimeout, by_imports="put back"),
 )
 
@@ -219,9 +315,15 @@ class Process:
     """The state of this process that plugins share, as it stands when the object is made.
 
     The global generators are not part of it: `Rng.seeded_globals` seeds and restores them.
+
+    Args:
+        threads: whether no thread may be left running either. The process of a run has those of listeners.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, threads: bool = False) -> None:
+        self._threads = frozenset(sys._current_frames()) if threads else None
+        self.lasting = False
+        """Whether `restore` left something as it found it."""
         self._values = [setting.read() for setting in _SETTINGS]
         self._modules = len(sys.modules)
 
@@ -236,9 +338,13 @@ class Process:
                 setting.write(before)
             except Exception as error:  # such as a folder that was removed; the rest is put back nevertheless
                 changed.append(f"{setting.name}, which cannot be put back ({type(error).__name__}: {error})")
+                self.lasting = True
                 continue
             if not imported or setting.by_imports == "offence":
                 changed.append(f"{setting.name}{_from_to(before, now)}")
+        if self._threads is not None and (left := _left_running(self._threads)):
+            changed.append(f"what runs beside it: threads go on ({_shortened(left)}), join them,")
+            self.lasting = True
         return ", ".join(changed)
 
     def restore_after_import(self) -> None:
@@ -246,6 +352,33 @@ class Process:
         for setting, before in zip(_SETTINGS, self._values):
             if setting.by_imports == "offence" and setting.name != MODULE_HOOKS and setting.read() != before:
                 setting.write(before)
+
+
+_WAITING = frozenset({"concurrent", "joblib", "multiprocessing", "queue", "selectors", "threading", "torch", "tqdm"})
+"""Packages whose threads may stay: where nothing else is at work in a thread, it waits in a pool."""
+THREAD_SECONDS = 0.2
+
+
+def _left_running(before: frozenset[int]) -> list[str]:
+    """Return the names of threads begun since that do not end by themselves in a moment."""
+    deadline = time.monotonic() + THREAD_SECONDS
+    while True:
+        named = {thread.ident: thread for thread in threading.enumerate()}
+        left = []
+        for ident, frame in sys._current_frames().items():
+            if ident not in before and (isinstance(named.get(ident), threading.Timer) or not _waits(frame)):
+                left.append(named[ident].name if ident in named else f"thread {ident}")
+        if not left or time.monotonic() > deadline:
+            return sorted(left)
+        time.sleep(0.005)
+
+
+def _waits(frame: types.FrameType | None) -> bool:
+    while frame is not None:
+        if str(frame.f_globals.get("__name__")).partition(".")[0] not in _WAITING:
+            return False
+        frame = frame.f_back
+    return True
 
 
 def _from_to(before: Any, now: Any) -> str:
@@ -258,14 +391,18 @@ def _from_to(before: Any, now: Any) -> str:
 
 
 @contextlib.contextmanager
-def isolated(who: str) -> Iterator[None]:
+def isolated(who: str, threads: bool = False) -> Iterator[None]:
     """Put the state of the process back after the block, and say who changed it.
+
+    Args:
+        who: for messages.
+        threads: whether a thread that goes on is a change, too.
 
     Raises:
         IsolationError: `who` changed something, or wanted to end the program; where the block raised an error too, that
             error stands behind it.
     """
-    before = Process()
+    before = Process(threads)
     try:
         yield
     except SystemExit as error:
@@ -274,14 +411,20 @@ def isolated(who: str) -> Iterator[None]:
     except Exception as error:
         changed = before.restore()
         if changed:
-            raise IsolationError(f"{_blame(who, changed)} (and then {type(error).__name__}: {error})") from error
+            text = f"{_blame(who, changed)} (and then {type(error).__name__}: {error})"
+            raise IsolationError(text, before.lasting or is_lasting(error)) from error
         raise
     except BaseException:
         before.restore()
         raise
     changed = before.restore()
     if changed:
-        raise IsolationError(_blame(who, changed))
+        raise IsolationError(_blame(who, changed), before.lasting)
+
+
+def is_lasting(error: BaseException) -> bool:
+    """Tell whether an error says that this process must run no other task."""
+    return isinstance(error, IsolationError) and error.lasting
 
 
 @contextlib.contextmanager
@@ -574,4 +717,14 @@ def _stand_by(connection: Connection, answer: Callable[[Any], Any]) -> None:
             connection.send((None, problem))
 
 
-__all__ = ["Bystander", "IsolationError", "Lent", "Process", "UnansweredError", "importing", "isolated", "unchanged"]
+__all__ = [
+    "Bystander",
+    "IsolationError",
+    "Lent",
+    "Process",
+    "UnansweredError",
+    "importing",
+    "is_lasting",
+    "isolated",
+    "unchanged",
+]

@@ -25,7 +25,7 @@ from benchmark.dataset import Dataset, PartAnnotations, Split
 from benchmark.defense import NO_LABEL, Batch, Defense, FitContext, Measure, SharedArtifact, Verdict
 from benchmark.errors import BenchError, StorageError, TaskError
 from benchmark.files import remove
-from benchmark.isolation import Bystander, IsolationError, Lent, UnansweredError, isolated, unchanged
+from benchmark.isolation import Bystander, IsolationError, Lent, UnansweredError, is_lasting, isolated, unchanged
 from benchmark.model import Classifier, Model, load_weights, passes, save_weights
 from benchmark.options import TrainOptions
 from benchmark.plan import Task
@@ -164,12 +164,13 @@ class Worker:
         who = _WHO.get(task.kind, "the task")
         self._lent, self._handed = {}, []
         try:
-            with isolated(who), Rng(0).spawn("globals", task.identity).seeded_globals():
+            with isolated(who, threads=True), Rng(0).spawn("globals", task.identity).seeded_globals():
                 yield
         except Exception as error:
             changed = self._take_back()
             if changed and (not isinstance(error, BenchError) or isinstance(error, TaskError)):
-                raise IsolationError(f"{who} changed {changed} (And then {type(error).__name__}: {error})") from error
+                text = f"{who} changed {changed} (And then {type(error).__name__}: {error})"
+                raise IsolationError(text, is_lasting(error)) from error
             raise
         changed = self._take_back()
         if changed:

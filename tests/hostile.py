@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import resource
+import signal
+import threading
 import time
 import warnings
 from pathlib import Path
@@ -67,15 +70,29 @@ NETWORK = {
     "a weight's class": lambda network: setattr(_last(network).weight, "__class__", _Negated),
     "code of the class": lambda network: setattr(type(_folded(network)), "forward", lambda self, x: 0 * x),
 }
+
+
+def _one_less(limit: int) -> tuple[int, int]:
+    soft, hard = resource.getrlimit(limit)
+    return soft - 1, hard
+
+
 PROCESS = {
     "default dtype": lambda: torch.set_default_dtype(torch.float64),
     "gradient mode": lambda: torch.set_grad_enabled(False),
-    "threads": lambda: torch.set_num_threads(torch.get_num_threads() + 1),
     "deterministic": lambda: torch.use_deterministic_algorithms(True),
     "cuDNN": lambda: setattr(torch.backends.cudnn, "deterministic", True),
     "matmul precision": lambda: torch.set_float32_matmul_precision("medium"),
     "denormal": lambda: torch.set_flush_denormal(True),
     "hooks of all modules": lambda: nn.modules.module.register_module_forward_hook(lambda module, x, y: -y),
+    "hooks of saved tensors": lambda: torch.autograd.graph.saved_tensors_hooks(
+        torch.zeros_like, lambda x: x
+    ).__enter__(),
+    "modes of functions": lambda: torch.overrides.BaseTorchFunctionMode().__enter__(),
+    "timers": lambda: signal.alarm(60),
+    "limits of resources": lambda: resource.setrlimit(resource.RLIMIT_NOFILE, _one_less(resource.RLIMIT_NOFILE)),
+    "threads go on": lambda: threading.Thread(target=lambda: time.sleep(2), daemon=True).start(),
+    "threads": lambda: torch.set_num_threads(torch.get_num_threads() + 1),
     "NumPy's error": lambda: np.seterr(all="raise"),
     "current directory": lambda: os.chdir("/"),
     "environment": lambda: os.environ.update(HOSTILE="1"),

@@ -50,7 +50,7 @@ class Event:
     Attributes:
         kind: `progress` (data: done, total, unit), `warning` and `note` (text), `done` (meta: what the task cost),
             `failed` (reason, traceback), `damaged` (key of an artifact that must be made again, reason), `storage`
-            (message: nothing can be written, so the run ends).
+            (message: nothing can be written, so the run ends). Executors may add data of their own.
         key: the task.
     """
 

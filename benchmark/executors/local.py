@@ -129,6 +129,9 @@ class _Worker:
             return self._died()
         if event.kind not in ("progress", "warning", "note"):
             self.task = None
+        if event.data.pop("lasting", False):  # what it cannot put back must reach no other task
+            self.end()
+            self._launch()
         return [event]
 
     def _died(self) -> list[Event]:
@@ -187,6 +190,7 @@ def _serve(connection: Connection, setup: Setup, device: str) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
+    from benchmark.isolation import is_lasting
     from benchmark.plugins import load_plugins
     from benchmark.progress import Progress
     from benchmark.store import DamagedArtifactError, Store
@@ -222,7 +226,8 @@ def _serve(connection: Connection, setup: Setup, device: str) -> None:
             event = Event("storage", task.key, {"message": str(error)})
         except Exception as error:
             reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-            event = Event("failed", task.key, {"reason": reason, "traceback": traceback.format_exc()})
+            data = {"reason": reason, "traceback": traceback.format_exc(), "lasting": is_lasting(error)}
+            event = Event("failed", task.key, data)
         try:
             connection.send(event)
         except OSError:
