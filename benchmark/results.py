@@ -42,15 +42,13 @@ from benchmark.metrics import (
 )
 from benchmark.options import Budget
 from benchmark.rundir import GALLERY, IMAGES, read_manifest
-from benchmark.selection import CLEAN
+from benchmark.selection import CLEAN, WORST_OF
 from benchmark.statistics import Estimate, compare_paired, crossed, mean, roc_curve, spread, thin
 from benchmark.wording import for_spreadsheets, printable
 
 if TYPE_CHECKING:
     from benchmark.reporter import Panel
 
-WORST_OF = "worst-of: "
-"""How the attack column names a group of attacks."""
 MEAN, STD, CROSSED = SUMMARIES = ("mean", "std", "crossed")
 """What the seed column says where a row is about several seeds: their mean with an interval over seeds, their standard
 deviation, and their mean with an interval over seeds and images."""

@@ -35,7 +35,7 @@ from benchmark.plan import NO_GPU, Plan, PlannedAssessment, PlannedCell, make_pl
 from benchmark.plugins import Registry
 from benchmark.randomness import Rng
 from benchmark.reporter import Panel, Reporter
-from benchmark.rundir import Identity, RunDir, writing
+from benchmark.rundir import REPORT, Identity, RunDir, writing
 from benchmark.selection import CLEAN, COLUMNS
 from benchmark.store import ArrayReader, DamagedArtifactError, Store, digest, storage_error
 from benchmark.suite import Suite
@@ -44,7 +44,6 @@ from benchmark.wording import legible, say
 NOT_RUN = "not run: the run was interrupted"
 LOST = "lost from the cache while the run was going on; the same command makes it again"
 LIBRARIES = ("torch", "torchvision", "adversarial-robustness-toolbox", "scikit-learn", "numpy", "pandas", "timm")
-REPORT = "report"
 """Folder of the report in a run directory."""
 TRIES = 4
 """So often the tables are begun, where artifacts are found damaged meanwhile."""
@@ -101,9 +100,9 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
     if request.part is not None:
         plan = shard(plan, *request.part)
     store = Store(request.cache)
-    store.prepare()
     run = RunDir(request.output)
-    run.prepare()
+    run.prepare(store.root)
+    store.prepare()
     identity = Identity(suite.resolved, None if request.part is None else "/".join(map(str, request.part)))
     with run.locked():
         run.claim(identity, request.replace)

@@ -24,13 +24,14 @@ import yaml
 from benchmark import document
 from benchmark.errors import InputError
 from benchmark.files import HeldError, exclusive, file_digest, remove, write_whole
-from benchmark.store import digest, storage_error
+from benchmark.store import FOLDERS, digest, storage_error
 
 MANIFEST = "manifest.json"
 JOURNAL = "journal.jsonl"
 SUITE = "suite.yaml"
 LOCK = ".lock"
 IMAGES = "images"
+REPORT = "report"
 GALLERY = f"{IMAGES}/gallery.parquet"
 RESULTS = (
     *(f"{name}.parquet" for name in ("metrics", "samples", "curves", "comparisons", "artifacts", "alarms", "costs")),
@@ -113,8 +114,11 @@ class RunDir:
         self.path = path
         self._manifest: Mapping[str, Any] = {}
 
-    def prepare(self) -> None:
+    def prepare(self, cache: Path) -> None:
         """Create the folder, or look whether the one that is there is a run to go on with.
+
+        Args:
+            cache: may lie inside, beside what a run writes.
 
         Raises:
             InputError: it is something else, or cannot be written to.
@@ -124,6 +128,15 @@ class RunDir:
                 raise InputError(f"--output {str(self.path)!r} is a file. Give a folder.")
             # A start that was stopped at once leaves the lock, and perhaps a manifest that had not got its name yet.
             left = {LOCK, f".{MANIFEST}.aside"}
+            place, kept = self.path.resolve(), cache.resolve()
+            if kept.is_relative_to(place):
+                top = kept.relative_to(place).parts[:1]
+                if top and top[0] in (IMAGES, REPORT):
+                    raise InputError(
+                        f"--cache {str(cache)!r} lies in {str(self.path / top[0])!r}, which each run writes anew. Give "
+                        "another --cache."
+                    )
+                left |= set(top or FOLDERS)
             if self.path.is_dir() and not any((self.path / name).exists() for name in (MANIFEST, JOURNAL)):
                 for entry in self.path.iterdir():
                     if entry.name not in left:

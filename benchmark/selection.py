@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 CLEAN = "none"
 """What the attack axis says for clean images."""
+WORST_OF = "worst-of: "
+"""How the attack column of tables names a group of attacks; no label of one begins so."""
 COLUMNS = ("dataset", "model", "attack", "defense", "knowledge", "seed")
 EXAMPLE = "attack=pgd*,defense=none"
 WILD = "*?["

@@ -30,6 +30,7 @@ from benchmark.errors import BenchError, InputError, StorageError
 from benchmark.files import HeldError, exclusive, file_digest, fsync, make_folder, remove, write_whole
 from benchmark.wording import legible
 
+FOLDERS = ("artifacts", "partial", "locks")
 MANIFEST = "artifact.json"
 FLUSH_SECONDS = 10.0
 """Arrays are written to disk at least this often: an interruption costs about that much."""
@@ -115,7 +116,7 @@ class Store:
                 "cannot open files there. Choose another by --cache DIR or the environment variable BENCH_CACHE."
             )
         try:
-            for folder in ("artifacts", "partial", "locks"):
+            for folder in FOLDERS:
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
             probe = self.root / "locks" / f".probe-{os.getpid()}"
             probe.write_bytes(b"")

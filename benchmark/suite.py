@@ -32,7 +32,7 @@ from benchmark.errors import InputError, PluginError, near_match, unknown_name
 from benchmark.explain import explain, unknown_key
 from benchmark.options import Budget, Options
 from benchmark.plugins import GROUP, Registry, validate_options
-from benchmark.selection import CLEAN, Filter, Point, points_of
+from benchmark.selection import CLEAN, WORST_OF, Filter, Point, points_of
 
 SECTIONS = {"dataset": "datasets", "model": "models", "attack": "attacks", "defense": "defenses"}
 """Kind of component → the section of the suite that holds them, which is also the axis of the grid."""
@@ -686,6 +686,8 @@ class _Reader:
             elif label in reserved:
                 meaning = "clean images" if label == CLEAN else "every label"
                 wrong = f"{label!r} is reserved: in a grid it means {meaning}. Choose another label."
+            elif CLEAN in reserved and _nfc(label).strip().startswith(WORST_OF.strip()):
+                wrong = f"{WORST_OF.strip()!r} is how the tables name groups of attacks. Choose another label."
             elif same != label:
                 wrong = f"reads the same as the label on line {entries[same].where.line}. Choose another label."
             if wrong:

@@ -208,7 +208,7 @@ def test_a_plugin_that_would_end_the_program_is_named_instead(tmp_path, monkeypa
         ("plan", "loaded", "linear"): "q.yaml:2: datasets.d: the plugin called sys.exit(3)",
         ("plan", "blobs", "made"): "q.yaml:3: models.m: the plugin called sys.exit(3)",
         ("plan", "blobs", "run"): "q.yaml:3: models.m on datasets.d: the plugin called sys.exit(3)",
-        ("data", "prepare", "converted"): "quits.py, line 24 (convert), called sys.exit(3)",
+        ("data", "prepare", "converted"): "quits.py, line 23 (convert), called sys.exit(3)",
         ("show", "model", "gone"): "'quits_at_import:Model': SystemExit: 3",
         ("plugins", "--plugin", "quits_at_import"): "quits_at_import: cannot be imported: SystemExit: 3",
     }.items():

@@ -123,6 +123,26 @@ def test_another_suite_is_refused_with_what_differs_and_the_ways_out(place):
     assert sum(line.startswith('{"event": "run started"') for line in journal(place / "run")) == 1
 
 
+@pytest.mark.parametrize("cache", ["out/cache", "out/kept/cache", "out"])
+def test_the_cache_may_lie_in_the_output_folder(place, cache):
+    """A first try that ended before it wrote a manifest leaves the folder of the cache behind."""
+    suite = write_suite(place)
+    shutil.copytree(place / "cache", place / cache)
+    for _ in range(2):
+        done = toy_run(suite, place / "out", place / cache)
+        assert done.code == 0
+        assert " 0 to run" in done.said
+    load_run(place / "out").table("metrics")
+    with pytest.raises(InputError, match="images', which each run writes anew"):
+        toy_run(suite, place / "new", place / "new" / "images" / "cache")
+    assert not (place / "new").exists()
+    (place / "yours").mkdir()
+    (place / "yours" / "diary.txt").write_text("")
+    with pytest.raises(InputError, match=r"no run wrote.*'diary.txt'"):
+        toy_run(suite, place / "yours", place / "yours" / "cache")
+    assert not (place / "yours" / "cache").exists()
+
+
 def journal(folder: Path) -> list[str]:
     return (folder / "journal.jsonl").read_text().splitlines()
 

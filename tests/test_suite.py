@@ -426,6 +426,10 @@ def test_labels_with_dots_are_quoted(load):
         ("attacks.new={use: wc}", "attacks.new.use: unknown attack plugin 'wc'."),
         ("attacks.none={use: cw}", "attacks.none: 'none' is reserved"),
         (
+            "attacks.'worst-of: all'={use: cw}",
+            "'worst-of:' is how the tables name groups of attacks. Choose another label.",
+        ),
+        (
             "datasets.photos.limit.trian=4",
             "datasets.photos: limit: unknown split 'trian', allowed are train, val, test",
         ),
@@ -449,6 +453,11 @@ def test_a_set_that_leads_nowhere_is_explained(refusal, change, message):
     assert text.startswith(f"--set {change}: ")
     assert message in text
     assert "\n--set" not in text
+
+
+def test_no_group_is_called_as_the_tables_call_groups(refusal):
+    text = refusal(SUITE.replace("both:", '"worst-of: both":'))
+    assert "'worst-of:' is how the tables name groups of attacks. Choose another label." in text
 
 
 def test_the_dots_of_a_label_are_to_be_quoted(refusal, load):
