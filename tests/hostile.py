@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import resource
 import signal
@@ -102,14 +103,27 @@ PROCESS = {
 }
 
 
+def _haunt() -> None:
+    def work() -> None:
+        for number in itertools.count():
+            os.environ["HAUNTED"] = str(number)
+            time.sleep(0.0001)
+
+    threading.Thread(target=work, name="ghost", daemon=True).start()
+
+
+LASTING = {"ghost": _haunt}
+"""What cannot be put back: for processes that are replaced only."""
+
+
 def vandalise(what: str, network: nn.Module) -> None:
     """Do what is asked, and draw from the global generators after seeding them, which must hurt nobody."""
     torch.manual_seed(1)
     np.random.seed(1)
     if what in NETWORK:
         NETWORK[what](network)
-    elif what in PROCESS:
-        PROCESS[what]()
+    elif what in {*PROCESS, *LASTING}:
+        {**PROCESS, **LASTING}[what]()
 
 
 class VandalOptions(Options):
@@ -183,6 +197,7 @@ class VandalAttack(Step):
 
 class VandalArtifact(Centroids):
     Options = VandalOptions
+    scales: list[float] | None = None
 
     def build(self, context: FitContext) -> None:
         images, labels = context.train.images(range(len(context.train))), torch.from_numpy(context.train.labels)
@@ -192,6 +207,7 @@ class VandalArtifact(Centroids):
 
     def observe(self, x: Tensor) -> dict[str, Tensor]:
         seen = super().observe(x)
+        self.scales = [1 / len(self.means)]  # a cache of its own
         if self.options.where == "observe" and self.options.what == "x":
             x.zero_()
         if self.options.where == "observe" and self.options.what == "itself":

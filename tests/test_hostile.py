@@ -131,8 +131,24 @@ def test_what_cannot_be_put_back_is_told_and_the_rest_is_put_back(tmp_path, monk
     assert sys.getrecursionlimit() == limit
 
 
-def test_a_network_may_work_in_place_on_its_input(run_hostile):
-    beside = run_hostile("beside", models={"in place": {"use": "vandal-linear", "what": "nothing"}})
+def test_a_thread_that_goes_on_costs_its_own_cells_and_the_worker(run_hostile, toy_suite, tmp_path):
+    from inline import toy_run
+
+    alone = run_hostile("alone")
+    haunted = {"haunted": {"use": "vandal", "where": "fit", "what": "ghost"}, **CLEAN}
+    suite = toy_suite(attacks=json.dumps(STEP), defenses=json.dumps(haunted), grid="[{defenses: all}]")
+    beside = toy_run(
+        suite, tmp_path / "beside", tmp_path / "other", plugins=("hostile",), executor="local", workers=1, replace=True
+    )
+    said = blamed(beside, "defense")
+    assert set(said) == {"haunted"}
+    assert "threads go on (ghost)" in said["haunted"]
+    assert clean_rows(beside) == clean_rows(alone)
+
+
+def test_a_network_may_work_in_place_on_its_input_and_an_artifact_may_fill_its_cache(run_hostile):
+    observing = vandals("observing", [{"where": "nowhere", "what": "nothing"}])
+    beside = run_hostile("beside", models={"in place": {"use": "vandal-linear", "what": "nothing"}}, defenses=observing)
     assert beside.code == 0
     metrics = beside.run.metrics
     robust = metrics[(metrics.model == "in place") & (metrics.metric == "robust_accuracy")]
