@@ -447,7 +447,7 @@ Fingerprint = dict[str, Any]
 """Place inside an object → what stands there: a value, or type, shape and checksum of an array."""
 
 _MODULE_PARTS = frozenset(vars(nn.Module()))
-_SLOTS = ("._parameters.", "._buffers.", "._modules.")
+_SLOTS = ("._parameters", "._buffers", "._modules")
 _LEAVES = (str, bytes, int, float, complex, bool, type(None), torch.dtype, torch.device, type, types.ModuleType)
 _FUNCTIONS = (types.FunctionType, types.BuiltinFunctionType)
 _CODE = (*_FUNCTIONS, property, classmethod, staticmethod)
@@ -535,7 +535,7 @@ def differences(before: Fingerprint, after: Fingerprint) -> tuple[list[str], lis
             changed.append(place)
     for place, value in after.items():
         if value is not None and before.get(place) is None:
-            structural = place.endswith("()") or any(slot in place for slot in _SLOTS)
+            structural = place.endswith("()") or place.rpartition(".")[0].endswith(_SLOTS)
             (changed if structural and not _within(place, filled) else filled).append(place)
     return changed, filled
 

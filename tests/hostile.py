@@ -195,9 +195,25 @@ class VandalAttack(Step):
         return crafted
 
 
+class _Pool(nn.Module):
+    """Keeps what it computed once, like torchvision's pooling of regions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scales: list[float] | None = None
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.scales is None:
+            self.scales = [1 / x.shape[-1]]
+        return x
+
+
 class VandalArtifact(Centroids):
     Options = VandalOptions
-    scales: list[float] | None = None
+
+    def __init__(self, options: VandalOptions) -> None:
+        super().__init__(options)
+        self.pool = nn.Sequential(_Pool())
 
     def build(self, context: FitContext) -> None:
         images, labels = context.train.images(range(len(context.train))), torch.from_numpy(context.train.labels)
@@ -207,7 +223,7 @@ class VandalArtifact(Centroids):
 
     def observe(self, x: Tensor) -> dict[str, Tensor]:
         seen = super().observe(x)
-        self.scales = [1 / len(self.means)]  # a cache of its own
+        self.pool(x)
         if self.options.where == "observe" and self.options.what == "x":
             x.zero_()
         if self.options.where == "observe" and self.options.what == "itself":
