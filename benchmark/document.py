@@ -107,12 +107,14 @@ class Node:
         value: a scalar, a tuple of nodes (list), or a dict of nodes (mapping; keys are texts as written).
         text: a scalar as written.
         size: number of nodes in it, itself included, with aliases followed.
+        refused: it is no value, which has been told; a 0 stands in for it, so that the rest can be read.
     """
 
     where: Place
     value: Scalar | tuple[Node, ...] | dict[str, Node]
     text: str = ""
     size: int = 1
+    refused: bool = False
 
     @property
     def is_scalar(self) -> bool:
@@ -130,9 +132,9 @@ class Node:
     def found(self) -> str:
         """Return what it is in words, for messages."""
         if isinstance(self.value, dict):
-            return "a mapping"
+            return "a mapping" if self.value else "an empty mapping"
         if isinstance(self.value, tuple):
-            return "a list"
+            return "a list" if self.value else "an empty list"
         if self.value is None:
             return "null" if self.text else "nothing"
         if isinstance(self.value, bool):
@@ -360,10 +362,10 @@ class _Builder:
             value = core_scalar(text)
         except ValueError as error:
             self.problems.add(where, f"{error}.")
-            value = 0
+            return Node(where, 0, text, refused=True)
         if isinstance(value, float) and not math.isfinite(value):
             self.problems.add(where, f"{shorten(text)} is not a finite number.")
-            value = 0.0
+            return Node(where, 0.0, text, refused=True)
         return Node(where, value, text)
 
     def _list(self, event: yaml.Event, depth: int) -> Node:

@@ -58,6 +58,8 @@ def explain(
         name = str(place[-1]) if place else ""
         found = _descend(node, place)
         shown = path_text((*path, *place))
+        if found is not None and found.refused:
+            continue
         if types == {"missing"}:
             meaning = next(
                 (f" ({_one_line(s['description'])})" for s in schemas_at(schema, place) if "description" in s), ""

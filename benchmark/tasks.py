@@ -35,6 +35,7 @@ from benchmark.randomness import Rng
 from benchmark.statistics import threshold_at_fpr
 from benchmark.store import ArrayReader, ArrayWriter, Building, DamagedArtifactError, Store
 from benchmark.training import MicroBatches, train
+from benchmark.wording import percent
 
 T = TypeVar("T")
 KEPT = 4
@@ -538,9 +539,9 @@ class Worker:
             tied = float((scores == scores.max()).mean())
             if tied > rate:
                 progress.warn(
-                    f"{tied:.0%} of the clean validation images share the highest score, more than the false-positive "
-                    f"rate of {rate:.0%}: no threshold keeps that rate, so no such image is flagged. Let the score "
-                    "tell more images apart, or allow a higher rate."
+                    f"{percent(tied)} of the clean validation images share the highest score, more than the "
+                    f"false-positive rate of {percent(rate)}: no threshold keeps that rate, so no such image is "
+                    "flagged. Let the score tell more images apart, or allow a higher rate."
                 )
         _write_json(building, "threshold.json", found)
         return len(judged)

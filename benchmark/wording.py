@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import signal
 import sys
@@ -36,6 +37,14 @@ def endure() -> None:
 def legible(text: str) -> str:
     """Return a text that UTF-8 can hold: bytes of a file name that are none are escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def percent(share: float) -> str:
+    """Return a share in percent with the digits that tell it from 0 and 1: `5%`, `12%`, `99.6%`, `0.0000001%`."""
+    near = 100 * min(share, 1 - share)
+    digits = max(0, 1 - math.floor(math.log10(near))) if near > 0 else 0
+    text = f"{100 * share:.{digits}f}"
+    return f"{text.rstrip('0').rstrip('.') if digits else text}%"
 
 
 def signal_name(number: int) -> str:

@@ -455,6 +455,12 @@ def test_a_set_that_leads_nowhere_is_explained(refusal, change, message):
     assert "\n--set" not in text
 
 
+def test_a_number_that_is_none_is_told_once(refusal):
+    said = refusal(SUITE.replace("confidence: 1", "confidence: .inf")).splitlines()
+    assert len(said) == 1
+    assert said[0].endswith(": .inf is not a finite number.")
+
+
 def test_no_group_is_called_as_the_tables_call_groups(refusal):
     text = refusal(SUITE.replace("both:", '"worst-of: both":'))
     assert "'worst-of:' is how the tables name groups of attacks. Choose another label." in text
@@ -605,7 +611,7 @@ def test_excluding_all_attacks_leaves_the_clean_images(load):
     [
         ("suite: demo", "suite: ../x", "s.yaml:1: suite: found the text '../x', allowed: a text (at most 100"),
         ("suite: demo\n", "", "s.yaml:1: suite: missing: a suite needs the key 'suite' (Name of the suite"),
-        ("seeds: [0, 1]", "seeds: []", "s.yaml:2: seeds: found a list, allowed: a list (each: a whole number"),
+        ("seeds: [0, 1]", "seeds: []", "s.yaml:2: seeds: found an empty list, allowed: a list (each: a whole number"),
         ("seeds: [0, 1]", "seeds: 0", "s.yaml:2: seeds: found the number 0, allowed: a list (each:"),
         ("seeds: [0, 1]", "seeds: [true]", "s.yaml:2: seeds.0: found true, allowed: a whole number"),
         (

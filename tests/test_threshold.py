@@ -10,6 +10,7 @@ import pytest
 
 from benchmark.metrics import Answers, Cell
 from benchmark.plugins import load_plugins
+from benchmark.wording import percent
 
 DEFENSES = (
     "{none: {use: plain}, bright: {use: brightness}, over: {use: overrules}, own: {use: flags-itself}, "
@@ -49,6 +50,8 @@ def test_another_rate_sets_thresholds_anew_and_nothing_else(two_rates, tmp_path)
     assert said == [text for text in said if "100% of the clean validation images share the highest score" in text]
     assert len(said) == 1
     assert "false-positive rate of 40%" in said[0]
+    tiny = [percent(share) for share in (0, 1e-9, 0.05, 0.125, 0.4, 0.996, 0.99999, 1)]
+    assert tiny == ["0%", "0.0000001%", "5%", "12%", "40%", "99.6%", "99.999%", "100%"]
 
     # Labels follow the host's flags where a defense answers otherwise then.
     samples = high.run.samples.query("defense == 'over'").set_index(["attack", "sample"])

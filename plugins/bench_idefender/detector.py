@@ -20,6 +20,7 @@ from benchmark.attack import ClassLikelihoods
 from benchmark.defense import Batch, FitContext, Verdict
 from benchmark.setting import Setting
 from benchmark.states import LOGITS, STATES, StateDetector
+from benchmark.wording import percent
 
 
 class IDefender(StateDetector):
@@ -82,9 +83,10 @@ class IDefender(StateDetector):
         found, count = float((score > 0).double().mean()), len(score)
         if found > 2 * rejected and found > rejected + 3 * (rejected * (1 - rejected) / count) ** 0.5:
             context.progress.warn(
-                f"i-defender: thresholds that reject {rejected:.0%} of the training images reject {found:.0%} of the "
-                "validation images: the mixtures have learned single images. Give more images per class, a larger "
-                "`regularization`, fewer `components`, `pca` or `covariance: diag`; or judge with `threshold: fpr`."
+                f"i-defender: thresholds that reject {percent(rejected)} of the training images reject "
+                f"{percent(found)} of the validation images: the mixtures have learned single images. Give more images "
+                "per class, a larger `regularization`, fewer `components`, `pca` or `covariance: diag`; or judge with "
+                "`threshold: fpr`."
             )
 
     def save(self, folder: Path) -> None:

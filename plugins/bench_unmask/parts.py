@@ -20,6 +20,7 @@ import yaml
 
 from benchmark.dataset import Split
 from benchmark.errors import InputError, MissingError, unknown_name
+from benchmark.wording import percent
 
 _PARTS = """
     plant torso licenseplate cap eyebrow tail ear horn mouth frontside mirror wheel vehicle_left nose screen arm neck
@@ -299,12 +300,14 @@ def class_parts_of(presence: Mapping[str, Mapping[str, float]], share: float = 0
     for name, kept in parts.items():
         if not kept:
             best = max(presence[name].items(), key=lambda item: item[1], default=None)
-            most = f"The most frequent, {best[0]!r}, is in {best[1]:.0%}: lower the share" if best else "It has none"
+            most = (
+                f"The most frequent, {best[0]!r}, is in {percent(best[1])}: lower the share" if best else "It has none"
+            )
             raise InputError(
-                f"class {name!r} has no part that is annotated in {share:.0%} of its training images. "
+                f"class {name!r} has no part that is annotated in {percent(share)} of its training images. "
                 f"{most}, or leave the class out."
             )
-    return ClassParts(parts, f"parts annotated in at least {share:.0%} of a class's training images")
+    return ClassParts(parts, f"parts annotated in at least {percent(share)} of a class's training images")
 
 
 def part_presence(split: Split) -> dict[str, dict[str, float]]:

@@ -576,6 +576,28 @@ def test_a_damaged_image_is_named_with_the_reason(make, tmp_path, form, data, re
         [all_of(make("image_folder", path=str(place)).split(name)) for name in ("train", "val", "test")]
 
 
+def float_tiff() -> bytes:
+    return png(np.zeros((6, 5), dtype=np.float32), "TIFF")
+
+
+def endless_png() -> bytes:
+    """30,000 x 30,000 pixels by the header, and next to none behind it."""
+    chunks = (b"IHDR" + struct.pack(">IIBBBBB", 30_000, 30_000, 8, 0, 0, 0, 0), b"IDAT" + zlib.compress(b"\0"))
+    whole = (struct.pack(">I", len(c) - 4) + c + struct.pack(">I", zlib.crc32(c)) for c in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(whole)
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"), [(deep_png, "8 bits"), (float_tiff, "8 bits"), (endless_png, "900000000 pixels")]
+)
+def test_what_the_header_of_every_image_tells_is_known_while_planning(make, tmp_path, data, reason) -> None:
+    place = pack(tmp_path / "data.zip", dict.fromkeys(images(), data()))
+    dataset = make("image_folder", path=str(place), size=6)
+    dataset.split("train")
+    with pytest.raises(InputError, match=rf"unusable image file: .*\n.*{reason}"):
+        dataset.fingerprint()
+
+
 def test_all_damaged_images_of_a_split_are_told_at_once(make, tmp_path) -> None:
     damaged = {f"bee/{n:02}.png": png(pixels(n, (60, 60, 3)))[:3000] for n in range(12)}
     files = {**below("train", images()), **below("test", {**images(count=20), **damaged})}
