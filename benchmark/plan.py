@@ -436,10 +436,12 @@ class _Planner:
             asked[first] |= asked[dataset, model]
         for dataset, model in alike.values():
             classifier = self._tried(dataset, model)
+            lacking = set()
             if classifier is not None:
-                for defense in sorted(asked[dataset, model]):
-                    self._check_layers(defense, model, classifier)
-            self._check_settings(model, classifier, {pair for pair, of in first_of.items() if of == (dataset, model)})
+                defenses = sorted(asked[dataset, model])
+                lacking = {defense for defense in defenses if self._lacks_layers(defense, model, classifier)}
+            pairs = {pair for pair, of in first_of.items() if of == (dataset, model)}
+            self._check_settings(model, classifier, pairs, lacking)
         if self.unsuited:
             raise InputError("\n".join(self.unsuited))
 
@@ -463,7 +465,8 @@ class _Planner:
             return None
         return classifier.frozen()
 
-    def _check_layers(self, defense: str, model: str, classifier: Classifier) -> None:
+    def _lacks_layers(self, defense: str, model: str, classifier: Classifier) -> bool:
+        """Tell whether the network lacks a hidden state that the defense asks for; what is lacking is noted."""
         component = self.suite.defenses[defense]
         try:
             with _asked():
@@ -475,9 +478,16 @@ class _Planner:
                         classifier.features(torch.zeros(2, *classifier.image_shape), states)
         except (InputError, TaskError) as error:
             self.unsuited.setdefault(f"{component.where}: defenses.{defense} on models.{model}: {error}")
+            return True
+        return False
 
-    def _check_settings(self, model: str, classifier: Classifier | None, pairs: set[tuple[str, str]]) -> None:
-        """Ask defenses and attacks whether they suit the data sets that they meet with a model; note what they say."""
+    def _check_settings(
+        self, model: str, classifier: Classifier | None, pairs: set[tuple[str, str]], lacking: set[str]
+    ) -> None:
+        """Ask defenses and attacks whether they suit the data sets that they meet with a model; note what they say.
+
+        Defenses that are `lacking` a layer would only say so again.
+        """
         met: dict[tuple[str, str, str], None] = {}
         for dataset, of, attack, defense, entry, _ in self.suite.points():
             if (dataset, of) in pairs:
@@ -489,6 +499,8 @@ class _Planner:
                 met[dataset, "attack", attack] = None
         recipe = self.suite.models[model].options.train  # type: ignore[attr-defined]
         for dataset, kind, label in met:
+            if kind == "defense" and label in lacking:
+                continue
             component = self._component(kind, label)
             try:
                 with _asked():

@@ -97,24 +97,27 @@ class Store:
 
     Args:
         root: created when the first artifact is written.
+
+    Raises:
+        InputError: its name is no UTF-8.
     """
 
     def __init__(self, root: Path) -> None:
         self.root = root
         self._verified: set[str] = set()
+        where = str(root.absolute())
+        if legible(where) != where:
+            raise InputError(
+                f"the name of the cache folder {str(root)!r} is no UTF-8, and the libraries that read artifacts "
+                "cannot open files there. Choose another by --cache DIR or the environment variable BENCH_CACHE."
+            )
 
     def prepare(self) -> None:
         """Create the folders.
 
         Raises:
-            InputError: the folder cannot be written to, or its name is no UTF-8.
+            InputError: the folder cannot be written to.
         """
-        where = str(self.root.absolute())
-        if legible(where) != where:
-            raise InputError(
-                f"the name of the cache folder {str(self.root)!r} is no UTF-8, and the libraries that read artifacts "
-                "cannot open files there. Choose another by --cache DIR or the environment variable BENCH_CACHE."
-            )
         try:
             for folder in FOLDERS:
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
