@@ -12,31 +12,19 @@ from pathlib import Path
 from bench_datasets.files import Files, files_by_split, val_for_test
 from bench_datasets.options import TEST_SHARE, ImageFolderOptions
 from bench_datasets.sources import Member, Source, archive_suffix, printable, source
-from bench_datasets.splitting import DrawnDataset, Given, shares_to_draw
-from benchmark.errors import InputError, MissingError
+from bench_datasets.splitting import Given, PlacedDataset, shares_to_draw
+from benchmark.errors import InputError
 from benchmark.images import FOLDER, FORMATS, HIDDEN, IN_NO_CLASS, ending, is_hidden, passed_over_remark
 
 _UNSPLIT = "unsplit"
 
 
-class ImageFolder(DrawnDataset):
+class ImageFolder(PlacedDataset):
     """Images in class folders."""
 
     Options = ImageFolderOptions
 
-    def check(self) -> None:
-        """Look whether the places are there.
-
-        Raises:
-            MissingError: one is not.
-        """
-        for option, place in self._places().items():
-            if not place.exists():
-                raise MissingError(
-                    f"nothing at {place.absolute()}. Set `{option}:` to a directory, .zip or .tar with a folder of "
-                    "images per class; relative paths start at the current folder. A profile with embedded data (the "
-                    "data set `digits`) runs without it."
-                )
+    place_is = "a directory, .zip or .tar with a folder of images per class"
 
     def read(self) -> Given:
         """Return the splits that the places hold.
@@ -46,7 +34,7 @@ class ImageFolder(DrawnDataset):
             MissingError: a place is not there.
         """
         self.check()
-        places = self._places()
+        places = self.places()
         passed_over: Counter[str] = Counter()
         if "path" in places:
             folders, whole = _found_below(places["path"], passed_over), str(places["path"])
@@ -66,11 +54,6 @@ class ImageFolder(DrawnDataset):
         splits = files_by_split({split: folder.listed(names) for split, folder in folders.items()}, self.options)
         test_share = TEST_SHARE if unsplit else None
         return Given(splits, shares_to_draw(self.options, splits, whole, test_share), folders["train"].where, remarks)
-
-    def _places(self) -> dict[str, Path]:
-        """Return option → place."""
-        named = {option: getattr(self.options, option) for option in ("path", "train", "val", "test")}
-        return {option: Path(place).expanduser() for option, place in named.items() if place is not None}
 
 
 # -- which folder is what ---------------------------------------------------------------------------------------------

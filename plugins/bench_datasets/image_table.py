@@ -23,7 +23,7 @@ from bench_datasets.files import Files, files_by_split, val_for_test
 from bench_datasets.image_folder import split_of
 from bench_datasets.options import TEST_SHARE, ImageTableOptions
 from bench_datasets.sources import Member, Source, printable, source
-from bench_datasets.splitting import DrawnDataset, Given, shares_to_draw
+from bench_datasets.splitting import Given, PlacedDataset, shares_to_draw
 from benchmark.dataset import SPLITS
 from benchmark.errors import InputError, MissingError, Mistakes, unknown_name
 from benchmark.images import is_called_image, is_hidden
@@ -41,10 +41,11 @@ _ABOUT = (
 )
 
 
-class ImageTable(DrawnDataset):
+class ImageTable(PlacedDataset):
     """Images of tables."""
 
     Options = ImageTableOptions
+    place_is = _ABOUT
 
     def check(self) -> None:
         """Look whether the places are there.
@@ -52,12 +53,7 @@ class ImageTable(DrawnDataset):
         Raises:
             MissingError: one is not.
         """
-        for option, place in self._places().items():
-            if not place.exists():
-                raise MissingError(
-                    f"nothing at {place.absolute()}. Set `{option}:` to {_ABOUT}; relative paths start at the current "
-                    "folder. A profile with embedded data (the data set `digits`) runs without it."
-                )
+        super().check()
         if self.options.images is not None and not Path(self.options.images).expanduser().exists():
             raise MissingError(f"nothing at {Path(self.options.images).absolute()}. Set `images:` to their folder.")
 
@@ -69,7 +65,7 @@ class ImageTable(DrawnDataset):
             MissingError: a place is not there.
         """
         self.check()
-        places = self._places()
+        places = self.places()
         remarks: tuple[str, ...] = ()
         if "path" in places:
             whole = places["path"]
@@ -100,11 +96,6 @@ class ImageTable(DrawnDataset):
         splits = files_by_split(listed, options)
         shares = shares_to_draw(options, splits, str(whole), TEST_SHARE if unsplit else None)
         return Given(splits, shares, str(places.get("train", whole)), remarks + said)
-
-    def _places(self) -> dict[str, Path]:
-        """Return option → place."""
-        named = {option: getattr(self.options, option) for option in ("path", "train", "val", "test")}
-        return {option: Path(place).expanduser() for option, place in named.items() if place is not None}
 
 
 # -- which table is of which split ------------------------------------------------------------------------------------

@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b, sha256
-from typing import Any
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
 from bench_datasets.options import VAL_SHARE
 from benchmark.dataset import ArraySplit, Dataset, Split, Subset
-from benchmark.errors import InputError
+from benchmark.errors import InputError, MissingError
 from benchmark.randomness import Rng
 
 _CHUNK_BYTES = 64 * 2**20
@@ -132,6 +133,31 @@ class DrawnDataset(Dataset):
     def _splits(self) -> dict[str, Split]:
         train = self._given.splits["train"]
         return {**self._given.splits, **{name: Subset(train, indices) for name, indices in self._drawn.items()}}
+
+
+class PlacedDataset(DrawnDataset):
+    """A drawn data set whose options `path`, or `train`, `val` and `test`, name places on the disk."""
+
+    place_is: ClassVar[str]
+    """What lies at such a place, for the message that nothing does."""
+
+    def check(self) -> None:
+        """Look whether the places are there.
+
+        Raises:
+            MissingError: one is not.
+        """
+        for option, place in self.places().items():
+            if not place.exists():
+                raise MissingError(
+                    f"nothing at {place.absolute()}. Set `{option}:` to {self.place_is}; relative paths start at the "
+                    "current folder. A profile with embedded data (the data set `digits`) runs without it."
+                )
+
+    def places(self) -> dict[str, Path]:
+        """Return option → place."""
+        named = {option: getattr(self.options, option) for option in ("path", "train", "val", "test")}
+        return {option: Path(place).expanduser() for option, place in named.items() if place is not None}
 
 
 def draw_splits(
