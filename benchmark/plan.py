@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import wraps
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
@@ -24,7 +24,7 @@ from benchmark.randomness import Rng
 from benchmark.selection import CLEAN
 from benchmark.setting import DataFacts, Setting, facts_of
 from benchmark.store import Store, digest
-from benchmark.suite import Component, GridEntry, Suite
+from benchmark.suite import Component, GridEntry, Substitute, Suite
 from benchmark.training import is_out_of_memory
 
 TaskKind = Literal["train", "artifact", "assess", "fit", "craft", "predict", "observe", "judge", "threshold", "probe"]
@@ -276,12 +276,13 @@ class _Planner:
         used = self._used_components()
         self._check(used)
         self._check_adaptive()
+        self._check_substitutes()
         for component in used:
             if component.kind == "dataset":
                 self._learn(component)
         self._check_networks()
         cells: list[PlannedCell] = []
-        seen: set[tuple[str | None, ...]] = set()
+        seen: set[tuple[str | Substitute | None, ...]] = set()
         for point in self.suite.points():
             if point.identity() not in seen:
                 seen.add(point.identity())
@@ -297,7 +298,9 @@ class _Planner:
             for kind, label in names.items():
                 found.setdefault((kind, label), self._component(kind, label))
             if entry.substitute is not None:
-                found.setdefault(("model", entry.substitute), self._component("model", entry.substitute))
+                for kind, of_substitute in asdict(entry.substitute).items():
+                    if of_substitute is not None:
+                        found.setdefault((kind, of_substitute), self._component(kind, of_substitute))
         for component in list(found.values()):
             if component.kind == "defense":
                 for request in self._instance(component).artifacts().values():
@@ -426,7 +429,7 @@ class _Planner:
         for dataset, model, _, defense, entry, _ in self.suite.points():
             asked.setdefault((dataset, model), set()).add(defense)
             if entry.substitute is not None:
-                asked.setdefault((dataset, entry.substitute), set())
+                asked.setdefault((dataset, entry.substitute.model), set()).update(_hardened_by(entry.substitute))
         alike: dict[tuple[Any, ...], tuple[str, str]] = {}
         first_of: dict[tuple[str, str], tuple[str, str]] = {}
         for dataset, model in sorted(asked):
@@ -490,11 +493,12 @@ class _Planner:
         """
         met: dict[tuple[str, str, str], None] = {}
         for dataset, of, attack, defense, entry, _ in self.suite.points():
-            if (dataset, of) in pairs:
-                met[dataset, "defense", defense] = None
-                for name in self._instance(self.suite.defenses[defense]).training_attacks():
-                    met[dataset, "attack", name] = None
-            victim = of if entry.substitute is None else entry.substitute
+            victim = of if entry.substitute is None else entry.substitute.model
+            for network, label in ((of, defense), *((victim, label) for label in _hardened_by(entry.substitute))):
+                if (dataset, network) in pairs:
+                    met[dataset, "defense", label] = None
+                    for name in self._instance(self.suite.defenses[label]).training_attacks():
+                        met[dataset, "attack", name] = None
             if attack != CLEAN and (dataset, victim) in pairs:
                 met[dataset, "attack", attack] = None
         recipe = self.suite.models[model].options.train  # type: ignore[attr-defined]
@@ -785,12 +789,13 @@ class _Planner:
         informed = evades or instance.needs_training_loss
         if entry.knowledge == "black-box":
             assert entry.substitute is not None
-            victim = self._train(dataset, entry.substitute, seed)
-            if not hardened and victim == self._train(dataset, model, seed):
+            victim = self._network(dataset, entry.substitute.model, entry.substitute.defense, seed)
+            if victim == self._network(dataset, model, defense, seed):
+                deployed = Substitute(model, defense if hardened else None)
                 raise InputError(
-                    f"{entry.where}: knowledge black-box: the substitute {entry.substitute!r} is the very network that "
-                    f"is attacked as {model!r} (same plugin, options and seed), so these numbers would be gray-box. "
-                    f"Name another model as `substitute`, exclude {model!r} from this grid entry, or choose gray-box "
+                    f"{entry.where}: knowledge black-box: the substitute {entry.substitute} is the very network that "
+                    f"is attacked as {deployed} (same plugins, options and seed), so these numbers would be gray-box. "
+                    f"Name another network as `substitute`, exclude this one from this grid entry, or choose gray-box "
                     "(the network itself) or gray-box-retrained (a copy of it, trained from another seed)."
                 )
         elif entry.knowledge in ("white-box", "adaptive") and (_offers(defended, "surrogate") or informed):
@@ -811,9 +816,26 @@ class _Planner:
             if entry.knowledge == "gray-box-retrained" and informed:
                 victim, held = self._fit(dataset, model, defense, copy), "pipeline"
             else:
-                victim = self._fit(dataset, model, defense, copy) if hardened else self._train(dataset, model, copy)
+                victim = self._network(dataset, model, defense, copy)
         split = self.suite.protocol.split
         return self._craft_on(dataset, split, attack, victim, held, seed, bounded=not instance.minimum_norm)
+
+    def _network(self, dataset: str, model: str, defense: str | None, seed: int) -> str:
+        """Return the task that makes a classifier: hardens it, or trains it where the defense leaves it as it is."""
+        if defense is not None and self._instance(self.suite.defenses[defense]).family == "hardener":
+            return self._fit(dataset, model, defense, seed)
+        return self._train(dataset, model, seed)
+
+    def _check_substitutes(self) -> None:
+        """Refuse a substitute with a defense that makes no network of its own."""
+        for entry in self.suite.grid:
+            for defense in _hardened_by(entry.substitute):
+                family = self._instance(self.suite.defenses[defense]).family
+                if family not in ("none", "hardener"):
+                    raise InputError(
+                        f"{entry.where}: substitute: the defense {defense!r} is a {family} and makes no other network "
+                        "that could be attacked. Allowed: a hardener, or the model alone."
+                    )
 
     def _check_knowledge(self, attack: str, defense: str, entry: GridEntry) -> None:
         """Refuse an attack on what a defense does not have, or on what the attacker does not know."""
@@ -889,7 +911,7 @@ class _Planner:
     def _cell(self, dataset: str, model: str, attack: str, defense: str, entry: GridEntry, seed: int) -> PlannedCell:
         instance: Defense = self._instance(self.suite.defenses[defense])
         fit = self._fit(dataset, model, defense, seed)
-        classifier = fit if instance.family == "hardener" else self._train(dataset, model, seed)
+        classifier = self._network(dataset, model, defense, seed)
         clean_predict = self._predict(dataset, classifier, None)
         split = self.suite.protocol.split
         if split == "val" and instance.gives_scores:
@@ -941,6 +963,10 @@ def _asked() -> Iterator[None]:
             yield
     except IsolationError as error:
         raise InputError(str(error)) from None
+
+
+def _hardened_by(substitute: Substitute | None) -> Sequence[str]:
+    return () if substitute is None or substitute.defense is None else (substitute.defense,)
 
 
 def _without(mapping: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -46,7 +46,18 @@ def suite_schema(registry: Registry) -> Schema:
                 "anyOf": [knowledge, {"type": "array", "items": knowledge, "minItems": 1, "uniqueItems": True}],
                 "default": "gray-box",
             },
-            "substitute": {**reference, "description": "Label of the model that a black-box attacker trains."},
+            "substitute": {
+                "description": "What a black-box attacker trains: the label of a model, or a model and its defense.",
+                "anyOf": [
+                    reference,
+                    {
+                        "type": "object",
+                        "properties": {"model": reference, "defense": reference},
+                        "required": ["model"],
+                        "additionalProperties": False,
+                    },
+                ],
+            },
             "exclude": {
                 "description": "Combinations to leave out.",
                 "type": "array",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from benchmark.errors import InputError, near_match, unknown_name
 
 if TYPE_CHECKING:
-    from benchmark.suite import GridEntry
+    from benchmark.suite import GridEntry, Substitute
 
 CLEAN = "none"
 """What the attack axis says for clean images."""
@@ -94,7 +94,7 @@ class Point(NamedTuple):
         knowledge = "" if self.attack == CLEAN else self.entry.knowledge
         return dict(zip(COLUMNS, (*self[:4], knowledge, str(self.seed)), strict=True))
 
-    def identity(self) -> tuple[str | None, ...]:
+    def identity(self) -> tuple[str | Substitute | None, ...]:
         """Return what no other cell has; several entries of a grid may name the same one."""
         return (*self.labels().values(), None if self.attack == CLEAN else self.entry.substitute)
 

@@ -49,6 +49,7 @@ REFERENCE_COLUMNS = ("table", "dataset", "model", "attack", "defense", "knowledg
 
 _KINDS = {section: kind for kind, section in SECTIONS.items()}
 _GRID_KEYS = (*_KINDS, "knowledge", "substitute", "exclude")
+_SUBSTITUTE = {"model": "models", "defense": "defenses"}
 _NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 _SET_RANK = 2
 
@@ -77,13 +78,28 @@ class Component:
 
 
 @dataclass(frozen=True)
+class Substitute:
+    """The network that a black-box attacker trains and attacks: a model, hardened by a defense or by none."""
+
+    model: str
+    defense: str | None = None
+
+    def __str__(self) -> str:
+        return repr(self.model) if self.defense is None else f"{self.model!r} hardened by {self.defense!r}"
+
+    def plain(self) -> str | dict[str, str]:
+        """Return it as a suite says it: the model's label alone, or both labels."""
+        return self.model if self.defense is None else {"model": self.model, "defense": self.defense}
+
+
+@dataclass(frozen=True)
 class GridEntry:
     """A block of cells: the product of its axes without what its rules exclude.
 
     Attributes:
         datasets, models, attacks, defenses: labels; clean images are always part of it, also without attacks.
         knowledge: what the attacker holds.
-        substitute: label of the model that a black-box attacker trains, None for other knowledge.
+        substitute: what a black-box attacker attacks, None for other knowledge.
         exclude: rules; a cell is left out where, for every axis of a rule, its label is among the rule's labels.
         where: file and line.
     """
@@ -93,7 +109,7 @@ class GridEntry:
     attacks: tuple[str, ...]
     defenses: tuple[str, ...]
     knowledge: str
-    substitute: str | None
+    substitute: Substitute | None
     exclude: tuple[Mapping[str, tuple[str, ...]], ...]
     where: str = field(compare=False)
 
@@ -826,7 +842,7 @@ class _Reader:
             self.problems.add(node.where, f"{path_text((*path, 'knowledge'))}: empty grid: no knowledge is selected.")
         return tuple(chosen)
 
-    def _substitute(self, entry: Node, knowledge: Sequence[str], path: tuple[str, ...]) -> str | None:
+    def _substitute(self, entry: Node, knowledge: Sequence[str], path: tuple[str, ...]) -> Substitute | None:
         assert isinstance(entry.value, dict)
         node = entry.value.get("substitute")
         inner = (*path, "substitute")
@@ -835,7 +851,7 @@ class _Reader:
                 models = ", ".join(self.labels["models"].values())
                 self.problems.add(
                     entry.where,
-                    f"{path_text(inner)}: missing: black-box attacks are crafted on another model; name its label. "
+                    f"{path_text(inner)}: missing: black-box attacks are crafted on another network; name its model. "
                     f"Known: {models}.",
                 )
             return None
@@ -843,7 +859,21 @@ class _Reader:
             self.problems.add(
                 node.where, f"{path_text(inner)}: only `knowledge: black-box` uses it, this entry is {knowledge[0]}."
             )
-        return self._label(node, "models", inner)
+        if not isinstance(node.value, dict):
+            model = self._label(node, "models", inner)
+            return None if model is None else Substitute(model)
+        labels: dict[str, str | None] = {}
+        for kind, value in node.value.items():
+            if kind not in _SUBSTITUTE:
+                self.problems.add(value.where, f"{path_text((*inner, kind))}: {unknown_key('key', kind, _SUBSTITUTE)}")
+            else:
+                labels[kind] = self._label(value, _SUBSTITUTE[kind], (*inner, kind))
+        if "model" not in node.value:
+            self.problems.add(
+                node.where, f"{path_text((*inner, 'model'))}: missing: the label of the model that the attacker trains."
+            )
+        model = labels.get("model")
+        return None if model is None else Substitute(model, labels.get("defense"))
 
     def _exclude(
         self, node: Node | None, axes: Mapping[str, tuple[str, ...] | None], path: tuple[str, ...]
@@ -1151,7 +1181,7 @@ def _plain_entry(entry: GridEntry) -> dict[str, Any]:
     plain: dict[str, Any] = {axis: list(getattr(entry, axis)) for axis in _KINDS}
     plain["knowledge"] = entry.knowledge
     if entry.substitute is not None:
-        plain["substitute"] = entry.substitute
+        plain["substitute"] = entry.substitute.plain()
     if entry.exclude:
         plain["exclude"] = [{axis: list(labels) for axis, labels in rule.items()} for rule in entry.exclude]
     return plain

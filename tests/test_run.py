@@ -309,11 +309,48 @@ def test_a_substitute_that_is_the_network_attacked_is_refused(toy_suite, substit
     ) as told:
         plan(text.replace("substitute: other", f"substitute: {substitute}"))
     assert "gray-box-retrained" in str(told.value)
-    # A hardened network is another one than the undefended one of the same model.
+    # A hardened network is another one than the undefended one of the same model, as a substitute too.
     hardened = text.replace("substitute: other", f"substitute: {substitute}").replace(
         "none: {use: plain}", "at: {use: adversarial_training, eps: 0.1}"
     )
     assert {cell.knowledge for cell in plan(hardened).cells} >= {"black-box"}
+    itself = hardened.replace(f"substitute: {substitute}", f"substitute: {{model: {substitute}, defense: at}}")
+    with pytest.raises(InputError, match=rf"yaml:12: .*'{substitute}' hardened by 'at' is the .*'target' hardened by"):
+        plan(itself)
+
+
+def test_a_substitute_may_be_hardened(run_toy, toy_suite):
+    # Each network is a source and a target.
+    text = KNOWLEDGE.replace("none: {use: plain}", "none: {use: plain}, at: {use: adversarial_training, eps: 0.1}")
+    text = text[: text.index("grid:")] + (
+        "grid:\n"
+        "  - {models: other, defenses: none, knowledge: black-box, substitute: {model: target, defense: at}}\n"
+        "  - {models: target, defenses: at, knowledge: gray-box}\n"
+    )
+    finished = run_toy(toy_suite(text))
+    assert finished.code == 0
+    kinds = ran(finished)
+    # What transfers was made on the hardened network that the other row attacks directly.
+    assert (kinds.count("train"), kinds.count("craft")) == (1, 1)
+    metrics = finished.run.metrics
+    robust = metrics[metrics.metric == "robust_accuracy"].set_index(["model", "knowledge"]).value
+    assert set(robust.index) == {("other", "black-box"), ("target", "gray-box")}
+
+
+@pytest.mark.parametrize(
+    ("defense", "message"),
+    [
+        ("{use: brightness}", r"yaml:12: substitute: the defense 'guard' is a detector and makes no other network"),
+        ("{use: pcl, layers: {nowhere: null}}", r"defenses.guard on models.other: unknown layer 'nowhere'"),
+    ],
+)
+def test_a_substitute_that_cannot_be_made_is_refused_while_planning(run_toy, toy_suite, defense, message):
+    from benchmark.errors import InputError
+
+    text = KNOWLEDGE.replace("none: {use: plain}", f"none: {{use: plain}}, guard: {defense}")
+    text = text.replace("defenses: all", "defenses: none")
+    with pytest.raises(InputError, match=message):
+        run_toy(toy_suite(text.replace("substitute: other", "substitute: {model: other, defense: guard}")))
 
 
 def test_white_box_is_refused_for_a_defense_without_a_stand_in(run_toy):

@@ -20,7 +20,7 @@ from benchmark.errors import InputError
 from benchmark.options import AttackOptions, Budget, DatasetOptions, ModelOptions, Options, TrainOptions
 from benchmark.plugins import Provenance, Registry
 from benchmark.schema import suite_schema
-from benchmark.suite import Protocol, find_suite, load_suite, shipped_suites
+from benchmark.suite import Protocol, Substitute, find_suite, load_suite, shipped_suites
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -282,7 +282,18 @@ def test_axes_that_are_left_out_select_all_and_an_empty_list_of_attacks_means_cl
 
 def test_a_list_of_knowledge_makes_an_entry_of_each(load):
     grid = load(SUITE.replace("defenses: [none, at]}", "knowledge: [white-box, black-box], substitute: wide}")).grid
-    assert [(entry.knowledge, entry.substitute) for entry in grid] == [("white-box", None), ("black-box", "wide")]
+    assert [(entry.knowledge, entry.substitute) for entry in grid] == [
+        ("white-box", None),
+        ("black-box", Substitute("wide")),
+    ]
+
+
+def test_a_substitute_may_be_a_model_hardened_by_a_defense(load):
+    entry = "knowledge: black-box, substitute: {model: wide, defense: at}}"
+    suite = load(SUITE.replace("defenses: [none, at]}", entry))
+    assert suite.grid[0].substitute == Substitute("wide", "at")
+    assert suite.resolved["grid"][0]["substitute"] == {"model": "wide", "defense": "at"}
+    assert load(dump(suite.resolved)) == suite
 
 
 def test_exclude_takes_labels_and_lists(load):
@@ -575,7 +586,17 @@ def with_grid(entry: str) -> str:
         ("{knowledge: whitebox}", "knowledge: found the text 'whitebox', allowed: gray-box, black-box, gray-box-retr"),
         ("{knowledge: [adaptive, adaptive]}", "knowledge: 'adaptive' is there twice."),
         ("{knowledge: []}", "knowledge: empty grid"),
-        ("{knowledge: black-box}", "substitute: missing: black-box attacks are crafted on another model"),
+        ("{knowledge: black-box}", "substitute: missing: black-box attacks are crafted on another network"),
+        (
+            "{knowledge: black-box, substitute: {model: wide, defense: att}}",
+            "substitute.defense: unknown defense label 'att'. Did you mean 'at'?",
+        ),
+        ("{knowledge: black-box, substitute: {defense: at}}", "substitute.model: missing: the label of the model"),
+        (
+            "{knowledge: black-box, substitute: {model: wide, attack: pgd}}",
+            "substitute.attack: unknown key 'attack'. Allowed: defense, model.",
+        ),
+        ("{knowledge: black-box, substitute: {model: [wide]}}", "substitute.model: found a list, allowed:"),
         ("{knowledge: black-box, substitute: wid}", "substitute: unknown model label 'wid'. Did you mean 'wide'?"),
         ("{substitute: wide}", "substitute: only `knowledge: black-box` uses it, this entry is gray-box."),
         ("{exclude: {models: small}}", "exclude: found a mapping, allowed: a list of rules"),

@@ -197,9 +197,16 @@ def _at_threshold(run: Run, place: Place, name: str) -> bool:
 
 
 def _substitutes(run: Run, knowledge: str) -> tuple[str, ...]:
-    """Return the models that the attacker of `knowledge` trains."""
+    """Return the networks that the attacker of `knowledge` trains."""
     entries = [entry for entry in run.suite.get("grid") or () if entry.get("knowledge", "") == knowledge]
-    return tuple(sorted({as_text(entry.get("substitute")) for entry in entries if entry.get("substitute")}))
+    return tuple(sorted({_network(entry["substitute"]) for entry in entries if entry.get("substitute")}))
+
+
+def _network(substitute: object) -> str:
+    """Return what a suite says of a substitute: a model's label, or the labels of a model and of its defense."""
+    if not isinstance(substitute, Mapping):
+        return as_text(substitute)
+    return ", ".join(filter(None, (as_text(substitute.get("model")), as_text(substitute.get("defense")))))
 
 
 def _lined_up(
