@@ -9,6 +9,7 @@ import contextlib
 import itertools
 import locale
 import multiprocessing
+import operator
 import os
 import resource
 import signal
@@ -74,19 +75,61 @@ def _deterministic() -> tuple[bool, bool]:
     return torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
 
 
-_CUDNN = ("enabled", "benchmark", "deterministic", "allow_tf32")
+_BACKENDS = {
+    "opt_einsum": ("enabled", "strategy"),
+    "quantized": ("engine",),
+    "miopen": ("immediate",),
+    "mkldnn": ("enabled", "deterministic", "fp32_precision"),
+    "mkldnn.matmul": ("fp32_precision",),
+    "mkldnn.conv": ("fp32_precision",),
+    "mkldnn.rnn": ("fp32_precision",),
+    "cudnn": ("enabled", "benchmark", "benchmark_limit", "deterministic", "allow_tf32", "fp32_precision"),
+    "cudnn.conv": ("fp32_precision",),
+    "cudnn.rnn": ("fp32_precision",),
+    "cuda.matmul": (
+        "allow_tf32",
+        "allow_fp16_accumulation",
+        "allow_fp16_reduced_precision_reduction",
+        "allow_bf16_reduced_precision_reduction",
+        "fp32_precision",
+    ),
+}
+_ATTENTION = ("flash_sdp", "mem_efficient_sdp", "math_sdp", "cudnn_sdp")
 
 
-def _cudnn() -> tuple[bool, ...] | None:
+def _backends() -> dict[str, Any]:
+    """Return the switches that choose the code and the precision of operations, as far as this torch has them."""
+    found = {f"cuda.{name}": getattr(torch.backends.cuda, f"{name}_enabled")() for name in _ATTENTION}
+    found["fp32_precision"] = getattr(torch.backends, "fp32_precision", None)
+    for backend, flags in _BACKENDS.items():
+        try:
+            owner = operator.attrgetter(backend)(torch.backends)
+        except AttributeError:
+            continue
+        for flag in flags:
+            try:
+                found[f"{backend}.{flag}"] = getattr(owner, flag, None)
+            except RuntimeError:  # flags of torch's older and newer interface that contradict each other
+                found[f"{backend}.{flag}"] = None
+    return found
+
+
+def _set_backends(values: Mapping[str, Any]) -> None:
+    for name, value in values.items():
+        if _backends()[name] == value:
+            continue
+        place, _, flag = name.rpartition(".")
+        if flag in _ATTENTION:
+            getattr(torch.backends.cuda, f"enable_{flag}")(value)
+        else:
+            setattr(operator.attrgetter(place)(torch.backends) if place else torch.backends, flag, value)
+
+
+def _matmul_precision() -> str:
     try:
-        return tuple(bool(getattr(torch.backends.cudnn, name)) for name in _CUDNN)
-    except RuntimeError:  # flags of torch's older and newer interface that contradict each other
-        return None
-
-
-def _set_cudnn(values: tuple[bool, ...] | None) -> None:
-    for name, value in zip(_CUDNN, values or ()):
-        setattr(torch.backends.cudnn, name, value)
+        return torch.get_float32_matmul_precision()
+    except RuntimeError:  # as above
+        return "contradictory"
 
 
 _entered: list[Any] = []
@@ -285,8 +328,8 @@ _SETTINGS = (
         _deterministic,
         lambda flags: torch.use_deterministic_algorithms(flags[0], warn_only=flags[1]),
     ),
-    _Setting("cuDNN's flags", _cudnn, _set_cudnn),
-    _Setting("torch's matmul precision", torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    _Setting("torch's matmul precision", _matmul_precision, torch.set_float32_matmul_precision),
+    _Setting("torch's backends", _backends, _set_backends),
     _Setting(
         "torch's anomaly detection", _anomaly, lambda flags: torch.autograd.set_detect_anomaly(flags[0], flags[1])
     ),
