@@ -285,6 +285,7 @@ class Attacker:
         evades: whether it lowers a detector's score, be it that of a copy.
         meets_noise: whether what it attacks is random by design.
         nearest: whether it stops at the nearest adversarial example instead of spending its budget.
+        erases: whether its budget lets it turn every image into the same grey one, so that no right label need be left.
     """
 
     uses_gradient: bool
@@ -293,6 +294,7 @@ class Attacker:
     evades: bool = False
     meets_noise: bool = False
     nearest: bool = False
+    erases: bool = False
 
 
 # -- alarms -----------------------------------------------------------------------------------------------------------
@@ -321,7 +323,7 @@ class Alarm:
 def raised(results: Sequence[CellResult]) -> list[Alarm]:
     """Return the alarms of a run, in the order of `KINDS`; equal arrays must be the same object."""
     numbered = list(enumerate(results))
-    cells = [_Judged(number, result, result.cell) for number, result in numbered if result.cell is not None]
+    cells = [Judged(number, result, result.cell) for number, result in numbered if result.cell is not None]
     found = [
         *_probes(cells),
         *_one_step(cells),
@@ -335,8 +337,8 @@ def raised(results: Sequence[CellResult]) -> list[Alarm]:
 
 
 @dataclass(frozen=True)
-class _Judged:
-    """A finished cell."""
+class Judged:
+    """A finished cell, with its number among the results of the run."""
 
     number: int
     result: CellResult
@@ -344,11 +346,13 @@ class _Judged:
 
     @property
     def system(self) -> tuple[str, ...]:
+        """Data set, model, defense and seed."""
         r = self.result
         return (r.dataset, r.model, r.defense, str(r.seed))
 
     @property
     def aim(self) -> str | None:
+        """What its attack works on directly, as `Attacker.aim`."""
         return None if self.result.attacker is None else self.result.attacker.aim
 
     @property
@@ -381,10 +385,10 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _probes(cells: Sequence[_Judged]) -> Iterator[Alarm]:
+def _probes(cells: Sequence[Judged]) -> Iterator[Alarm]:
     """Yield what probes saw, each with the cells that it concerns."""
-    deployed: dict[Probed, list[_Judged]] = {}
-    victims: dict[Probed, list[_Judged]] = {}
+    deployed: dict[Probed, list[Judged]] = {}
+    victims: dict[Probed, list[Judged]] = {}
     for one in cells:
         if one.result.deployed is not None:
             deployed.setdefault(one.result.deployed, []).append(one)
@@ -424,13 +428,13 @@ def _probes(cells: Sequence[_Judged]) -> Iterator[Alarm]:
 class _Doubt:
     """A cell that looks better than one that it should not: the same test, for all cells that share its numbers."""
 
-    weak: _Judged
-    strong: _Judged
+    weak: Judged
+    strong: Judged
     test: PairedDifference
     cells: set[int]
 
 
-def _tested(pairs: Iterator[tuple[_Judged, _Judged, str]]) -> list[_Doubt]:
+def _tested(pairs: Iterator[tuple[Judged, Judged, str]]) -> list[_Doubt]:
     """Return the pairs (should be worse, should be better) whose first is better for sure, corrected for all pairs."""
     tests: dict[tuple[Hashable, ...], _Doubt] = {}
     for weak, strong, aim in pairs:
@@ -439,11 +443,17 @@ def _tested(pairs: Iterator[tuple[_Judged, _Judged, str]]) -> list[_Doubt]:
             # Correlated by the image: the same images in the same order, of one data set.
             tests[key] = _Doubt(weak, strong, compare_paired(weak.outcome(aim), strong.outcome(aim)), set())
         tests[key].cells.add(weak.number)
-    return [
-        doubt
-        for doubt in tests.values()
-        if doubt.test.difference >= LEAST_DIFFERENCE and doubt.test.p_value * len(tests) <= LEVEL
-    ]
+    return [doubt for doubt in tests.values() if contradicts(doubt.test, len(tests))]
+
+
+def contradicts(test: PairedDifference, tests: int) -> bool:
+    """Tell whether the first accuracy, which should be no higher than the second, is so for sure.
+
+    Args:
+        test: of the two on the same images.
+        tests: how many such comparisons are made in the run.
+    """
+    return test.difference >= LEAST_DIFFERENCE and test.p_value * tests <= LEVEL
 
 
 def _doubts(kind: AlarmKind, doubts: Sequence[_Doubt], words: Callable[[_Doubt], str]) -> Iterator[Alarm]:
@@ -453,22 +463,22 @@ def _doubts(kind: AlarmKind, doubts: Sequence[_Doubt], words: Callable[[_Doubt],
         yield Alarm(kind, words(doubt), float(value), float(strong), doubt.test.n, tuple(sorted(doubt.cells)))
 
 
-def _aimed(cells: Sequence[_Judged]) -> Iterator[tuple[_Judged, str]]:
+def _aimed(cells: Sequence[Judged]) -> Iterator[tuple[Judged, str]]:
     for one in cells:
         if one.aim is not None and one.spends:
             yield one, one.aim
 
 
-def _one_step(cells: Sequence[_Judged]) -> Iterator[Alarm]:
+def _one_step(cells: Sequence[Judged]) -> Iterator[Alarm]:
     """Yield iterative attacks that do worse than a single step of the same norm and budget on the same victim."""
-    alike: dict[tuple[Any, ...], tuple[list[_Judged], list[_Judged]]] = {}
+    alike: dict[tuple[Any, ...], tuple[list[Judged], list[Judged]]] = {}
     for one, aim in _aimed(cells):
         steps = one.result.attacker.steps if one.result.attacker is not None else None
         if steps is not None and steps >= 1:
             key = (*one.system, one.result.knowledge, one.result.norm, one.cell.eps, aim)
             alike.setdefault(key, ([], []))[steps > 1].append(one)
 
-    def pairs() -> Iterator[tuple[_Judged, _Judged, str]]:
+    def pairs() -> Iterator[tuple[Judged, Judged, str]]:
         for single, many in alike.values():
             for step in single:
                 yield from ((iterated, step, iterated.aim or "") for iterated in many)
@@ -488,14 +498,14 @@ def _one_step(cells: Sequence[_Judged]) -> Iterator[Alarm]:
 KNOWING = {"black-box": 0, "gray-box-retrained": 1, "gray-box": 2, "white-box": 3, "adaptive": 3}
 
 
-def _knowledge(cells: Sequence[_Judged]) -> Iterator[Alarm]:
+def _knowledge(cells: Sequence[Judged]) -> Iterator[Alarm]:
     """Yield attacks that do worse where the attacker knows more."""
-    alike: dict[tuple[str, ...], list[_Judged]] = {}
+    alike: dict[tuple[str, ...], list[Judged]] = {}
     for one in cells:
         if one.spends:
             alike.setdefault((*one.system, one.result.attack), []).append(one)
 
-    def pairs() -> Iterator[tuple[_Judged, _Judged, str]]:
+    def pairs() -> Iterator[tuple[Judged, Judged, str]]:
         for members in alike.values():
             for knows in members:
                 for other in members:
@@ -515,15 +525,15 @@ def _knowledge(cells: Sequence[_Judged]) -> Iterator[Alarm]:
     yield from _doubts(KINDS["knowledge"], _tested(pairs()), words)
 
 
-def _budgets(cells: Sequence[_Judged]) -> Iterator[Alarm]:
+def _budgets(cells: Sequence[Judged]) -> Iterator[Alarm]:
     """Yield attacks that differ in nothing but eps and do worse, or no better, with more of it."""
-    sweeps: dict[tuple[Any, ...], dict[float, _Judged]] = {}
+    sweeps: dict[tuple[Any, ...], dict[float, Judged]] = {}
     for one, aim in _aimed(cells):
         if one.result.sweep and one.cell.eps is not None:
             key = (*one.system, one.result.knowledge, one.result.norm, one.result.sweep, aim)
             sweeps.setdefault(key, {})[one.cell.eps] = one
 
-    def pairs() -> Iterator[tuple[_Judged, _Judged, str]]:
+    def pairs() -> Iterator[tuple[Judged, Judged, str]]:
         for by_eps in sweeps.values():
             rising = [by_eps[eps] for eps in sorted(by_eps)]
             for place, smaller in enumerate(rising):
@@ -556,7 +566,7 @@ def _budgets(cells: Sequence[_Judged]) -> Iterator[Alarm]:
     yield from _doubts(KINDS["eps"], [*rising, *flat.values()], words)
 
 
-def _bites(one: _Judged, aim: str) -> bool:
+def _bites(one: Judged, aim: str) -> bool:
     """Return whether the attack changes anything for sure."""
     clean = one.cell.clean
     before = (clean.base_label == one.cell.y) if aim == "base" else right(clean, one.cell.y).mean(0)
@@ -564,7 +574,7 @@ def _bites(one: _Judged, aim: str) -> bool:
     return test.difference > 0 and test.p_value <= LEVEL
 
 
-def _scores(cells: Sequence[_Judged]) -> Iterator[Alarm]:
+def _scores(cells: Sequence[Judged]) -> Iterator[Alarm]:
     """Yield scores that are constant, and those that fall with suspicion under attacks that do not lower them."""
     for one in cells:
         suspicion, clean = None if one.cell.attacked is None else one.cell.attacked.score, one.cell.clean.score
@@ -593,9 +603,9 @@ def _area(cell: Cell) -> MetricValue | None:
         return None
 
 
-def _unbeaten(cells: Sequence[_Judged]) -> Iterator[Alarm]:
+def _unbeaten(cells: Sequence[Judged]) -> Iterator[Alarm]:
     """Yield systems that no attack beats on a single image, at a budget at which something should break."""
-    systems: dict[tuple[str, ...], list[_Judged]] = {}
+    systems: dict[tuple[str, ...], list[Judged]] = {}
     for one in cells:
         if one.cell.attacked is not None:
             systems.setdefault(one.system, []).append(one)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import wraps
@@ -886,7 +887,7 @@ class _Planner:
         work = Passes(3 * count + min(ALONE, count), count)
         return self._add("probe", label, spec, (network,), work, parts={"dataset": self._data(dataset, split)})
 
-    def _attacker(self, attack: str, defense: str, craft: str, classifier: str, fit: str) -> Attacker:
+    def _attacker(self, dataset: str, attack: str, defense: str, craft: str, classifier: str, fit: str) -> Attacker:
         instance, defended = self._instance(self.suite.attacks[attack]), self._instance(self.suite.defenses[defense])
         victim, pipeline = self.tasks[craft].spec["victim"], self.tasks[craft].spec["held"] == "pipeline"
         evades = pipeline and (instance.needs_likelihoods or _evades(instance, defended))
@@ -903,6 +904,7 @@ class _Planner:
             evades=evades,
             meets_noise=pipeline and defended.randomised,
             nearest=instance.minimum_norm,
+            erases=_erases(instance.options, self.datasets[dataset].image_shape),
         )
 
     def _who(self, key: str) -> str:
@@ -946,7 +948,7 @@ class _Planner:
             attacked_predict=predict,
             attacked_judge=self._judge(dataset, fit, defense, craft, split, predict, seed),
             victim_probe=self._probe(dataset, self.tasks[craft].spec["victim"], self.tasks[craft].spec["held"]),
-            attacker=self._attacker(attack, defense, craft, classifier, fit),
+            attacker=self._attacker(dataset, attack, defense, craft, classifier, fit),
             minimum_norm=self._instance(self.suite.attacks[attack]).minimum_norm,
         )
 
@@ -971,6 +973,13 @@ def _hardened_by(substitute: Substitute | None) -> Sequence[str]:
 
 def _without(mapping: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {other: value for other, value in mapping.items() if other != name}
+
+
+def _erases(options: Any, image_shape: tuple[int, int, int]) -> bool:
+    """Tell whether every image lies within the budget of the same grey one, half the pixel range away in each pixel."""
+    size = math.prod(image_shape)
+    far = {"linf": 0.5, "l2": 0.5 * math.sqrt(size), "l1": 0.5 * size, "l0": size}.get(options.norm, math.inf)
+    return options.eps is not None and float(options.eps) >= far
 
 
 Offer = Literal["surrogate", "detector_loss", "class_likelihoods", "training_loss"]

@@ -11,7 +11,7 @@ import shlex
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, fields, replace
 from functools import cached_property
 from itertools import combinations
 from pathlib import Path
@@ -41,9 +41,12 @@ from benchmark.metrics import (
     withstood,
 )
 from benchmark.options import Budget
+from benchmark.probes import Probed as ProbeRow
+from benchmark.probes import probed
 from benchmark.rundir import GALLERY, IMAGES, read_manifest
 from benchmark.selection import CLEAN, WORST_OF
 from benchmark.statistics import Estimate, compare_paired, crossed, mean, roc_curve, spread, thin
+from benchmark.suite import ProbeName
 from benchmark.wording import for_spreadsheets, printable
 
 if TYPE_CHECKING:
@@ -73,6 +76,7 @@ COMPARISON_COLUMNS = (
 )
 ARTIFACT_COLUMNS = ("artifact", "dataset", "seed", "metric", "value", "n", "status", "reference")
 ALARM_COLUMNS = (*IDENTITY, "alarm", "finding", "value", "against", "n")
+PROBE_COLUMNS = tuple(part.name for part in fields(ProbeRow))
 GALLERY_COLUMNS = (
     *IDENTITY,
     "stratum",
@@ -121,7 +125,7 @@ class CellResult:
         details: per-image arrays that explain the verdicts; no table holds them.
         sweep: equal for attacks that differ in nothing but eps, "" where that is not known.
         use: name of the defense's plugin.
-        attacker: how the adversarial images came to be; None in the clean cell, and where it is not known.
+        attacker: how the adversarial images came to be or would; None in the clean cell, and where it is not known.
         deployed, victim: what a probe saw of the deployed classifier, and of what the attacker held.
     """
 
@@ -172,7 +176,9 @@ class Tables:
         comparisons: paired tests between defenses.
         artifacts: a row per shared artifact and measure.
         alarms: a row per alarm and cell whose numbers it puts in doubt; a group of attacks has those of its attacks.
+        probes: a row per probe that the suite asks for, defense and attacker.
         raised: the alarms, each once.
+        probed: what stands in `probes`.
         problems: measures that could not be computed, and why; their rows have the status `failed`.
     """
 
@@ -182,7 +188,9 @@ class Tables:
     comparisons: pd.DataFrame
     artifacts: pd.DataFrame
     alarms: pd.DataFrame
+    probes: pd.DataFrame
     raised: tuple[Alarm, ...] = ()
+    probed: tuple[ProbeRow, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -223,6 +231,7 @@ def tabulate(
     references: pd.DataFrame | None,
     artifacts: Sequence[ArtifactResult] = (),
     panels: Sequence[Panel] = (),
+    probes: Sequence[ProbeName] = (),
 ) -> Tables:
     """Return the tables of a run; equal input gives equal tables, row by row.
 
@@ -236,6 +245,7 @@ def tabulate(
             with `artifact` is about that artifact instead of a cell.
         artifacts: measured shared artifacts, in the order in which their rows shall stand.
         panels: what plugins add to the report; the points that they keep of a cell go to the curves.
+        probes: checks for masked gradients, by name.
 
     Raises:
         InputError: `references` lacks a column or holds a value that is no number.
@@ -270,6 +280,7 @@ def tabulate(
     members |= {group.point: [result.cell for result in group.results] for group in together}
     rows += _over_seeds(rows, metrics, members, problems)
     alarms = raised(cells.results)
+    answered = probed(cells.results, probes)
     return Tables(
         metrics=_metrics_frame(rows, known),
         samples=_samples_frame(samples, cells.sample_names),
@@ -277,7 +288,9 @@ def tabulate(
         comparisons=_comparisons(cells.results, together),
         artifacts=_artifacts_frame(artifacts, known),
         alarms=_alarms_frame(alarms, cells.results, together),
+        probes=_probes_frame(answered),
         raised=tuple(alarms),
+        probed=tuple(answered),
         problems=tuple(problems.values()),
     )
 
@@ -495,6 +508,14 @@ def _alarms_frame(alarms: Sequence[Alarm], results: Sequence[CellResult], groups
     types = {"value": "float64", "against": "float64", "n": "int64"}
     return pd.DataFrame(rows, columns=list(ALARM_COLUMNS)).astype(
         {name: types.get(name, "str") for name in ALARM_COLUMNS}
+    )
+
+
+def _probes_frame(rows: Sequence[ProbeRow]) -> pd.DataFrame:
+    numbers = ("value", "ci_low", "ci_high", "p_value")
+    types = {**dict.fromkeys(numbers, "float64"), "n": "int64"}
+    return pd.DataFrame([astuple(row) for row in rows], columns=list(PROBE_COLUMNS)).astype(
+        {name: types.get(name, "str") for name in PROBE_COLUMNS}
     )
 
 
@@ -904,6 +925,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "metrics": METRIC_COLUMNS,
     "artifacts": ARTIFACT_COLUMNS,
     "alarms": ALARM_COLUMNS,
+    "probes": PROBE_COLUMNS,
     "costs": (
         "kind",
         "key",
@@ -929,7 +951,7 @@ def write_tables(tables: Tables, folder: Path, key: str = "") -> None:
     Raises:
         OSError: they cannot be written.
     """
-    for name in ("samples", "curves", "comparisons", "artifacts", "alarms", "metrics"):
+    for name in ("samples", "curves", "comparisons", "artifacts", "alarms", "probes", "metrics"):
         write_whole(folder / f"{name}.parquet", parquet(getattr(tables, name), key))
 
 
@@ -988,6 +1010,11 @@ class Run:
     def alarms(self) -> pd.DataFrame:
         """Signs that a number does not mean what it seems to: a row per alarm and cell."""
         return self.table("alarms")
+
+    @cached_property
+    def probes(self) -> pd.DataFrame:
+        """Checks for masked gradients: a row per probe that the suite asks for, defense and attacker."""
+        return self.table("probes")
 
     @cached_property
     def gallery(self) -> pd.DataFrame:

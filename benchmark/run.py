@@ -172,6 +172,10 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
                 problems = [*ended.problems, *tables.problems]
                 for problem in problems:
                     display.warning(problem)
+                for row in tables.probed:
+                    if row.verdict != "pass":
+                        where = " / ".join(filter(None, (row.dataset, row.model, row.defense, row.knowledge, row.seed)))
+                        display.warning(f"probe {row.probe} of {where}: {row.verdict}: {row.finding}")
                 for alarm in tables.raised:
                     cells = f"{len(alarm.cells)} {'cell is' if len(alarm.cells) == 1 else 'cells are'} in doubt"
                     display.warning(f"{alarm.kind.sign}: {alarm.finding}; {cells}")
@@ -361,6 +365,7 @@ def _tabulate(
         reference,
         [_artifact(planned, store, outcome, ended) for planned in plan.assessments],
         _panels(registry),
+        plan.suite.probes,
     )
 
 
@@ -483,7 +488,15 @@ def _cells(
         }
         status, reason = _status(planned.tasks(), store, outcome, ended)
         if status != "ok":
-            result = results.CellResult(**identity, status=status, reason=reason, cell=None, sample_ids=(), details={})
+            result = results.CellResult(
+                **identity,
+                status=status,
+                reason=reason,
+                cell=None,
+                sample_ids=(),
+                details={},
+                attacker=planned.attacker,
+            )
             ended.add(result, reason)
             yield result
             continue

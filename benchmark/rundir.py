@@ -34,7 +34,10 @@ IMAGES = "images"
 REPORT = "report"
 GALLERY = f"{IMAGES}/gallery.parquet"
 RESULTS = (
-    *(f"{name}.parquet" for name in ("metrics", "samples", "curves", "comparisons", "artifacts", "alarms", "costs")),
+    *(
+        f"{name}.parquet"
+        for name in ("metrics", "samples", "curves", "comparisons", "artifacts", "alarms", "probes", "costs")
+    ),
     GALLERY,
 )
 """Files with results; whichever are there at the end of a run belong to it."""

@@ -40,6 +40,9 @@ SECTIONS = {"dataset": "datasets", "model": "models", "attack": "attacks", "defe
 KNOWLEDGE = ("gray-box", "black-box", "gray-box-retrained", "white-box", "adaptive")
 """What the attacker holds."""
 
+ProbeName = Literal["one-step", "knowledge", "large-budget", "random-search"]
+"""Checks for masked gradients; `benchmark.probes` says what each compares."""
+
 ALL = "all"
 RESERVED = {kind: (ALL, CLEAN) if kind == "attack" else (ALL,) for kind in SECTIONS}
 """Labels that mean something else."""
@@ -165,6 +168,9 @@ class Head(Options):
     gpu: bool = False
     """Meant for a GPU: on a machine without one, planning and running say so. It changes nothing else."""
 
+    probes: tuple[ProbeName, ...] = ()
+    """Checks for masked gradients to make of every defense: a value, its n, and pass, fail or not run."""
+
     only: tuple[str, ...] = ()
     """Filters of cells, such as `attack=pgd*,defense=none`: a cell is run if one of them fits. `--only` on the command
     line takes their place."""
@@ -183,6 +189,7 @@ class Suite:
         batch_size: images per batch while crafting and judging.
         threads: CPU threads per task.
         gpu: meant for a GPU.
+        probes: checks for masked gradients, by name.
         only: filters; where there are any, a cell is run if one of them fits.
         reference: published numbers, a row each: dataset, model, attack, defense, knowledge (texts, "" = any),
             metric, value (float), and `table`, where it was published ("" = not said). `attack` may also name a group,
@@ -210,6 +217,7 @@ class Suite:
     batch_size: int
     threads: int
     gpu: bool
+    probes: tuple[ProbeName, ...]
     only: tuple[Filter, ...]
     reference: tuple[Mapping[str, Any], ...]
     profile: str | None = field(compare=False)
@@ -572,6 +580,8 @@ class _Reader:
         resolved["batch_size"] = head.batch_size
         resolved["threads"] = head.threads
         resolved["gpu"] = head.gpu
+        if head.probes:
+            resolved["probes"] = list(dict.fromkeys(head.probes))
         if only:
             resolved["only"] = [one.text for one in only]
         if reference:
@@ -592,6 +602,7 @@ class _Reader:
             batch_size=head.batch_size,
             threads=head.threads,
             gpu=head.gpu,
+            probes=tuple(dict.fromkeys(head.probes)),
             only=only,
             reference=reference,
             profile=profile,

@@ -23,6 +23,13 @@ class EndsWithSoftmax(Then):
         return self.inner(x).softmax(1)
 
 
+class Saturates(Then):
+    """Softmax of its logits underflows: the gradient of the cross-entropy is exactly zero nearly everywhere."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 1000 * self.inner(x)
+
+
 class Quantises(Then):
     def forward(self, x: Tensor) -> Tensor:
         return self.inner((8 * x).round() / 8)
@@ -101,6 +108,7 @@ class Mute(Brightness):
 @hookimpl
 def register_models(register):
     register("softmax", around(EndsWithSoftmax))
+    register("saturates", around(Saturates))
     register("quantises", around(Quantises))
     register("drops-out", around(DropsOut))
     register("batch-statistics", around(UsesBatchStatistics))
