@@ -202,7 +202,9 @@ def report(runs: Sequence[Path], output: Path | None, single_file: bool, plugins
 @click.option("--format", "form", type=click.Choice(["csv", "parquet", "json"]), default="csv", show_default=True)
 @click.option(
     "--what",
-    type=click.Choice(["metrics", "samples", "curves", "comparisons", "artifacts", "alarms", "probes", "costs"]),
+    type=click.Choice(
+        ["metrics", "samples", "curves", "comparisons", "groups", "artifacts", "alarms", "probes", "costs"]
+    ),
     default="metrics",
     show_default=True,
 )

@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.files import make_folder, remove, write_whole
-from benchmark.metrics import Answers, Cell, rejected, right, successful
+from benchmark.metrics import Answers, Cell, initially_right, rejected, right, successful
 from benchmark.results import GALLERY_COLUMNS, IDENTITY, CellResult, content_name, parquet
 from benchmark.rundir import GALLERY, IMAGES
 from benchmark.store import ArrayReader
@@ -30,14 +30,15 @@ MOST_ROWS = 8000
 MOST_DETAILS = 4096
 """Numbers per image and array that the gallery keeps of what explains a verdict."""
 
-Stratum = Literal["missed", "caught", "rectified", "failed", "false-alarm", "wrong"]
+Stratum = Literal["missed", "caught", "rectified", "failed", "wrong-before", "false-alarm", "wrong"]
 
 
 def strata(cell: Cell) -> dict[Stratum, np.ndarray]:
     """Return which images of a cell belong to each stratum, (N,) bool, by the first of several judgements.
 
     Attacked cells: `missed`, `caught` and `rectified` share the successful attacks between them (label wrong and not
-    flagged; label wrong and flagged; label right), `failed` has the others; `false-alarm` are the images whose clean
+    flagged; label wrong and flagged; label right). Of the others `failed` has those that the deployed classifier
+    labelled rightly before the attack, `wrong-before` those that it did not; `false-alarm` are the images whose clean
     version is flagged. Clean cells: `false-alarm`, and `wrong`, labelled wrongly and not flagged.
     """
     alarm = rejected(cell.clean)[0]
@@ -48,7 +49,8 @@ def strata(cell: Cell) -> dict[Stratum, np.ndarray]:
         "missed": success & ~is_right & ~flagged,
         "caught": success & ~is_right & flagged,
         "rectified": success & is_right,
-        "failed": ~success,
+        "failed": ~success & initially_right(cell),
+        "wrong-before": ~success & ~initially_right(cell),
         "false-alarm": alarm,
     }
 
@@ -64,7 +66,7 @@ class Gallery:
     def __init__(self, run: Path, cells: int) -> None:
         self._folder = run / IMAGES
         self._table = run / GALLERY
-        self._per_stratum = max(1, min(PER_STRATUM, MOST_ROWS // (5 * max(cells, 1))))
+        self._per_stratum = max(1, min(PER_STRATUM, MOST_ROWS // (6 * max(cells, 1))))
         self._rows: list[dict[str, Any]] = []
         self._used: set[str] = set()
         self._names: dict[bytes, str] = {}  # digest of pixels → file

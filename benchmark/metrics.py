@@ -184,10 +184,16 @@ def attacked(cell: Cell) -> Answers:
     return cell.attacked
 
 
+def initially_right(cell: Cell) -> np.ndarray:
+    """Return which clean images the deployed classifier alone labels rightly: (N,) bool. The others need no attack."""
+    found: np.ndarray = cell.clean.base_label == cell.y
+    return found
+
+
 def successful(cell: Cell) -> np.ndarray:
     """Return which attacks succeed against the deployed classifier alone, as `cell.success` says: (N,) bool."""
     wrong = attacked(cell).base_label != cell.y
-    return wrong if cell.success == "any-wrong" else wrong & (cell.clean.base_label == cell.y)
+    return wrong if cell.success == "any-wrong" else wrong & initially_right(cell)
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from benchmark.metrics import (
     MetricValue,
     RobustAccuracy,
     handed,
+    initially_right,
     right,
     score_pairs,
     spoilt,
@@ -45,7 +46,17 @@ from benchmark.probes import Probed as ProbeRow
 from benchmark.probes import probed
 from benchmark.rundir import GALLERY, IMAGES, read_manifest
 from benchmark.selection import CLEAN, WORST_OF
-from benchmark.statistics import Estimate, compare_paired, crossed, mean, roc_curve, spread, thin
+from benchmark.statistics import (
+    Estimate,
+    PairedDifference,
+    compare_over_seeds,
+    compare_paired,
+    crossed,
+    mean,
+    roc_curve,
+    spread,
+    thin,
+)
 from benchmark.suite import ProbeName
 from benchmark.wording import for_spreadsheets, printable
 
@@ -74,6 +85,7 @@ COMPARISON_COLUMNS = (
     "only_a",
     "only_b",
 )
+GROUP_COLUMNS = ("dataset", "model", "knowledge", "attack", "member", "norm", "eps")
 ARTIFACT_COLUMNS = ("artifact", "dataset", "seed", "metric", "value", "n", "status", "reference")
 ALARM_COLUMNS = (*IDENTITY, "alarm", "finding", "value", "against", "n")
 PROBE_COLUMNS = tuple(part.name for part in fields(ProbeRow))
@@ -107,6 +119,10 @@ HEADLINES: dict[str, tuple[str, str]] = {
 }
 """Measures of which a cell without a result gets a row, so that it is seen."""
 DENSITY_BINS = 40
+BARE = ("none", "hardener")
+"""Families of defenses without anything beside the network: whoever knows the network knows all of them."""
+KNOWING = ("white-box", "adaptive")
+"""Attackers who know the whole defense."""
 
 Status = Literal["ok", "failed", "missing"]
 
@@ -125,6 +141,7 @@ class CellResult:
         details: per-image arrays that explain the verdicts; no table holds them.
         sweep: equal for attacks that differ in nothing but eps, "" where that is not known.
         use: name of the defense's plugin.
+        family: of the defense, "" where it is not known.
         attacker: how the adversarial images came to be or would; None in the clean cell, and where it is not known.
         deployed, victim: what a probe saw of the deployed classifier, and of what the attacker held.
     """
@@ -144,6 +161,7 @@ class CellResult:
     details: Mapping[str, np.ndarray]
     sweep: str = ""
     use: str = ""
+    family: str = ""
     attacker: Attacker | None = None
     deployed: Probed | None = None
     victim: Probed | None = None
@@ -174,6 +192,7 @@ class Tables:
         samples: a row per cell and image.
         curves: points of curves.
         comparisons: paired tests between defenses.
+        groups: which attacks a group has, and the budget at which each counts.
         artifacts: a row per shared artifact and measure.
         alarms: a row per alarm and cell whose numbers it puts in doubt; a group of attacks has those of its attacks.
         probes: a row per probe that the suite asks for, defense and attacker.
@@ -186,6 +205,7 @@ class Tables:
     samples: pd.DataFrame
     curves: pd.DataFrame
     comparisons: pd.DataFrame
+    groups: pd.DataFrame
     artifacts: pd.DataFrame
     alarms: pd.DataFrame
     probes: pd.DataFrame
@@ -271,7 +291,8 @@ def tabulate(
                 *_points(point, result, panels, problems),
             ):
                 curves.add(point, {**block, "curve": name}, len(block["x"]))
-    together = _groups(cells.results, groups)
+    judged = [*cells.results, *_known(cells.results)]
+    together = _groups(judged, groups)
     for group in together:
         rows += _measures(group.point, "group", group.status, [r.cell for r in group.results], metrics, problems)
     for point, name, block in _budget_curves(cells.results):
@@ -285,7 +306,8 @@ def tabulate(
         metrics=_metrics_frame(rows, known),
         samples=_samples_frame(samples, cells.sample_names),
         curves=_curves_frame(curves),
-        comparisons=_comparisons(cells.results, together),
+        comparisons=_comparisons(judged, together),
+        groups=_groups_frame(together),
         artifacts=_artifacts_frame(artifacts, known),
         alarms=_alarms_frame(alarms, cells.results, together),
         probes=_probes_frame(answered),
@@ -500,7 +522,7 @@ def _alarms_frame(alarms: Sequence[Alarm], results: Sequence[CellResult], groups
         points += [
             group.point
             for group in groups
-            if not places.isdisjoint(_point(member, norm="", eps="") for member in group.results)
+            if not places.isdisjoint(point for member in group.results for point in _stands_for(member))
         ]
         rows += [
             (*point.values(), alarm.kind.name, alarm.finding, alarm.value, alarm.against, alarm.n) for point in points
@@ -517,6 +539,13 @@ def _probes_frame(rows: Sequence[ProbeRow]) -> pd.DataFrame:
     return pd.DataFrame([astuple(row) for row in rows], columns=list(PROBE_COLUMNS)).astype(
         {name: types.get(name, "str") for name in PROBE_COLUMNS}
     )
+
+
+def _stands_for(result: CellResult) -> tuple[_Point, ...]:
+    """Return where the cell of a group may have been run: one for an attacker who knows all, gray-box (`_known`)."""
+    own = _point(result, norm="", eps="")
+    known = result.family in BARE and result.knowledge in KNOWING
+    return (own, replace(own, knowledge="gray-box")) if known else (own,)
 
 
 # -- cells and groups of cells ----------------------------------------------------------------------------------------
@@ -570,13 +599,41 @@ class _Cells:
         return self._arrays.setdefault((array.dtype.str, array.shape, digest), array)
 
 
+def _known(results: Sequence[CellResult]) -> list[CellResult]:
+    """Return the gray-box cells that stand for an attacker who knows the whole defense too.
+
+    Without a defense, and for a hardener, the network is all there is to know: where others were attacked by somebody
+    who knows them, these stand beside them without being run twice. They stand there for all attacks, or for none.
+    """
+    cells = {tuple(_point(result, norm="", eps="").values()): result for result in results if result.attack != CLEAN}
+    attacks: dict[tuple[str, str, str], dict[str, None]] = {}
+    for result in cells.values():
+        if result.knowledge in KNOWING:
+            attacks.setdefault((result.dataset, result.model, result.knowledge), {})[result.attack] = None
+    bare = {(r.dataset, r.model, r.defense, r.seed): r for r in results if r.family in BARE}
+    found = []
+    for (dataset, model, knowledge), wanted in attacks.items():
+        for system in (r for r in bare.values() if (r.dataset, r.model) == (dataset, model)):
+            point = _point(system, norm="", eps="")
+            lacking = [a for a in wanted if tuple(replace(point, attack=a, knowledge=knowledge).values()) not in cells]
+            known = [cells.get(tuple(replace(point, attack=a, knowledge="gray-box").values())) for a in lacking]
+            if None not in known:
+                found += [replace(result, knowledge=knowledge) for result in known if result is not None]
+    return found
+
+
 @dataclass(frozen=True)
 class _Group:
-    """The cells of one data set, model, defense, knowledge and seed under the attacks of a group."""
+    """The cells of one data set, model, defense, knowledge and seed under the attacks of a group.
+
+    Attributes:
+        members: attack → norm, and the budget at which it counts; of all attacks of the group, run or not.
+    """
 
     point: _Point
     status: Status
     results: tuple[CellResult, ...]
+    members: Mapping[str, tuple[str, str]]
 
 
 def _groups(results: Sequence[CellResult], named: Mapping[str, Sequence[str]]) -> list[_Group]:
@@ -613,7 +670,8 @@ def _groups(results: Sequence[CellResult], named: Mapping[str, Sequence[str]]) -
                 norm=present[0].norm if len(norms) == 1 else "",
                 eps=present[0].eps if len(budgets) == 1 else "",
             )
-            found.append(_Group(point, status, tuple(present)))
+            members = {a: (together[a].norm if a in together else "", eps) for a, eps in wanted.items()}
+            found.append(_Group(point, status, tuple(present), members))
     return found
 
 
@@ -656,6 +714,15 @@ def _at_budget(result: CellResult, eps: str) -> CellResult:
         return result
     cell = None if result.cell is None else within_budget(result.cell, float(Budget(eps)))
     return replace(result, eps=eps, cell=cell)
+
+
+def _groups_frame(groups: Sequence[_Group]) -> pd.DataFrame:
+    rows = {
+        (point.dataset, point.model, point.knowledge, point.attack, attack, norm, eps): None
+        for point, members in ((group.point, group.members) for group in groups)
+        for attack, (norm, eps) in members.items()
+    }
+    return pd.DataFrame(list(rows), columns=list(GROUP_COLUMNS)).astype("str")
 
 
 # -- samples ----------------------------------------------------------------------------------------------------------
@@ -758,8 +825,9 @@ def _score_curves(cell: Cell) -> Iterable[tuple[str, dict[str, np.ndarray]]]:
             roc = thin(roc_curve(pairs.adversarial, pairs.clean))
             yield name, {"x": roc.fpr, "y": roc.tpr, "threshold": roc.threshold}
     adversarial, clean = np.atleast_2d(cell.attacked.score), np.atleast_2d(cell.clean.score)
-    success = successful(cell)
-    kinds = {"clean": clean, "success": adversarial[:, success], "failed": adversarial[:, ~success]}
+    success, before = successful(cell), initially_right(cell)
+    kinds = {"clean": clean, "success": adversarial[:, success]}
+    kinds |= {"failed": adversarial[:, ~success & before], "wrong": adversarial[:, ~success & ~before]}
     finite = np.concatenate([clean.ravel(), adversarial.ravel()])
     finite = finite[np.isfinite(finite)]
     if finite.size == 0:
@@ -857,6 +925,28 @@ def _comparisons(results: Sequence[CellResult], groups: Sequence[_Group]) -> pd.
             cells = [result.cell for result in group.results if result.cell is not None]
             _enter(points, group.point, group.results[0].sample_ids, HEADLINES["group"], cells)
     rows: list[dict[str, Any]] = []
+
+    def add(point: _Point, name: str, pair: tuple[str, str], a: np.ndarray, b: np.ndarray, p: PairedDifference) -> None:
+        rows.append(
+            {
+                **{column: getattr(point, column) for column in IDENTITY if column != "defense"},
+                "metric": name,
+                "defense_a": pair[0],
+                "defense_b": pair[1],
+                "value_a": float(a.mean()),
+                "value_b": float(b.mean()),
+                "difference": p.difference,
+                "ci_low": p.low,
+                "ci_high": p.high,
+                "p_value": p.p_value,
+                "n": p.n,
+                "only_a": p.only_first,
+                "only_b": p.only_second,
+            }
+        )
+
+    # By seed, what each of two defenses did on the images that both judged.
+    seeds: dict[tuple[_Point, str, tuple[str, str]], list[tuple[list[str], np.ndarray, np.ndarray]]] = {}
     for point, systems in points.items():
         for a, b in combinations(systems, 2):
             first, second = _common(a.sample_ids, b.sample_ids)
@@ -865,24 +955,14 @@ def _comparisons(results: Sequence[CellResult], groups: Sequence[_Group]) -> pd.
                 if (joint and not (a.rejects or b.rejects)) or len(first) == 0:
                     continue
                 of_a, of_b = a.measured[name][first], b.measured[name][second]
-                paired = compare_paired(of_a, of_b)
-                rows.append(
-                    {
-                        **{column: getattr(point, column) for column in IDENTITY if column != "defense"},
-                        "metric": name,
-                        "defense_a": a.defense,
-                        "defense_b": b.defense,
-                        "value_a": float(of_a.mean()),
-                        "value_b": float(of_b.mean()),
-                        "difference": paired.difference,
-                        "ci_low": paired.low,
-                        "ci_high": paired.high,
-                        "p_value": paired.p_value,
-                        "n": paired.n,
-                        "only_a": paired.only_first,
-                        "only_b": paired.only_second,
-                    }
-                )
+                pair = (a.defense, b.defense)
+                add(point, name, pair, of_a, of_b, compare_paired(of_a, of_b))
+                images = [a.sample_ids[place] for place in first]
+                seeds.setdefault((replace(point, seed=CROSSED), name, pair), []).append((images, of_a, of_b))
+    for (point, name, pair), found in seeds.items():
+        if len(found) > 1 and all(images == found[0][0] for images, _, _ in found):
+            every_a, every_b = np.stack([a for _, a, _ in found]), np.stack([b for _, _, b in found])
+            add(point, name, pair, every_a, every_b, compare_over_seeds(every_a, every_b))
     frame = pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
     numbers = ("value_a", "value_b", "difference", "ci_low", "ci_high", "p_value")
     counts = ("n", "only_a", "only_b")
@@ -922,6 +1002,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "samples": SAMPLE_COLUMNS,
     "curves": CURVE_COLUMNS,
     "comparisons": COMPARISON_COLUMNS,
+    "groups": GROUP_COLUMNS,
     "metrics": METRIC_COLUMNS,
     "artifacts": ARTIFACT_COLUMNS,
     "alarms": ALARM_COLUMNS,
@@ -951,7 +1032,7 @@ def write_tables(tables: Tables, folder: Path, key: str = "") -> None:
     Raises:
         OSError: they cannot be written.
     """
-    for name in ("samples", "curves", "comparisons", "artifacts", "alarms", "probes", "metrics"):
+    for name in ("samples", "curves", "comparisons", "groups", "artifacts", "alarms", "probes", "metrics"):
         write_whole(folder / f"{name}.parquet", parquet(getattr(tables, name), key))
 
 
@@ -1000,6 +1081,11 @@ class Run:
     def comparisons(self) -> pd.DataFrame:
         """Paired tests between defenses."""
         return self.table("comparisons")
+
+    @cached_property
+    def groups(self) -> pd.DataFrame:
+        """Groups of attacks: a row per group and attack in it, with the budget at which it counts."""
+        return self.table("groups")
 
     @cached_property
     def artifacts(self) -> pd.DataFrame:

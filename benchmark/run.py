@@ -23,6 +23,7 @@ import pandas as pd
 from benchmark import results
 from benchmark.alarms import Probe, Probed
 from benchmark.dataset import Split
+from benchmark.defense import Defense
 from benchmark.display import LineDisplay, TerminalDisplay
 from benchmark.engine import Outcome, TaskRecord, execute
 from benchmark.errors import BenchError, InputError, Stopped
@@ -475,6 +476,7 @@ def _cells(
         threshold: float | None = found["threshold"]
         return threshold
 
+    families = {label: defense.family for label, defense in _defenses(plan, registry).items()}
     for planned in plan.cells:
         identity: dict[str, Any] = {
             "dataset": planned.dataset,
@@ -486,6 +488,7 @@ def _cells(
             "norm": planned.norm,
             "eps": planned.eps,
         }
+        family = families[planned.defense]
         status, reason = _status(planned.tasks(), store, outcome, ended)
         if status != "ok":
             result = results.CellResult(
@@ -496,6 +499,7 @@ def _cells(
                 sample_ids=(),
                 details={},
                 attacker=planned.attacker,
+                family=family,
             )
             ended.add(result, reason)
             yield result
@@ -536,6 +540,7 @@ def _cells(
             details=(cell.attacked or cell.clean).details,
             sweep=sweep,
             use=plan.suite.defenses[planned.defense].use,
+            family=family,
             attacker=planned.attacker,
             deployed=probed(planned.deployed_probe),
             victim=probed(planned.victim_probe),
@@ -646,6 +651,10 @@ def _manifest(suite: Suite, registry: Registry, plan: Plan, request: RunRequest)
             }
             for label, facts in plan.datasets.items()
         },
+        "defenses": {
+            label: {"family": defense.family, "attacks": list(defense.training_attacks())}
+            for label, defense in _defenses(plan, registry).items()
+        },
         "citations": _citations(suite, registry),
         "cells": len(plan.cells),
         "tasks": len(plan.tasks),
@@ -660,6 +669,11 @@ def _manifest(suite: Suite, registry: Registry, plan: Plan, request: RunRequest)
         "threads": suite.threads,
         "git": _git_commit(),
     }
+
+
+def _defenses(plan: Plan, registry: Registry) -> dict[str, Defense]:
+    used = (plan.suite.defenses[label] for label in dict.fromkeys(cell.defense for cell in plan.cells))
+    return {x.label: registry.get(x.kind, x.use).create(x.options) for x in used}
 
 
 def _citations(suite: Suite, registry: Registry) -> list[str]:

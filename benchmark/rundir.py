@@ -33,13 +33,8 @@ LOCK = ".lock"
 IMAGES = "images"
 REPORT = "report"
 GALLERY = f"{IMAGES}/gallery.parquet"
-RESULTS = (
-    *(
-        f"{name}.parquet"
-        for name in ("metrics", "samples", "curves", "comparisons", "artifacts", "alarms", "probes", "costs")
-    ),
-    GALLERY,
-)
+TABLES = ("metrics", "samples", "curves", "comparisons", "groups", "artifacts", "alarms", "probes", "costs")
+RESULTS = (*(f"{name}.parquet" for name in TABLES), GALLERY)
 """Files with results; whichever are there at the end of a run belong to it."""
 WORDS = ("title", "description", "cite", "gpu")
 """Keys of a suite that change no number: a run directory may be gone on with after they were edited."""

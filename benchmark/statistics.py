@@ -5,12 +5,12 @@ Only numpy and scipy.special are imported: results are tabulated in the process 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import bdtr, bdtrik, chdtri, expit, logit, ndtri, stdtrit
+from scipy.special import bdtr, bdtrik, chdtri, expit, logit, ndtri, stdtr, stdtrit
 
 Z = float(ndtri(0.975))
 TAIL = 0.025
@@ -355,6 +355,40 @@ def compare_paired(first: np.ndarray, second: np.ndarray) -> PairedDifference:
     )
 
 
+def compare_over_seeds(first: np.ndarray, second: np.ndarray) -> PairedDifference:
+    """Compare two rates on the same N images in the same S >= 2 seeds: (S, N) each; of other seeds and other images.
+
+    The difference is a mean of readers who read the same cases: standard error and degrees of freedom are those of
+    `crossed`, the p-value is Student's. Where few images are discordant, or the seeds agree by chance, that is too
+    sure; so the interval is at least as wide, and the p-value at least as large, as those of `compare_paired` on the
+    images' means over the seeds, which tell of other images alone. Images are counted as better or worse by that mean.
+
+    Raises:
+        ValueError: the shapes differ, or there is no image.
+    """
+    of_images = compare_paired(first.mean(0), second.mean(0))
+    delta = first.astype(np.float64) - second.astype(np.float64)
+    error, freedom = _crossed_error(delta)
+    margin = _quantile(freedom) * error
+    p_value = 2 * float(stdtr(min(freedom, 1e6), -abs(of_images.difference) / error)) if error > 0 else 0.0
+    return replace(
+        of_images,
+        low=max(-1.0, min(of_images.low, of_images.difference - margin)),
+        high=min(1.0, max(of_images.high, of_images.difference + margin)),
+        p_value=max(of_images.p_value, p_value),
+    )
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Return p-values that may be read as if each were the only one (Holm 1979, Scand. J. Statist. 6:65-70)."""
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, place in enumerate(order):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[place]))
+        adjusted[place] = highest
+    return adjusted
+
+
 def mcnemar(only_first: int, only_second: int) -> float:
     """Return the exact two-sided p-value of McNemar's test: discordant images fall on either side equally often."""
     discordant = only_first + only_second
@@ -414,27 +448,18 @@ def crossed(contributions: np.ndarray, unit: str, n: int) -> Estimate:
         unit: `rate`, `area` or anything else, as of `Metric.unit`.
         n: the fewest images that a seed's value rests on.
     """
-    seeds, images = contributions.shape
-    values = contributions.mean(axis=1)
-    value = float(values.mean())
-    around = contributions - values[:, None]
-    scale = max(images * (images - 1), 1)
-    own = float((around**2).sum()) / scale / seeds
-    both = float((around.sum(axis=0) ** 2).sum()) / scale
-    shared = max((both - seeds * own) / (seeds * (seeds - 1)), 0.0)
-    between = max(float(values.var(ddof=1)), own - shared, 0.0)
-    total = between + seeds * shared
-    variance = total / seeds
-    freedom = (seeds - 1) * (total / between) ** 2 if between > 0 else np.inf
-    quantile = Z if freedom > 1e6 else float(stdtrit(freedom, 1 - TAIL))
+    seeds = len(contributions)
+    value = float(contributions.mean(axis=1).mean())
+    error, freedom = _crossed_error(contributions)
+    quantile = _quantile(freedom)
     if unit == "rate":
         value = min(max(value, 0.0), 1.0)
-        certain = value in (0.0, 1.0) or variance <= 0
+        certain = value in (0.0, 1.0) or error <= 0
         # As many images as one seed has seen where all agree: other seeds of the same images bring nothing then.
-        size = float(n) if certain else min(value * (1 - value) / variance, float(seeds * n))
+        size = float(n) if certain else min(value * (1 - value) / error**2, float(seeds * n))
         ends = wilson(value * size, size, Z if certain else quantile)
         return Estimate(value, min(ends.low, value), max(ends.high, value), n)
-    margin = quantile * float(np.sqrt(variance))
+    margin = quantile * error
     if unit != "area":
         return Estimate(value, max(min(0.0, value), value - margin), value + margin, n)
     low = high = value
@@ -445,6 +470,25 @@ def crossed(contributions: np.ndarray, unit: str, n: int) -> Estimate:
         other = _newcombe_area(value, n, n)
         low, high = min(low, other.low), max(high, other.high)
     return Estimate(value, min(low, value), max(high, value), n)
+
+
+def _crossed_error(contributions: np.ndarray) -> tuple[float, float]:
+    """Return standard error and degrees of freedom of a mean over seeds and images, (S, N), as `crossed` says."""
+    seeds, images = contributions.shape
+    values = contributions.mean(axis=1)
+    around = contributions - values[:, None]
+    scale = max(images * (images - 1), 1)
+    own = float((around**2).sum()) / scale / seeds
+    both = float((around.sum(axis=0) ** 2).sum()) / scale
+    shared = max((both - seeds * own) / (seeds * (seeds - 1)), 0.0)
+    between = max(float(values.var(ddof=1)), own - shared, 0.0)
+    total = between + seeds * shared
+    freedom = (seeds - 1) * (total / between) ** 2 if between > 0 else np.inf
+    return float(np.sqrt(total / seeds)), float(freedom)
+
+
+def _quantile(freedom: float) -> float:
+    return Z if freedom > 1e6 else float(stdtrit(freedom, 1 - TAIL))
 
 
 def _scores(scores: np.ndarray) -> np.ndarray:

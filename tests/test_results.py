@@ -19,7 +19,7 @@ from benchmark.metrics import BUILTIN, Answers, Cell, Metric, MetricValue, Robus
 from benchmark.reporter import Panel
 from benchmark.results import TABLES, CellResult, Tables, export, load_run, tabulate, write_tables
 from benchmark.rundir import Identity, RunDir
-from benchmark.statistics import compare_paired, mean
+from benchmark.statistics import compare_over_seeds, compare_paired, mean
 
 METRICS: dict[str, Metric] = {name: kind() for name, kind in BUILTIN}
 COLUMNS = ["dataset", "model", "attack", "norm", "eps", "defense", "knowledge", "seed", "metric"]
@@ -475,13 +475,16 @@ def test_roc_curves_have_the_area_that_the_measures_give():
 
 def test_score_histograms_count_every_image_once():
     cell = result().cell
-    success = (cell.clean.base_label == cell.y) & (cell.attacked.base_label != cell.y)
+    before = cell.clean.base_label == cell.y
+    success = before & (cell.attacked.base_label != cell.y)
+    assert 0 < before.sum() < IMAGES
     curves = table(result()).curves
     counts = curves[curves.curve.str.startswith("score_density")].groupby("curve", observed=True).y.sum()
     assert counts.to_dict() == {
         "score_density_clean": IMAGES,
         "score_density_success": success.sum(),
-        "score_density_failed": IMAGES - success.sum(),
+        "score_density_failed": (before & ~success).sum(),
+        "score_density_wrong": (~before).sum(),
     }
     assert curves[curves.curve == "score_density_clean"].threshold.isna().all()
 
@@ -572,6 +575,69 @@ def test_every_two_defenses_are_compared_on_the_same_images():
     assert list(zip(joint.defense_a, joint.defense_b, strict=True)) == [("none", "detector"), ("detector", "other")]
     assert set(found[found.attack == "none"].metric) == {"clean_accuracy", "joint_clean_accuracy"}
     assert (found[found.attack == "worst-of: all attacks"].metric == "worst_case_robust_accuracy").sum() == 3
+
+
+def test_several_seeds_are_compared_over_seeds_and_images():
+    cells = [
+        result(defense, seed=seed, accuracy=0.3 + 0.4 * (defense == "b")) for seed in (0, 1, 2) for defense in "ab"
+    ]
+    found = table(*cells).comparisons
+    found = found[(found.attack == "pgd") & (found.metric == "robust_accuracy")]
+    assert found.seed.tolist() == ["0", "1", "2", "crossed"]
+    right = np.array([[c.cell.attacked.label == c.cell.y for c in cells if c.defense == name] for name in "ab"])
+    expected, row = compare_over_seeds(*right), found.iloc[-1]
+    assert row.difference == pytest.approx(found.difference[:3].mean())
+    assert (row.ci_low, row.ci_high, row.p_value, row.n) == (
+        expected.low,
+        expected.high,
+        expected.p_value,
+        IMAGES,
+    )
+    # Other images in one of the seeds: nothing to pair.
+    strangers = [replace(c, sample_ids=[f"other-{i}" for i in range(IMAGES)]) if c.seed == 2 else c for c in cells]
+    assert "crossed" not in set(table(*strangers).comparisons.seed)
+
+
+def test_groups_say_which_attacks_they_hold_and_at_which_budget():
+    cells = [result(attack="pgd", eps=8), result(attack="bim", eps=4), nearest(attack="cw", norm="linf")]
+    groups = table(*cells).groups
+    assert list(groups.columns) == ["dataset", "model", "knowledge", "attack", "member", "norm", "eps"]
+    members = groups.groupby("attack").apply(lambda x: dict(zip(x.member, x.eps)), include_groups=False).to_dict()
+    assert members == {
+        "worst-of: linf 8/255": {"pgd": "8/255", "cw": "8/255"},
+        "worst-of: linf 4/255": {"bim": "4/255", "cw": "4/255"},
+        "worst-of: all attacks": {"pgd": "8/255", "bim": "4/255", "cw": "8/255"},
+    }
+    # What was planned and not run stays a member.
+    named = table(*cells, groups={"mine": ["pgd", "never"]}).groups
+    assert list(zip(named.attack, named.member, named.eps)) == [
+        ("worst-of: mine", "pgd", "8/255"),
+        ("worst-of: mine", "never", ""),
+    ]
+
+
+def test_without_a_defense_and_for_a_hardener_gray_box_stands_for_an_attacker_who_knows_all():
+    """One white-box row of a preprocessor is ranked beside them, without their being run twice."""
+    bare = [
+        replace(result(defense, attack), family=family)
+        for defense, family in (("none", "none"), ("hard", "hardener"), ("hides", "preprocessor"))
+        for attack in ("pgd", "bim", "mim")
+    ]
+    known = [replace(result("hides", attack, accuracy=0.1), knowledge="white-box") for attack in ("pgd", "bim")]
+    tables = table(*bare, *(replace(r, family="preprocessor") for r in known))
+    groups = rows(tables, knowledge="white-box", metric="worst_case_robust_accuracy", attack="worst-of: all attacks")
+    assert groups.defense.tolist() == ["hides", "none", "hard"]
+    assert set(tables.groups[tables.groups.knowledge == "white-box"].member) == {"pgd", "bim"}
+    right = [r.cell.attacked.label == r.cell.y for r in bare if r.defense == "none" and r.attack != "mim"]
+    assert groups.set_index("defense").value["none"] == np.logical_and(*right).mean()
+    paired = tables.comparisons[tables.comparisons.knowledge == "white-box"]
+    assert {frozenset(pair) for pair in zip(paired.defense_a, paired.defense_b)} == {
+        frozenset(pair) for pair in (("hides", "none"), ("hides", "hard"), ("none", "hard"))
+    }
+    # No cell is made up, and nothing stands where an attack was not run gray-box.
+    assert set(rows(tables, knowledge="white-box", attack="pgd").defense) == {"hides"}
+    part = table(*(r for r in bare if (r.defense, r.attack) != ("none", "bim")), *known)
+    assert "none" not in set(rows(part, knowledge="white-box").defense)
 
 
 def test_images_are_matched_by_name():

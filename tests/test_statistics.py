@@ -18,9 +18,11 @@ from sklearn.metrics import roc_curve as sklearn_roc_curve
 from benchmark.statistics import (
     auroc,
     auroc_influence,
+    compare_over_seeds,
     compare_paired,
     crossed,
     fpr_at_tpr,
+    holm,
     mcnemar,
     mean,
     rate,
@@ -491,3 +493,31 @@ def test_equal_seeds_bring_no_more_than_one():
     outcomes = (np.arange(100) < 30).astype(float)
     found, one = crossed(np.stack([outcomes] * 4), "rate", 100), rate(outcomes)
     assert (found.value, found.low, found.high) == pytest.approx((one.value, one.low, one.high), abs=2e-3)
+
+
+@pytest.mark.parametrize(("seeds", "images", "between"), [(2, 60, 0.6), (3, 90, 0.6), (5, 200, 0.0)])
+def test_two_systems_that_are_alike_seldom_differ_over_seeds(seeds, images, between):
+    draw, _ = rates_of_seeds(seeds, images, 1.0, between, 1.0)
+    generator = np.random.default_rng(5)
+    found = [compare_over_seeds(draw(generator), draw(generator)) for _ in range(300)]
+    assert np.mean([pair.p_value <= 0.05 for pair in found]) < 0.08
+    assert np.mean([pair.low <= 0 <= pair.high for pair in found]) > 0.92
+
+
+def test_what_holds_in_every_seed_differs_over_seeds():
+    generator = np.random.default_rng(0)
+    weak, strong = (generator.random((3, 100)) < share for share in (0.3, 0.7))
+    found = compare_over_seeds(strong, weak)
+    assert found.p_value < 1e-3
+    assert 0.2 < found.low < found.difference < found.high < 0.6
+    # Seeds that go against each other are no evidence, however many images agree within each.
+    torn = np.stack([np.ones(100), np.zeros(100)])
+    assert compare_over_seeds(torn, 1 - torn).p_value == 1.0
+    assert compare_over_seeds(weak, weak).p_value == 1.0
+
+
+def test_holm_by_hand():
+    # Sorted .005, .01, .03, .04 times 4, 3, 2, 1; a later one is never below an earlier one.
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    assert holm([]) == []

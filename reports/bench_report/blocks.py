@@ -85,8 +85,8 @@ class BlockBuilder:
             if (place.dataset, place.model) == (dataset, model)
             and (place.attack == CLEAN or place.knowledge == knowledge)
         ]
-        defenses, attacks = {place.defense for place in mine}, {place.attack for place in mine}
-        self.defenses = [name for name in axes.defenses if name in defenses]
+        attacks = {place.attack for place in mine}
+        self.defenses = [name for name in axes.defenses if any(self.place(x, name) in table.by_place for x in attacks)]
         self.attacks = [name for name in axes.attacks if name in attacks]
         self.groups = [name for name in axes.groups if name in attacks]
         self.metrics = {metric for place in mine for metric in table.by_place[place]}

@@ -31,6 +31,7 @@ from bench_report.table import (
     read_alarms,
     read_axes,
     read_comparisons,
+    read_groups,
     read_metrics,
 )
 from bench_report.view import (
@@ -53,7 +54,7 @@ from bench_report.view import (
 )
 from bench_report.words import moment, moment_text, plural, seconds_text
 from benchmark.reporter import Panel
-from benchmark.results import CLEAN, SUMMARIES, WORST_OF
+from benchmark.results import BARE, CLEAN, SUMMARIES, WORST_OF
 
 if TYPE_CHECKING:
     from benchmark.results import Run
@@ -113,9 +114,10 @@ def _table(run: Run, anchor: str, measures: Mapping[str, Measure]) -> Table:
         for cell in failure.get("cells", ()):
             place = Place(*(as_text(cell.get(name)) for name in Place._fields))
             failures.setdefault(place, f"{anchor}-f{number}")
-    return Table(
-        read_metrics(run.metrics), failures, run.suite.get("groups"), anchor, measures, read_alarms(run.alarms)
-    )
+    rows = read_metrics(run.metrics)
+    groups, alarms = read_groups(run.groups, rows), read_alarms(run.alarms)
+    bare = [label for label, facts in (run.manifest.get("defenses") or {}).items() if facts.get("family") in BARE]
+    return Table(rows, failures, groups, anchor, measures, alarms, bare)
 
 
 class _RunBuilder:

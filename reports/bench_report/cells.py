@@ -55,7 +55,8 @@ STRATA = {
     "missed": ("Missed", "The attack succeeded, the answer is wrong, and nothing was flagged."),
     "caught": ("Caught", "The attack succeeded and the answer is wrong, but the image was flagged."),
     "rectified": ("Rectified", "The attack turned the classifier wrong; the defended system still answers rightly."),
-    "failed": ("Attack failed", "The attack did not succeed against the classifier."),
+    "failed": ("Attack failed", "The classifier was right before the attack and is right under it."),
+    "wrong-before": ("Wrong before", "The classifier was wrong before the attack: no attack was needed, none failed."),
     "false-alarm": ("False alarm", "The clean version of the image was flagged."),
     "wrong": ("Wrong", "The clean image was labelled wrongly, and not flagged."),
 }
@@ -203,6 +204,7 @@ class CellPages:
             "score_density_clean": "clean",
             "score_density_success": "attack successful",
             "score_density_failed": "attack failed",
+            "score_density_wrong": "wrong before the attack",
         }
         density = {words: curves[name] for name, words in kinds.items() if name in curves}
         if density:

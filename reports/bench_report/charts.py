@@ -25,8 +25,8 @@ def _axis(field: str, title: str, *, domain: list[float] | None = None, **axis: 
 
 
 _FPR, _TPR = "False-positive rate", "True-positive rate"
-_KINDS = ["clean", "attack successful", "attack failed"]
-_PALETTE = ["var(--chart-clean)", "var(--chart-success)", "var(--chart-failed)"]
+_KINDS = ["clean", "attack successful", "attack failed", "wrong before the attack"]
+_PALETTE = ["var(--chart-clean)", "var(--chart-success)", "var(--chart-failed)", "var(--chart-before)"]
 
 SERIES = 8
 """Colours of a chart with several lines; the lines after them have the same colours and another dash."""

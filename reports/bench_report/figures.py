@@ -203,9 +203,9 @@ class Figures:
 
     def groups(self) -> list[str]:
         """Return the groups to take means over: those that the suite names, or that of most attacks."""
-        if not self.table.named_groups:
+        named = self.run.suite.get("groups") or {}
+        if not named:
             return [self.axes.main_group] if self.axes.main_group else []
-        named = self.table.named_groups
         return [group for group in self.axes.groups if len(named.get(_bare(group), ())) > 1][:MOST_GROUPS]
 
     def members(self, dataset: str, model: str, group: str, knowledge: str) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -16,15 +16,12 @@ from bench_report.measures import MEASURES, Measure, measure
 from bench_report.view import AlarmView, CellView, DifferenceView, Estimate
 from benchmark.alarms import KINDS
 from benchmark.options import Budget
-from benchmark.results import CLEAN, MEAN, STD, SUMMARIES, WORST_OF
+from benchmark.results import CLEAN, KNOWING, MEAN, STD, SUMMARIES, WORST_OF
 
 ALL_ATTACKS = "all attacks"
 """Label of the group that a suite without named groups gets."""
-
-
-def _equal(budget: tuple[str, str], other: tuple[str, str]) -> bool:
-    """Tell whether two norms with budgets are one, however it is written: 8/255 is 16/510."""
-    return budget[0] == other[0] and (budget[1] and Budget(budget[1])) == (other[1] and Budget(other[1]))
+GroupKey = tuple[str, str, str, str]
+"""Data set, model, knowledge, and the group as the column `attack` has it."""
 
 
 def group_label(norm: str, eps: str) -> str:
@@ -135,17 +132,19 @@ class Table:
         self,
         rows: Iterable[Row],
         failures: Mapping[Place, str],
-        groups: Mapping[str, Sequence[str]] | None = None,
+        groups: Mapping[GroupKey, Mapping[str, float | None]] | None = None,
         anchor: str = "r1",
         measures: Mapping[str, Measure] | None = None,
         alarms: Iterable[tuple[Place, str, str]] = (),
+        bare: Collection[str] = (),
     ) -> None:
         self.rows = list(rows)
         self._measures = {**(measures or {}), **MEASURES}
         self.anchor = anchor
         self._pages: dict[Place, str] = {}
         self.failures = failures
-        self.named_groups = dict(groups or {})
+        self._groups = dict(groups or {})
+        self._bare = frozenset(bare)
         self.by_place: dict[Place, dict[str, dict[str, Row]]] = {}
         self.status: dict[Place, dict[str, str]] = {}
         self.attacks: dict[tuple[str, str, str], set[str]] = {}
@@ -182,9 +181,18 @@ class Table:
         return self._measures.get(name) or measure(name)
 
     def place(self, dataset: str, model: str, attack: str, defense: str, knowledge: str) -> Place:
-        """Return the place of a cell; clean images know no attacker."""
-        clean = Place(dataset, model, attack, defense, "")
-        return clean if attack == CLEAN and clean in self.by_place else clean._replace(knowledge=knowledge)
+        """Return the place of a cell.
+
+        Clean images know no attacker. Where nothing but the network is to be known, the gray-box cell is that of an
+        attacker who knows all.
+        """
+        own = Place(dataset, model, attack, defense, knowledge)
+        if own not in self.by_place:
+            stands = {own._replace(knowledge="")} if attack == CLEAN else set()
+            if defense in self._bare and knowledge in KNOWING:
+                stands = {own._replace(knowledge="gray-box")}
+            return next((place for place in stands if place in self.by_place), own)
+        return own
 
     def page(self, place: Place) -> str:
         """Return the page of a cell or group, "" where the run has none."""
@@ -239,30 +247,12 @@ class Table:
 
     def members(self, place: Place) -> tuple[str, ...]:
         """Return the attacks of the group that stands at `place`, sorted; nothing for a single attack."""
-        if not place.attack.startswith(WORST_OF):
-            return ()
-        label = place.attack.removeprefix(WORST_OF)
-        if self.named_groups:
-            return tuple(sorted(self.named_groups.get(label, ())))
-        attacks = self.attacks.get((place.dataset, place.model, place.knowledge), set())
-        budgets = {x: self.budgets[place.dataset, x] for x in attacks}
-        own = self.budgets.get((place.dataset, place.attack), ("", ""))
-        within = {x: bool(budgets[x][1]) and (label == ALL_ATTACKS or _equal(budgets[x], own)) for x in attacks}
-        # An attack without a budget counts at those of others in its norm.
-        norms = {budgets[x][0] for x in attacks if within[x]}
-        return tuple(sorted(x for x in attacks if within[x] or (not budgets[x][1] and budgets[x][0] in norms)))
+        return tuple(sorted(self._groups.get((place.dataset, place.model, place.knowledge, place.attack), ())))
 
     def counted(self, place: Place) -> dict[str, float | None]:
         """Return the attacks that a cell or group rests on, with the budget at which one without any counts there."""
-        members = self.members(place)
-        budgets = {x: self.budgets.get((place.dataset, x), ("", "")) for x in members or (place.attack,)}
-        if not members:
-            return dict.fromkeys(budgets)
-        largest: dict[str, float] = {}
-        for norm, eps in budgets.values():
-            if eps:
-                largest[norm] = max(largest.get(norm, 0.0), Budget(eps))
-        return {x: None if eps else largest.get(norm) for x, (norm, eps) in budgets.items()}
+        key = (place.dataset, place.model, place.knowledge, place.attack)
+        return dict(self._groups.get(key, {place.attack: None}))
 
     def unbounded(self, place: Place) -> bool:
         """Return whether a cell's attack has no budget: it counts in groups, at theirs, and never alone."""
@@ -277,6 +267,18 @@ class Table:
     def seeds(self) -> list[str]:
         """The seeds, in the order in which they were written."""
         return list(dict.fromkeys(row.seed for row in self.rows if row.seed not in SUMMARIES))
+
+
+def read_groups(frame: pd.DataFrame, rows: Iterable[Row]) -> dict[GroupKey, dict[str, float | None]]:
+    """Return the attacks of each group, and the budget at which one counts there that has none of its own."""
+    own = {(row.dataset, row.attack): row.eps for row in rows}
+    found: dict[GroupKey, dict[str, float | None]] = {}
+    columns = ["dataset", "model", "knowledge", "attack", "member", "eps"]
+    for values in frame[columns].itertuples(index=False, name=None):
+        dataset, model, knowledge, attack, member, eps = map(as_text, values)
+        at = float(Budget(eps)) if eps and not own.get((dataset, member)) else None
+        found.setdefault((dataset, model, knowledge, attack), {})[member] = at
+    return found
 
 
 def read_alarms(frame: pd.DataFrame) -> list[tuple[Place, str, str]]:

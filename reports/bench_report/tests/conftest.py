@@ -37,6 +37,8 @@ def write_run(
     attacks: Sequence[str] = ("fgsm", "pgd-linf", "pgd-l2", "deepfool"),
     defenses: Sequence[str] = ("none", "adversarial-training", "mahalanobis"),
     detectors: Sequence[str] = ("mahalanobis",),
+    families: Mapping[str, str] | None = None,
+    taught: Mapping[str, Sequence[str]] | None = None,
     knowledge: Sequence[str] = ("gray-box",),
     seeds: Sequence[int] = (0,),
     n: int = 360,
@@ -53,6 +55,8 @@ def write_run(
     """Write a run directory and return it.
 
     Args:
+        families: of the defenses, where they are not `none`, detectors or hardeners.
+        taught: attacks that a defense learns from.
         failed: reason for which a cell has no numbers, "" for none.
         missing: whether a cell was not run.
         reference: published values by defense, attack and measure.
@@ -68,6 +72,8 @@ def write_run(
     from benchmark.rundir import Identity, RunDir
 
     rng = np.random.default_rng(draw)
+    family_of = {x: "none" if x == "none" else "detector" if x in detectors else "hardener" for x in defenses}
+    family_of |= families or {}
     names = [f"{number}.png" for number in range(n)]
     results: list[CellResult] = []
     failures: dict[str, list[dict[str, Any]]] = {}
@@ -123,7 +129,7 @@ def write_run(
                         results.append(
                             CellResult(
                                 **identity, norm=norm, eps=eps, status=status, reason=reason, cell=cell,
-                                sample_ids=names, details={},
+                                sample_ids=names, details={}, family=family_of[defense],
                             )
                         )  # fmt: skip
     published = pd.DataFrame(
@@ -164,6 +170,7 @@ def write_run(
             }
             for number, name in enumerate(datasets)
         },
+        "defenses": {x: {"family": family_of[x], "attacks": list((taught or {}).get(x, ()))} for x in defenses},
         "cells": len(results),
         "tasks": 40,
         "plugins": [{"module": "bench_gradient", "distribution": "unmask-bench", "version": "0.1.0"}],

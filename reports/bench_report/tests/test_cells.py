@@ -122,8 +122,11 @@ def test_strata_share_the_successful_attacks():
         score=np.zeros(6),
         flagged=np.array([0, 1, 0, 1, 0, 0], dtype=bool),
     )
-    found = {name: np.flatnonzero(member).tolist() for name, member in strata(Cell(y, clean, attacked)).items()}
-    assert found == {"missed": [0], "caught": [1], "rectified": [2, 3], "failed": [4, 5], "false-alarm": [0]}
+    before = np.array([0, 0, 0, 0, 0, 1])  # the classifier needed no attack to be wrong on the last one
+    clean_before = Answers(before, y, clean.score, clean.flagged)
+    found = {name: np.flatnonzero(m).tolist() for name, m in strata(Cell(y, clean_before, attacked)).items()}
+    assert found == {"missed": [0], "caught": [1], "rectified": [2, 3], "failed": [4], "wrong-before": [5],
+                     "false-alarm": [0]}  # fmt: skip
     wrong = Answers(y, np.array([1, 1, 0, 0, 0, 0]), np.zeros(6), clean.flagged)
     found = {name: np.flatnonzero(member).tolist() for name, member in strata(Cell(y, wrong)).items()}
     assert found == {"false-alarm": [0], "wrong": [1]}
@@ -133,9 +136,15 @@ def test_the_gallery_shows_what_the_samples_say(make_run, site_of):
     run = make_run(models=("mlp",), attacks=("fgsm",), n=80, pictures=True)
     gallery = run.gallery
     samples = run.samples.set_index(["attack", "defense", "sample"])
-    assert set(gallery.stratum) == {"missed", "caught", "rectified", "failed", "false-alarm", "wrong"} & set(
-        gallery.stratum
-    )
+    assert set(gallery.stratum) == {
+        "missed",
+        "caught",
+        "rectified",
+        "failed",
+        "wrong-before",
+        "false-alarm",
+        "wrong",
+    } & set(gallery.stratum)
     assert {"missed", "caught", "failed"} <= set(gallery[gallery.defense == "mahalanobis"].stratum)
     for row in gallery[gallery.attack == "fgsm"].itertuples():
         sample = samples.loc[("fgsm", row.defense, row.sample)]
