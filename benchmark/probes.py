@@ -50,6 +50,11 @@ class ProbeKind:
     needs: str
     source: str
 
+    @property
+    def is_share(self) -> bool:
+        """Whether its number is a share of images that should be 0, rather than a difference of two accuracies."""
+        return self.name in ("large-budget", "random-search")
+
 
 KINDS: dict[ProbeName, ProbeKind] = {
     kind.name: kind
@@ -238,10 +243,15 @@ def _one_step(cells: Sequence[CellResult]) -> Iterator[_Match]:
 def _knowledge(cells: Sequence[CellResult]) -> Iterator[_Match]:
     for where, knowing in _by_budget(cells, _spends).items():
         less = [cell for cell in cells if _spends(cell) and KNOWING.get(cell.knowledge, -1) < KNOWING.get(where[0], -1)]
-        shared = {cell.attack for cell in less} & {cell.attack for cell in knowing}
+        shared = set(map(_same, less)) & set(map(_same, knowing))
         if shared:
-            strong = [cell for cell in knowing if cell.attack in shared]
-            yield _match(where, strong, [cell for cell in less if cell.attack in shared])
+            strong, weak = ([cell for cell in side if _same(cell) in shared] for side in (knowing, less))
+            yield _match(where, strong, weak)
+
+
+def _same(cell: CellResult) -> tuple[str, str]:
+    """Return what is equal for one attack under two labels, such as one for each substitute."""
+    return (cell.sweep or cell.attack, cell.eps)
 
 
 def _large_budget(cells: Sequence[CellResult]) -> Iterator[_Match]:
@@ -319,7 +329,7 @@ class _Compared:
 
 def _decided(name: ProbeName, all_of_them: Sequence[_Compared], tests: int) -> tuple[Any, ...]:
     """Return norm, eps, verdict, value, ends, p-value, n and finding of the comparison that decides."""
-    if name in ("one-step", "knowledge"):
+    if not KINDS[name].is_share:
         return _by_test(name, all_of_them, tests)
     one = max(all_of_them, key=lambda compared: compared.share().low)
     share, match = one.share(), one.match

@@ -489,6 +489,10 @@ def _cells(
             "eps": planned.eps,
         }
         family = families[planned.defense]
+        sweep = ""
+        if planned.attack != CLEAN:
+            component = plan.suite.attacks[planned.attack]
+            sweep = digest(component.use, {name: value for name, value in component.plain().items() if name != "eps"})
         status, reason = _status(planned.tasks(), store, outcome, ended)
         if status != "ok":
             result = results.CellResult(
@@ -498,6 +502,7 @@ def _cells(
                 cell=None,
                 sample_ids=(),
                 details={},
+                sweep=sweep,
                 attacker=planned.attacker,
                 family=family,
             )
@@ -506,7 +511,6 @@ def _cells(
             continue
         threshold = threshold_of(planned)
         attacked = perturbation = eps = None
-        sweep = ""
         judge = planned.clean_judge
         if planned.attack != CLEAN:
             assert planned.attacked_predict is not None
@@ -517,9 +521,6 @@ def _cells(
             perturbation = arrays_of(planned.craft, "size")["size"]
             budget = plan.suite.attacks[planned.attack].options.eps  # type: ignore[attr-defined]
             eps = None if budget is None else float(budget)
-            component = plan.suite.attacks[planned.attack]
-            others = {name: value for name, value in component.plain().items() if name != "eps"}
-            sweep = digest(component.use, others)
         cell = Cell(
             y=split_of(planned.dataset).labels,
             clean=answers(planned.clean_predict, planned.clean_judge, threshold),

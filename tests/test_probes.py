@@ -23,6 +23,7 @@ models: {linear: {use: linear}, saturates: {use: saturates}}
 attacks:
   fgsm: {use: fgsm, norm: linf, eps: 0.3}
   pgd: {use: pgd, norm: linf, eps: [0.3, 1.0], steps: 5}
+  from elsewhere: {like: pgd, eps: 0.3}
   lame: {use: bim, norm: linf, eps: 0.3, step: 0.001, steps: 2}
   square: {use: square, norm: linf, eps: 0.3, steps: 200}
   cw: {use: cw-l2, steps: 5}
@@ -32,7 +33,7 @@ grid:
   - {models: linear, attacks: [fgsm, lame], defenses: sturdy}
   - {models: linear, attacks: pgd, defenses: misleading, knowledge: [gray-box, white-box]}
   - {models: linear, attacks: cw, defenses: sturdy, knowledge: white-box}
-  - {models: linear, attacks: pgd@0.3, defenses: none, knowledge: black-box, substitute: saturates}
+  - {models: linear, attacks: from elsewhere, defenses: none, knowledge: black-box, substitute: saturates}
 probes: [random-search, one-step, large-budget, knowledge]
 """
 
@@ -58,6 +59,7 @@ def test_a_plain_network_passes_all_of_them(probed):
         assert found.norm == "linf"
     assert verdict(run, "linear", "none", "gray-box", "large-budget").value == 0
     assert verdict(run, "linear", "none", "gray-box", "knowledge").value > 0
+    # One attack under two labels, as where each substitute has its own.
     assert "black-box" in verdict(run, "linear", "none", "gray-box", "knowledge").finding
 
 
@@ -113,8 +115,8 @@ def test_the_table_is_exported_and_read(probed, tmp_path):
 @pytest.mark.parametrize(
     ("probes", "message"),
     [
-        ("[one-step, two-step]", r"suite\.yaml:19: probes\.1: .*two-step.*one-step"),
-        ("one-step", r"suite\.yaml:19: probes: .*list"),
+        ("[one-step, two-step]", r"suite\.yaml:20: probes\.1: .*two-step.*one-step"),
+        ("one-step", r"suite\.yaml:20: probes: .*list"),
     ],
 )
 def test_an_unknown_probe_is_refused_with_its_place(tmp_path, probes, message):

@@ -20,6 +20,7 @@ from bench_report.cells import CellPages
 from bench_report.compare import compare_runs
 from bench_report.figures import Figures
 from bench_report.measures import MEASURES, Measure
+from bench_report.probes import Probes
 from bench_report.published import published_tables
 from bench_report.summary import alarms_by_kind, findings, ranking, unequal
 from bench_report.table import (
@@ -67,11 +68,12 @@ SLOWEST = 20
 
 @dataclass(frozen=True)
 class Report:
-    """A report: what its first page and the pages of its blocks show; pages of cells and figures, made one by one."""
+    """A report: what its first page and the pages of its blocks show; cells, figures and probes, made one by one."""
 
     view: ReportView
     cells: tuple[CellPages, ...]
     figures: tuple[Figures, ...]
+    probes: tuple[Probes, ...]
 
 
 def build_report(
@@ -92,7 +94,7 @@ def build_report(
         glossary=tuple(known for name, known in {**MEASURES, **measures}.items() if name in seen),
     )
     cells = tuple(CellPages(run, table, one.blocks, panels) for run, table, one in zip(runs, tables, views))
-    return Report(view, cells, tuple(Figures(run, table) for run, table in zip(runs, tables)))
+    return Report(view, cells, tuple(Figures(run, table) for run, table in zip(runs, tables)), tuple(map(Probes, runs)))
 
 
 def _entries(texts: Iterable[str]) -> list[str]:

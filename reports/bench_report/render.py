@@ -104,11 +104,12 @@ def _sheets(report: Report, runs: Sequence[Run]) -> Iterator[Sheet]:
     view = report.view
     options = [{"key": o.key, "title": o.title, "unit": o.unit, "better": o.better} for o in SWITCH]
     yield Sheet(INDEX, view.title, "index.html", {"report": view, "options": options})
-    for number, (run, cells, figures) in enumerate(zip(view.runs, report.cells, report.figures), 1):
+    parts = zip(view.runs, report.cells, report.figures, report.probes)
+    for number, (run, cells, figures, probes) in enumerate(parts, 1):
         common = {"report": view, "run": run, "several": len(runs) > 1}
         for block in run.blocks:
             shown = figures.of(block)
-            values = {**common, "block": block, "figures": shown}
+            values = {**common, "block": block, "figures": shown, "probes": probes.of(block)}
             yield Sheet(block.page, f"{block.model} on {block.dataset}", "setting.html", values, bool(shown.figures))
         for cell in cells:
             title = f"{cell.defense} · {cell.attack_title}"
