@@ -57,7 +57,7 @@ from benchmark.statistics import (
     spread,
     thin,
 )
-from benchmark.suite import ProbeName
+from benchmark.suite import ProbeName, is_of_a_cell
 from benchmark.wording import for_spreadsheets, printable
 
 if TYPE_CHECKING:
@@ -455,6 +455,8 @@ class _References:
                     f"the reference table has no column {needed!r}; it has: {', '.join(map(str, table.columns))}"
                 )
         for record in table.to_dict("records"):
+            if not (is_of_a_cell({str(name): _text(text) for name, text in record.items()}) and _text(record["value"])):
+                continue  # it holds a place in a published table, no more
             given = {name: _text(record.get(name)) for name in self.columns}
             used = tuple(name for name in self.columns if given[name])
             key = (_text(record["metric"]), *(given[name] for name in used))

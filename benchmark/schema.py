@@ -84,7 +84,13 @@ def suite_schema(registry: Registry) -> Schema:
                     "description": "CSV file, relative to the suite file, or a list of them.",
                     "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}],
                 },
-                "rows": {"type": "array", "items": {"type": "object", "required": ["metric", "value"]}},
+                "rows": {"type": "array", "items": {"type": "object", "required": ["metric"]}},
+                "stand_ins": {
+                    "description": "What stands here for what a table has: its numbers are not shown beside.",
+                    "type": "object",
+                    "additionalProperties": False,
+                    "properties": {key: {"type": "object"} for key in (*SECTIONS.values(), "headings")},
+                },
             },
         },
     }

@@ -48,7 +48,11 @@ RESERVED = {kind: (ALL, CLEAN) if kind == "attack" else (ALL,) for kind in SECTI
 """Labels that mean something else."""
 
 LABEL_LENGTH = 300
-REFERENCE_COLUMNS = ("table", "dataset", "model", "attack", "defense", "knowledge", "artifact", "metric", "value")
+REFERENCE_COLUMNS = (
+    *("table", "row", "column", "dataset", "model", "attack", "defense", "knowledge", "artifact", "metric", "value"),
+)
+_REFERENCE_LABELS = ("dataset", "model", "attack", "defense", "artifact")
+_REFERENCE_KEYS = ("table", "rows", "stand_ins")
 
 _KINDS = {section: kind for kind, section in SECTIONS.items()}
 _GRID_KEYS = (*_KINDS, "knowledge", "substitute", "exclude")
@@ -440,7 +444,7 @@ class _Reader:
         if path == ("protocol",):
             return [known.name for known in fields(Protocol)]
         if path == ("reference",):
-            return ["table", "rows"]
+            return list(_REFERENCE_KEYS)
         if len(path) == 2 and path[0] == "grid":
             return list(_GRID_KEYS)
         if len(path) == 4 and path[0] == "grid" and path[2] == "exclude":
@@ -585,7 +589,9 @@ class _Reader:
         if only:
             resolved["only"] = [one.text for one in only]
         if reference:
-            resolved["reference"] = {"rows": [{key: row[key] for key in row if row[key] != ""} for row in reference]}
+            resolved["reference"] = {
+                "rows": [{key: row[key] for key in row if row[key] not in ("", None)} for row in reference]
+            }
         return Suite(
             name=head.suite,
             title=head.title,
@@ -964,30 +970,87 @@ class _Reader:
         if node is None:
             return ()
         rows: list[tuple[Place, dict[str, str]]] = []
+        stand_ins: dict[str, dict[str, str]] = {}
         for key, value in self._mapping(node, ("reference",), "`table`, a CSV file").items():
             if key == "table":
                 rows += self._tables(value)
             elif key == "rows":
                 rows += self._inline_rows(value)
+            elif key == "stand_ins":
+                stand_ins = self._stand_ins(value)
             else:
                 self.problems.add(
-                    value.where, f"{path_text(('reference', key))}: {unknown_key('key', key, ('table', 'rows'))}"
+                    value.where, f"{path_text(('reference', key))}: {unknown_key('key', key, _REFERENCE_KEYS)}"
                 )
+        self._check_stand_ins(stand_ins, _entry(node, "stand_ins"), [row for _, row in rows])
         reference: list[Mapping[str, Any]] = []
         seen: dict[tuple[str, ...], Place] = {}
+        run: set[str] = set()
         for where, row in rows:
-            checked = self._reference_row(where, row)
+            checked = self._reference_row(where, row, stand_ins)
             if checked is None:
                 continue
-            cell = tuple(checked[column] for column in REFERENCE_COLUMNS[1:-1])
-            # One paper may print two values of a cell, each in a table of its own.
-            for table in reference_tables(checked["table"]):
-                first = seen.setdefault((table, *cell), where)
-                if first is not where:
-                    self.problems.add(where, f"a second value for the same cell and metric: the first is at {first}.")
-                    break
+            tables = reference_tables(checked["table"])
+            if is_of_a_cell(checked):
+                run.update(tables)
+                cell = tuple(checked[column] for column in (*_REFERENCE_LABELS, "knowledge", "metric"))
+                # One paper may print two values of a cell, each in a table of its own.
+                for table in tables:
+                    first = seen.setdefault((table, *cell), where)
+                    if first is not where:
+                        self.problems.add(
+                            where, f"a second value for the same cell and metric: the first is at {first}."
+                        )
+                        break
+            if is_placed(checked):
+                for table in tables:
+                    first = seen.setdefault((table, checked["row"], checked["column"]), where)
+                    if first is not where:
+                        self.problems.add(
+                            where, f"a second number in the same row and column: the first is at {first}."
+                        )
+                        break
             reference.append(checked)
-        return tuple(reference)
+        return tuple(row for row in reference if run.intersection(reference_tables(row["table"])))
+
+    def _stand_ins(self, node: Node) -> dict[str, dict[str, str]]:
+        """Return, by column of a reference row, what stands here for what the paper has; headings too."""
+        found: dict[str, dict[str, str]] = {}
+        path = ("reference", "stand_ins")
+        allowed = (*_KINDS, "headings")
+        for section, labels in self._mapping(node, path, f"{', '.join(allowed)}").items():
+            inner = (*path, section)
+            if section not in allowed:
+                self.problems.add(labels.where, f"{path_text(inner)}: {unknown_key('key', section, allowed)}")
+                continue
+            mine = found.setdefault(_KINDS.get(section, section), {})
+            for old, new in self._mapping(labels, inner, "what the table has to what stands here for it").items():
+                if section == "headings":
+                    if new.is_scalar and new.text:
+                        mine[old] = new.text
+                    else:
+                        self.problems.add(
+                            new.where, f"{path_text((*inner, old))}: found {new.found()}, allowed: a text."
+                        )
+                elif (label := self._label(new, section, (*inner, old))) is not None:
+                    mine[_nfc(old)] = label
+        return found
+
+    def _check_stand_ins(
+        self, stand_ins: Mapping[str, Mapping[str, str]], node: Node | None, rows: Sequence[Mapping[str, str]]
+    ) -> None:
+        """Refuse what stands in for something that no row has."""
+        for column, mine in stand_ins.items():
+            if column == "headings":
+                there = {x for row in rows for name in ("row", "column") for x in heading_levels(row.get(name, ""))}
+            else:
+                there = {_nfc(row.get(column, "")) for row in rows}
+            for old in mine:
+                if old not in there:
+                    what = "heading" if column == "headings" else f"{column} label"
+                    known = sorted(there - {""})
+                    assert node is not None
+                    self.problems.add(node.where, f"reference.stand_ins: {unknown_name(what, old, known)}")
 
     def _tables(self, node: Node) -> list[tuple[Place, dict[str, str]]]:
         rows: list[tuple[Place, dict[str, str]]] = []
@@ -1037,7 +1100,7 @@ class _Reader:
             elif header.count(column) > 1:
                 self.problems.add(where, f"the column {column!r} is there twice.")
         for column in ("metric", "value"):
-            if column not in header:
+            if column not in header and (column == "metric" or not {"row", "column"} <= set(header)):
                 self.problems.add(where, f"the column {column!r} is missing.")
 
     def _inline_rows(self, node: Node) -> list[tuple[Place, dict[str, str]]]:
@@ -1055,14 +1118,26 @@ class _Reader:
             rows.append((item.where, {column: cell.text for column, cell in item.value.items()}))
         return rows
 
-    def _reference_row(self, where: Place, row: Mapping[str, str]) -> dict[str, Any] | None:
-        """Return a row with all columns; None where it is wrong, or about a component that a profile removed."""
-        if not {"metric", "value"} <= set(row):
+    def _reference_row(
+        self, where: Place, row: Mapping[str, str], stand_ins: Mapping[str, Mapping[str, str]]
+    ) -> dict[str, Any] | None:
+        """Return a row with all columns; None where it is wrong.
+
+        None also where it is about a component that a profile removed, unless it has a place in its table: that stays,
+        without labels. What another component stands in for has its place and no value.
+        """
+        placed = bool(row.get("row")) and bool(row.get("column"))
+        if "metric" not in row or ("value" not in row and not placed):
             return None  # the header was refused
+        if bool(row.get("row")) != bool(row.get("column")):
+            self.problems.add(where, "row, column: one of them is empty; give both, or neither.")
+            return None
         checked: dict[str, Any] = {}
-        good, dropped = True, False
+        good, dropped, replaced = True, False, False
         for kind, section in SECTIONS.items():
             text = row.get(kind, "")
+            if _nfc(text) in stand_ins.get(kind, ()):
+                text, replaced = stand_ins[kind][_nfc(text)], True
             known = dict(self.labels[section])
             if kind == "attack":
                 known |= {CLEAN: CLEAN, **self.labels["groups"]}
@@ -1090,12 +1165,13 @@ class _Reader:
         elif metrics and row["metric"] not in metrics and not row.get("artifact"):
             self.problems.add(where, f"metric: {unknown_name('metric', row['metric'], metrics)}")
             good = False
+        written = row.get("value", "")
         try:
-            value = float(row["value"])
+            value = float(written) if written or not placed else None
         except ValueError:
             value = math.nan
-        if not math.isfinite(value):
-            self.problems.add(where, f"value: {shorten(row['value'])!r} is not a number such as 0.93.")
+        if value is not None and not math.isfinite(value):
+            self.problems.add(where, f"value: {shorten(written)!r} is not a number such as 0.93.")
             good = False
         table = row.get("table", "")
         tables = reference_tables(table)
@@ -1107,11 +1183,25 @@ class _Reader:
                 f"several such places with ';' between; at most {LABEL_LENGTH} characters on one line.",
             )
             good = False
-        if not good or dropped:
+        places = {name: row.get(name, "") for name in ("row", "column")}
+        for name, text in places.items():
+            levels = heading_levels(text)
+            if len(text) > LABEL_LENGTH or not text.isprintable() or (text and "" in levels):
+                self.problems.add(
+                    where,
+                    f"{name}: found {shorten(text)!r}, allowed: what the paper calls it, such as 'FGSM', levels "
+                    f"with '|' between, such as 'FGSM | ε = 0.1'; at most {LABEL_LENGTH} characters on one line.",
+                )
+                good = False
+            elif replaced:
+                headings = stand_ins.get("headings", {})
+                places[name] = " | ".join(headings.get(level, level) for level in levels)
+        if not good or (dropped and not placed):
             return None
-        artifact = row.get("artifact", "")
-        about = {"table": table, "artifact": artifact, **checked}
-        return {**about, "knowledge": knowledge, "metric": row["metric"], "value": value}
+        about = {"artifact": row.get("artifact", ""), **checked, "knowledge": knowledge}
+        if dropped:
+            about = dict.fromkeys(about, "")
+        return {"table": table, **places, **about, "metric": row["metric"], "value": None if replaced else value}
 
 
 @dataclass(frozen=True)
@@ -1150,6 +1240,21 @@ class _Change:
             problems.add(where, f"the value reads as {value.text!r}: quote it.")
             return None
         return cls(path, value, where)
+
+
+def is_placed(row: Mapping[str, Any]) -> bool:
+    """Tell whether a reference row says where in its table it stands."""
+    return bool(row.get("row"))
+
+
+def is_of_a_cell(row: Mapping[str, Any]) -> bool:
+    """Tell whether a reference row is about anything that is run: one with a place and no label is not."""
+    return not is_placed(row) or any(row.get(name) for name in _REFERENCE_LABELS)
+
+
+def heading_levels(text: str) -> tuple[str, ...]:
+    """Return the levels of a row's or a column's heading in a published table: `FGSM | ε = 0.1` has two."""
+    return tuple(level.strip() for level in text.split("|"))
 
 
 def reference_tables(text: str) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from benchmark.errors import InputError
 from benchmark.options import AttackOptions, Budget, DatasetOptions, ModelOptions, Options, TrainOptions
 from benchmark.plugins import Provenance, Registry
 from benchmark.schema import suite_schema
-from benchmark.suite import Protocol, Substitute, find_suite, load_suite, shipped_suites
+from benchmark.suite import REFERENCE_COLUMNS, Protocol, Substitute, find_suite, load_suite, shipped_suites
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -715,7 +715,7 @@ def test_reference_tables_are_read_relative_to_the_suite(write, load):
     Path("reference/b.csv").write_text('\ufeffmetric,value,knowledge\n"auroc",0.5,white-box\n')
     text = SUITE + "reference: {table: [reference/a.csv, reference/b.csv]}\n"
     suite = load(text)
-    anywhere = {"table": "", "artifact": "", "dataset": "", "model": "", "attack": "", "defense": "", "knowledge": ""}
+    anywhere = dict.fromkeys(REFERENCE_COLUMNS[:-2], "")
     assert suite.reference == (
         {**anywhere, "dataset": "photos", "attack": "pgd", "defense": "at", "metric": "robust_accuracy", "value": 0.5},
         {**anywhere, "attack": "none", "defense": "none", "metric": "clean_accuracy", "value": 0.95},
@@ -739,6 +739,72 @@ def test_reference_tables_are_read_relative_to_the_suite(write, load):
     }
 
 
+LAYOUT = """\
+table,row,column,dataset,attack,defense,metric,value
+Table 1,Photos | None,Clean,photos,none,none,clean_accuracy,0.9
+Table 1,Photos | None,C&W,photos,cw,none,robust_accuracy,0.1
+Table 1,Photos | Theirs,Clean,,,,clean_accuracy,0.8
+Table 2,Digits,Clean,digits,none,at,clean_accuracy,0.7
+"""
+
+
+def placed(suite):
+    return [(row["table"], row["row"], row["column"], row["dataset"], row["value"]) for row in suite.reference]
+
+
+def test_published_numbers_may_say_where_in_their_table_they_stand(load):
+    Path("t.csv").write_text(LAYOUT, encoding="utf-8")
+    text = SUITE + "reference: {table: t.csv}\n"
+    suite = load(text)
+    assert placed(suite) == [
+        ("Table 1", "Photos | None", "Clean", "photos", 0.9),
+        ("Table 1", "Photos | None", "C&W", "photos", 0.1),
+        ("Table 1", "Photos | Theirs", "Clean", "", 0.8),
+        ("Table 2", "Digits", "Clean", "digits", 0.7),
+    ]
+    assert load(dump(suite.resolved)) == suite
+    # What a profile drops keeps its place; a table of which nothing is left does not.
+    few = load(text, "datasets.digits=null", "attacks.cw=null", "groups=null")
+    assert placed(few) == [
+        ("Table 1", "Photos | None", "Clean", "photos", 0.9),
+        ("Table 1", "Photos | None", "C&W", "", 0.1),
+        ("Table 1", "Photos | Theirs", "Clean", "", 0.8),
+    ]
+    assert load(dump(few.resolved)).reference == few.reference
+
+
+def test_what_stands_in_has_the_place_and_not_the_number(load):
+    Path("t.csv").write_text(LAYOUT, encoding="utf-8")
+    stand_ins = "{datasets: {photos: digits}, attacks: {cw: pgd}, headings: {Photos: Here}}"
+    suite = load(SUITE + f"reference: {{table: t.csv, stand_ins: {stand_ins}}}\n")
+    assert placed(suite) == [
+        ("Table 1", "Here | None", "Clean", "digits", None),
+        ("Table 1", "Here | None", "C&W", "digits", None),
+        ("Table 1", "Photos | Theirs", "Clean", "", 0.8),
+        ("Table 2", "Digits", "Clean", "digits", 0.7),
+    ]
+    assert suite.reference[1]["attack"] == "pgd"
+    assert load(dump(suite.resolved)).reference == suite.reference
+
+
+@pytest.mark.parametrize(
+    ("line", "stand_ins", "message"),
+    [
+        ("Table 1,A |,B,,,,auroc,1", "", "t.csv:6: row: found 'A |', allowed: what the paper calls it"),
+        ("Table 1,A,,,,,auroc,1", "", "t.csv:6: row, column: one of them is empty"),
+        ("Table 2,Digits,Clean,,,,auroc,1", "", "t.csv:6: a second number in the same row and column: the first"),
+        (",,,,,at,auroc,", "", "t.csv:6: value: '' is not a number"),
+        ("", "{datasets: {photo: digits}}", "stand_ins: unknown dataset label 'photo'. Did you mean 'photos'?"),
+        ("", "{datasets: {photos: digit}}", "stand_ins.datasets.photos: unknown dataset label 'digit'. Did"),
+        ("", "{headings: {Photo: Here}}", "reference.stand_ins: unknown heading 'Photo'. Did you mean 'Photos'?"),
+        ("", "{dataset: {}}", "reference.stand_ins.dataset: unknown key 'dataset'. Did you mean 'datasets'?"),
+    ],
+)  # fmt: skip
+def test_mistakes_in_layouts_have_their_line(refusal, line, stand_ins, message):
+    Path("t.csv").write_text(LAYOUT + line, encoding="utf-8")
+    assert message in refusal(SUITE + f"reference: {{table: t.csv{stand_ins and ', stand_ins: ' + stand_ins}}}\n")
+
+
 def test_mistakes_in_reference_tables_have_their_line(write, refusal):
     Path("t.csv").write_text(
         "dataset,atack,metric,value\n"
@@ -754,10 +820,11 @@ def test_mistakes_in_reference_tables_have_their_line(write, refusal):
     assert refusal(SUITE + "reference: {table: [t.csv, empty.csv, tt.csv], tabel: x}\n").splitlines() == [
         "s.yaml:31: reference.table: tt.csv: no such file. Did you mean 't.csv'? Files of that kind there: "
         "empty.csv, t.csv.",
-        "s.yaml:31: reference.tabel: unknown key 'tabel'. Did you mean 'table'? Allowed: rows, table.",
-        "empty.csv: empty, a header is needed: table,dataset,model,attack,defense,knowledge,artifact,metric,value.",
-        "t.csv:1: unknown column 'atack'. Did you mean 'attack'? Allowed: artifact, attack, dataset, defense, "
-        "knowledge, metric, model, table, value.",
+        "s.yaml:31: reference.tabel: unknown key 'tabel'. Did you mean 'table'? Allowed: rows, stand_ins, table.",
+        "empty.csv: empty, a header is needed: table,row,column,dataset,model,attack,defense,knowledge,artifact,"
+        "metric,value.",
+        "t.csv:1: unknown column 'atack'. Did you mean 'attack'? Allowed: artifact, attack, column, dataset, "
+        "defense, knowledge, metric, model, row, table, value.",
         "t.csv:2: dataset: unknown dataset label 'digts'. Did you mean 'digits'? Known: digits, photos.",
         "t.csv:3: metric: empty, the name of a measure is needed.",
         "t.csv:4: value: '93 %' is not a number such as 0.93.",

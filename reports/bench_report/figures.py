@@ -24,6 +24,7 @@ from bench_report.table import Place, Table, as_text, grouped, read_axes
 from bench_report.view import BlockView, Estimate, FigureRow, FiguresView, FigureView, MeansCell, MeansRow, MeansView
 from bench_report.words import norm_text, plural
 from benchmark.results import CLEAN, WORST_OF
+from benchmark.suite import is_of_a_cell
 
 if TYPE_CHECKING:
     from benchmark.results import Run
@@ -230,7 +231,7 @@ class Figures:
     def published_as(self, places: Iterable[Place], metrics: Sequence[str]) -> str:
         """Return the figure of the paper that a reference row of one of the cells names, "" for none."""
         wanted = list(places)
-        for row in self.rows:
+        for row in filter(is_of_a_cell, self.rows):
             named = FIGURE.search(as_text(row.get("table")))
             if not named or as_text(row.get("metric")) not in metrics:
                 continue

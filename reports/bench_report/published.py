@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -11,9 +11,9 @@ import pandas as pd
 from bench_report.figures import Ladder, ladders
 from bench_report.measures import FAMILIES, measure
 from bench_report.table import Place, Table, as_count, as_number, as_text
-from bench_report.view import Estimate, PublishedCell, PublishedTable
+from bench_report.view import Estimate, PublishedCell, PublishedHead, PublishedRow, PublishedTable
 from benchmark.results import CLEAN, WORST_OF
-from benchmark.suite import reference_tables
+from benchmark.suite import heading_levels, is_of_a_cell, is_placed, reference_tables
 
 AXES = ("dataset", "model", "attack", "defense", "knowledge", "artifact", "metric")
 METRIC = AXES.index("metric")
@@ -30,7 +30,8 @@ def published_tables(
 ) -> tuple[PublishedTable, ...]:
     """Return the published numbers of a suite, a table for each that a row names and each family of measures.
 
-    Rows are taken to stand in reading order: what changes fastest from row to row makes the columns.
+    Where rows say in which row and column of their table they stand, that is the layout. Otherwise they are taken to
+    stand in reading order: what changes fastest from row to row makes the columns.
 
     Args:
         rows: of the suite's reference.
@@ -40,14 +41,114 @@ def published_tables(
     by_title: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for row in rows:
         for name in reference_tables(as_text(row.get("table"))):
-            by_title.setdefault((name, _title(as_text(row.get("metric")))), []).append(row)
+            title = _title(as_text(row.get("metric"))) if not is_placed(row) else ""
+            by_title.setdefault((name, title), []).append(row)
     rungs = ladders(attacks, fewest=2)
-    return tuple(_table(table, name, title, mine, artifacts, rungs) for (name, title), mine in by_title.items())
+    made = (
+        _table(table, name, title, mine, artifacts, rungs) if title else _placed(table, name, mine)
+        for (name, title), mine in by_title.items()
+    )
+    return tuple(one for one in made if one is not None)
 
 
 def _title(metric: str) -> str:
     families = (family.title for family in FAMILIES if metric in (family.clean, family.attack, family.worst))
     return next(families, measure(metric).title)
+
+
+def _placed(table: Table, name: str, rows: Sequence[Mapping[str, Any]]) -> PublishedTable | None:
+    """Return a table whose rows say where in it they stand; None where nothing of it was run."""
+    cells: dict[tuple[tuple[str, ...], tuple[str, ...]], PublishedCell] = {}
+    run: set[tuple[str, ...]] = set()
+    for row in rows:
+        metric = as_text(row.get("metric"))
+        head, column = (heading_levels(as_text(row.get(name))) for name in ("row", "column"))
+        place = next(iter(_places(table, row, metric)), None) if is_of_a_cell(row) else None
+        cells[head, column] = _cell(table, place, metric, as_number(row.get("value")))
+        if place is not None:
+            run.add(head)
+    if not run:
+        return None
+    heads = _padded(dict.fromkeys(head for head, _ in cells))
+    columns = _padded(dict.fromkeys(column for _, column in cells))
+    shown = [head for head in heads if head in run]
+    titles = dict.fromkeys(_title(as_text(row.get("metric"))) for row in rows)
+    return _laid_out(
+        table=name,
+        title=", ".join(titles),
+        fixed=(),
+        row_axes=("",) * len(next(iter(heads.values()))),
+        columns=list(columns.values()),
+        rows=[(heads[head], [cells.get((head, column)) for column in columns]) for head in shown],
+        left_out=_left_out(heads, run),
+    )
+
+
+def _left_out(heads: Iterable[tuple[str, ...]], run: Container[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the rows that were not run; those under one heading by that alone, where none of them was."""
+    rows = list(heads)
+    begun = {head[0] for head in rows if head in run}
+    missing = (head if head[0] in begun else head[:1] for head in rows if head not in run)
+    return tuple(dict.fromkeys(", ".join(head) for head in missing))
+
+
+def _padded(labels: Iterable[tuple[str, ...]]) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """Return headings with as many levels as the deepest has."""
+    found = list(labels)
+    most = max(map(len, found))
+    return {label: label + ("",) * (most - len(label)) for label in found}
+
+
+def _cell(table: Table, place: Place | None, metric: str, value: float | None) -> PublishedCell:
+    unit = measure(metric).unit
+    if place is None:
+        return PublishedCell(value, metric, unit, None, "")
+    view = table.cell(place, metric)
+    return PublishedCell(value, metric, unit, view.estimate, table.page(place), view.status)
+
+
+def _laid_out(
+    *,
+    columns: Sequence[tuple[str, ...]],
+    rows: Sequence[tuple[tuple[str, ...], Sequence[PublishedCell | None]]],
+    **about: Any,
+) -> PublishedTable:
+    """Return a table with headings that span what they stand for."""
+    beside = _spans([labels for labels, _ in rows])
+    estimates = [cell.measured for _, cells in rows for cell in cells if cell is not None and cell.measured is not None]
+    counts = {estimate.n for estimate in estimates}
+    return PublishedTable(
+        **about,
+        columns=tuple(columns),
+        heads=tuple(tuple(head for _, head in level) for level in _by_level(_spans(columns))),
+        rows=tuple(
+            PublishedRow(labels, tuple(head for _, head in beside[n]), tuple(cells))
+            for n, (labels, cells) in enumerate(rows)
+        ),
+        n=counts.pop() if len(counts) == 1 else None,
+    )
+
+
+def _spans(labels: Sequence[tuple[str, ...]]) -> list[list[tuple[int, PublishedHead]]]:
+    """Return, per label, the headings that begin there with their levels; equal neighbours share all but the last."""
+    found: list[list[tuple[int, PublishedHead]]] = []
+    for n, label in enumerate(labels):
+        begun = []
+        for level, text in enumerate(label):
+            start = label[: level + 1]
+            last = level == len(label) - 1
+            if n and not last and labels[n - 1][: level + 1] == start:
+                continue
+            alike = [other[: level + 1] == start for other in labels[n:]]
+            together = 1 if last else [*alike, False].index(False)
+            begun.append((level, PublishedHead(text, together)))
+        found.append(begun)
+    return found
+
+
+def _by_level(begun: Sequence[Sequence[tuple[int, PublishedHead]]]) -> list[list[tuple[int, PublishedHead]]]:
+    deepest = max((level for heads in begun for level, _ in heads), default=-1)
+    return [[(at, head) for heads in begun for at, head in heads if at == level] for level in range(deepest + 1)]
 
 
 def _table(
@@ -74,8 +175,7 @@ def _table(
             key = (*(shown._replace(defense="") if any_defense else shown), "", metric, "")
             known = entries.get(key)
             if known is None or (known.measured is None and known.published == value):
-                estimate = table.estimate(place, metric)
-                entries[key] = PublishedCell(value, metric, unit, estimate, table.page(place))
+                entries[key] = _cell(table, place, metric, value)
         if not places:
             measured = _assessed(artifacts, artifact, as_text(row.get("dataset")), metric) if artifact else None
             key = (*(as_text(row.get(axis)) for axis in AXES), "")
@@ -105,13 +205,13 @@ def _table(
     by_spot = {(labels(key, in_rows), labels(key, in_columns)): cell for key, cell in entries.items()}
     said = ["data set" if axis == "dataset" else axis for axis in names]
     fixed = ((said[n], label) for n in axes if n not in varying for label in {key[n] for key in keys} - {""})
-    return PublishedTable(
+    return _laid_out(
         table=name,
         title=title,
         fixed=tuple(fixed),
         row_axes=tuple(said[n] for n in in_rows),
-        columns=tuple(columns),
-        rows=tuple((head, tuple(by_spot.get((head, column)) for column in columns)) for head in heads),
+        columns=columns,
+        rows=[(head, [by_spot.get((head, column)) for column in columns]) for head in heads],
     )
 
 

@@ -334,31 +334,61 @@ class PublishedCell:
     """A published number and the one that was measured.
 
     Attributes:
+        published: None where what was run is another experiment than the paper's.
         measured: None where the run has none.
+        page: of the cell, "" where the run has no such cell.
+        status: of the cell: `ok`, `failed` or `missing`.
         inside: whether the published number lies in the interval of the measured one.
     """
 
-    published: float
+    published: float | None
     metric: str
     unit: Unit
     measured: Estimate | None
     page: str
+    status: str = "missing"
 
     @property
     def published_text(self) -> str:
         """The published number for people."""
-        return number_text(self.published, self.unit)
+        return "" if self.published is None else number_text(self.published, self.unit)
 
     @property
     def difference_text(self) -> str:
         """Measured minus published with its sign."""
-        return "" if self.measured is None else difference_text(self.measured.value - self.published, self.unit)
+        if self.measured is None or self.published is None:
+            return ""
+        return difference_text(self.measured.value - self.published, self.unit)
 
     @property
     def inside(self) -> bool:
         """Whether the published number lies in the interval of the measured one."""
-        m = self.measured
-        return m is not None and m.low is not None and m.high is not None and m.low <= self.published <= m.high
+        m, published = self.measured, self.published
+        if m is None or published is None or m.low is None or m.high is None:
+            return False
+        return m.low <= published <= m.high
+
+
+@dataclass(frozen=True)
+class PublishedHead:
+    """A heading of a published table, over as many columns, or beside as many rows, as it stands for."""
+
+    text: str
+    span: int
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """A row of a published table.
+
+    Attributes:
+        labels: what it stands for, a text per level.
+        heads: the headings that begin at it; a heading that began above stands for it as well.
+    """
+
+    labels: tuple[str, ...]
+    heads: tuple[PublishedHead, ...]
+    cells: tuple[PublishedCell | None, ...]
 
 
 @dataclass(frozen=True)
@@ -369,8 +399,11 @@ class PublishedTable:
         table: what the paper calls it, such as `Table IV`, "" where the suite does not say.
         title: the family of measures.
         fixed: what is the same in all cells: axis and label.
-        row_axes: names of the axes that the rows stand for.
-        columns: labels per column, one per axis that the columns stand for.
+        row_axes: names of the axes that the rows stand for, "" where the suite gives the headings.
+        columns: labels per column, one per level of headings.
+        heads: the headings above the columns, by level.
+        left_out: rows of which nothing was run.
+        n: how many images every measured number rests on, None where they differ.
     """
 
     table: str
@@ -378,7 +411,15 @@ class PublishedTable:
     fixed: tuple[tuple[str, str], ...]
     row_axes: tuple[str, ...]
     columns: tuple[tuple[str, ...], ...]
-    rows: tuple[tuple[tuple[str, ...], tuple[PublishedCell | None, ...]], ...]
+    heads: tuple[tuple[PublishedHead, ...], ...]
+    rows: tuple[PublishedRow, ...]
+    left_out: tuple[str, ...] = ()
+    n: int | None = None
+
+    @property
+    def bare(self) -> bool:
+        """Whether no published number stands in it: what was run is another experiment."""
+        return all(cell is None or cell.published is None for row in self.rows for cell in row.cells)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pinned_keys import registry_without_needs
 from benchmark import Rng
 from benchmark.plan import Plan, make_plan
 from benchmark.plugins import Registry, load_plugins
-from benchmark.suite import CLEAN, Component, Suite, load_suite
+from benchmark.suite import CLEAN, Component, Suite, is_of_a_cell, load_suite
 
 SUITES = Path(__file__).parents[3] / "suites"
 NAMES = tuple(sorted(path.stem for path in SUITES.glob("pcl_*.yaml")))
@@ -58,7 +58,8 @@ def test_every_profile_is_valid_and_one_runs_without_gpu_and_files(registry: Reg
         assert not suite(registry, name, profile).gpu
     embedded = suite(registry, name, "embedded")
     assert {dataset.use for dataset in embedded.datasets.values()} == {"digits"}
-    assert not embedded.reference
+    # Digits are no data set of the paper: its numbers do not stand beside theirs.
+    assert all(row["value"] is None for row in embedded.reference if is_of_a_cell(row))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -77,7 +78,7 @@ def test_published_numbers_belong_to_cells_and_say_enough_to_find_one(name: str)
     plan = planned(name)
     groups = plan.suite.groups
     assert plan.suite.reference
-    for row in plan.suite.reference:
+    for row in filter(is_of_a_cell, plan.suite.reference):
         attacks = groups.get(row["attack"], (row["attack"],))
         for attack in attacks:
             fits = [
@@ -126,9 +127,9 @@ def published(table: str, place: str) -> list[float]:
         ("autoattack", "Croce and Hein: AutoAttack", 2, 0.8944),
         ("comparison", "Table 4", 35, 14.48),
         ("comparison", "Table 5", 29, 19.924),
-        ("comparison", "Table 8", 72, 38.682),
+        ("comparison", "Table 8", 80, 43.261),
         ("comparison", "Table 8, adversarially trained there", 24, 9.834),
-        ("comparison", "Table 9", 84, 57.395),
+        ("comparison", "Table 9", 92, 63.709),
     ],
 )
 def test_tables_add_up(table: str, place: str, count: int, total: float) -> None:

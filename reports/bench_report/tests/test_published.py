@@ -32,14 +32,36 @@ def published(page):
     return {table.get("data-of"): table for table in found}
 
 
-def cells(table):
-    """Return the cells by row heads and column label."""
-    labels = [head.get("data-label") for head in table.all("th") if head.get("data-label")]
-    found = {}
+def columns(table):
+    """Return the headings above each column, by level."""
+    levels = []
     for row in table.all("tr"):
-        heads = tuple(head.text for head in row.all("th") if head.get("scope") == "row")
-        for label, cell in zip(labels, row.all("td")):
-            found[heads, label] = cell
+        labels = [
+            head.get("data-label")
+            for head in row.all("th")
+            if head.get("scope") in ("col", "colgroup") and "data-label" in head.attributes
+            for _ in range(int(head.get("colspan") or 1))
+        ]
+        if labels:
+            levels.append(labels)
+    return list(zip(*levels))
+
+
+def cells(table):
+    """Return the cells by row heads and lowest column label, or all its labels where it has several."""
+    labels = [column if len(column) > 1 else column[0] for column in columns(table)]
+    found = {}
+    above: list[tuple[int, str]] = []
+    for row in table.all("tr"):
+        begun = [
+            (int(head.get("rowspan") or 1), head.text)
+            for head in row.all("th")
+            if head.get("scope") in ("row", "rowgroup")
+        ]
+        above = [*((left - 1, text) for left, text in above if left > 1), *begun]
+        cells = [cell for cell in row.all("td") if "c" in (cell.get("class") or "").split()]
+        for label, cell in zip(labels, cells):
+            found[tuple(text for _, text in above), label] = cell
     return found
 
 
@@ -211,17 +233,15 @@ def test_a_number_in_which_attacks_differ_is_an_axis_as_in_table_7(make_run, pag
     assert list(tables) == ["Table 7", "Table 8"]
     heads = [head.text for head in tables["Table 7"].all("th") if head.get("scope") == "row"]
     assert heads == ["0.001", "0.01", "0.1", "1.0"]
-    columns = [[head.get("data-label") for head in row.all("th") if head.get("data-label")]
-               for row in tables["Table 7"].all("tr")][:2]  # fmt: skip
-    assert columns[0] == ["gray-box-retrained"] * 4 + ["white-box"] * 4
     names = [f"{start}-alpha-…" for start in ("iter-linf-0.013", "iter-l2-0.47", "iter-linf-0.0085", "fgsm-0.075")]
-    assert columns[1] == names * 2
+    assert columns(tables["Table 7"]) == [
+        (attacker, name) for attacker in ("gray-box-retrained", "white-box") for name in names
+    ]
     first = next(cell for cell in tables["Table 7"].all("td"))
     assert first.get("data-published") == "0.85203"
     area = run.metrics.set_index(["attack", "knowledge", "metric"]).value[attacks[0], "gray-box-retrained", "auroc"]
     assert float(first.get("data-value")) == near(area)
-    models = [head.get("data-label") for head in tables["Table 8"].all("th") if head.get("data-label")][:8]
-    assert models == ["network"] * 4 + ["deeper-network"] * 4
+    assert [model for model, _ in columns(tables["Table 8"])] == ["network"] * 4 + ["deeper-network"] * 4
 
 
 def test_what_the_classifier_does_alone_is_one_row_whatever_the_defense(make_run, page_of):
@@ -260,6 +280,87 @@ def test_tables_are_apart_and_a_number_of_several_stands_in_each(make_run, page_
     titles = {e.text for e in page.all("span") if e.get("class") == "title"}
     assert {f"{name}: Accuracy under attack" for name in ("Table 2", "Table 1", HOSTILE)} <= titles
     assert "Accuracy under attack" in titles
+
+
+def test_a_table_whose_rows_say_their_place_has_the_papers_layout(make_run, page_of):
+    attacks = ("fgsm-0.3", "bim-0.3", "pgd-0.3")
+    defenses = ("none", "pcl-cnn6", "pcl-cnn6-at-pgd")
+    rows = published_rows("pcl_table2.csv")
+    run = make_run(
+        datasets=("mnist",),
+        models=("cnn6",),
+        attacks=attacks,
+        defenses=defenses,
+        detectors=(),
+        knowledge=("gray-box", "black-box"),
+        missing=lambda dataset, model, attack, defense, seed: (attack, defense) == ("pgd-0.3", "pcl-cnn6"),
+        n=40,
+        suite={"reference": {"rows": rows}},
+    )
+    page = page_of(run)
+    (table,) = published(page).values()
+    names = ("FGSM", "BIM", "C&W", "MIM", "PGD")
+    assert columns(table) == [
+        ("No Attack", ""),
+        *((f"{setting} Setting", name) for setting in ("White-Box", "Black-Box") for name in names),
+    ]
+    found = cells(table)
+    mnist = "MNIST (ε = 0.3, c = 10)"
+    assert list(dict.fromkeys(head for head, _ in found)) == [
+        (mnist, "Softmax"), (mnist, "Ours"), (mnist, "Ours + AdvTrain PGD")
+    ]  # fmt: skip
+    measured = {
+        (row.defense, row.attack, row.knowledge): (row.value, row.n)
+        for row in run.metrics[run.metrics.metric == "robust_accuracy"].itertuples()
+    }
+    cell = found[(mnist, "Ours + AdvTrain PGD"), ("Black-Box Setting", "BIM")]
+    value, n = measured["pcl-cnn6-at-pgd", "bim-0.3", "black-box"]
+    assert (cell.get("data-published"), float(cell.get("data-value"))) == ("0.819", near(value))
+    assert n == 40
+    (figure,) = (one for one in page.all("figure") if table in list(one.all("table")))
+    assert "n = 40 images in every cell." in figure.text
+    # Not run: an attack that the run lacks, and a cell that it has lost. Both keep their published number.
+    for name in ("C&W", "PGD"):
+        absent = found[(mnist, "Ours"), ("White-Box Setting", name)]
+        assert "not run" in absent.text
+        assert (absent.get("data-published"), absent.get("data-value")) == ({"C&W": "0.291", "PGD": "0.199"}[name], "")
+    assert (
+        f"not run here and left out: {mnist}, Ours + AdvTrain FGSM; CIFAR-10 (ε = 0.03, c = 0.1); "
+        "CIFAR-100 (ε = 0.03, c = 0.1); F-MNIST (ε = 0.3, c = 10); SVHN (ε = 0.03, c = 0.1)."
+    ) in figure.text
+
+
+def test_what_stands_in_has_the_papers_layout_and_no_published_number(make_run, page_of):
+    rows = [{key: text for key, text in row.items() if key != "value"} for row in published_rows("pcl_table6.csv")]
+    rows += [{"table": "Table 6", "row": "Source: <b>", "column": "Target: VGG-19", "metric": "robust_accuracy"}]
+    rows += [{"table": "Table 60", "row": HOSTILE, "column": "a", "metric": "robust_accuracy", "value": 0.5}]
+    run = make_run(
+        datasets=("cifar10",),
+        models=("vgg19", "resnet"),
+        attacks=("pgd", "pgd-from-vgg19"),
+        defenses=("none", "kurakin", "madry", "pcl-at-pgd"),
+        detectors=(),
+        knowledge=("gray-box", "black-box"),
+        n=40,
+        suite={"reference": {"rows": rows}},
+    )
+    page = page_of(run)
+    # Nothing of Table 60 was run.
+    (table,) = published(page).values()
+    found = cells(table)
+    networks = ("VGG-19", "AdvTrain", "Madry et al.", "Ours")
+    assert list(found) == [((f"Source: {x}",), f"Target: {y}") for x in networks for y in networks]
+    assert not any("data-published" in cell.attributes for cell in found.values())
+    names = ["model", "attack", "defense", "knowledge"]
+    measured = run.metrics[run.metrics.metric == "robust_accuracy"].set_index(names).value
+    transferred = found[("Source: VGG-19",), "Target: Ours"]
+    value = measured["resnet", "pgd-from-vgg19", "pcl-at-pgd", "black-box"]
+    assert float(transferred.get("data-value")) == near(value)
+    assert "published" not in transferred.text
+    assert "not run" in found[("Source: Ours",), "Target: VGG-19"].text
+    (figure,) = (one for one in page.all("figure") if table in list(one.all("table")))
+    assert "The paper's layout with the numbers of another experiment." in figure.text
+    assert "not run here and left out: Source: <b>." in figure.text
 
 
 # -- what differs in one number ----------------------------------------------------------------------------------------
