@@ -15,6 +15,11 @@ def register_metrics(register: Register) -> None:
         ("base_clean_accuracy", "BaseCleanAccuracy", "Clean accuracy of the deployed classifier alone."),
         ("joint_clean_accuracy", "JointCleanAccuracy", "Share of clean images labelled rightly and not flagged."),
         ("clean_fpr", "CleanFpr", "Share of clean images flagged."),
+        (
+            "feature_separation",
+            "FeatureSeparation",
+            "Distance between class centres over that within classes, in the network's last hidden states.",
+        ),
         ("robust_accuracy", "RobustAccuracy", "Share of attacked images that the defended system labels rightly."),
         ("base_robust_accuracy", "BaseRobustAccuracy", "Robust accuracy of the deployed classifier alone."),
         (

@@ -17,6 +17,7 @@ from benchmark.statistics import (
     fpr_at_tpr,
     mean,
     median_ranks,
+    positive_mean,
     rate,
     rate_at_fpr,
     tpr_at_fpr,
@@ -58,6 +59,8 @@ class Cell:
         success: which attacks count as successful for the detector measures: `initially-correct` (the clean image is
             classified rightly and the attacked one wrongly) or `any-wrong` (the attacked one is classified wrongly),
             both by the deployed classifier alone.
+        separation: layer → per image (N,) what the separation of classes is the mean of (`class_separation`), in the
+            clean cell, of the layers that the suite names; a layer at which it is not defined is left out.
     """
 
     y: np.ndarray
@@ -67,6 +70,7 @@ class Cell:
     norm: str = ""
     eps: float | None = None
     success: Literal["initially-correct", "any-wrong"] = "initially-correct"
+    separation: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
 def handed(value: Any) -> Any:
@@ -113,7 +117,7 @@ class Metric(ABC):
         title: what people read.
         scope: `clean` is computed on the clean cell, `attack` on every attacked cell, `group` on all attacked cells of
             a group of attacks together (worst case).
-        unit: `rate` (0 to 1), `area`, `distance` or `count`.
+        unit: `rate` (0 to 1), `area`, `distance`, `count` or `ratio`.
         better: which direction favours the defense, None for neither.
         reads: the fields of `Answers` that it looks at. What the host's threshold moves (`flagged`, and the `label` of
             a defense that answers otherwise where it flags) is not compared between runs of different thresholds.
@@ -121,7 +125,7 @@ class Metric(ABC):
 
     title: ClassVar[str]
     scope: ClassVar[Literal["clean", "attack", "group"]]
-    unit: ClassVar[Literal["rate", "area", "distance", "count"]] = "rate"
+    unit: ClassVar[Literal["rate", "area", "distance", "count", "ratio"]] = "rate"
     better: ClassVar[Literal["high", "low"] | None] = None
     reads: ClassVar[tuple[str, ...]] = ("base_label", "label", "score", "flagged", "details")
 
@@ -402,6 +406,30 @@ class CleanFpr(_CellRate):
 
     def _shares(self, cell: Cell) -> Shares | None:
         return None if cell.clean.flagged is None else _share(rejected(cell.clean))
+
+
+def separation_at(layer: str) -> str:
+    """Return what tables call the separation of classes at a layer."""
+    return "feature_separation" + ("" if layer == "penultimate" else f":{layer}")
+
+
+class FeatureSeparation(_CellMetric):
+    """Mean distance between class centres over that of features to their own, at a layer that the suite names."""
+
+    title, scope, unit, better = "Feature separation", "clean", "ratio", None
+    reads = ()
+
+    def __init__(self, layer: str = "penultimate") -> None:
+        self.layer = layer
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        found = cell.separation.get(self.layer)
+        return None if found is None else _value(positive_mean(found))
+
+    def contributions(self, cells: Sequence[Cell]) -> np.ndarray | None:
+        """Return the ratio plus its influence function at each image, (N,)."""
+        (cell,) = cells
+        return cell.separation.get(self.layer)
 
 
 # -- attacked images: labels ------------------------------------------------------------------------------------------
@@ -725,6 +753,7 @@ BUILTIN: tuple[tuple[str, type[Metric]], ...] = (
     ("base_clean_accuracy", BaseCleanAccuracy),
     ("joint_clean_accuracy", JointCleanAccuracy),
     ("clean_fpr", CleanFpr),
+    ("feature_separation", FeatureSeparation),
     ("robust_accuracy", RobustAccuracy),
     ("base_robust_accuracy", BaseRobustAccuracy),
     ("robust_accuracy_worst_repeat", RobustAccuracyWorstRepeat),

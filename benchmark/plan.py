@@ -28,7 +28,9 @@ from benchmark.store import Store, digest
 from benchmark.suite import Component, GridEntry, Substitute, Suite
 from benchmark.training import is_out_of_memory
 
-TaskKind = Literal["train", "artifact", "assess", "fit", "craft", "predict", "observe", "judge", "threshold", "probe"]
+TaskKind = Literal[
+    "train", "artifact", "assess", "fit", "craft", "predict", "observe", "judge", "threshold", "probe", "separate"
+]
 
 VERSIONS: dict[TaskKind, str] = dict.fromkeys(get_args(TaskKind), "1")
 """What the host itself does in a task, by its kind: raised when its answers change. "1" is not in keys."""
@@ -75,6 +77,7 @@ class PlannedCell:
         deployed_probe: what alarms ask of the deployed classifier.
         victim_probe: the same of what the attacker holds; None in the clean cell.
         attacker: what alarms know of the attacker; None in the clean cell.
+        separation: how far apart the classes lie; None in attacked cells, and where the suite does not ask for it.
     """
 
     dataset: str
@@ -95,6 +98,7 @@ class PlannedCell:
     deployed_probe: str | None = None
     victim_probe: str | None = None
     attacker: Attacker | None = None
+    separation: str | None = None
 
     def probes(self) -> list[str]:
         """Return the keys of the tasks that alarms ask; the cell has its numbers without them."""
@@ -174,6 +178,7 @@ class Plan:
     def answers(self) -> list[str]:
         """Return the keys of the tasks whose artifacts the tables are made from."""
         cells = [key for cell in self.cells for key in (*cell.tasks(), *cell.probes())]
+        cells += [cell.separation for cell in self.cells if cell.separation is not None]
         return cells + [planned.task for planned in self.assessments]
 
     def required(self, keys: Iterable[str]) -> dict[str, Task]:
@@ -442,6 +447,7 @@ class _Planner:
             classifier = self._tried(dataset, model)
             lacking = set()
             if classifier is not None:
+                self._lacks(f"{self.suite.path}: separation: models.{model}", self.suite.separation, classifier)
                 defenses = sorted(asked[dataset, model])
                 lacking = {defense for defense in defenses if self._lacks_layers(defense, model, classifier)}
             pairs = {pair for pair, of in first_of.items() if of == (dataset, model)}
@@ -474,14 +480,23 @@ class _Planner:
         component = self.suite.defenses[defense]
         try:
             with _asked():
-                for layer in self._instance(component).layers():
+                layers = self._instance(component).layers()
+        except InputError as error:
+            self.unsuited.setdefault(f"{component.where}: defenses.{defense} on models.{model}: {error}")
+            return True
+        return self._lacks(f"{component.where}: defenses.{defense} on models.{model}", layers, classifier)
+
+    def _lacks(self, where: str, layers: Iterable[str], classifier: Classifier) -> bool:
+        try:
+            with _asked():
+                for layer in layers:
                     if layer not in (*classifier.layers, "logits"):
                         raise InputError(unknown_name("layer", layer, [*classifier.layers, "logits"]))
                     states = [layer] if layer != "logits" else []
                     with torch.no_grad():
                         classifier.features(torch.zeros(2, *classifier.image_shape), states)
         except (InputError, TaskError) as error:
-            self.unsuited.setdefault(f"{component.where}: defenses.{defense} on models.{model}: {error}")
+            self.unsuited.setdefault(f"{where}: {error}")
             return True
         return False
 
@@ -887,6 +902,15 @@ class _Planner:
         work = Passes(3 * count + min(ALONE, count), count)
         return self._add("probe", label, spec, (network,), work, parts={"dataset": self._data(dataset, split)})
 
+    @_once
+    def _separate(self, dataset: str, classifier: str) -> str:
+        """Add the look at how far apart the classes of clean images lie in a classifier, at the suite's layers."""
+        split = self.suite.protocol.split
+        spec = {"classifier": classifier, "layers": list(self.suite.separation), "split": split}
+        work = Passes(self.datasets[dataset].sizes[split], 0)
+        label = f"separate classes of clean images: {self.tasks[classifier].label}"
+        return self._add("separate", label, spec, (classifier,), work, parts={"dataset": self._data(dataset, split)})
+
     def _attacker(self, dataset: str, attack: str, defense: str, craft: str, classifier: str, fit: str) -> Attacker:
         instance, defended = self._instance(self.suite.attacks[attack]), self._instance(self.suite.defenses[defense])
         victim, pipeline = self.tasks[craft].spec["victim"], self.tasks[craft].spec["held"] == "pipeline"
@@ -935,7 +959,8 @@ class _Planner:
             "deployed_probe": self._probe(dataset, classifier, "classifier"),
         }
         if attack == CLEAN:
-            return PlannedCell(**shared, knowledge="", norm="", eps="")
+            separation = self._separate(dataset, classifier) if self.suite.separation else None
+            return PlannedCell(**shared, knowledge="", norm="", eps="", separation=separation)
         options = self.suite.attacks[attack].options
         craft = self._craft(dataset, model, attack, defense, entry, seed)
         predict = self._predict(dataset, classifier, craft)

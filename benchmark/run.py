@@ -31,7 +31,7 @@ from benchmark.executors import Executor, ExecutorOptions
 from benchmark.files import write_whole
 from benchmark.gallery import Gallery
 from benchmark.isolation import isolated
-from benchmark.metrics import Answers, Cell, Metric, within_budget
+from benchmark.metrics import Answers, Cell, FeatureSeparation, Metric, separation_at, within_budget
 from benchmark.plan import NO_GPU, Plan, PlannedAssessment, PlannedCell, make_plan, shard
 from benchmark.plugins import Registry
 from benchmark.randomness import Rng
@@ -358,6 +358,8 @@ def _tabulate(
     plan: Plan, store: Store, registry: Registry, outcome: Outcome, gallery: Gallery, ended: _Ended
 ) -> results.Tables:
     metrics: dict[str, Metric] = {r.name: r.load()() for r in registry.all("metric")}
+    for layer in plan.suite.separation:
+        metrics.setdefault(separation_at(layer), FeatureSeparation(layer))
     reference = pd.DataFrame(list(plan.suite.reference)) if plan.suite.reference else None
     return results.tabulate(
         _cells(plan, store, registry, outcome, gallery, ended),
@@ -465,6 +467,19 @@ def _cells(
             raise DamagedArtifactError(key, "another version of this program has written it")
         return Probed(key, plan.tasks[key].label.removeprefix("probe "), seen)
 
+    def separation_of(planned: PlannedCell) -> dict[str, np.ndarray]:
+        key = planned.separation
+        if key is None:
+            return {}
+        status, reason = _status([key], store, outcome, ended)
+        if status != "ok":
+            problem = f"{plan.tasks[key].label}: {reason}"
+            ended.problems += [problem] if problem not in ended.problems else []
+            return {}
+        rows = np.load(store.open(key) / "separation.npy", allow_pickle=False)
+        layers = zip(plan.suite.separation, rows, strict=True)
+        return {layer: row for layer, row in layers if np.isfinite(row).all()}
+
     def threshold_of(planned: PlannedCell) -> float | None:
         if planned.threshold is None:
             return None
@@ -529,6 +544,7 @@ def _cells(
             norm=planned.norm,
             eps=eps,
             success=plan.suite.protocol.success,
+            separation=separation_of(planned),
         )
         if planned.minimum_norm and eps is not None:
             cell = within_budget(cell, eps)

@@ -175,6 +175,9 @@ class Head(Options):
     probes: tuple[ProbeName, ...] = ()
     """Checks for masked gradients to make of every defense: a value, its n, and pass, fail or not run."""
 
+    separation: tuple[str, ...] = ()
+    """Layers, such as `penultimate`, at which it is measured how far apart the classes of clean images lie."""
+
     only: tuple[str, ...] = ()
     """Filters of cells, such as `attack=pgd*,defense=none`: a cell is run if one of them fits. `--only` on the command
     line takes their place."""
@@ -194,6 +197,7 @@ class Suite:
         threads: CPU threads per task.
         gpu: meant for a GPU.
         probes: checks for masked gradients, by name.
+        separation: layers at which the separation of classes is measured.
         only: filters; where there are any, a cell is run if one of them fits.
         reference: published numbers, a row each: dataset, model, attack, defense, knowledge (texts, "" = any),
             metric, value (float), and `table`, where it was published ("" = not said). `attack` may also name a group,
@@ -222,6 +226,7 @@ class Suite:
     threads: int
     gpu: bool
     probes: tuple[ProbeName, ...]
+    separation: tuple[str, ...]
     only: tuple[Filter, ...]
     reference: tuple[Mapping[str, Any], ...]
     profile: str | None = field(compare=False)
@@ -586,6 +591,8 @@ class _Reader:
         resolved["gpu"] = head.gpu
         if head.probes:
             resolved["probes"] = list(dict.fromkeys(head.probes))
+        if head.separation:
+            resolved["separation"] = list(dict.fromkeys(head.separation))
         if only:
             resolved["only"] = [one.text for one in only]
         if reference:
@@ -609,6 +616,7 @@ class _Reader:
             threads=head.threads,
             gpu=head.gpu,
             probes=tuple(dict.fromkeys(head.probes)),
+            separation=tuple(dict.fromkeys(head.separation)),
             only=only,
             reference=reference,
             profile=profile,

@@ -32,7 +32,7 @@ from benchmark.plan import Task
 from benchmark.plugins import Registry
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
-from benchmark.statistics import threshold_at_fpr
+from benchmark.statistics import class_separation, threshold_at_fpr
 from benchmark.store import ArrayReader, ArrayWriter, Building, DamagedArtifactError, Store
 from benchmark.training import MicroBatches, train
 from benchmark.wording import percent
@@ -49,6 +49,7 @@ _WHO = {
     "craft": "the attack",
     "predict": "the model",
     "probe": "the network probed",
+    "separate": "the model",
     "observe": "what observes",
     "judge": "the defense",
     "threshold": "the host",
@@ -527,6 +528,32 @@ class Worker:
         seen = probe(victim.classifier, x, y, victim.detector_loss)
         _write_json(building, "probe.json", seen.plain())
         return len(indices)
+
+    def _separate(self, task: Task, building: Building, progress: Progress) -> int:
+        """Measure how far apart the classes of clean images lie, (layers, images); NaN where that is not defined."""
+        spec = task.spec
+        split = self._split(spec, spec["split"])
+        classifier, layers = self._classifier(spec["classifier"]), spec["layers"]
+        memory, states = MicroBatches(progress), {layer: list[np.ndarray]() for layer in layers}
+        for start in range(0, len(split), JUDGE_BATCH):
+            stop = min(start + JUDGE_BATCH, len(split))
+            x = split.images(range(start, stop)).to(self.device)
+
+            def work(part: slice, x: Tensor = x) -> dict[str, Tensor]:
+                with torch.no_grad():
+                    return classifier.features(x[part], layers)
+
+            for seen in memory.run(stop - start, work):
+                for layer in layers:
+                    state = _finite(seen[layer], f"the state at the layer {layer!r}", start)
+                    flat = state.mean(dim=(2, 3)) if state.dim() == 4 else state.flatten(1)
+                    states[layer].append(flat.cpu().numpy())
+            progress.update(stop, len(split))
+        found = [class_separation(np.concatenate(states[layer]), split.labels) for layer in layers]
+        undefined = np.full(len(split), np.nan)
+        with building.storing():
+            np.save(building.out / "separation.npy", np.stack([undefined if one is None else one for one in found]))
+        return len(split)
 
     def _threshold(self, task: Task, building: Building, progress: Progress) -> int:
         """Set the threshold above which the host flags, on the scores of clean validation images."""

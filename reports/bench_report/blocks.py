@@ -280,7 +280,7 @@ class BlockBuilder:
             yield self._list(
                 "others",
                 "Other measures",
-                "Rates in percent, distances in pixel units of [0, 1].",
+                "Rates in percent, distances in pixel units of [0, 1], ratios as they are.",
                 others,
             )
 

@@ -85,7 +85,7 @@ def build_report(
     views = tuple(
         _RunBuilder(run, table, f"r{number}").build() for number, (run, table) in enumerate(zip(runs, tables), 1)
     )
-    seen = dict.fromkeys(row.metric for table in tables for row in table.rows)
+    seen = {row.metric.partition(":")[0] for table in tables for row in table.rows}
     titles = list(dict.fromkeys(view.title for view in views))
     view = ReportView(
         title=" · ".join(titles[:3]) + (" · …" if len(titles) > 3 else ""),

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
     from benchmark.metrics import Metric
 
-Unit = Literal["rate", "area", "distance", "count", "number"]
+Unit = Literal["rate", "area", "distance", "count", "ratio", "number"]
 
 
 @dataclass(frozen=True)
@@ -224,6 +224,15 @@ _ALL = (
         "Clean test images that the defense rejects, out of all clean test images.",
     ),
     Measure(
+        "feature_separation",
+        "Feature separation",
+        "separation",
+        "ratio",
+        None,
+        "Mean distance between the centres of two classes over the mean distance of a feature to the centre of its "
+        "class, in the classifier's last hidden states of clean test images, or at the layer named.",
+    ),
+    Measure(
         "success_at_5fpr",
         "Attack success at 5 % FPR",
         "success @ 5 % FPR",
@@ -385,6 +394,13 @@ def _first_sentences(metric: type[Metric]) -> str:
 
 
 def measure(name: str) -> Measure:
-    """Return what is known of the measure `name`; an unknown one keeps its name and is shown as a plain number."""
+    """Return what is known of the measure `name`; an unknown one keeps its name and is shown as a plain number.
+
+    After a colon stands what it was taken at, such as a layer.
+    """
+    known, _, place = name.partition(":")
+    if place and known in MEASURES:
+        whole = MEASURES[known]
+        return replace(whole, name=name, title=f"{whole.title}, {place}", short=f"{whole.short}, {place}", foreign=True)
     words = name.replace("_", " ")
     return MEASURES.get(name) or Measure(name, words, words, "number", None, "", foreign=True)
