@@ -154,7 +154,7 @@ def plan(
 @click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Override a value of the suite.")
 @plugin_option
 def validate(suites: Sequence[str], profile: str | None, sets: Sequence[str], plugins: Sequence[str]) -> None:
-    """Check the schema and the names of suites, without looking at data."""
+    """Check the schema and the names of suites, without looking at data and networks, as plan does."""
     from benchmark.suite import load_suite
 
     registry = _registry(plugins)
@@ -165,6 +165,7 @@ def validate(suites: Sequence[str], profile: str | None, sets: Sequence[str], pl
             load_suite(name, registry=registry, profile=other, sets=sets)
         told = ", ".join(p or "as it stands" for p in checked)
         say(f"{name}: valid ({told}); {len(loaded.grid)} grid entries")
+    say("Data and networks were not looked at: `bench plan` does, and tells what does not fit them.")
 
 
 @cli.command()

@@ -273,7 +273,8 @@ def probe(classifier: Classifier, *, training: bool = False) -> None:
 
     Args:
         classifier: its mode is kept.
-        training: push two in train mode instead, where a network may answer otherwise, and statistics move.
+        training: push two in train mode instead, where a network may answer otherwise, and statistics move; the
+            answer has to have a gradient then.
 
     Raises:
         InputError: the network fails on them, or answers with anything but logits; the reason.
@@ -281,15 +282,20 @@ def probe(classifier: Classifier, *, training: bool = False) -> None:
     was_training = classifier.training
     classifier.train(training)
     try:
-        with torch.no_grad():
+        with torch.set_grad_enabled(training):
             for count in (2,) if training else (2, 1):
-                classifier._logits(torch.zeros(count, *classifier.image_shape))
+                logits = classifier._logits(torch.zeros(count, *classifier.image_shape))
     except TaskError as error:
         raise InputError(f"{error}{' This is its answer in train mode.' if training else ''}") from error
     except Exception as error:
         raise InputError(_why_it_fails(classifier, count, error)) from error
     finally:
         classifier.train(was_training)
+    if training and not logits.requires_grad and any(weight.requires_grad for weight in classifier.parameters()):
+        raise InputError(
+            "the network's answer has no gradient, so it cannot be trained: take `torch.no_grad()`, `.detach()`, "
+            "`.numpy()` or `.item()` out of its forward pass, or give `train: null`."
+        )
 
 
 _SIDES = (28, 32, 64, 96, 128, 224, 256, 299, 384)
@@ -305,7 +311,7 @@ def _why_it_fails(classifier: Classifier, count: int, error: Exception) -> str:
     for channels in dict.fromkeys((shape[0], 3, 1)):
         for side in _SIDES:
             try:
-                with torch.no_grad():
+                with torch.set_grad_enabled(classifier.training):
                     network(torch.zeros(2, channels, side, side, dtype=classifier._dtype))
             except Exception:
                 continue

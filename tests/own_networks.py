@@ -75,6 +75,10 @@ def squeezed(num_classes: int) -> nn.Module:
     return Own(num_classes, after=lambda logits: logits.squeeze())
 
 
+def no_gradient(num_classes: int) -> nn.Module:
+    return Own(num_classes, after=lambda logits: torch.from_numpy(logits.detach().numpy()))
+
+
 def pair(num_classes: int) -> nn.Module:
     return Own(num_classes, after=lambda logits: (logits, logits[:, :1]))
 

@@ -76,6 +76,7 @@ def test_a_network_writes_into_a_copy_of_its_own():
         ),
         ("pair", r"one tensor of logits, its answer is a tuple of 2: tensor \(2, 2\), tensor \(2, 1\)"),
         ("trains_in_pairs", r"its answer is a tuple of 2: .* This is its answer in train mode"),
+        ("no_gradient", r"answer has no gradient, so it cannot be trained: take .* or give `train: null`"),
         ("labels", r"float logits of shape \(2, 2\) .* its answer is torch.int64 of shape \(2,\)"),
         ("features", r"float logits of shape \(2, 2\) .* its answer is torch.float32 of shape \(2, 7\)"),
         (

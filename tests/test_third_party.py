@@ -92,7 +92,9 @@ def test_its_components_are_listed_with_their_origin(bench: Bench) -> None:
 
 
 def test_its_suite_is_valid(bench: Bench) -> None:
-    assert "suite.yaml: valid" in bench("validate", "suite.yaml")
+    said = bench("validate", "suite.yaml")
+    assert "suite.yaml: valid" in said
+    assert "Data and networks were not looked at: `bench plan` does" in said
 
 
 @pytest.mark.slow

@@ -86,7 +86,9 @@ class FileSplit(DecodedSplit, GivenSplit):
                 try:
                     contents.append(self._source.content(member))
                     if number % step == 0:
-                        read_header(self._source.read(member), where=self._source.where(member))
+                        header = read_header(self._source.read(member), where=self._source.where(member))
+                        if self._options.size is None and header.upright != self.image_shape[:0:-1]:
+                            self._read(number)  # decoding settles it: a PNG may tell its orientation behind its pixels
                 except InputError as error:
                     mistakes.add("unusable image file", str(error))
             mistakes.raise_if_any()

@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -35,6 +36,7 @@ _UNSPLIT = "unsplit"
 DAMAGE = (OSError, KeyError, UnicodeError, csv.Error, pa.ArrowException)
 """What readers raise for tables that are damaged."""
 _MOST_HELD_BYTES = 4 * 2**30
+_MOST_PARTS = 100_000
 _ABOUT = (
     "a table (.parquet, .csv, .tsv, .jsonl) with a column of images or file names and one of labels, or to a folder "
     "with such tables, called train, val and test or in folders of these names"
@@ -108,7 +110,25 @@ def _tables_in(place: Path) -> list[Path]:
     found = [path for path in sorted(place.rglob("*")) if _is_table(path, place)]
     if not found:
         raise InputError(f"{place}: no tables. Looked for files that end in {', '.join(SUFFIXES)}.")
+    _refuse_missing_parts(place, found)
     return found
+
+
+def _refuse_missing_parts(place: Path, tables: list[Path]) -> None:
+    """Refuse a table in parts of which some are not there: their names count them, `train-00000-of-00002`."""
+    mistakes, parts = Mistakes(str(place)), dict[tuple[str, str], set[int]]()
+    for table in tables:
+        if match := re.match(r"(.*\D)?(\d+)-of-(\d+)(?!\d)", table.stem):
+            begins = str(table.parent.relative_to(place) / (match[1] or ""))
+            parts.setdefault((begins, match[3]), set()).add(int(match[2]))
+    for (begins, number), found in parts.items():
+        for missing in sorted(set(range(int(number))) - found) if int(number) <= _MOST_PARTS else ():
+            mistakes.add(
+                "part of a table that is not there",
+                f"{printable(begins)}{missing:0{len(number)}}-of-{number} is not there, and {len(found)} other parts "
+                "are. Fetch it; where a part of the data is meant, call its tables otherwise.",
+            )
+    mistakes.raise_if_any()
 
 
 def _tables_below(place: Path) -> tuple[dict[str, list[Path]], tuple[str, ...]]:

@@ -486,6 +486,14 @@ def test_a_class_missing_from_a_split(make, tmp_path, form) -> None:
             },
             "cannot tell splits from classes",
         ),
+        (
+            {**below("ant/train", images()), **below("ant/test", images()), **below("bee/train", images())},
+            r"its folders ant, bee hold splits \(test, train\).*A folder of each split has to hold a folder of each class",
+        ),
+        (
+            {**below("a/Training", images()), **below("b/Testing", images())},
+            r"its folders a, b hold splits \(Testing, Training\), so that test images would count as training images",
+        ),
         (images(count=2), "the class 'ant' has 2 images, too few to draw 1 for val and 1 for test"),
     ],
 )
@@ -551,7 +559,24 @@ def test_images_of_several_shapes_need_a_size(make, tmp_path) -> None:
         InputError, match=r"data\.zip: bee/09\.png: is 8x9 pixels, the first training image 6x5\. Set `size"
     ):
         [all_of(data.split(name)) for name in ("train", "val", "test")]
+    with pytest.raises(InputError, match=r"bee/09\.png: is 8x9 pixels"):  # while planning, before any work
+        data.fingerprint()
     assert make("image_folder", path=place, size=6).split("train").image_shape == (3, 6, 6)
+
+
+def test_an_orientation_behind_the_pixels_of_a_png_makes_no_other_shape(make, tmp_path) -> None:
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    exif = b"eXIf" + turned.tobytes().removeprefix(b"Exif\0\0")
+    chunk = struct.pack(">I", len(exif) - 4) + exif + struct.pack(">I", zlib.crc32(exif))
+    late = {}
+    for name, content in images().items():
+        end = content.index(b"IEND") - 4
+        late[name] = content[:end] + chunk + content[end:]
+    data = make("image_folder", path=str(pack(tmp_path / "data", late)))
+    assert data.split("train").image_shape == (3, 5, 6)
+    data.fingerprint()
+    assert len(all_of(data.split("train"))) == len(data.split("train"))
 
 
 def deep_png() -> bytes:

@@ -100,6 +100,9 @@ def test_parquet_files_as_hugging_face_has_them(make, tmp_path) -> None:
     assert split.sample_ids([2]) == ["test-00000-of-00001.parquet/2"]
     again = pickle.loads(pickle.dumps(split))
     assert torch.equal(again.images(range(8)), split.images(range(8)))
+    (tmp_path / "data" / "train-00001-of-00002.parquet").unlink()
+    with pytest.raises(InputError, match=r": data/train-00001-of-00002 is not there, and 1 other parts are\. Fetch"):
+        make("image_table", path=str(tmp_path)).split("train")
 
 
 def test_parquet_files_may_be_called_alike_in_folders_of_splits(make, tmp_path) -> None:
