@@ -181,9 +181,9 @@ def _split_folders(found: Source, below: dict[str, set[str]]) -> dict[str, str]:
     inside = {name: split for names in below.values() for name in names if (split := split_of(name)) is not None}
     if len(below) > 1 and "train" in inside.values() and len(set(inside.values())) > 1:
         raise InputError(
-            f"{found.path}: its folders {listed} hold splits ({', '.join(map(printable, sorted(inside)))}), so that test "
-            "images would count as training images. A folder of each split has to hold a folder of each class; or give "
-            "train:, val: and test: instead of path:."
+            f"{found.path}: its folders {listed} hold splits ({', '.join(map(printable, sorted(inside)))}), so that "
+            "test images would count as training images. A folder of each split has to hold a folder of each class; "
+            "or give train:, val: and test: instead of path:."
         )
     for one, other in itertools.combinations(sorted(top for top in below if below[top]), 2):
         common = below[one] & below[other]

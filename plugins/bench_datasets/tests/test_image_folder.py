@@ -488,7 +488,7 @@ def test_a_class_missing_from_a_split(make, tmp_path, form) -> None:
         ),
         (
             {**below("ant/train", images()), **below("ant/test", images()), **below("bee/train", images())},
-            r"its folders ant, bee hold splits \(test, train\).*A folder of each split has to hold a folder of each class",
+            r"its folders ant, bee hold splits \(test, train\).*A folder of each split has to hold a folder of each",
         ),
         (
             {**below("a/Training", images()), **below("b/Testing", images())},
