@@ -1,19 +1,20 @@
 """For all tests."""
 
-import pytest
+import os
+
 from hypothesis import settings
+
+# Before anything computes: tests run beside others, and threads that wait for others cost more than they give.
+for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(name, "1")
 
 # How long an example takes is the machine's affair; timing is measured in perf/.
 settings.register_profile("unmask-bench", deadline=None)
 settings.load_profile("unmask-bench")
 
 
-@pytest.fixture(scope="module")
-def one_thread():
-    """Compute with one thread: tests run beside others, and threads that wait for others cost more than they give."""
-    import torch
-
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
+def pytest_xdist_auto_num_workers(config):
+    """Run all tests in a process per core, of which each takes a gigabyte or two; those that are named in this one."""
+    named = config.args_source is not config.ArgsSource.TESTPATHS or config.option.keyword
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return 0 if named else min(cores, 4)

@@ -25,8 +25,6 @@ from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.training import History, MicroBatches, Objective, augment, batches, train, validate
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 CPU = torch.device("cpu")
 RECIPE = TrainOptions(epochs=4, batch_size=16, lr=0.1, augment=("flip", "crop"), crop_padding=1)
 

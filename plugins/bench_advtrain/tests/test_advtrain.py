@@ -36,8 +36,6 @@ from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.setting import DataFacts, Setting
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 RECIPE = TrainOptions(epochs=6, batch_size=64, lr=0.1, weight_decay=0.0)
 EPS = 0.15  # of a grey range of 1, on digits of 8 x 8 pixels
 

@@ -24,8 +24,6 @@ from benchmark.options import CraftingOptions
 from benchmark.plugins import validate_options
 from benchmark.training import validate
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def logits(seed: int, count: int = 5, classes: int = 4) -> Tensor:
     return torch.randn(count, classes, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)

@@ -384,6 +384,7 @@ def test_images_are_read_on_demand_and_kept(make, tmp_path, monkeypatch) -> None
 @pytest.mark.parametrize("form", ["", ".zip", ".tar", ".tar.gz"])
 @pytest.mark.parametrize("cached", [True, False])
 def test_threads_share_a_split(make, tmp_path, form, cached, monkeypatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)  # each decodes by several of its own
     if not cached:
         monkeypatch.setattr(bench_datasets.files.FileSplit, "most_cached_bytes", 0)
     files = {name: png(pixels(seed, (60, 60, 3))) for seed, name in enumerate(images(count=20))}

@@ -68,16 +68,8 @@ def network() -> nn.Module:
     )
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread():
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.fixture(scope="session")
-def digits(_one_thread) -> Digits:
+def digits() -> Digits:
     data = load_digits()
     order = np.random.RandomState(0).permutation(len(data.target))
     x = torch.from_numpy((data.images[order] / 16).astype(np.float32)).unsqueeze(1)

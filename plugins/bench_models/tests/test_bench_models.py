@@ -31,8 +31,6 @@ from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.training import Objective, train, validate
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 REGISTRY = Registry()
 REGISTRY.add_module("models", bench_models, Provenance("bench_models", "unmask-bench", "0"))
 

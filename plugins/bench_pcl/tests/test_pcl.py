@@ -24,8 +24,6 @@ from benchmark.plugins import load_plugins, validate_options
 from benchmark.suite import load_suite
 from benchmark.training import validate
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 BRANCHES = {"0": 16, "penultimate": None}
 
 

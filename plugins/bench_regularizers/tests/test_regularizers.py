@@ -22,8 +22,6 @@ from benchmark.gradient import classification_loss, input_gradient
 from benchmark.model import passes
 from benchmark.options import TrainOptions
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_the_gradients_norm_is_that_of_finite_differences() -> None:
     classifier = Classifier(nn.Sequential(nn.Flatten(), nn.Linear(4, 3), nn.Tanh(), nn.Linear(3, 2)), 2, (1, 2, 2))
