@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from types import ModuleType
 from typing import Any
@@ -23,6 +22,7 @@ from benchmark import (
     Options,
     Verdict,
 )
+from benchmark.cli import main
 from benchmark.plugins import Provenance, Registry
 
 
@@ -235,7 +235,7 @@ def test_what_keeps_the_contract_in_its_own_way_is_taken():
     assert registry.get("attack", "fine").options_type() is FineOptions
 
 
-def test_a_bad_registration_costs_its_own_plugin_only(tmp_path, monkeypatch):
+def test_a_bad_registration_costs_its_own_plugin_only(tmp_path, monkeypatch, capsys):
     """Through the command line: the plugin is listed as failed, and named where a suite asks for it."""
     (tmp_path / "strange.py").write_text(
         "from benchmark import Defense, hookimpl\n"
@@ -246,14 +246,20 @@ def test_a_bad_registration_costs_its_own_plugin_only(tmp_path, monkeypatch):
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bench-strange\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[bench]\nstrange = strange\n")
-    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    bench = [sys.executable, "-m", "benchmark.cli"]
-    listed = subprocess.run([*bench, "plugins"], capture_output=True, text=True, check=True).stdout
+    monkeypatch.syspath_prepend(tmp_path)
+
+    def bench(*arguments: str) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main(list(arguments))
+        return stop.value.code, *capsys.readouterr()
+
+    code, listed, _ = bench("plugins")
+    assert code == 0
     assert "FAILED strange (bench-strange 1.0, strange): defense 'odd': `family` of strange.Odd is 'odd'" in listed
-    asked = subprocess.run(
-        [*bench, "validate", "quickstart", "--set", "defenses.odd={use: odd}"], capture_output=True, text=True
-    )
-    assert asked.returncode == 2
-    assert "The plugin 'strange' (bench-strange 1.0) failed to load: defense 'odd': `family`" in asked.stderr
-    given = subprocess.run([*bench, "plugins", "--plugin", "strange"], capture_output=True, text=True)
-    assert "Traceback" not in given.stderr
+    code, _, said = bench("validate", "quickstart", "--set", "defenses.odd={use: odd}")
+    assert code == 2
+    assert "The plugin 'strange' (bench-strange 1.0) failed to load: defense 'odd': `family`" in said
+    code, _, said = bench("plugins", "--plugin", "strange")
+    assert code == 2
+    assert "strange" in said
+    sys.modules.pop("strange", None)

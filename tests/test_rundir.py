@@ -320,24 +320,33 @@ def test_a_full_disk_is_one_message_wherever_it_is_noticed(place):
     """The limit on file sizes makes writing fail as a full disk does: at the manifest, at the tables, at the report."""
     arguments = ["run", str(write_suite(place)), "--output", str(place / "new"), "--cache", str(place / "cache")]
     program = (
-        "import resource, sys; from benchmark.cli import main\n"
+        "import resource, shutil, sys; from benchmark.cli import main\n"
         "import torch, pandas  # what they write at their import is not meant\n"
-        "limit = int(sys.argv.pop(1)); resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))\n"
-        "main(sys.argv[1:])"
+        "place, limits, *command = sys.argv[1:]\n"
+        "for limit in limits.split():\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), resource.RLIM_INFINITY))\n"
+        "    try: main(command)\n"
+        "    except SystemExit as stop: code = stop.code\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))\n"
+        "    print('exit code', code, 'under', limit, file=sys.stderr)\n"
+        "    shutil.copytree(place + '/new', place + '/under ' + limit)\n"
     )
     command = [*arguments, "--plugin", "toy", "--plugin", "inline", "--executor", "inline", "--device", "cpu"]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
-    manifest = (place / "run" / "manifest.json").stat().st_size
-    for limit in (100, manifest - 1, 20_000):
-        done = subprocess.run(
-            [sys.executable, "-c", program, str(limit), *command],
-            env=environment, capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 2, (limit, done.stderr)
-        assert "Traceback" not in done.stderr, limit
-        assert done.stderr.count("error: no space left to write under") == 1, (limit, done.stderr)
+    limits = (100, (place / "run" / "manifest.json").stat().st_size - 1, 20_000)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(place), " ".join(map(str, limits)), *command],
+        env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    left = done.stderr
+    for limit in limits:
+        said, _, left = left.partition(f"exit code 2 under {limit}\n")
+        assert said.count("error: no space left to write under") == 1, (limit, done.stderr)
         if limit > 100:
-            told = load_run(place / "new").manifest
+            told = load_run(place / f"under {limit}").manifest
             assert (told["exit_code"], told["ended_by"][:13]) == (2, "no space left"), limit
+    assert not left
     assert again(place, out="new").code == 0
     assert json.loads((place / "new" / "manifest.json").read_text())["exit_code"] == 0

@@ -42,27 +42,27 @@ grid:
 """
 
 
-@pytest.fixture
-def run(tmp_path):
-    """Return a function that runs the suite with some of its defenses and gives the run's folder."""
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """The folder of a run of all defenses; `cache` lies beside it."""
+    return finished(tmp_path_factory.mktemp("shipped"), "all")
 
-    def go(defenses: str):
-        registry = load_plugins(["inline"])
-        suite = tmp_path / "small.yaml"
-        suite.write_text(SUITE.replace("DEFENSES", defenses))
-        code, _, said = run_inline(load_suite(str(suite), registry=registry), registry, tmp_path)
-        assert code == 0, said
-        return tmp_path / "run"
 
-    return go
+def finished(place, defenses: str):
+    """Run the suite with some of its defenses, and return the run's folder."""
+    registry = load_plugins(["inline"])
+    suite = place / "small.yaml"
+    suite.write_text(SUITE.replace("DEFENSES", defenses))
+    code, _, said = run_inline(load_suite(str(suite), registry=registry), registry, place)
+    assert code == 0, said
+    return place / "run"
 
 
 def test_the_extractor_of_a_run_is_written_in_half_precision(run, tmp_path):
-    folder = run("all")
-    out = tmp_path / "small.safetensors"
-    done = CliRunner().invoke(main, [str(folder), str(out), "--cache", str(tmp_path / "cache")])
+    out, cache = tmp_path / "small.safetensors", run.parent / "cache"
+    done = CliRunner().invoke(main, [str(run), str(out), "--cache", str(cache)])
     assert done.exit_code == 0, done.output
-    (full,) = (tmp_path / "cache" / "artifacts").glob("*/*/extractor.json")
+    (full,) = (cache / "artifacts").glob("*/*/extractor.json")
     with safe_open(out, "pt") as file:
         assert json.loads(file.metadata()["parts"]) == json.loads(full.read_text())["parts"]
     half, whole = load_file(out), load_file(full.parent / "weights.safetensors")
@@ -73,13 +73,12 @@ def test_the_extractor_of_a_run_is_written_in_half_precision(run, tmp_path):
 
 
 def test_a_run_without_an_extractor_and_another_cache_are_refused(run, tmp_path):
-    folder = run("none")
-    asked = [str(folder), str(tmp_path / "out.safetensors"), "--cache"]
-    without = CliRunner().invoke(main, [*asked, str(tmp_path / "cache")])
+    out = str(tmp_path / "out.safetensors")
+    bare = finished(tmp_path, "none")
+    without = CliRunner().invoke(main, [str(bare), out, "--cache", str(tmp_path / "cache")])
     assert without.exit_code == 1
     assert "expected a run that trained one part extractor, found 0" in without.output
-    folder = run("all")
-    elsewhere = CliRunner().invoke(main, [*asked, str(tmp_path / "elsewhere")])
+    elsewhere = CliRunner().invoke(main, [str(run), out, "--cache", str(tmp_path / "elsewhere")])
     assert elsewhere.exit_code == 1
     assert "the run had another --cache" in elsewhere.output
     assert not (tmp_path / "out.safetensors").exists()

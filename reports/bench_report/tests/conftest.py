@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +14,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+
+from bench_report.charts import chart_svg
 
 ALL_ATTACKS = "worst-of: all attacks"
 BUDGETS = [("linf", "8/255", 8 / 255), ("linf", "8/255", 8 / 255), ("l2", "0.5", 0.5), ("l2", "", None)]
@@ -322,15 +325,46 @@ def run_writer():
     return write_run
 
 
+@pytest.fixture(scope="session")
+def written_runs(tmp_path_factory):
+    """Return a function that writes a run, the same one only once, and gives its folder: not to be changed."""
+    known: dict[str, tuple[Path, dict[str, Any]]] = {}
+
+    def written(**changes: Any) -> Path:
+        asked = repr(sorted(changes.items()))
+        if asked not in known:
+            # Kept with what was asked for: functions go by their addresses, which no others get as long as they live.
+            known[asked] = write_run(tmp_path_factory.mktemp("run") / "run", **changes), changes
+        return known[asked][0]
+
+    return written
+
+
 @pytest.fixture
-def make_run(tmp_path):
+def make_run(tmp_path, written_runs):
     """Return a function that writes a run and loads it as `bench report` does."""
     from benchmark import load_run
 
     def make(name: str = "run", **changes: Any):
-        return load_run(write_run(tmp_path / name, **changes))
+        return load_run(shutil.copytree(written_runs(**changes), tmp_path / name))
 
     return make
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _drawn_once():
+    """Draw equal charts once: the pages of many tests show the same run, and the pictures are most of a page's time."""
+    drawn: dict[str, str] = {}
+
+    def draw(kind: str, data: Mapping[str, Any], colours: Mapping[str, str]) -> str:
+        what = json.dumps([kind, data, colours])
+        if what not in drawn:
+            drawn[what] = chart_svg(kind, data, colours)
+        return drawn[what]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench_report.render.chart_svg", draw)
+        yield
 
 
 class Site:
