@@ -15,7 +15,8 @@ from benchmark.randomness import Rng
 from benchmark.schema import sweepable
 
 if TYPE_CHECKING:  # both import torch, which `bench plugins` and `bench show` must not wait for
-    from benchmark.plan import Plan, Task
+    from benchmark.plan import Plan, PlannedCell, Task
+    from benchmark.results import CellResult
     from benchmark.store import Store
     from benchmark.suite import Component
 
@@ -24,6 +25,8 @@ CALIBRATION_BATCH = 32
 
 def plan_facts(plan: Plan, store: Store, registry: Registry) -> dict[str, Any]:
     """Return cells, tasks, what is cached and what the rest will cost."""
+    from benchmark.probes import unanswerable
+
     required = plan.required(plan.answers())
     missing = plan.missing(store)
     seconds, unknown = _estimate(plan, missing, registry)
@@ -44,6 +47,11 @@ def plan_facts(plan: Plan, store: Store, registry: Registry) -> dict[str, Any]:
             | ({"remarks": list(facts.remarks)} if facts.remarks else {})
             for label, facts in plan.datasets.items()
         },
+        "probes_not_run": [
+            {name: getattr(row, name) for name in ("probe", "dataset", "model", "defense", "knowledge", "seed")}
+            | {"lacks": row.finding}
+            for row in unanswerable([_without_numbers(cell) for cell in plan.cells], plan.suite.probes)
+        ],
         "tasks": {kind: {"total": total[kind], "to_run": to_run[kind]} for kind in total},
         "to_run": [
             {
@@ -61,6 +69,14 @@ def plan_facts(plan: Plan, store: Store, registry: Registry) -> dict[str, Any]:
         "tasks_without_estimate": unknown,
         "disk_free_bytes": _free(store.root),
     }
+
+
+def _without_numbers(cell: PlannedCell) -> CellResult:
+    from benchmark.results import CellResult
+
+    columns = ("dataset", "model", "attack", "defense", "knowledge", "seed", "norm", "eps", "sweep", "attacker")
+    known = {name: getattr(cell, name) for name in columns}
+    return CellResult(**known, status="missing", reason="", cell=None, sample_ids=(), details={})
 
 
 def describe_plan(facts: dict[str, Any], summary: bool = False, tasks: bool = False) -> str:
@@ -83,6 +99,12 @@ def describe_plan(facts: dict[str, Any], summary: bool = False, tasks: bool = Fa
         "tasks (to run / total): "
         + ", ".join(f"{kind} {count['to_run']}/{count['total']}" for kind, count in facts["tasks"].items())
     )
+    lines += [
+        f"probe {row['probe']} of "
+        + " / ".join(filter(None, (row[name] for name in ("dataset", "model", "defense", "knowledge", "seed"))))
+        + f" will not be run: {row['lacks']}"
+        for row in facts["probes_not_run"]
+    ]
     if tasks:
         lines += [f"  {task['label']}" for task in facts["to_run"]]
     if facts["to_run"]:

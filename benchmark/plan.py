@@ -77,6 +77,7 @@ class PlannedCell:
         deployed_probe: what alarms ask of the deployed classifier.
         victim_probe: the same of what the attacker holds; None in the clean cell.
         attacker: what alarms know of the attacker; None in the clean cell.
+        sweep: equal for attacks that differ in nothing but eps; "" in the clean cell.
         separation: how far apart the classes lie; None in attacked cells, and where the suite does not ask for it.
     """
 
@@ -98,6 +99,7 @@ class PlannedCell:
     deployed_probe: str | None = None
     victim_probe: str | None = None
     attacker: Attacker | None = None
+    sweep: str = ""
     separation: str | None = None
 
     def probes(self) -> list[str]:
@@ -903,6 +905,11 @@ class _Planner:
         return self._add("probe", label, spec, (network,), work, parts={"dataset": self._data(dataset, split)})
 
     @_once
+    def _sweep(self, attack: str) -> str:
+        component = self.suite.attacks[attack]
+        return digest(component.use, {name: value for name, value in component.plain().items() if name != "eps"})
+
+    @_once
     def _separate(self, dataset: str, classifier: str) -> str:
         """Add the look at how far apart the classes of clean images lie in a classifier, at the suite's layers."""
         split = self.suite.protocol.split
@@ -973,6 +980,7 @@ class _Planner:
             attacked_predict=predict,
             attacked_judge=self._judge(dataset, fit, defense, craft, split, predict, seed),
             victim_probe=self._probe(dataset, self.tasks[craft].spec["victim"], self.tasks[craft].spec["held"]),
+            sweep=self._sweep(attack),
             attacker=self._attacker(dataset, attack, defense, craft, classifier, fit),
             minimum_norm=self._instance(self.suite.attacks[attack]).minimum_norm,
         )

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
@@ -145,6 +145,11 @@ class _Match:
     strong: tuple[CellResult, ...]
     weak: tuple[CellResult, ...]
 
+    @property
+    def absent(self) -> list[CellResult]:
+        """Those without numbers."""
+        return [cell for cell in (*self.strong, *self.weak) if cell.cell is None]
+
 
 def probed(results: Sequence[CellResult], names: Sequence[ProbeName]) -> list[Probed]:
     """Return the verdict of each probe in `names` on every defense and attacker; equal arrays must be the same object.
@@ -152,40 +157,75 @@ def probed(results: Sequence[CellResult], names: Sequence[ProbeName]) -> list[Pr
     Probes stand in the order of `KINDS`, defenses in that of the results.
     """
     numbers = {id(result): number for number, result in enumerate(results)}
-    systems: dict[tuple[str, ...], list[CellResult]] = {}
-    for result in results:
-        own = systems.setdefault((result.dataset, result.model, result.defense, str(result.seed)), [])
-        if result.attack != CLEAN:
-            own.append(result)
 
     def judged(cells: Sequence[CellResult]) -> tuple[Judged, ...]:
         return tuple(Judged(numbers[id(r)], r, r.cell) for r in cells if r.cell is not None)
 
     found = []
-    for name in (kind for kind in KINDS if kind in names):
-        planned: dict[tuple[str, ...], list[_Match]] = {}
-        for system, cells in systems.items():
-            for knowledge in _attackers(cells):
-                planned[*system, knowledge] = [m for m in _MATCHES[name](cells) if m.knowledge == knowledge]
-        compared = {
-            place: [
-                _Compared(match, judged(match.strong), judged(match.weak))
-                for match in matches
-                if all(cell.cell is not None for cell in (*match.strong, *match.weak))
-            ]
-            for place, matches in planned.items()
+    for name, places in _planned(results, names):
+        whole = {
+            place: [_Compared(m, judged(m.strong), judged(m.weak)) for m in matches if not m.absent]
+            for place, (_, matches) in places.items()
         }
-        tests = len({one.numbers for whole in compared.values() for one in whole})
-        for place, whole in compared.items():
-            dataset, model, defense, seed, knowledge = place
-            if whole:
-                norm, eps, *rest = _decided(name, whole, tests)
+        tests = len({one.numbers for compared in whole.values() for one in compared})
+        for place, (cells, matches) in places.items():
+            absent = [cell for match in matches for cell in match.absent]
+            if whole[place]:
+                row = _decided(name, place, whole[place], tests)
+                left_out = f"; left out: {_names(absent)}, which failed or were not run" if absent else ""
+                found.append(replace(row, finding=row.finding + left_out))
             else:
-                norm, eps, nan = "", "", math.nan
-                reason = _lacking(name, systems[place[:-1]], planned[place], knowledge)
-                rest = ["not run", nan, nan, nan, nan, 0, reason]
-            found.append(Probed(dataset, model, norm, eps, defense, knowledge, seed, name, *rest))
+                why = f"no numbers of {_names(absent)}, which failed or were not run"
+                found.append(_not_run(name, place, why if absent else _lacking(name, cells, place.knowledge)))
     return found
+
+
+def unanswerable(results: Sequence[CellResult], names: Sequence[ProbeName]) -> list[Probed]:
+    """Return the probes that cannot be run on these cells, whatever their numbers, with what they lack."""
+    return [
+        _not_run(name, place, _lacking(name, cells, place.knowledge))
+        for name, places in _planned(results, names)
+        for place, (cells, matches) in places.items()
+        if not matches
+    ]
+
+
+class _Place(NamedTuple):
+    """A defense and what its attacker knows."""
+
+    dataset: str
+    model: str
+    defense: str
+    seed: str
+    knowledge: str
+
+
+def _planned(
+    results: Sequence[CellResult], names: Sequence[ProbeName]
+) -> Iterator[tuple[ProbeName, dict[_Place, tuple[list[CellResult], list[_Match]]]]]:
+    """Yield per probe and place the attacked cells of the defense, and what is to be compared."""
+    systems: dict[tuple[str, str, str, str], list[CellResult]] = {}
+    for result in results:
+        own = systems.setdefault((result.dataset, result.model, result.defense, str(result.seed)), [])
+        if result.attack != CLEAN:
+            own.append(result)
+    for name in (kind for kind in KINDS if kind in names):
+        yield (
+            name,
+            {
+                _Place(*system, knowledge): (cells, [m for m in _MATCHES[name](cells) if m.knowledge == knowledge])
+                for system, cells in systems.items()
+                for knowledge in _attackers(cells)
+            },
+        )
+
+
+def _not_run(name: ProbeName, place: _Place, why: str) -> Probed:
+    nan = math.nan
+    return Probed(
+        place.dataset, place.model, "", "", place.defense, place.knowledge, place.seed, name, "not run",
+        nan, nan, nan, nan, 0, why,
+    )  # fmt: skip
 
 
 # -- what is compared -------------------------------------------------------------------------------------------------
@@ -327,43 +367,44 @@ class _Compared:
         return found
 
 
-def _decided(name: ProbeName, all_of_them: Sequence[_Compared], tests: int) -> tuple[Any, ...]:
-    """Return norm, eps, verdict, value, ends, p-value, n and finding of the comparison that decides."""
-    if not KINDS[name].is_share:
-        return _by_test(name, all_of_them, tests)
-    one = max(all_of_them, key=lambda compared: compared.share().low)
-    share, match = one.share(), one.match
-    verdict = "fail" if share.low > LEAST_DIFFERENCE else "pass"
-    count = round(share.value * share.n)
-    if name == "large-budget":
-        right = f"{_percent(share.value)} right, up to {match.norm} {match.eps}"
-        words = f"{_names(match.strong)} leave {right} (n = {share.n})"
+def _decided(name: ProbeName, place: _Place, compared: Sequence[_Compared], tests: int) -> Probed:
+    """Return what the comparison says that decides."""
+    p_value = math.nan
+    if KINDS[name].is_share:
+        one = max(compared, key=lambda one: one.share().low)
+        found, match = one.share(), one.match
+        failed = found.low > LEAST_DIFFERENCE
+        where = f"{match.norm} {match.eps}"
+        if name == "large-budget":
+            words = f"{_names(match.strong)} leave {_percent(found.value)} right, up to {where} (n = {found.n})"
+        else:
+            words = (
+                f"{_names(match.weak)} turns {round(found.value * found.n)} of {found.n} images wrong that no gradient "
+                f"of {_names(match.strong)} does, at {where}"
+            )
     else:
+        tested = [(one, one.test()) for one in compared]
+        against = [pair for pair in tested if contradicts(pair[1], tests)]
+        failed = bool(against)
+        if against:
+            one, test = min(against, key=lambda pair: (pair[1].p_value, -pair[1].difference))
+        else:
+            # Where the weak side leaves nothing, the strong one cannot leave less.
+            room = [pair for pair in tested if pair[0].left(pair[0].weak).any()] or tested
+            one, test = max(room, key=lambda pair: pair[1].difference)
+        match, p_value = one.match, test.p_value
+        found = Estimate(0.0 - test.difference, 0.0 - test.high, 0.0 - test.low, test.n)
+        strong, weak = (_percent(float(one.left(side).mean())) for side in (one.strong, one.weak))
+        other = "one step" if name == "one-step" else f"who knows less, {_knowledges(match.weak)},"
         words = (
-            f"{_names(match.weak)} turns {count} of {share.n} images wrong that no gradient of {_names(match.strong)} "
-            f"does, at {match.norm} {match.eps}"
+            f"{_names(match.strong)} leave {strong} right, and {other} ({_names(match.weak)}) {weak}, at {match.norm} "
+            f"{match.eps} (n = {test.n}, p = {p_value:.1g})"
         )
-    return match.norm, match.eps, verdict, share.value, share.low, share.high, math.nan, share.n, words
-
-
-def _by_test(name: ProbeName, all_of_them: Sequence[_Compared], tests: int) -> tuple[Any, ...]:
-    found = [(one, one.test()) for one in all_of_them]
-    against = [(one, test) for one, test in found if contradicts(test, tests)]
-    if against:
-        one, test = min(against, key=lambda pair: (pair[1].p_value, -pair[1].difference))
-    else:
-        # Where the weak side leaves nothing, the strong one cannot leave less.
-        room = [(one, test) for one, test in found if one.left(one.weak).any()] or found
-        one, test = max(room, key=lambda pair: pair[1].difference)
-    match, left = one.match, [float(one.left(side).mean()) for side in (one.strong, one.weak)]
-    what = {
-        "one-step": f"{_percent(left[0])} and one step ({_names(match.weak)}) {_percent(left[1])}",
-        "knowledge": f"{_percent(left[0])}, and who knows less ({_knowledges(match.weak)}) {_percent(left[1])}",
-    }[name]
-    words = f"{_names(match.strong)} leave {what}, at {match.norm} {match.eps} (n = {test.n}, p = {test.p_value:.1g})"
-    verdict = "fail" if against else "pass"
-    value = (-test.difference + 0.0, -test.high + 0.0, -test.low + 0.0)
-    return match.norm, match.eps, verdict, *value, test.p_value, test.n, words
+    verdict: Verdict = "fail" if failed else "pass"
+    return Probed(
+        place.dataset, place.model, match.norm, match.eps, place.defense, place.knowledge, place.seed, name, verdict,
+        found.value, found.low, found.high, p_value, found.n, words,
+    )  # fmt: skip
 
 
 def _percent(share: float) -> str:
@@ -382,11 +423,8 @@ def _knowledges(cells: Sequence[CellResult]) -> str:
 # -- what is lacking --------------------------------------------------------------------------------------------------
 
 
-def _lacking(name: ProbeName, cells: Sequence[CellResult], matches: Sequence[_Match], knowledge: str) -> str:
-    """Return why nothing is compared: rows without numbers, or what the suite would have to run."""
-    if matches:
-        absent = [cell for match in matches for cell in (*match.strong, *match.weak) if cell.cell is None]
-        return f"no numbers of {_names(absent)}, which failed or were not run"
+def _lacking(name: ProbeName, cells: Sequence[CellResult], knowledge: str) -> str:
+    """Return what the suite would have to run so that there is something to compare."""
     needs = KINDS[name].needs
     if not cells:
         return f"no attack was run. Needed: {needs}"

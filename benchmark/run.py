@@ -504,10 +504,6 @@ def _cells(
             "eps": planned.eps,
         }
         family = families[planned.defense]
-        sweep = ""
-        if planned.attack != CLEAN:
-            component = plan.suite.attacks[planned.attack]
-            sweep = digest(component.use, {name: value for name, value in component.plain().items() if name != "eps"})
         status, reason = _status(planned.tasks(), store, outcome, ended)
         if status != "ok":
             result = results.CellResult(
@@ -517,7 +513,7 @@ def _cells(
                 cell=None,
                 sample_ids=(),
                 details={},
-                sweep=sweep,
+                sweep=planned.sweep,
                 attacker=planned.attacker,
                 family=family,
             )
@@ -555,7 +551,7 @@ def _cells(
             cell=cell,
             sample_ids=ids_of(planned.dataset),
             details=(cell.attacked or cell.clean).details,
-            sweep=sweep,
+            sweep=planned.sweep,
             use=plan.suite.defenses[planned.defense].use,
             family=family,
             attacker=planned.attacker,

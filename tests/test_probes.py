@@ -105,6 +105,25 @@ def test_what_a_suite_lacks_is_told_where_a_probe_was_not_run(probed, defense, k
     assert f"probe {probe} of blobs / linear / {defense} / {knowledge} / 0: not run: {found.finding}" in said
 
 
+def test_a_plan_tells_what_probes_lack_before_any_work(probed, tmp_path):
+    from benchmark.inspection import describe_plan, plan_facts
+    from benchmark.plan import make_plan
+    from benchmark.plugins import load_plugins
+    from benchmark.store import Store
+    from benchmark.suite import load_suite
+
+    (tmp_path / "suite.yaml").write_text(SUITE)
+    registry = load_plugins(["toy", "alarming"])
+    plan = make_plan(load_suite(str(tmp_path / "suite.yaml"), registry=registry), registry)
+    facts = plan_facts(plan, Store(tmp_path / "cache"), registry)
+    rows = probed[1].probes
+    told = {tuple(one[name] for name in ("probe", "model", "defense", "knowledge")) for one in facts["probes_not_run"]}
+    lacking = rows[rows.verdict == "not run"][["probe", "model", "defense", "knowledge"]]
+    assert told == set(lacking.itertuples(index=False, name=None)) != set()
+    for finding in rows[rows.verdict == "not run"].finding:
+        assert f" will not be run: {finding}" in describe_plan(facts)
+
+
 def test_the_table_is_exported_and_read(probed, tmp_path):
     _, run, _ = probed
     export(run, "probes", "csv", tmp_path / "probes.csv")
@@ -177,8 +196,13 @@ def test_chance_fails_nothing_and_an_attack_that_is_set_up_badly_decides_nothing
 
 def test_a_cell_that_failed_leaves_its_probe_not_run():
     broken = cell("pgd", 0, status="failed", reason="diverged", cell=None)
-    found = decided("one-step", cell("fgsm", 40, steps=1), broken, cell("bim", 50))
+    single, many = cell("fgsm", 40, steps=1), cell("bim", 50)
+    found = decided("one-step", single, broken, many)
     assert (found.verdict, found.finding) == ("not run", "no numbers of pgd, which failed or were not run")
+    larger = cell("fgsm-more", 60, steps=1, eps="0.2"), cell("pgd-more", 90, eps="0.2")
+    found = decided("one-step", single, broken, many, *larger)
+    assert (found.verdict, found.eps, found.value) == ("pass", "0.2", pytest.approx(0.15))
+    assert found.finding.endswith("; left out: pgd, which failed or were not run")
 
 
 def test_the_docs_have_the_words_of_the_probes():
