@@ -32,7 +32,8 @@ from benchmark.results import csv_text
 if TYPE_CHECKING:
     from benchmark.results import Run
 
-STYLE, SCRIPT, VEGA, CHARTS = "report.css", "report.js", "vega.js", "charts.js"
+STYLE, VEGA, CHARTS = "report.css", "vega.js", "charts.js"
+SCRIPTS = ("report.js", "tables.js")
 MARK = '<meta name="generator" content="unmask-bench">'
 OWNED = ("assets", "cells", "charts", "settings", "images", "downloads")
 """Folders of a report: removed before it is written again, so that no page of an earlier run is left."""
@@ -102,7 +103,11 @@ def _is_ours(folder: Path) -> bool:
 def _sheets(report: Report, runs: Sequence[Run]) -> Iterator[Sheet]:
     """Yield the pages, cell by cell."""
     view = report.view
-    options = [{"key": o.key, "title": o.title, "unit": o.unit, "better": o.better} for o in SWITCH]
+    options = [
+        {"key": o.key, "title": o.title, "unit": o.unit, "better": o.better,
+         "metrics": {"clean": o.clean, "attack": o.attack, "worst": o.worst}}
+        for o in SWITCH
+    ]  # fmt: skip
     yield Sheet(INDEX, view.title, "index.html", {"report": view, "options": options})
     parts = zip(view.runs, report.cells, report.figures, report.probes)
     for number, (run, cells, figures, probes) in enumerate(parts, 1):
@@ -121,7 +126,8 @@ def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> None:
     for name in ("assets", "cells", "settings", "downloads"):
         (folder / name).mkdir()
     (folder / "assets" / STYLE).write_text(_asset(STYLE), encoding="utf-8")
-    (folder / "assets" / SCRIPT).write_text(_asset(SCRIPT), encoding="utf-8")
+    for name in SCRIPTS:
+        (folder / "assets" / name).write_text(_asset(name), encoding="utf-8")
     for name, content in _downloads(runs):
         (folder / "downloads" / name).write_bytes(content)
     images: set[str] = set()
@@ -149,7 +155,7 @@ def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> None:
             (folder / "charts" / name).write_text(svg, encoding="utf-8")
             return links.file(f"charts/{name}")
 
-        scripts = [*([VEGA, CHARTS] if sheet.charts else []), SCRIPT]
+        scripts = [*([VEGA, CHARTS] if sheet.charts else []), *SCRIPTS]
         html = _rendered(
             template,
             [sheet],
@@ -189,7 +195,8 @@ def _single(report: Report, runs: Sequence[Run]) -> str:
     charts = [vega_script(), charts_script()] if any(sheet.charts for sheet in sheets) else []
     # A script that is closed by what it holds would let the rest of it into the page.
     scripts = [
-        script.replace("</script", "<\\/script").replace("<!--", "<\\!--") for script in [*charts, _asset(SCRIPT)]
+        script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
+        for script in [*charts, *map(_asset, SCRIPTS)]
     ]
     digests = [hashlib.sha256(f"\n{script}\n".encode()).digest() for script in scripts]
     hashes = " ".join(f"'sha256-{_base64(digest)}'" for digest in digests)

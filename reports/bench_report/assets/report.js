@@ -1,5 +1,6 @@
-// What a page can do beyond reading: sort, filter, switch the measure, move a threshold, draw charts, save tables.
-// Everything shown without it stays readable; controls are made here, so that none is dead without it.
+// What a page can do beyond reading: what its address says, filters, measures, thresholds, charts. tables.js sorts and
+// saves tables, samples.js browses images. Everything shown without them stays readable; controls are made here, so that
+// none is dead without them.
 "use strict";
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
@@ -15,8 +16,7 @@
     return element;
   };
   const percent = (share) => (100 * share).toFixed(1);
-
-  // -- saving ---------------------------------------------------------------------------------------------------------
+  const visible = (element) => !element.closest("[hidden]");
 
   function save(text, type, name) {
     const address = URL.createObjectURL(new Blob([text], { type }));
@@ -27,109 +27,125 @@
     setTimeout(() => URL.revokeObjectURL(address), 10000);
   }
 
-  const visible = (element) => !element.closest("[hidden]");
-  function cellText(cell) {
-    const parts = [];
-    const walk = (node) => {
-      if (node.nodeType === Node.TEXT_NODE) parts.push(node.data);
-      else if (node.nodeType === Node.ELEMENT_NODE && node.localName !== "svg" && !node.classList.contains("hidden")) {
-        if (node.localName === "small") parts.push(" [");
-        node.childNodes.forEach(walk);
-        if (node.localName === "small") parts.push("]");
-      }
-    };
-    walk(cell);
-    return parts.join("").replace(/\s+/g, " ").trim();
-  }
-  // A rectangle of texts: cells that span several places are repeated in each.
-  function grid(table) {
-    const rows = [];
-    const held = [];
-    all("tr", table).filter(visible).forEach((row, y) => {
-      rows[y] = rows[y] || [];
-      let x = 0;
-      for (const cell of [...row.cells].filter(visible)) {
-        while (held[y] && held[y][x]) x++;
-        for (let dy = 0; dy < cell.rowSpan; dy++)
-          for (let dx = 0; dx < cell.colSpan; dx++) {
-            (held[y + dy] = held[y + dy] || [])[x + dx] = true;
-            (rows[y + dy] = rows[y + dy] || [])[x + dx] = cellText(cell);
-          }
-        x += cell.colSpan;
-      }
-    });
-    return rows;
-  }
-  // A spreadsheet takes what begins so for a formula, unless it is a number (with its interval, or of points).
-  const harmless = (text) =>
-    /^[=+\-@＝＋－＠]/.test(text) && !/^[+-]?\d[\d.,]*( ?%)?( \[[^\]]*\])?$/.test(text) ? `'${text}` : text;
-  const csv = (rows) =>
-    rows.map((row) => row.map((text = "") => harmless(text)).map((text) => (/[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text)).join(",")).join("\n") + "\n";
-  const TEX = { "\\": "\\textbackslash{}", "&": "\\&", "%": "\\%", "$": "\\$", "#": "\\#", "_": "\\_", "{": "\\{", "}": "\\}",
-    "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "<": "\\textless{}", ">": "\\textgreater{}", "−": "$-$", "–": "--",
-    "±": "$\\pm$", "×": "$\\times$", "∞": "$\\infty$", "ε": "$\\varepsilon$", "★": "", "▲": "", "▼": "" };
-  const tex = (text = "") => text.replace(/[\\&%$#_{}~^<>−–±×∞ε★▲▼]/g, (c) => TEX[c]);
-  function latex(rows, heads) {
-    const width = Math.max(...rows.map((row) => row.length));
-    const line = (row) => "  " + Array.from({ length: width }, (_, n) => tex(row[n])).join(" & ") + " \\\\";
-    return [`\\begin{tabular}{l${"r".repeat(width - 1)}}`, "  \\hline", ...rows.slice(0, heads).map(line), "  \\hline",
-      ...rows.slice(heads).map(line), "  \\hline", "\\end{tabular}", ""].join("\n");
-  }
+  // -- what the address says ------------------------------------------------------------------------------------------
 
-  function tableButtons() {
-    for (const table of all("table[data-table]")) {
-      const frame = table.closest(".scroll");
-      if (!frame) continue;
-      const name = table.dataset.table;
-      const heads = table.tHead ? table.tHead.rows.length : 1;
-      const buttons = make("span", { class: "save" },
-        make("button", { type: "button", on: { click: () => save(csv(grid(table)), "text/csv", `${name}.csv`) } }, "CSV"),
-        make("button", { type: "button", on: { click: () => save(latex(grid(table), heads), "text/x-tex", `${name}.tex`) } }, "LaTeX"));
-      const legend = frame.nextElementSibling;
-      if (legend && legend.classList.contains("legend")) legend.append(buttons);
-      else frame.after(buttons);
+  // After the # stands `anchor?settings`. Only this part of a file's address can be changed without loading it again.
+  // A control is remembered by its key while it says something else than it did at first.
+  const controls = new WeakMap(); // sheet → key → { get, set }
+  const sheetOf = (element) => element.closest(".sheet");
+  const remember = (element, key, get, set) => controls.get(sheetOf(element)).set(key, { get, set });
+  function address() {
+    const [anchor, ...settings] = location.hash.slice(1).split("?");
+    try {
+      return { anchor: decodeURIComponent(anchor), settings: new URLSearchParams(settings.join("?")) };
+    } catch {
+      return { anchor: "", settings: new URLSearchParams() };
     }
   }
+  function said(sheet) {
+    const settings = new URLSearchParams();
+    for (const [key, { get }] of controls.get(sheet)) if (get()) settings.set(key, get());
+    return String(settings);
+  }
+  const hash = (anchor, settings) => (anchor || settings ? `#${encodeURIComponent(anchor)}${settings ? `?${settings}` : ""}` : "");
+
+  let due = 0;
+  let changedSheet = null;
+  function write(step = false) {
+    clearTimeout(due);
+    if (!changedSheet) return;
+    const wanted = hash(address().anchor, said(changedSheet));
+    changedSheet = null;
+    if (wanted === location.hash) return;
+    const place = location.href.split("#")[0] + wanted;
+    if (step) history.pushState({}, "", place);
+    else history.replaceState(history.state, "", place);
+  }
+  // Browsers allow some hundred changes of the address in a while, and a slider makes more.
+  function changed(element, step = false) {
+    if (changedSheet !== sheetOf(element)) write();
+    changedSheet = sheetOf(element);
+    clearTimeout(due);
+    if (step) write(true);
+    else due = setTimeout(write, 150);
+  }
+  const leave = () => {
+    write();
+    history.replaceState({ ...history.state, y: window.scrollY }, "");
+  };
+
+  // What was landed on stays in place while charts and images above it are still coming, until the reader moves.
+  let landed = null;
+  const stay = () => landed && landed.scrollIntoView();
+  for (const event of ["wheel", "touchstart", "pointerdown", "keydown"])
+    window.addEventListener(event, () => (landed = null), { passive: true, capture: true });
+  function land(anchor) {
+    const target = anchor ? document.getElementById(anchor) : null;
+    landed = target;
+    if (!target || target.matches(".sheet")) {
+      window.scrollTo(0, 0);
+      return;
+    }
+    for (let at = target; at; at = at.parentElement) if (at.localName === "details") at.open = true;
+    if (!visible(target)) one('[data-tool="reset"]', target.closest("[data-matrix]") || document)?.click();
+    if (target.tabIndex < 0) target.tabIndex = -1;
+    target.focus({ preventScroll: true });
+    target.scrollIntoView();
+  }
+
+  // A single file keeps its pages as text until they are turned to: parsed at once they would be 100,000 elements.
+  const kept = () => all("noscript[data-sheet]");
+  let current = null;
+  function sheet(anchor) {
+    const there = anchor && document.getElementById(anchor);
+    if (there) return sheetOf(there) || current;
+    const page = anchor && (kept().find((text) => text.dataset.sheet === anchor) || kept().find((text) => text.textContent.includes(`id="${anchor}"`)));
+    if (!page) return one(".sheet");
+    const parsed = document.createElement("template");
+    parsed.innerHTML = page.textContent;
+    const made = parsed.content.firstElementChild;
+    page.replaceWith(made);
+    setUp(made);
+    return made;
+  }
+  function go(moved) {
+    const { anchor, settings } = address();
+    const shown = (current = sheet(anchor));
+    all(".sheet").forEach((other) => (other.hidden = other !== shown));
+    document.title = shown.dataset.title || document.title;
+    for (const [key, { get, set }] of controls.get(shown)) if (get() !== (settings.get(key) ?? "")) set(settings.get(key) ?? "");
+    all(".chart", shown).forEach(draw);
+    if (moved) land(anchor);
+    else if (all(".sheet").length + kept().length > 1) window.scrollTo(0, history.state?.y ?? 0);
+    changedSheet = shown;
+    write();
+  }
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest?.("a[href]");
+    if (!link || event.defaultPrevented || event.button || event.ctrlKey || event.metaKey || event.shiftKey || link.download) return;
+    leave();
+    const there = new URL(link.href);
+    if (there.href.split("#")[0] !== location.href.split("#")[0]) return;
+    event.preventDefault();
+    const [anchor, settings] = there.hash.slice(1).split("?");
+    const target = document.getElementById(anchor);
+    if (target && !sheetOf(target)) {
+      target.focus();
+      target.scrollIntoView();
+      return;
+    }
+    const same = settings === undefined && target && sheetOf(target) === current;
+    const wanted = hash(anchor, same ? said(current) : settings);
+    if (wanted !== location.hash) history.pushState({}, "", there.href.split("#")[0] + wanted);
+    go(true);
+  });
+  window.addEventListener("hashchange", () => {
+    changedSheet = null;
+    go(!history.state);
+  });
+  window.addEventListener("pagehide", leave);
 
   // -- the matrix -----------------------------------------------------------------------------------------------------
-
-  function sortable(table) {
-    const body = table.tBodies[0];
-    const heads = all("thead th", table).filter((head) => head.dataset.attack !== undefined);
-    const first = one("thead th.corner", table);
-    const original = [...body.rows];
-    const number = (row, column) => Number(row.cells[column].dataset.value ?? NaN);
-    const sort = (head, column) => {
-      const old = head.getAttribute("aria-sort");
-      all("th[aria-sort]", table).forEach((other) => other.removeAttribute("aria-sort"));
-      if (column === 0 && old === "ascending") {
-        body.append(...original);
-        return;
-      }
-      // The first look at a column of numbers is for its strongest.
-      const direction = column === 0 || old === "descending" ? "ascending" : "descending";
-      head.setAttribute("aria-sort", direction);
-      const sign = direction === "ascending" ? 1 : -1;
-      body.append(...[...body.rows].sort((a, b) => {
-        if (column === 0) return a.dataset.defense.localeCompare(b.dataset.defense);
-        const [x, y] = [number(a, column), number(b, column)];
-        return Number.isNaN(x) - Number.isNaN(y) || sign * (x - y) || 0;
-      }));
-    };
-    [[first, 0], ...heads.map((head, n) => [head, n + 1])].forEach(([head, column]) => {
-      const button = make("button", { type: "button", class: "sort" });
-      button.append(...head.childNodes);
-      head.append(button);
-      button.addEventListener("click", () => sort(head, column));
-    });
-    return () => {
-      const head = one("th[aria-sort]", table);
-      if (!head) return;
-      const column = head === first ? 0 : heads.indexOf(head) + 1;
-      head.setAttribute("aria-sort", head.getAttribute("aria-sort") === "ascending" ? "descending" : "ascending");
-      if (column) sort(head, column);
-    };
-  }
 
   // Arrow keys go from cell to cell, as in any grid.
   function arrows(table) {
@@ -163,8 +179,8 @@
     const options = read(one("script[data-options]", section));
     const blocks = all(".block", section).filter((block) => one("table", block)).map((block) => {
       const table = one("table", block);
-      return { block, table, switched: read(one("script[data-switch]", block)), resort: sortable(table),
-        kept: new Map(all("tbody td", table).map((cell) => [cell, { html: [...cell.childNodes], class: cell.className, value: cell.dataset.value }])) };
+      return { block, table, switched: read(one("script[data-switch]", block)),
+        kept: new Map(all("tbody td", table).map((cell) => [cell, { html: [...cell.childNodes], class: cell.className, data: { ...cell.dataset } }])) };
     });
     blocks.forEach(({ table }) => arrows(table));
     const tool = (name) => one(`[data-tool="${name}"]`, tools);
@@ -177,23 +193,26 @@
       if (blocks.some(({ switched }) => option.key in switched))
         tool("measure").append(make("option", { value: option.key }, option.title));
 
+    let shown = "";
     function show(key) {
       const option = options.find((known) => known.key === key);
+      shown = option ? key : "";
+      tool("measure").value = shown;
       for (const { block, table, switched, kept } of blocks) {
         const rows = switched[key];
-        all(".how", block).forEach((note) => (note.hidden = Boolean(key)));
+        all(".how", block).forEach((note) => (note.hidden = Boolean(option)));
         const title = one("figcaption .title", block);
         title.dataset.first ??= title.textContent;
         title.textContent = option ? option.title : title.dataset.first;
-        table.dataset.measure = key;
+        if (option) table.dataset.measure = key;
+        else delete table.dataset.measure;
         const order = new Map([...kept.keys()].map((cell) => [cell.parentElement, 0]));
         [...order.keys()].forEach((row, n) => order.set(row, n));
         for (const [cell, first] of kept) {
           if (!option) {
             cell.className = first.class;
             cell.replaceChildren(...first.html);
-            if (first.value === undefined) delete cell.dataset.value;
-            else cell.dataset.value = first.value;
+            put(cell, first.data);
             continue;
           }
           const entry = rows && rows[order.get(cell.parentElement)][cell.cellIndex - 1];
@@ -202,14 +221,14 @@
           if (!entry) {
             cell.className = `c absent${start}`;
             cell.replaceChildren("–");
-            delete cell.dataset.value;
+            put(cell, {});
             continue;
           }
           const [value, low, high, n] = entry;
           const strength = Math.min(1, Math.max(0, option.unit === "area" ? 2 * value - 1 : value));
           const step = Math.floor(10 * (option.better === "low" ? 1 - strength : strength) + 0.5);
           cell.className = `c q${step}${start}`;
-          cell.dataset.value = value;
+          put(cell, { value, low, high, n });
           const content = [make("b", {}, text(value, option.unit))];
           if (low !== null && high !== null) content.push(make("small", {}, `${text(low, option.unit)}–${text(high, option.unit)}`));
           if (n !== null && String(n) !== table.dataset.n) content.push(make("small", {}, `n = ${n.toLocaleString("en")}`));
@@ -218,8 +237,17 @@
           cell.replaceChildren(link ? make("a", { class: "go", href: link.getAttribute("href") }, ...content) : content[0]);
           if (!link) cell.append(...content.slice(1));
         }
-        all(".legend > :not(.save)", block).forEach((part) => (part.hidden = Boolean(key)));
+        all(".legend > :not(.take)", block).forEach((part) => (part.hidden = Boolean(option)));
+        for (const head of all("thead [data-metric]", table)) {
+          head.dataset.first ??= head.dataset.metric;
+          head.dataset.metric = option ? option.metrics[head.dataset.kind] || "" : head.dataset.first;
+        }
+        table.dispatchEvent(new Event("values"));
       }
+    }
+    function put(cell, data) {
+      for (const name of Object.keys(cell.dataset)) delete cell.dataset[name];
+      for (const [name, value] of Object.entries(data)) if (value !== null) cell.dataset[name] = value;
     }
 
     function filter() {
@@ -248,13 +276,29 @@
       tool("status").textContent = Object.values(wanted).some(Boolean) ? `${shown} ${shown === 1 ? "cell" : "cells"} shown` : "";
     }
 
-    tool("measure").addEventListener("change", (event) => show(event.target.value));
-    ["dataset", "model", "knowledge"].forEach((axis) => tool(axis).addEventListener("change", filter));
-    ["defense", "attack"].forEach((axis) => tool(axis).addEventListener("input", filter));
+    const prefix = all("[data-matrix]", sheetOf(section)).length > 1 ? `${section.id}.` : "";
+    remember(section, `${prefix}measure`, () => shown, show);
+    tool("measure").addEventListener("change", (event) => {
+      show(event.target.value);
+      changed(section);
+    });
+    for (const name of ["dataset", "model", "knowledge", "defense", "attack"]) {
+      const control = tool(name);
+      const known = (value) => control.localName === "input" || [...control.options].some((option) => option.value === value);
+      remember(section, `${prefix}${name}`, () => control.value, (value) => {
+        control.value = known(value) ? value : "";
+        filter();
+      });
+      control.addEventListener(control.localName === "input" ? "input" : "change", () => {
+        filter();
+        changed(section);
+      });
+    }
     tool("reset").addEventListener("click", () => {
       all("select, input", tools).forEach((control) => (control.value = ""));
       show("");
       filter();
+      changed(section);
     });
     tools.hidden = false;
   }
@@ -295,6 +339,7 @@
     });
     else figure.append(make("span", { class: "save" }, make("button", { type: "button", on: { click: saveView } }, "SVG")));
     figure.dataset.drawn = "";
+    stay();
   }
 
   function slider(box) {
@@ -325,10 +370,20 @@
       }
     }
     input.addEventListener("input", update);
+    const first = input.value;
+    const several = all("[data-slider]", sheetOf(box)).length > 1;
+    // The address names the threshold itself: its place among others changes with the images.
+    remember(box, several ? `threshold.${box.dataset.seed}` : "threshold", () => (input.value === first ? "" : String(numbers.t[input.value])), (value) => {
+      const near = value === "" ? first : numbers.t.reduce((best, t, n) => (Math.abs(t - value) < Math.abs(numbers.t[best] - value) ? n : best), 0);
+      input.value = near;
+      update();
+    });
+    input.addEventListener("input", () => changed(box));
     const back = one("[data-back]", box);
     if (back) back.addEventListener("click", () => {
       input.value = numbers.operating;
       update();
+      changed(box);
     });
     one(".control", box).hidden = false;
     update();
@@ -344,8 +399,8 @@
       const button = make("button", { type: "button", "aria-pressed": String(n === 0) }, `${stratum.dataset.title} `,
         make("span", { class: "count" }, stratum.dataset.count));
       button.addEventListener("click", () => {
-        all("button", tabs).forEach((other) => other.setAttribute("aria-pressed", String(other === button)));
-        strata.forEach((other) => (other.hidden = other !== stratum));
+        choose(stratum);
+        changed(section);
       });
       tabs.append(button);
       stratum.hidden = n > 0;
@@ -366,6 +421,13 @@
       stratum.append(make("p", { class: "pager" }, before, told, after));
       turn(0);
     });
+    function choose(stratum) {
+      all("button", tabs).forEach((button, n) => button.setAttribute("aria-pressed", String(strata[n] === stratum)));
+      strata.forEach((other) => (other.hidden = other !== stratum));
+    }
+    const several = all("[data-gallery]", sheetOf(section)).length > 1;
+    remember(section, several ? `kind.${section.dataset.gallery}` : "kind", () => (strata[0].hidden ? strata.find((stratum) => !stratum.hidden).dataset.stratum : ""), (kind) =>
+      choose(strata.find((stratum) => stratum.dataset.stratum === kind) || strata[0]));
     tabs.hidden = strata.length < 2;
     // Paper has all pages of the kind that is chosen.
     window.addEventListener("beforeprint", () => all(".stratum:not([hidden]) img", section).forEach((image) => (image.loading = "eager")));
@@ -392,32 +454,23 @@
     });
   }
 
-  // -- all pages in one file ------------------------------------------------------------------------------------------
+  // -- start ----------------------------------------------------------------------------------------------------------
 
-  function sheets() {
-    const pages = all(".sheet");
-    if (pages.length < 2) return;
-    const turn = () => {
-      const target = document.getElementById(decodeURIComponent(location.hash.slice(1))) || pages[0];
-      const page = target.closest(".sheet") || pages[0];
-      pages.forEach((other) => (other.hidden = other !== page));
-      all(".chart", page).forEach(draw);
-      if (target === page) window.scrollTo(0, 0);
-      else target.scrollIntoView();
-    };
-    window.addEventListener("hashchange", turn);
-    turn();
+  const features = [
+    (sheet) => all("[data-matrix]", sheet).forEach(matrix),
+    (sheet) => all("[data-gallery]", sheet).forEach(gallery),
+    (sheet) => all("[data-slider]", sheet).forEach(slider),
+  ];
+  function setUp(sheet) {
+    controls.set(sheet, new Map());
+    all(".unscripted", sheet).forEach((words) => words.remove());
+    features.forEach((feature) => feature(sheet));
   }
-
-  function start() {
-    tableButtons();
-    all("[data-matrix]").forEach(matrix);
-    all("[data-gallery]").forEach(gallery);
-    if (all(".sheet").length === 1) all(".chart").forEach(draw);
-    sheets();
-    all("[data-slider]").forEach(slider);
+  window.bench = { all, one, read, make, save, visible, percent, sheetOf, remember, changed, stay, features };
+  document.addEventListener("DOMContentLoaded", () => {
+    all(".sheet").forEach(setUp);
+    const [{ type }] = performance.getEntriesByType("navigation");
+    go(type === "navigate" && location.hash !== "");
     document.documentElement.dataset.ready = "";
-  }
-  if (document.readyState === "loading") document.addEventListener("DOMContentLoaded", start);
-  else start();
+  });
 })();

@@ -10,6 +10,7 @@ from functools import cached_property
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pandas as pd
@@ -411,3 +412,73 @@ def site_of(tmp_path, parse):
 def page_of(site_of):
     """Return a function that writes the report of runs and reads the first page."""
     return lambda *runs: site_of(*runs).index
+
+
+# -- a real browser ----------------------------------------------------------------------------------------------------
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+PATIENCE_MS = 240_000
+"""A browser on a busy machine is slow; what is tested is not how fast it is."""
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Return the system's Chromium, without a window and without network."""
+    playwright = pytest.importorskip(
+        "playwright.sync_api", reason="playwright drives the browser: pip install '.[dev]'"
+    )
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium (apt-get install chromium)")
+    with playwright.sync_playwright() as driver:
+        # Containers run as root, where Chromium's sandbox refuses to start; the pages are our own.
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def open_page(browser):
+    """Return a function that opens a page; what it says on its console or asks of the network fails the test."""
+    contexts, faults = [], []
+
+    def opened(path, *, at="", scheme="light", width=1280, script=True):
+        context = browser.new_context(
+            color_scheme=scheme, viewport={"width": width, "height": 900}, java_script_enabled=script, offline=True
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on(
+            "console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None
+        )
+        page.on("pageerror", lambda error: faults.append(str(error)))
+        page.on("request", lambda asked: faults.append(asked.url) if outside(asked.url) else None)
+        page.goto(path.as_uri() + at)
+        if script:
+            page.wait_for_selector("html[data-ready]", state="attached")
+        return page
+
+    yield opened
+    for context in contexts:
+        context.close()
+    assert not faults
+
+
+def outside(address):
+    return urlsplit(address).scheme not in ("file", "data", "blob")
+
+
+@pytest.fixture(scope="session")
+def barriers():
+    """Return a function that lists what axe holds against a page."""
+    axe = pytest.importorskip(
+        "axe_playwright_python.sync_playwright", reason="axe looks for barriers: pip install '.[dev]'"
+    )
+
+    def found(page):
+        return [
+            (violation["id"], violation["impact"], [node["html"][:160] for node in violation["nodes"][:3]])
+            for violation in axe.Axe().run(page, options={"preload": False}).response["violations"]
+        ]
+
+    return found
