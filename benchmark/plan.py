@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import wraps
+from pathlib import Path
+from types import NoneType
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
 import torch
 
 from benchmark.alarms import ALONE, PROBED, Attacker
-from benchmark.attack import Attack
-from benchmark.dataset import Dataset
-from benchmark.defense import ArtifactRequest, Defense, SharedArtifact
-from benchmark.errors import BenchError, InputError, MissingError, PluginError, TaskError, first_line, unknown_name
-from benchmark.isolation import IsolationError, isolated
+from benchmark.dataset import Split
+from benchmark.defense import ArtifactRequest, Defense, Observation, SharedArtifact
+from benchmark.document import shorten
+from benchmark.errors import BenchError, InputError, MissingError, PluginError, first_line, unknown_name
+from benchmark.isolation import isolated
 from benchmark.keys import key_of
-from benchmark.model import Classifier, Passes, probe
+from benchmark.model import Classifier, Model, Passes, probe
 from benchmark.options import Options
-from benchmark.plugins import Registry
+from benchmark.plugins import Registration, Registry
 from benchmark.randomness import Rng
 from benchmark.selection import CLEAN
 from benchmark.setting import DataFacts, Setting, facts_of
+from benchmark.source import INSTALLED
 from benchmark.store import Store, digest
 from benchmark.suite import Component, GridEntry, Substitute, Suite
 from benchmark.training import is_out_of_memory
@@ -274,7 +277,7 @@ class _Planner:
         self.registry = registry
         self.tasks: dict[str, Task] = {}
         self.datasets: dict[str, DatasetFacts] = {}
-        self.instances: dict[tuple[str, str], Any] = {}
+        self.instances: dict[tuple[str, str], _Asked] = {}
         self._parts: dict[tuple[str, str], _Part] = {}
         self.answers: dict[Any, Any] = {}
         self.assessments: dict[str, PlannedAssessment] = {}
@@ -346,7 +349,9 @@ class _Planner:
     def _instance(self, component: Component) -> Any:
         place = (component.kind, component.label)
         if place not in self.instances:
-            self.instances[place] = self.registry.get(component.kind, component.use).create(component.options)
+            registration = self.registry.get(component.kind, component.use)
+            told = f"{component.where}: {component.kind}s.{component.label}"
+            self.instances[place] = _Asked.made(registration, component.options, told)
         return self.instances[place]
 
     def _check(self, components: Sequence[Component]) -> None:
@@ -354,11 +359,9 @@ class _Planner:
         wrong: list[str] = []
         for component in components:
             try:
-                with _asked():
-                    self._instance(component).check()
+                self._instance(component).check()
             except InputError as error:
-                told = missing if isinstance(error, MissingError) else wrong
-                told.append(f"{component.where}: {component.kind}s.{component.label}: {error}")
+                (missing if isinstance(error, MissingError) else wrong).append(str(error))
         if wrong:
             raise InputError("\n".join([*wrong, *missing]))
         if missing:
@@ -400,16 +403,8 @@ class _Planner:
                 )
 
     def _learn(self, component: Component) -> None:
-        dataset: Dataset = self._instance(component)
-        splits = {}
-        try:
-            with _asked():
-                for name in ("train", "val", "test"):
-                    splits[name] = dataset.split(name)
-                fingerprint = dataset.fingerprint()
-                remarks = tuple(dataset.remarks())
-        except InputError as error:
-            raise type(error)(f"{component.where}: datasets.{component.label}: {error}") from None
+        dataset = self._instance(component)
+        splits: dict[str, Split] = {name: dataset.split(name) for name in ("train", "val", "test")}
         shapes = {split.image_shape for split in splits.values()}
         names = {split.class_names for split in splits.values()}
         if len(shapes) > 1 or len(names) > 1:
@@ -425,10 +420,10 @@ class _Planner:
             known.class_names,
             known.image_shape,
             known.counts,
-            ("dataset", component.use, self.registry.get("dataset", component.use).version, fingerprint),
+            ("dataset", component.use, self.registry.get("dataset", component.use).version, dataset.fingerprint()),
             dataset.options.limit,
             " ".join(filter(None, (dataset.caption, dataset.options.note))),
-            remarks,
+            tuple(dataset.remarks()),
         )
 
     def _check_networks(self) -> None:
@@ -463,17 +458,19 @@ class _Planner:
         None where memory is scarce, and where it does not take them, which is noted.
         """
         component, facts = self.suite.models[model], self.datasets[dataset]
-        instance = self._instance(component)
+        instance = self._instance(component).on(f"datasets.{dataset}")
+
+        def build(model: Model) -> Classifier:
+            classifier = model.build(len(facts.class_names), facts.image_shape, Rng(0))
+            if model.options.train is not None:
+                probe(classifier, training=True)
+            return classifier
+
         try:
-            with _asked():
-                classifier: Classifier = instance.build(len(facts.class_names), facts.image_shape, Rng(0))
-                if instance.options.train is not None:
-                    probe(classifier, training=True)
-        except Exception as error:
-            if is_out_of_memory(error):
-                return None
-            said = str(error) if isinstance(error, BenchError) else f"the model failed: {first_line(error)}"
-            self.unsuited.setdefault(f"{component.where}: models.{model} on datasets.{dataset}: {said}")
+            classifier: Classifier = instance.asked("build", build)
+        except InputError as error:
+            if error.__cause__ is None or not is_out_of_memory(error.__cause__):
+                self.unsuited.setdefault(str(error))
             return None
         return classifier.frozen()
 
@@ -481,24 +478,25 @@ class _Planner:
         """Tell whether the network lacks a hidden state that the defense asks for; what is lacking is noted."""
         component = self.suite.defenses[defense]
         try:
-            with _asked():
-                layers = self._instance(component).layers()
+            layers = self._instance(component).on(f"models.{model}").layers()
         except InputError as error:
-            self.unsuited.setdefault(f"{component.where}: defenses.{defense} on models.{model}: {error}")
+            self.unsuited.setdefault(str(error))
             return True
         return self._lacks(f"{component.where}: defenses.{defense} on models.{model}", layers, classifier)
 
     def _lacks(self, where: str, layers: Iterable[str], classifier: Classifier) -> bool:
+        def look(network: Classifier) -> None:
+            for layer in layers:
+                if layer not in (*network.layers, "logits"):
+                    raise InputError(unknown_name("layer", layer, [*network.layers, "logits"]))
+                states = [layer] if layer != "logits" else []
+                with torch.no_grad():
+                    network.features(torch.zeros(2, *network.image_shape), states)
+
         try:
-            with _asked():
-                for layer in layers:
-                    if layer not in (*classifier.layers, "logits"):
-                        raise InputError(unknown_name("layer", layer, [*classifier.layers, "logits"]))
-                    states = [layer] if layer != "logits" else []
-                    with torch.no_grad():
-                        classifier.features(torch.zeros(2, *classifier.image_shape), states)
-        except (InputError, TaskError) as error:
-            self.unsuited.setdefault(f"{where}: {error}")
+            _Asked(classifier, "network", where).asked("features", look)
+        except InputError as error:
+            self.unsuited.setdefault(str(error))
             return True
         return False
 
@@ -523,15 +521,11 @@ class _Planner:
         for dataset, kind, label in met:
             if kind == "defense" and label in lacking:
                 continue
-            component = self._component(kind, label)
+            instance = self._instance(self._component(kind, label)).on(f"datasets.{dataset}")
             try:
-                with _asked():
-                    self._instance(component).check_setting(
-                        Setting(self.datasets[dataset], self.datasets, recipe, classifier)
-                    )
-            except (InputError, TaskError) as error:
-                said = f"{component.where}: {kind}s.{label} on datasets.{dataset}: {error}"
-                self.unsuited.setdefault(said)
+                instance.check_setting(Setting(self.datasets[dataset], self.datasets, recipe, classifier))
+            except InputError as error:
+                self.unsuited.setdefault(str(error))
 
     def _part(self, component: Component) -> _Part:
         """Return a model or a defense as a part of tasks."""
@@ -615,7 +609,7 @@ class _Planner:
     def _seed(self, seed: int) -> str:
         return f" (seed {seed})" if len(self.suite.seeds) > 1 or seed not in self.suite.seeds else ""
 
-    def _shared(self, defense: Component, request: ArtifactRequest) -> SharedArtifact:
+    def _shared(self, defense: Component, request: ArtifactRequest) -> _Asked:
         """Return the artifact that a defense asks for."""
         who = f"{defense.where}: defenses.{defense.label} asks for a shared artifact"
         if not isinstance(request.use, str):
@@ -629,8 +623,7 @@ class _Planner:
             raise InputError(
                 f"{who} {request.use!r} with {type(request.options).__name__}, allowed: {options_type.__name__}."
             )
-        artifact: SharedArtifact = registration.create(request.options)
-        return artifact
+        return _Asked.made(registration, request.options, who)
 
     def _artifact(
         self, component: Component, name: str, request: ArtifactRequest, dataset: str, train: str | None, seed: int
@@ -644,7 +637,7 @@ class _Planner:
         spec = {"seed": seed, "train": train if request.per_classifier else None}
         needs = [train] if request.per_classifier and train is not None else []
         built = self._add("artifact", f"build {name} on {source}{self._seed(seed)}", spec, needs, parts=parts)
-        if type(instance).assess is not SharedArtifact.assess:
+        if type(instance.plugin).assess is not SharedArtifact.assess:
             count = self.datasets[source].sizes["test"]
             label = f"assess {name} on {source}{self._seed(seed)}"
             assess = {"artifact": built, "split": "test"}
@@ -656,7 +649,7 @@ class _Planner:
     @_once
     def _fit(self, dataset: str, model: str, defense: str, seed: int) -> str:
         component = self.suite.defenses[defense]
-        instance: Defense = self._instance(component)
+        instance = self._instance(component)
         train = self._train(dataset, model, seed) if self._wants_classifier(instance) else None
         artifacts = {
             name: self._artifact(component, name, request, dataset, train, seed)
@@ -711,7 +704,7 @@ class _Planner:
         return self._add("fit", label, spec, needs, work, parts=parts, beside=labelled)
 
     @staticmethod
-    def _wants_classifier(instance: Defense) -> bool:
+    def _wants_classifier(instance: _Asked) -> bool:
         return instance.family != "hardener" or instance.needs_classifier
 
     @_once
@@ -755,7 +748,7 @@ class _Planner:
     def _judge(
         self, dataset: str, fit: str, defense: str, craft: str | None, split: str, predict: str | None, seed: int
     ) -> str:
-        instance: Defense = self._instance(self.suite.defenses[defense])
+        instance = self._instance(self.suite.defenses[defense])
         fit_spec = self.tasks[fit].spec
         observed = {
             name: self._observe(
@@ -829,6 +822,8 @@ class _Planner:
                 f"gray-box. Choose gray-box for {defense!r}, or exclude it from this grid entry."
             )
         else:
+            if entry.knowledge == "gray-box-retrained" and not hardened:
+                self._check_retrained(model, defense, entry)
             # The copy's seed is drawn from the suite's seed, so that it is another one, and always the same one.
             copy = Rng(seed).spawn("retrained").seed if entry.knowledge == "gray-box-retrained" else seed
             if entry.knowledge == "gray-box-retrained" and informed:
@@ -837,6 +832,16 @@ class _Planner:
                 victim = self._network(dataset, model, defense, copy)
         split = self.suite.protocol.split
         return self._craft_on(dataset, split, attack, victim, held, seed, bounded=not instance.minimum_norm)
+
+    def _check_retrained(self, model: str, defense: str, entry: GridEntry) -> None:
+        component = self.suite.models[model]
+        if component.options.train is None:  # type: ignore[attr-defined]
+            raise InputError(
+                f"{entry.where}: knowledge gray-box-retrained: the model {model!r} is used as it is (`train: null`, "
+                f"{component.where}), so that no copy of it is trained from another seed and these numbers would be "
+                f"gray-box. Give {model!r} a training recipe, choose gray-box, or black-box with another network as "
+                f"`substitute`, or exclude {model!r} beside {defense!r} from this grid entry."
+            )
 
     def _network(self, dataset: str, model: str, defense: str | None, seed: int) -> str:
         """Return the task that makes a classifier: hardens it, or trains it where the defense leaves it as it is."""
@@ -942,7 +947,7 @@ class _Planner:
         return self.tasks[key].label.partition(" ")[2]
 
     def _cell(self, dataset: str, model: str, attack: str, defense: str, entry: GridEntry, seed: int) -> PlannedCell:
-        instance: Defense = self._instance(self.suite.defenses[defense])
+        instance = self._instance(self.suite.defenses[defense])
         fit = self._fit(dataset, model, defense, seed)
         classifier = self._network(dataset, model, defense, seed)
         clean_predict = self._predict(dataset, classifier, None)
@@ -986,18 +991,108 @@ class _Planner:
         )
 
 
-@contextlib.contextmanager
-def _asked() -> Iterator[None]:
-    """Put back what a plugin changes of this process, generators included, while it is asked something.
+_ANSWERS: dict[str, tuple[Any, Any]] = {
+    "artifacts": (dict, ArtifactRequest),
+    "observations": (dict, Observation),
+    **dict.fromkeys(("layers", "training_attacks", "remarks"), (tuple | list, str)),
+    **dict.fromkeys(("fingerprint", "caption"), (str, None)),
+    **dict.fromkeys(("minimum_norm", "gives_scores", "needs_classifier"), (bool, None)),
+    "passes": (Passes | None, None),
+}
+"""What hooks answer with, and what that is made of: another answer would end the plan, or be read as another."""
 
-    Raises:
-        InputError: it changed something that other components would feel.
+
+class _Asked:
+    """A component that the plan asks for what it declares: what goes wrong in it is told with its place.
+
+    Hooks are called on it as on the component, without arguments only once, and raise nothing but InputError. What they
+    change of this process is put back, and told.
+
+    Attributes:
+        plugin: the component itself.
     """
-    try:
-        with isolated("the plugin"), Rng(0).seeded_globals():
-            yield
-    except IsolationError as error:
-        raise InputError(str(error)) from None
+
+    def __init__(self, plugin: Any, who: str, place: str) -> None:
+        self.plugin, self._who, self._place = plugin, who, place
+        self._known: dict[str, Any] = {}
+
+    @classmethod
+    def made(cls, registration: Registration, options: Options, place: str) -> _Asked:
+        """Return the component with these options; `place` is where the suite asks for it."""
+        asked = cls(None, registration.who, place)
+        asked.plugin = asked.asked("__init__", lambda _: registration.create(options))
+        return asked
+
+    def on(self, other: str) -> _Asked:
+        """Return the same, where it meets another component of the suite."""
+        return _Asked(self.plugin, self._who, f"{self._place} on {other}")
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in self._known:
+            value = self.asked(name, lambda plugin: getattr(plugin, name))
+            self._known[name] = self._hook(name, value) if callable(value) else self._checked(name, value)
+        return self._known[name]
+
+    def _hook(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
+        answers: list[Any] = []
+
+        def hook(*arguments: Any) -> Any:
+            if answers and not arguments:
+                return answers[0]
+            answer = self._checked(name, self.asked(name, lambda _: method(*arguments)))
+            if not arguments:
+                answers.append(answer)
+            return answer
+
+        return hook
+
+    def _checked(self, name: str, answer: Any) -> Any:
+        kind, part = _ANSWERS.get(name, (object, None))
+        parts = () if part is None or not isinstance(answer, kind) else answer
+        wrong = [one for one in (parts.values() if isinstance(parts, dict) else parts) if not isinstance(one, part)]
+        if wrong or not isinstance(answer, kind):
+            names = ["None" if one is NoneType else one.__name__ for one in get_args(kind) or (kind,)]
+            of = "" if part is None else f" of {part.__name__}"
+            raise InputError(
+                f"{self._place}: `{name}` of the {self._who} is {shorten(repr(answer))}, which must be "
+                f"{' or '.join(names)}{of}."
+            )
+        return answer
+
+    def asked(self, hook: str, question: Callable[[Any], Answer]) -> Answer:
+        """Return the answer to a question that is put to the component.
+
+        Raises:
+            InputError: of the kind that the component raised, if it raised one.
+        """
+        try:
+            with isolated("the plugin"), Rng(0).seeded_globals():
+                return question(self.plugin)
+        except BenchError as error:
+            kind = type(error) if isinstance(error, InputError) else InputError
+            raise kind(f"{self._place}: {error}") from error
+        except Exception as error:
+            hook, where = _told_by_traceback(error, hook)
+            raise InputError(
+                f"{self._place}: `{hook}` of the {self._who} raised {first_line(error)}{where}. This looks like a "
+                "fault of the plugin: what a suite has to change is told by InputError."
+            ) from error
+
+
+def _told_by_traceback(error: BaseException, hook: str) -> tuple[str, str]:
+    """Return which function of others the host called, `hook` where none was reached, and where the error was raised.
+
+    That is the last line of code that is not installed, or that of the function.
+    """
+    tops = (
+        frame.f_globals.get("__name__", "").partition(".")[0] for frame, _ in traceback.walk_tb(error.__traceback__)
+    )
+    steps = zip(tops, traceback.extract_tb(error.__traceback__), strict=True)
+    foreign = [step for top, step in steps if top not in ("benchmark", "contextlib")]
+    if not foreign:
+        return hook, ""
+    last = [step for step in foreign if not any(part in INSTALLED for part in Path(step.filename).parts)] or foreign[:1]
+    return foreign[0].name, f" ({last[-1].filename}:{last[-1].lineno})"
 
 
 def _hardened_by(substitute: Substitute | None) -> Sequence[str]:
@@ -1018,9 +1113,9 @@ def _erases(options: Any, image_shape: tuple[int, int, int]) -> bool:
 Offer = Literal["surrogate", "detector_loss", "class_likelihoods", "training_loss"]
 
 
-def _offers(defense: Defense, method: Offer) -> bool:
-    return getattr(type(defense), method) is not getattr(Defense, method)
+def _offers(defense: _Asked, method: Offer) -> bool:
+    return getattr(type(defense.plugin), method) is not getattr(Defense, method)
 
 
-def _evades(attack: Attack, defense: Defense) -> bool:
+def _evades(attack: _Asked, defense: _Asked) -> bool:
     return attack.evades_detector and _offers(defense, "detector_loss")

@@ -60,7 +60,7 @@ class Registration:
             PluginError: its module cannot be imported or lacks the class; the class breaks the contract of its kind.
         """
         component = self._import(self.target)
-        check_component(self.kind, component, self._who)
+        check_component(self.kind, component, self.who)
         return component
 
     def options_type(self) -> type[Options]:
@@ -73,7 +73,7 @@ class Registration:
             options = self._import(self.options_target)
         else:
             options = getattr(self.load(), "Options", Options)
-        check_options(self.kind, options, self._who)
+        check_options(self.kind, options, self.who)
         return options
 
     def create(self, options: Options) -> Any:
@@ -83,7 +83,7 @@ class Registration:
             PluginError: as `load`; what it declares by these options is not allowed.
         """
         component = self.load()(options)
-        check_declared(self.kind, component, self._who)
+        check_declared(self.kind, component, self.who)
         return component
 
     @property
@@ -93,7 +93,8 @@ class Registration:
         return source_digest(*(t.__module__ if isinstance(t, type) else t.partition(":")[0] for t in targets))
 
     @property
-    def _who(self) -> str:
+    def who(self) -> str:
+        """What it is and where it comes from, for messages."""
         return f"{self.kind} {self.name!r} (from {self.provenance})"
 
     def _import(self, target: str | type) -> type[Any]:
@@ -104,7 +105,7 @@ class Registration:
                 found: type[Any] = resolve(target)
         except (Exception, SystemExit) as error:
             raise PluginError(
-                f"{self._who} cannot be loaded from {target!r}: {type(error).__name__}: {error}"
+                f"{self.who} cannot be loaded from {target!r}: {type(error).__name__}: {error}"
             ) from error
         return found
 

@@ -153,6 +153,95 @@ def test_what_is_known_at_planning_is_told_then_all_at_once_with_its_place(tmp_p
     assert not (tmp_path / "runs").exists()
 
 
+FAILS = """
+from toy import Blobs, Linear, Step, Plain
+from benchmark import hookimpl
+
+def failing(base, hook, kind=None):
+    def fails(self, *arguments):
+        raise KeyError("a bug\\nand more of it")
+    fails.__name__ = hook
+    return type("Fails", (base,), {hook: kind(fails) if kind else fails, "__doc__": "Fails.", "__module__": __name__})
+
+def answering(hook, answer):
+    return type("Answers", (Plain,), {hook: lambda self, *a: answer, "__doc__": "Answers.", "__module__": __name__})
+
+@hookimpl
+def register_datasets(register):
+    for hook in ("check", "load", "fingerprint", "remarks"):
+        register(hook, failing(Blobs, hook))
+
+@hookimpl
+def register_models(register):
+    for hook in ("check", "fingerprint", "network"):
+        register(hook, failing(Linear, hook))
+
+@hookimpl
+def register_attacks(register):
+    for hook in ("check", "check_setting", "passes"):
+        register(hook, failing(Step, hook))
+    register("minimum_norm", failing(Step, "minimum_norm", property))
+
+@hookimpl
+def register_defenses(register):
+    hooks = "check check_setting artifacts observations layers training_attacks passes fingerprint"
+    for hook in hooks.split():
+        register(hook, failing(Plain, hook))
+    register("gives_scores", failing(Plain, "gives_scores", property))
+    register("constructor", failing(Plain, "__init__"))
+    for hook, answer in {
+        "artifacts": None, "training_attacks": "step", "passes": (1, 2),
+        "fingerprint": 7,
+    }.items():
+        register(f"wrong_{hook}", answering(hook, answer))
+"""
+ASKED = """
+suite: f
+datasets: {d: {use: %s}}
+models: {m: {use: %s}}
+attacks: {a: {use: %s, eps: 0.3}}
+defenses: {x: {use: %s}}
+grid: [{}]
+"""
+
+
+def test_a_plugin_that_fails_or_answers_with_nonsense_while_planning_is_told_in_one_message(
+    tmp_path, monkeypatch, capfd
+):
+    from benchmark.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "fails.py").write_text(FAILS)
+    whole = {"dataset": "blobs", "model": "linear", "attack": "step", "defense": "plain"}
+    hooks = {
+        "dataset": ("check", "load", "fingerprint", "remarks"),
+        "model": ("check", "fingerprint", "network"),
+        "attack": ("check", "check_setting", "passes", "minimum_norm"),
+        "defense": (
+            *("check", "check_setting", "artifacts", "observations", "layers", "training_attacks", "passes"),
+            *("fingerprint", "gives_scores", "constructor"),
+            *("wrong_artifacts", "wrong_training_attacks", "wrong_passes", "wrong_fingerprint"),
+        ),
+    }
+    for line, (kind, uses) in enumerate(hooks.items(), 3):
+        for use in uses:
+            (tmp_path / "f.yaml").write_text(ASKED % tuple({**whole, kind: use}.values()))
+            with pytest.raises(SystemExit) as stop:
+                main(["plan", "f.yaml", "--plugin", "toy", "--plugin", "fails", "--cache", str(tmp_path / "cache")])
+            said = capfd.readouterr().err
+            assert stop.value.code == 2, (use, said)
+            assert said.startswith(f"error: f.yaml:{line}: {kind}s."), said
+            assert f"of the {kind} '{use}' (from module fails)" in said
+            assert said.count("\n") == 1
+            if use.startswith("wrong_"):
+                assert f"`{use.removeprefix('wrong_')}` of the defense" in said
+                assert ", which must be " in said
+            else:
+                assert "raised KeyError: 'a bug" in said
+                assert str(tmp_path / "fails.py:7") in said
+
+
 QUITS = """
 import sys
 from toy import Blobs, Linear

@@ -319,6 +319,18 @@ def test_a_substitute_that_is_the_network_attacked_is_refused(toy_suite, substit
         plan(itself)
 
 
+def test_a_copy_that_nobody_trains_is_refused(toy_suite):
+    from benchmark.errors import InputError
+    from benchmark.plan import make_plan
+    from benchmark.plugins import load_plugins
+    from benchmark.suite import load_suite
+
+    registry = load_plugins(["toy"])
+    text = KNOWLEDGE.replace("target: {use: linear}", "target: {use: linear, train: null}")
+    with pytest.raises(InputError, match=r"yaml:13: knowledge gray-box-retrained: the model 'target' .*`train: null`"):
+        make_plan(load_suite(str(toy_suite(text)), registry=registry), registry)
+
+
 def test_a_substitute_may_be_hardened(run_toy, toy_suite):
     # Each network is a source and a target.
     text = KNOWLEDGE.replace("none: {use: plain}", "none: {use: plain}, at: {use: adversarial_training, eps: 0.1}")
