@@ -6,8 +6,9 @@ about each other (`raised`). Nothing here changes a number or the status of a ro
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -164,6 +165,9 @@ LOGIT_TOLERANCE = 1e-2
 another order come to some 1e-7 and TF32 rounds by 5e-4, dropout and batch statistics move logits by more."""
 SUM_TOLERANCE = 1e-3
 """How far probabilities may sum up to something else than 1."""
+SIGMOID_SPREAD = 0.5
+"""Outputs in [0, 1] that sum to something else are those of a sigmoid where they spread so far. Nearer together they
+may be logits of a network that has hardly learned; a sigmoid is nearly straight there and flattens nothing."""
 
 
 # -- what a probe sees ------------------------------------------------------------------------------------------------
@@ -177,6 +181,7 @@ class Probe:
         images: number of images probed.
         in_unit: whether all outputs lie in [0, 1].
         sum_to_one: whether the outputs of every image sum to 1.
+        spread: largest output less the smallest, over all images.
         blind: the gradient of the cross-entropy in the image is exactly zero.
         broken: it is NaN or infinite, or that of the detector's loss is.
         twice: largest difference of a logit between two passes of the same batch, as a share of the logits' spread.
@@ -186,6 +191,7 @@ class Probe:
     images: int
     in_unit: bool
     sum_to_one: bool
+    spread: float
     blind: int
     broken: int
     twice: float
@@ -250,6 +256,7 @@ def probe(network: nn.Module, x: Tensor, y: Tensor, detector_loss: Callable[[Ten
         images=len(x),
         in_unit=bool(((logits >= 0) & (logits <= 1)).all()),
         sum_to_one=bool(((logits.sum(1) - 1).abs() <= SUM_TOLERANCE).all()),
+        spread=float(logits.max() - logits.min()) if logits.isfinite().all() else 0.0,
         blind=int(blind.sum()),
         broken=int(broken.sum()),
         twice=differs(logits, again),
@@ -400,9 +407,9 @@ def _probes(cells: Sequence[Judged]) -> Iterator[Alarm]:
         gradient = tuple(one.number for one in attacks if one.result.attacker.uses_gradient)  # type: ignore[union-attr]
         steady = [one for one in attacks if not one.result.attacker.meets_noise]  # type: ignore[union-attr]
         everything = tuple(sorted({one.number for one in (*deployed.get(probed, ()), *steady)}))
-        if gradient and seen.in_unit:
-            what = " and sum to 1" if seen.sum_to_one else ""
-            finding = f"{probed.who}: the outputs of all {n} probed images lie in [0, 1]{what}"
+        if gradient and seen.in_unit and (seen.sum_to_one or seen.spread >= SIGMOID_SPREAD):
+            what = "sum to 1" if seen.sum_to_one else f"differ by up to {seen.spread:.2f}, as those of a sigmoid do"
+            finding = f"{probed.who}: the outputs of all {n} probed images lie in [0, 1] and {what}"
             yield Alarm(KINDS["probabilities"], finding, 1.0, math.nan, n, gradient)
         if gradient and (seen.broken or seen.blind >= BLIND * n):
             count, what = (seen.broken, "not finite") if seen.broken else (seen.blind, "exactly zero")
@@ -469,30 +476,64 @@ def _aimed(cells: Sequence[Judged]) -> Iterator[tuple[Judged, str]]:
             yield one, one.aim
 
 
-def _one_step(cells: Sequence[Judged]) -> Iterator[Alarm]:
-    """Yield iterative attacks that do worse than a single step of the same norm and budget on the same victim."""
-    alike: dict[tuple[Any, ...], tuple[list[Judged], list[Judged]]] = {}
-    for one, aim in _aimed(cells):
-        steps = one.result.attacker.steps if one.result.attacker is not None else None
-        if steps is not None and steps >= 1:
-            key = (*one.system, one.result.knowledge, one.result.norm, one.cell.eps, aim)
-            alike.setdefault(key, ([], []))[steps > 1].append(one)
+def _outdone(
+    kind: AlarmKind,
+    groups: Iterable[Sequence[Judged]],
+    weaker: Callable[[Judged, Judged], bool],
+    words: Callable[[Judged, Judged], tuple[str, str, str]],
+) -> Iterator[Alarm]:
+    """Yield attacks that do worse than one of their group that should do no better.
+
+    Args:
+        groups: cells that are compared with each other.
+        weaker: tells whether the first of two should do no better than the second.
+        words: of two, the first of which should have done better: both attacks, and where they were compared.
+    """
 
     def pairs() -> Iterator[tuple[Judged, Judged, str]]:
-        for single, many in alike.values():
-            for step in single:
-                yield from ((iterated, step, iterated.aim or "") for iterated in many)
+        for members in groups:
+            for one, other in itertools.permutations(members, 2):
+                if one.aim is not None and weaker(other, one):
+                    yield one, other, one.aim
 
-    def words(doubt: _Doubt) -> str:
-        weak, strong = doubt.weak.result, doubt.strong.result
+    def told(doubt: _Doubt) -> str:
+        this, that, where = words(doubt.weak, doubt.strong)
         accuracy = doubt.strong.outcome(doubt.weak.aim or "").mean()
         return (
-            f"{doubt.weak.words()}: {weak.attack} leaves {_percent(accuracy + doubt.test.difference)} right and the "
-            f"single step of {strong.attack} {_percent(accuracy)}, at {weak.norm} {weak.eps} (n = {doubt.test.n}, "
-            f"p = {doubt.test.p_value:.1g})"
+            f"{this} leaves {_percent(accuracy + doubt.test.difference)} right and {that} {_percent(accuracy)}{where} "
+            f"(n = {doubt.test.n}, p = {doubt.test.p_value:.1g})"
         )
 
-    yield from _doubts(KINDS["one-step"], _tested(pairs()), words)
+    yield from _doubts(kind, _tested(pairs()), told)
+
+
+def _alike(cells: Iterable[Judged], key: Callable[[Judged], Hashable]) -> Iterable[list[Judged]]:
+    groups: dict[Hashable, list[Judged]] = {}
+    for one in cells:
+        groups.setdefault(key(one), []).append(one)
+    return groups.values()
+
+
+def _one_step(cells: Sequence[Judged]) -> Iterator[Alarm]:
+    """Yield iterative attacks that do worse than a single step of the same norm and budget on the same victim."""
+
+    def steps(one: Judged) -> int:
+        return (one.result.attacker.steps if one.result.attacker is not None else None) or 0
+
+    groups = _alike(
+        (one for one, _ in _aimed(cells)),
+        lambda one: (*one.system, one.result.knowledge, one.result.norm, one.cell.eps, one.aim),
+    )
+    yield from _outdone(
+        KINDS["one-step"],
+        groups,
+        lambda one, other: steps(one) == 1 < steps(other),
+        lambda many, single: (
+            f"{many.words()}: {many.result.attack}",
+            f"the single step of {single.result.attack}",
+            f", at {many.result.norm} {many.result.eps}",
+        ),
+    )
 
 
 KNOWING = {"black-box": 0, "gray-box-retrained": 1, "gray-box": 2, "white-box": 3, "adaptive": 3}
@@ -500,29 +541,18 @@ KNOWING = {"black-box": 0, "gray-box-retrained": 1, "gray-box": 2, "white-box": 
 
 def _knowledge(cells: Sequence[Judged]) -> Iterator[Alarm]:
     """Yield attacks that do worse where the attacker knows more."""
-    alike: dict[tuple[str, ...], list[Judged]] = {}
-    for one in cells:
-        if one.spends:
-            alike.setdefault((*one.system, one.result.attack), []).append(one)
-
-    def pairs() -> Iterator[tuple[Judged, Judged, str]]:
-        for members in alike.values():
-            for knows in members:
-                for other in members:
-                    less = KNOWING.get(other.result.knowledge, -1) < KNOWING.get(knows.result.knowledge, -1)
-                    if less and knows.aim is not None:
-                        yield knows, other, knows.aim
-
-    def words(doubt: _Doubt) -> str:
-        weak, strong = doubt.weak.result, doubt.strong.result
-        accuracy = doubt.strong.outcome(doubt.weak.aim or "").mean()
-        return (
-            f"{weak.defense} for {weak.model} on {weak.dataset}, seed {weak.seed}: {weak.attack} {weak.knowledge} "
-            f"leaves {_percent(accuracy + doubt.test.difference)} right and {strong.knowledge} {_percent(accuracy)} "
-            f"(n = {doubt.test.n}, p = {doubt.test.p_value:.1g})"
-        )
-
-    yield from _doubts(KINDS["knowledge"], _tested(pairs()), words)
+    groups = _alike((one for one in cells if one.spends), lambda one: (*one.system, one.result.attack))
+    yield from _outdone(
+        KINDS["knowledge"],
+        groups,
+        lambda one, other: KNOWING[one.result.knowledge] < KNOWING[other.result.knowledge],
+        lambda knows, less: (
+            f"{knows.result.defense} for {knows.result.model} on {knows.result.dataset}, seed {knows.result.seed}: "
+            f"{knows.result.attack} {knows.result.knowledge}",
+            less.result.knowledge,
+            "",
+        ),
+    )
 
 
 def _budgets(cells: Sequence[Judged]) -> Iterator[Alarm]:

@@ -30,6 +30,18 @@ class Saturates(Then):
         return 1000 * self.inner(x)
 
 
+class EndsWithSigmoid(Then):
+    def forward(self, x: Tensor) -> Tensor:
+        return (8 * self.inner(x)).sigmoid()
+
+
+class Timid(Then):
+    """Its logits lie in [0, 1] by chance."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 0.4 + 0.1 * (self.inner(x) / 10).tanh()
+
+
 class Quantises(Then):
     def forward(self, x: Tensor) -> Tensor:
         return self.inner((8 * x).round() / 8)
@@ -109,6 +121,8 @@ class Mute(Brightness):
 def register_models(register):
     register("softmax", around(EndsWithSoftmax))
     register("saturates", around(Saturates))
+    register("sigmoid", around(EndsWithSigmoid))
+    register("timid", around(Timid))
     register("quantises", around(Quantises))
     register("drops-out", around(DropsOut))
     register("batch-statistics", around(UsesBatchStatistics))

@@ -19,6 +19,8 @@ datasets:
 models:
   linear: {use: linear}
   softmax: {use: softmax}
+  sigmoid: {use: sigmoid}
+  timid: {use: timid}
   quantises: {use: quantises}
   drops-out: {use: drops-out}
   batch-statistics: {use: batch-statistics}
@@ -35,7 +37,7 @@ defenses:
   inverted: {use: inverted}
   mute: {use: mute}
 grid:
-  - {models: [softmax, quantises, drops-out, batch-statistics], attacks: pgd, defenses: none}
+  - {models: [softmax, sigmoid, timid, quantises, drops-out, batch-statistics], attacks: pgd, defenses: none}
   - {models: linear, attacks: [pgd, pgd-less, fgsm], defenses: [none, inverted, mute]}
   - {models: linear, attacks: [lame, lame-less], defenses: none}
   - {models: linear, attacks: pgd, defenses: misleading, knowledge: [gray-box, white-box]}
@@ -74,7 +76,7 @@ def cells(run, alarm: str) -> set[tuple[str, ...]]:
 @pytest.mark.parametrize(
     ("alarm", "expected"),
     [
-        ("probabilities", {("softmax", "pgd", "none", "gray-box")}),
+        ("probabilities", {(model, "pgd", "none", "gray-box") for model in ("softmax", "sigmoid")}),
         ("gradient", {("quantises", "pgd", "none", "gray-box")}),
         ("random", {("drops-out", "none", "none", ""), ("drops-out", "pgd", "none", "gray-box")}),
         (
