@@ -7,9 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from bench_report import sentences
+from bench_report.facts import CERTAIN, RunFacts
 from bench_report.links import file_name
 from bench_report.measures import DETECTOR, FAMILIES, MEASURES, Family, Unit
-from bench_report.summary import not_counted, number_words
 from bench_report.table import Axes, Place, Table, group_label
 from bench_report.view import (
     BlockView,
@@ -24,11 +25,12 @@ from bench_report.view import (
     ListView,
     MatrixRow,
     MatrixView,
-    Word,
+    Notice,
 )
 from bench_report.words import KNOWLEDGE, budget_text
 from benchmark.options import Budget
-from benchmark.results import CLEAN, WORST_OF
+from benchmark.results import CLEAN, CROSSED, WORST_OF
+from benchmark.statistics import holm
 
 HEADLINE = FAMILIES[0]
 
@@ -69,6 +71,7 @@ class BlockBuilder:
         table: Table,
         axes: Axes,
         differences: Mapping[tuple[str, ...], DifferenceView],
+        facts: RunFacts,
         dataset: str,
         model: str,
         knowledge: str,
@@ -76,6 +79,7 @@ class BlockBuilder:
         self.table = table
         self.axes = axes
         self.differences = differences
+        self.facts = facts
         self.dataset = dataset
         self.model = model
         self.knowledge = knowledge
@@ -92,7 +96,7 @@ class BlockBuilder:
         self.metrics = {metric for place in mine for metric in table.by_place[place]}
         self.has_clean = CLEAN in attacks
 
-    def build(self, anchor: str, caption: str) -> BlockView:
+    def build(self, anchor: str, caption: str, notices: Sequence[Notice]) -> BlockView:
         """Return the block."""
         matrices = [matrix for family in FAMILIES if (matrix := self.matrix(family)) is not None]
         headline = next((matrix for matrix in matrices if matrix.key == HEADLINE.key), None)
@@ -108,7 +112,8 @@ class BlockBuilder:
             knowledge=self.knowledge,
             attacker=KNOWLEDGE.get(self.knowledge, ""),
             caption=caption,
-            findings=tuple(self.findings(headline)) if headline else (),
+            notices=tuple(notices),
+            findings=tuple(sentences.of_block(self.facts, *self._identity())),
             headline=headline,
             matrices=tuple(matrix for matrix in matrices if matrix is not headline),
             per_seed=tuple(per_seed),
@@ -167,7 +172,10 @@ class BlockBuilder:
     def _group_title(self, group: str) -> str:
         title = group.removeprefix(WORST_OF)
         norm, eps = self.table.budgets.get((self.dataset, group), ("", ""))
-        return budget_text(norm, eps) if title == group_label(norm, eps) else title
+        if title == group_label(norm, eps):
+            return budget_text(norm, eps)
+        place = Place(self.dataset, self.model, group, "", self.knowledge)
+        return sentences.attacks_text(group, self.table.members(place))
 
     def matrix(self, family: Family, seed: str | None = None) -> MatrixView | None:
         """Return the table of a family of measures, over all seeds or of one; None where it has nothing to show."""
@@ -184,13 +192,20 @@ class BlockBuilder:
             defenses = [name for name in defenses if self._differs(name, columns)]
         if not columns or not defenses:
             return None
-        by_column = []
-        for column in columns:
-            cells = [self.table.cell(self.place(column.attack, defense), column.metric, seed) for defense in defenses]
-            cells = marked(cells, family.better) if family.shown != "differing" else cells
-            by_column.append(coloured(cells, family.better))
+        by_column = [
+            [self.table.cell(self.place(column.attack, defense), column.metric, seed) for defense in defenses]
+            for column in columns
+        ]
+        if family.better == "high" and family.shown != "differing":
+            self._mark_best(columns, defenses, by_column, seed)
+        drawn = [coloured(cells, family.better) for cells in by_column]
         rows = tuple(
-            MatrixRow(defense, tuple(column[number] for column in by_column)) for number, defense in enumerate(defenses)
+            MatrixRow(
+                defense,
+                tuple(column[number] for column in drawn),
+                sentences.taught(self.facts.taught.get(defense, ())),
+            )
+            for number, defense in enumerate(defenses)
         )
         flat = [cell for row in rows for cell in row.cells]
         estimates = [cell.estimate for cell in flat if cell.estimate is not None]
@@ -202,12 +217,36 @@ class BlockBuilder:
             columns=tuple(columns),
             rows=rows,
             n=same_n(flat),
-            seeds=max((estimate.seeds for estimate in estimates), default=1),
+            intervals=sentences.intervals(estimates),
             lower_is_better=family.better == "low",
             has_best=any(cell.best for cell in flat),
             has_reference=any(estimate.reference is not None for estimate in estimates),
             seed=seed or "",
         )
+
+    def _mark_best(
+        self, columns: Sequence[Column], defenses: Sequence[str], cells: Sequence[list[CellView]], seed: str | None
+    ) -> None:
+        """Mark the first of a column where the paired test tells it from the second, corrected over the columns.
+
+        What an alarm puts in doubt takes no part, and where a cell has no number nothing is called best.
+        """
+        chosen = seed or (CROSSED if len(self.table.seeds) > 1 else next(iter(self.table.seeds), ""))
+        firsts: list[tuple[list[CellView], int, float]] = []
+        for column, of_column in zip(columns, cells):
+            if any(cell.status in ("failed", "missing") for cell in of_column):
+                continue
+            sure = [n for n, cell in enumerate(of_column) if cell.estimate is not None and not cell.estimate.doubt]
+            sure.sort(key=lambda n: -of_column[n].estimate.value)  # type: ignore[union-attr]
+            if len(sure) < 2:
+                continue
+            names = [defenses[n] for n in sure[:2]]
+            pair = self._difference(names[1], names[0], column, chosen)
+            if pair is not None and pair.p is not None:
+                firsts.append((of_column, sure[0], pair.p if pair.difference > 0 else 1.0))
+        for (of_column, first, _), p in zip(firsts, holm([p for _, _, p in firsts])):
+            if p <= CERTAIN:
+                of_column[first] = replace(of_column[first], best=True)
 
     def _is_shown(self, family: Family) -> bool:
         if family.shown != "rejecting":
@@ -241,26 +280,6 @@ class BlockBuilder:
             if base is not None and own is not None and base.value != own.value:
                 return True
         return False
-
-    def findings(self, headline: MatrixView) -> Iterator[tuple[Word, ...]]:
-        """Yield the sentence that says who holds best in the worst case."""
-        for number, column in enumerate(headline.columns):
-            if column.attack != self.axes.main_group:
-                continue
-            found = {row.defense: e for row in headline.rows if (e := row.cells[number].estimate) is not None}
-            held = {defense: estimate for defense, estimate in found.items() if not estimate.doubt}
-            if not found:
-                continue
-            words = [Word("In the worst case of "), Word(column.title, "name"), Word(", ")]
-            if not held:
-                yield (*words, Word("no defense can be called best: alarms put all numbers in doubt."))
-                continue
-            best = max(held, key=lambda defense: held[defense].value)
-            words += _kept(best, held[best])
-            baseline = self.axes.baseline
-            if baseline is not None and baseline != best and baseline in found:
-                words += [Word("; "), *_kept(baseline, found[baseline])]
-            yield (*words, *not_counted(len(found) - len(held), len(found), "defense"), Word("."))
 
     def lists(self) -> Iterator[ListView]:
         """Yield the detector table, and the table of everything that no other table shows."""
@@ -296,7 +315,9 @@ class BlockBuilder:
                     CellView("undefined") if estimate is None else CellView("ok", estimate) for estimate in estimates
                 )
                 rows.append(ListRow(defense, attack, cells, same_n(cells)))
-        return ListView(key, title, note, tuple(map(self.table.measure, names)), tuple(rows))
+        every = [cell.estimate for row in rows for cell in row.cells]
+        measures = tuple(map(self.table.measure, names))
+        return ListView(key, title, note, measures, tuple(rows), sentences.intervals(every))
 
     def comparisons(self) -> Iterator[ComparisonView]:
         """Yield the paired differences from the baseline, per family of measures and seed."""
@@ -305,7 +326,7 @@ class BlockBuilder:
             if baseline is None or family.key not in ("robust", "joint") or not self._is_shown(family):
                 continue
             groups, columns = self.columns(family.clean, family.attack, family.worst)
-            for seed in self.table.seeds:
+            for seed in (*([CROSSED] if len(self.table.seeds) > 1 else []), *self.table.seeds):
                 rows = []
                 for defense in self.defenses:
                     if defense != baseline:
@@ -322,41 +343,25 @@ class BlockBuilder:
                         tuple(groups),
                         tuple(columns),
                         tuple(rows),
-                        seed if len(self.table.seeds) > 1 else "",
+                        "" if seed == CROSSED or len(self.table.seeds) == 1 else seed,
+                        sentences.paired_how(seed, len(self.table.seeds)),
                         numbers.pop() if len(numbers) == 1 else None,
                     )
 
     def _difference(self, baseline: str, defense: str, column: Column, seed: str) -> DifferenceView | None:
-        place = self.place(column.attack, defense)
-        where = (place.dataset, place.model, place.attack, place.knowledge, seed, column.metric)
-        return self.differences.get((*where, defense, baseline))
-
-
-def _kept(defense: str, estimate: Estimate) -> list[Word]:
-    return [Word(defense, "name"), Word(" labels "), *number_words(estimate), Word(" of the images rightly")]
+        knowledge = "" if column.attack == CLEAN else self.knowledge
+        where = (self.dataset, self.model, column.attack, knowledge, seed)
+        # Where none of the two rejects, the joint accuracy is the plain one, and compared once.
+        pairs = (
+            self.differences.get((*where, name, defense, baseline))
+            for name in (column.metric, column.metric.replace("joint_", ""))
+        )
+        return next((pair for pair in pairs if pair is not None), None)
 
 
 def _compact(estimate: Estimate) -> list[float | None]:
     numbers = (estimate.value, estimate.low, estimate.high)
     return [*(None if x is None else float(f"{x:.5g}") for x in numbers), estimate.n]
-
-
-def marked(cells: Sequence[CellView], better: Literal["high", "low"]) -> list[CellView]:
-    """Return the cells of a column with the best marked, of those that no alarm puts in doubt.
-
-    Nothing is best where all are equal.
-    """
-    values = [cell.estimate.value for cell in cells if cell.estimate is not None]
-    sure = [cell.estimate.value for cell in cells if cell.estimate is not None and not cell.estimate.doubt]
-    if len(values) < 2 or min(values) == max(values) or not sure:
-        return list(cells)
-    best = max(sure) if better == "high" else min(sure)
-    return [
-        replace(cell, best=True)
-        if cell.estimate is not None and cell.estimate.value == best and not cell.estimate.doubt
-        else cell
-        for cell in cells
-    ]
 
 
 def coloured(cells: Sequence[CellView], better: Literal["high", "low"]) -> tuple[CellView, ...]:

@@ -10,21 +10,24 @@ import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 import yaml
 
-from bench_report.blocks import BlockBuilder, coloured, marked, same_n
+from bench_report import sentences
+from bench_report.blocks import BlockBuilder, same_n
 from bench_report.cells import CellPages
 from bench_report.compare import compare_runs
+from bench_report.facts import RunFacts
 from bench_report.figures import Figures
 from bench_report.measures import MEASURES, Measure
 from bench_report.probes import Probes
 from bench_report.published import published_tables
-from bench_report.summary import alarms_by_kind, findings, ranking, unequal
 from bench_report.table import (
     Place,
+    Row,
     Table,
     as_count,
     as_number,
@@ -36,8 +39,10 @@ from bench_report.table import (
     read_metrics,
 )
 from bench_report.view import (
+    AlarmView,
     AssessedRow,
     BlockView,
+    CellView,
     CostRow,
     CostView,
     DatasetView,
@@ -52,6 +57,8 @@ from bench_report.view import (
     ReportView,
     RunView,
     TaskRow,
+    VerdictLine,
+    VerdictsView,
 )
 from bench_report.words import moment, moment_text, plural, seconds_text
 from benchmark.reporter import Panel
@@ -82,9 +89,8 @@ def build_report(
     """Return what a report of `runs` shows; several runs are compared. `measures` are those of plugins."""
     measures = measures or {}
     tables = [_table(run, f"r{number}", measures) for number, run in enumerate(runs, 1)]
-    views = tuple(
-        _RunBuilder(run, table, f"r{number}").build() for number, (run, table) in enumerate(zip(runs, tables), 1)
-    )
+    builders = [_RunBuilder(run, table, f"r{number}") for number, (run, table) in enumerate(zip(runs, tables), 1)]
+    views = tuple(builder.build() for builder in builders)
     seen = {row.metric.partition(":")[0] for table in tables for row in table.rows}
     titles = list(dict.fromkeys(view.title for view in views))
     view = ReportView(
@@ -93,8 +99,19 @@ def build_report(
         compare=compare_runs(runs, tables, views) if len(runs) > 1 else None,
         glossary=tuple(known for name, known in {**MEASURES, **measures}.items() if name in seen),
     )
-    cells = tuple(CellPages(run, table, one.blocks, panels) for run, table, one in zip(runs, tables, views))
+    cells = tuple(
+        CellPages(run, table, builder.facts, one.blocks, panels)
+        for run, table, builder, one in zip(runs, tables, builders, views)
+    )
     return Report(view, cells, tuple(Figures(run, table) for run, table in zip(runs, tables)), tuple(map(Probes, runs)))
+
+
+def alarms_by_kind(table: Table) -> tuple[tuple[AlarmView, ...], ...]:
+    """Return the alarms of a run, those of one kind together."""
+    found: dict[str, list[AlarmView]] = {}
+    for alarm in table.alarms():
+        found.setdefault(alarm.kind.name, []).append(alarm)
+    return tuple(map(tuple, found.values()))
 
 
 def _entries(texts: Iterable[str]) -> list[str]:
@@ -130,11 +147,12 @@ class _RunBuilder:
         self.manifest: Mapping[str, Any] = run.manifest
         self.suite: Mapping[str, Any] = run.suite
         self.axes = read_axes(table, run.suite)
+        self.differences = read_comparisons(run.comparisons)
+        references = (run.suite.get("reference") or {}).get("rows") or ()
+        self.facts = RunFacts(table, self.axes, self.differences, run.manifest, references)
 
     def build(self) -> RunView:
         blocks = tuple(self._blocks())
-        rankings = tuple(ranking(self.table, self.axes, blocks))
-        protocol = self.manifest.get("protocol") or {}
         failures = tuple(self._failures())
         missing = tuple(self._missing())
         started, finished = moment(self.manifest.get("started")), moment(self.manifest.get("finished"))
@@ -153,10 +171,11 @@ class _RunBuilder:
             device=as_text(self.manifest.get("device")),
             datasets=tuple(self._datasets()),
             models=tuple(self._models()),
-            notices=(*self._notices(failures, missing), *unequal(rankings)),
-            findings=tuple(findings(self.table, self.axes, rankings, protocol.get("false_positive_rate"))),
-            rankings=rankings,
-            overview=self._overview(blocks),
+            notices=(*self._notices(failures, missing), *sentences.unequal(self.facts)),
+            headline=sentences.headline(self.facts, self._only()),
+            verdicts=tuple(self._verdicts()),
+            findings=tuple(sentences.findings(self.facts, alarms_by_kind(self.table))),
+            overviews=tuple(self._overviews(blocks)),
             blocks=blocks,
             means=Figures(self.run, self.table).means(blocks),
             published=published_tables(
@@ -225,97 +244,102 @@ class _RunBuilder:
             trained = [f"trained for {plural(epochs, 'epoch')}"] if epochs else []
             yield ModelView(as_text(label), as_text(given.get("use")), (*options, *trained))
 
+    def _only(self) -> list[str]:
+        return list(map(as_text, self.manifest.get("only") or ()))
+
+    def _verdicts(self) -> Iterator[VerdictsView]:
+        models = len(self.axes.models) > 1
+        for group in self.facts.groups:
+            lines = []
+            for row in group.rows:
+                verdict = row.hardest
+                lines.append(
+                    VerdictLine(
+                        defense=row.defense,
+                        standing=verdict.standing,
+                        bound=bool(verdict.bound),
+                        word=sentences.standing(verdict),
+                        caveat=sentences.caveat(row),
+                        where=sentences.where(row, group),
+                        model=verdict.scope.model,
+                        robust=verdict.robust,
+                        at_most=bool(verdict.bound) or verdict.partial,
+                        clean=verdict.clean,
+                        cost=verdict.cost,
+                        false_alarms=verdict.false_alarms,
+                        page=verdict.page,
+                    )
+                )
+            yield VerdictsView(
+                group.dataset,
+                group.knowledge,
+                group.attack,
+                group.attacks,
+                sentences.group_title(group, models),
+                tuple(lines),
+                tuple(self._few_images(group.dataset)),
+            )
+
     def _notices(self, failures: Sequence[FailureView], missing: Sequence[FailedCell]) -> Iterator[Notice]:
+        """Yield what is to be known of the run as a whole; what concerns some numbers stands beside these."""
         failed = len({cell for failure in failures for cell in failure.cells})
         if failed:
-            yield Notice(
-                "fail",
-                f"{plural(failed, 'cell')} failed.",
-                f"Their numbers are missing below; {plural(len(failures), 'cause')} found.",
-                f"{self.anchor}-failures",
-                "Reasons",
-            )
+            yield sentences.failed(failed, len(failures), f"{self.anchor}-failures")
         if missing:
-            yield Notice(
-                "warn",
-                f"{plural(len(missing), 'cell')} not run.",
-                "The run was interrupted, is still going on, or lost them from the cache. "
-                "The command that started it goes on from there.",
-                f"{self.anchor}-missing",
-                "Which",
-            )
+            yield sentences.not_run(len(missing), f"{self.anchor}-missing")
         elif (as_count(self.manifest.get("exit_code")) or 0) > 128 or "finished" not in self.manifest:
-            yield Notice("warn", "The run has not come to its end.", "It was interrupted or is still going on.")
-        alarms = self.table.alarms()
-        if alarms:
-            yield Notice(
-                "warn",
-                f"{plural(len(alarms), 'alarm')}: some numbers may not mean what they seem to.",
-                "They are marked as in doubt, and none of them is called best.",
-                f"{self.anchor}-alarms",
-                "Which, and what to do",
-            )
-        small = self._small_n()
-        if small:
-            widest = max(half for _, half in small)
-            yield Notice(
-                "warn",
-                f"Few images: the accuracies below rest on {' or '.join(dict.fromkeys(str(n) for n, _ in small))}.",
-                f"Their 95 % intervals reach as far as ± {100 * widest:.1f} points. Smaller differences may be chance.",
-            )
-        guessing = self._guessing()
-        if guessing:
-            yield Notice(
-                "warn",
-                "No better than guessing on clean images: "
-                + ", ".join(guessing[:5])
-                + (", …" if guessing[5:] else "."),
-                "What the attacks do there says nothing: look at how these were trained.",
-            )
-        n = self._smallest_detector_n()
-        if n is not None and n < SMALL_N:
-            yield Notice(
-                "warn",
-                f"Some detector measures rest on only {plural(n, 'successful adversarial image')}.",
-                "n stands beside each of them.",
-            )
-        if self.manifest.get("only"):
-            filters = " or ".join(map(as_text, self.manifest["only"]))
-            yield Notice("note", f"Only a part of the suite was run: {filters}.", "Its other cells are not shown.")
+            yield sentences.unfinished()
+        if alarms := self.table.alarms():
+            yield sentences.in_doubt(len(alarms), f"{self.anchor}-alarms")
+        if self.axes.baseline is None and self.axes.attacks:
+            yield sentences.no_baseline()
+        if only := self._only():
+            yield sentences.part_of(only)
         if self.manifest.get("shard"):
-            yield Notice(
-                "note", f"This is part {self.manifest['shard']} of the grid.", "The other parts are not shown."
-            )
+            yield sentences.shard(as_text(self.manifest["shard"]))
 
-    def _small_n(self) -> list[tuple[int, float]]:
-        """Return (n, half width of the widest interval) of the accuracies that rest on few images."""
-        widest: dict[int, float] = {}
-        for row in self.table.rows:
-            counts = row.metric in ("clean_accuracy", "robust_accuracy") and row.status == "ok"
-            if counts and row.seed not in SUMMARIES and row.n is not None and row.n < SMALL_N:
-                half = (row.high - row.low) / 2 if row.low is not None and row.high is not None else 0.0
-                widest[row.n] = max(widest.get(row.n, 0.0), half)
-        return sorted(widest.items())
-
-    def _guessing(self) -> list[str]:
-        """Return what labels clean images no better than one answer for all of them would."""
-        facts = self._dataset_facts()
-        found = []
-        for row in self.table.rows:
-            if row.metric != "clean_accuracy" or row.status != "ok" or row.seed in SUMMARIES:
-                continue
-            classes = len(facts.get(row.dataset, {}).get("class_names") or ())
-            if classes > 1 and row.low is not None and row.low <= 1 / classes:
-                found.append(f"{row.defense} for {row.model} on {row.dataset}")
-        return list(dict.fromkeys(found))
-
-    def _smallest_detector_n(self) -> int | None:
+    def _block_notices(self, dataset: str, model: str, knowledge: str) -> Iterator[Notice]:
+        """Yield what is to be known of the numbers of a data set, model and attacker."""
+        yield from self._few_images(dataset)
+        if guessing := self._guessing(dataset, model):
+            yield sentences.guessing(guessing)
         counted = (
             row.n
-            for row in self.table.rows
-            if row.metric == "auroc" and row.status == "ok" and row.seed not in SUMMARIES and row.n is not None
+            for row in self._judged.get(dataset, ())
+            if (row.model, row.knowledge, row.metric) == (model, knowledge, "auroc") and row.n is not None
         )
-        return min(counted, default=None)
+        n = min(counted, default=SMALL_N)
+        if n < SMALL_N:
+            yield sentences.few_pairs(n)
+
+    @cached_property
+    def _judged(self) -> dict[str, list[Row]]:
+        """Accuracies and areas of single cells and seeds, by data set."""
+        found: dict[str, list[Row]] = {}
+        for row in self.table.rows:
+            measured = row.metric in ("clean_accuracy", "robust_accuracy", "auroc") and row.status == "ok"
+            if measured and row.seed not in SUMMARIES:
+                found.setdefault(row.dataset, []).append(row)
+        return found
+
+    def _few_images(self, dataset: str) -> Iterator[Notice]:
+        widest: dict[int, float] = {}
+        for row in self._judged.get(dataset, ()):
+            if row.metric != "auroc" and row.n is not None and row.n < SMALL_N:
+                half = (row.high - row.low) / 2 if row.low is not None and row.high is not None else 0.0
+                widest[row.n] = max(widest.get(row.n, 0.0), half)
+        if widest:
+            yield sentences.few_images(dataset, widest)
+
+    def _guessing(self, dataset: str, model: str) -> list[str]:
+        """Return what labels clean images no better than one answer for all of them would."""
+        chance = self.facts.guessing(dataset)
+        found = [
+            row.defense
+            for row in self._judged.get(dataset, ())
+            if (row.model, row.metric) == (model, "clean_accuracy") and row.low is not None and row.low <= chance
+        ]
+        return list(dict.fromkeys(found)) if chance else []
 
     # Tables
 
@@ -342,7 +366,6 @@ class _RunBuilder:
             )  # fmt: skip
 
     def _blocks(self) -> Iterator[BlockView]:
-        differences = read_comparisons(self.run.comparisons)
         kinds: dict[tuple[str, str], dict[str, None]] = {}
         for place in self.table.by_place:
             known = kinds.setdefault((place.dataset, place.model), {})
@@ -356,36 +379,40 @@ class _RunBuilder:
             if (dataset, model) in kinds
         )
         for number, (dataset, model, knowledge) in enumerate(places, 1):
-            builder = BlockBuilder(self.table, self.axes, differences, dataset, model, knowledge)
+            builder = BlockBuilder(self.table, self.axes, self.differences, self.facts, dataset, model, knowledge)
             caption = as_text((self.manifest.get("datasets") or {}).get(dataset, {}).get("caption"))
-            yield builder.build(f"{self.anchor}-b{number}", caption)
+            notices = list(self._block_notices(dataset, model, knowledge))
+            yield builder.build(f"{self.anchor}-b{number}", caption, notices)
 
-    def _overview(self, blocks: Sequence[BlockView]) -> OverviewView | None:
-        group = self.axes.main_group
-        if len(blocks) < 2 or group is None:
-            return None
-        metric = "worst_case_robust_accuracy"
-        rows = []
-        for block in blocks:
-            cells = [
-                self.table.cell(self.table.place(block.dataset, block.model, group, defense, block.knowledge), metric)
-                for defense in self.axes.defenses
-            ]
-            rows.append(
-                OverviewRow(
-                    block.page, block.dataset, block.model, block.knowledge, coloured(marked(cells, "high"), "high")
-                )
+    def _overviews(self, blocks: Sequence[BlockView]) -> Iterator[OverviewView]:
+        """Yield a table per group of the same attacks: other attacks share no column."""
+        alike: dict[tuple[str, tuple[str, ...]], list[BlockView]] = {}
+        for scope in self.facts.scopes:
+            where = (scope.dataset, scope.model, scope.knowledge)
+            mine = [b for b in blocks if (b.dataset, b.model, b.knowledge) == where and b.headline is not None]
+            if scope.attack.startswith(WORST_OF):
+                alike.setdefault((scope.attack, scope.attacks), []).extend(mine)
+        for (attack, attacks), mine in alike.items():
+            if len(mine) < 2:
+                continue
+            rows = []
+            for block in mine:
+                assert block.headline is not None
+                number = [column.attack for column in block.headline.columns].index(attack)
+                found = {row.defense: row.cells[number] for row in block.headline.rows}
+                cells = tuple(found.get(defense, CellView("missing")) for defense in self.axes.defenses)
+                rows.append(OverviewRow(block.page, block.dataset, block.model, block.knowledge, cells))
+            shown = [cell for row in rows for cell in row.cells]
+            yield OverviewView(
+                attack,
+                sentences.attacks_text(attack, attacks),
+                "worst_case_robust_accuracy",
+                sentences.intervals(cell.estimate for cell in shown),
+                tuple(self.axes.defenses),
+                tuple(rows),
+                same_n(shown),
+                any(cell.best for cell in shown),
             )
-        cells_shown = [cell for row in rows for cell in row.cells]
-        return OverviewView(
-            group,
-            group.removeprefix(WORST_OF),
-            metric,
-            tuple(self.axes.defenses),
-            tuple(rows),
-            same_n(cells_shown),
-            any(cell.best for cell in cells_shown),
-        )
 
     # Failures and provenance
 

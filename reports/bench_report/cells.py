@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from bench_report import sentences
 from bench_report.charts import coordinate
+from bench_report.facts import RunFacts
 from bench_report.measures import MEASURES
 from bench_report.table import Place, Table, as_number, as_text, grouped
 from bench_report.view import (
@@ -38,7 +40,7 @@ from bench_report.view import (
 from bench_report.words import budget_text, norm_text, number_text
 from benchmark.errors import InputError
 from benchmark.reporter import Facts, GalleryImage, ImageVerdict, Panel, PanelPart, Plot
-from benchmark.results import CLEAN, CROSSED, IDENTITY, SUMMARIES, WORST_OF
+from benchmark.results import CLEAN, IDENTITY, SUMMARIES, WORST_OF
 
 if TYPE_CHECKING:
     from benchmark.results import Run
@@ -51,15 +53,6 @@ HEADLINES = {
     "attack": ("robust_accuracy", "joint_robust_accuracy", "auroc", "tpr"),
     "group": ("worst_case_robust_accuracy", "worst_case_joint_robust_accuracy"),
 }
-STRATA = {
-    "missed": ("Missed", "The attack succeeded, the answer is wrong, and nothing was flagged."),
-    "caught": ("Caught", "The attack succeeded and the answer is wrong, but the image was flagged."),
-    "rectified": ("Rectified", "The attack turned the classifier wrong; the defended system still answers rightly."),
-    "failed": ("Attack failed", "The classifier was right before the attack and is right under it."),
-    "wrong-before": ("Wrong before", "The classifier was wrong before the attack: no attack was needed, none failed."),
-    "false-alarm": ("False alarm", "The clean version of the image was flagged."),
-    "wrong": ("Wrong", "The clean image was labelled wrongly, and not flagged."),
-}
 
 
 class CellPages:
@@ -69,8 +62,11 @@ class CellPages:
         blocks: as the report shows them; pages of a block stand together.
     """
 
-    def __init__(self, run: Run, table: Table, blocks: Sequence[BlockView], panels: Sequence[Panel]) -> None:
+    def __init__(
+        self, run: Run, table: Table, facts: RunFacts, blocks: Sequence[BlockView], panels: Sequence[Panel]
+    ) -> None:
         self.run = run
+        self.facts = facts
         self.table = table
         self.blocks = blocks
         self.panels = panels
@@ -130,6 +126,7 @@ class CellPages:
             status="ok" if "ok" in statuses else "failed" if "failed" in statuses else "missing",
             failure=self.table.failure(place) if "failed" in statuses else "",
             alarms=self.table.alarms(place),
+            notes=tuple(sentences.of_cell(self.facts, place)),
             headline=tuple(headline),
             measures=tuple(rows),
             seed_names=tuple(known_seeds) if len(self.seeds) > 1 else (),
@@ -158,17 +155,16 @@ class CellPages:
             estimate = self.table.estimate(place, name)
             if estimate is not None:
                 seeds = tuple(self.table.estimate(place, name, seed) for seed in self.seeds)
-                crossed = self.table.estimate(place, name, CROSSED)
-                rows.append(
-                    MeasureRow(self.table.measure(name), estimate, seeds if len(self.seeds) > 1 else (), crossed)
-                )
+                rows.append(MeasureRow(self.table.measure(name), estimate, seeds if len(self.seeds) > 1 else ()))
         return rows
 
     def _seed(self, block: BlockView, place: Place, seed: str) -> SeedView:
         threshold = self._threshold(place, seed)
+        charts = tuple(self._charts(place, seed, threshold))
         return SeedView(
             seed=seed,
-            charts=tuple(self._charts(place, seed, threshold)),
+            heading=sentences.charts_heading(chart.kind for chart in charts),
+            charts=charts,
             threshold=threshold,
             plots=tuple(self._plots(place, seed)),
             strata=tuple(self._strata(place, seed)),
@@ -350,7 +346,7 @@ class CellPages:
         for row in self._gallery.get(key, ()):
             by_stratum.setdefault(as_text(row["stratum"]), []).append(row)
         for name, rows in by_stratum.items():
-            title, definition = STRATA.get(name, (name, ""))
+            title, definition = sentences.STRATA.get(name, (name, ""))
             of = int(as_number(rows[0]["stratum_n"]) or len(rows))
             yield StratumView(name, title, definition, of, tuple(self._card(place, norm, row) for row in rows))
 
@@ -362,12 +358,12 @@ class CellPages:
         clean = _verdict(row, "clean_")
         attacked = _verdict(row, "") if as_text(row["adversarial"]) else None
         truth = _class(names, y)
-        pictures = [("clean", "Clean", f"Clean image of class {truth}")]
+        pictures = [("clean", "Clean", sentences.clean_alt(truth))]
         if attacked is not None:
             scale = as_number(row["scale"]) or 1.0
             pictures += [
-                ("perturbation", f"Perturbation × {scale:g}", f"Perturbation × {scale:g}, grey is none"),
-                ("adversarial", "Attacked", f"Attacked image of class {truth}"),
+                ("perturbation", f"Perturbation × {scale:g}", sentences.perturbation_alt(scale)),
+                ("adversarial", "Attacked", sentences.attacked_alt(truth)),
             ]
         size = as_number(row["size"])
         return CardView(

@@ -23,6 +23,7 @@ from bench_report.build import Report, build_report
 from bench_report.charts import chart_svg, charts_script, vega_script
 from bench_report.links import INDEX, Links, page_id
 from bench_report.measures import measures_of_plugins
+from bench_report.sentences import conclusions
 from bench_report.view import ChartView
 from bench_report.words import bytes_text, plural, seconds_text
 from benchmark.errors import InputError
@@ -217,7 +218,9 @@ def _single(report: Report, runs: Sequence[Run]) -> str:
 
 def _rendered(template: Template, sheets: Sequence[Sheet], **values: Any) -> str:
     usual: dict[str, Any] = {"style": None, "stylesheet": "", "scripts": (), "inline": ()}
-    return template.render(sheets=sheets, page_id=page_id, most_pictures=MOST_PICTURES, **{**usual, **values})
+    return template.render(
+        sheets=sheets, page_id=page_id, most_pictures=MOST_PICTURES, verdict_notes=conclusions(), **{**usual, **values}
+    )
 
 
 class _Pictures:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,7 +16,7 @@ from bench_report.measures import MEASURES, Measure, measure
 from bench_report.view import AlarmView, CellView, DifferenceView, Estimate
 from benchmark.alarms import KINDS
 from benchmark.options import Budget
-from benchmark.results import CLEAN, KNOWING, MEAN, STD, SUMMARIES, WORST_OF
+from benchmark.results import CLEAN, CROSSED, KNOWING, MEAN, STD, SUMMARIES, WORST_OF
 
 ALL_ATTACKS = "all attacks"
 """Label of the group that a suite without named groups gets."""
@@ -188,10 +188,9 @@ class Table:
         """
         own = Place(dataset, model, attack, defense, knowledge)
         if own not in self.by_place:
-            stands = {own._replace(knowledge="")} if attack == CLEAN else set()
-            if defense in self._bare and knowledge in KNOWING:
-                stands = {own._replace(knowledge="gray-box")}
-            return next((place for place in stands if place in self.by_place), own)
+            stands = own._replace(knowledge="" if attack == CLEAN else "gray-box")
+            known = attack == CLEAN or (defense in self._bare and knowledge in KNOWING)
+            return stands if known and stands in self.by_place else own
         return own
 
     def page(self, place: Place) -> str:
@@ -210,21 +209,29 @@ class Table:
         chosen = seeds.get(seed) if seed is not None else seeds.get(MEAN, single[0] if single else None)
         if chosen is None or chosen.value is None:
             return None
-        averaged = chosen.seed == MEAN
-        spread = seeds.get(STD) if averaged else None
-        images = {row.n for row in single}
+        unit, doubt = self.measure(metric).unit, place in self._doubtful
+        if chosen.seed != MEAN:
+            spans: Literal["images", "seeds and images"] = "seeds and images" if chosen.seed == CROSSED else "images"
+            of = len(single) if chosen.seed == CROSSED else 1
+            return Estimate(
+                metric, unit, chosen.value, chosen.low, chosen.high, chosen.n, None, of, chosen.reference, doubt, spans
+            )
+        # The interval of a mean is over seeds alone, and its n counts seeds.
+        ends, spread = seeds.get(CROSSED, chosen), seeds.get(STD)
+        images = [row.n for row in single if row.n is not None]
         return Estimate(
             metric,
-            self.measure(metric).unit,
+            unit,
             chosen.value,
-            chosen.low,
-            chosen.high,
-            # The n of a mean counts seeds.
-            (images.pop() if len(images) == 1 else None) if averaged else chosen.n,
+            ends.low,
+            ends.high,
+            min(images, default=None),
             None if spread is None else spread.value,
-            len(single) if averaged else 1,
+            len(single),
             chosen.reference,
-            place in self._doubtful,
+            doubt,
+            "seeds and images" if ends is not chosen else "seeds",
+            len({*images}) > 1,
         )
 
     def cell(self, place: Place, metric: str, only: str | None = None) -> CellView:
@@ -320,7 +327,7 @@ class Axes:
     Attributes:
         groups: labels of groups of attacks, as the column `attack` has them.
         main_group: the group of most attacks.
-        baseline: label of the undefended system, or of the first defense.
+        baseline: label of the undefended system, None where none was run.
     """
 
     datasets: tuple[str, ...]
@@ -350,5 +357,5 @@ def read_axes(table: Table, suite: Mapping[str, Any]) -> Axes:
         groups=tuple(groups),
         defenses=tuple(defenses),
         main_group=max(groups, key=sizes.__getitem__, default=None),
-        baseline=next(iter([*undefended, *defenses]), None),
+        baseline=next(iter(undefended), None),
     )

@@ -10,12 +10,17 @@ from bench_report.words import difference_text, number_text
 from benchmark.alarms import AlarmKind
 from benchmark.reporter import PanelPart
 
+TOLERANCE = 0.05
+"""A published value is met only where the interval would have shown a difference of this much."""
+
 
 @dataclass(frozen=True)
 class Estimate:
     """A number with its 95 % interval and the images it rests on.
 
     Attributes:
+        n: the fewest where the seeds rest on different numbers of images (`uneven`).
+        spans: what the interval is over: other images, other seeds and images, or other seeds alone.
         spread: standard deviation over seeds, None for one seed.
         seeds: number of seeds that the value is the mean of.
         reference: the published value, None where the suite names none.
@@ -32,6 +37,8 @@ class Estimate:
     seeds: int = 1
     reference: float | None = None
     doubt: bool = False
+    spans: Literal["images", "seeds and images", "seeds"] = "images"
+    uneven: bool = False
 
     @property
     def text(self) -> str:
@@ -48,8 +55,21 @@ class Estimate:
 
     @property
     def spread_text(self) -> str:
-        """`± 1.2`, the standard deviation over seeds, or an empty string."""
-        return "" if self.spread is None else f"± {number_text(self.spread, self.unit)}"
+        """`sd 1.2`, the standard deviation over seeds, or an empty string."""
+        return "" if self.spread is None else f"sd {number_text(self.spread, self.unit)}"
+
+    @property
+    def n_text(self) -> str:
+        """`n = 360`, or `n ≥ 212` where the seeds rest on different numbers; empty where it is not known."""
+        return "" if self.n is None else f"n {'≥' if self.uneven else '='} {self.n:,}"
+
+    def told(self, published: float) -> Literal["agrees", "differs", "unknown"]:
+        """Return whether a published value is met: the interval holds it, and is narrow enough to tell."""
+        if self.low is None or self.high is None:
+            return "unknown"
+        if not self.low <= published <= self.high:
+            return "differs"
+        return "agrees" if (self.high - self.low) / 2 <= TOLERANCE else "unknown"
 
     @property
     def reference_text(self) -> str:
@@ -109,10 +129,11 @@ class Column:
 
 @dataclass(frozen=True)
 class MatrixRow:
-    """A defense and its cells."""
+    """A defense and its cells; `note` is what has to be said of the defense."""
 
     defense: str
     cells: tuple[CellView, ...]
+    note: tuple[Word, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,7 +142,7 @@ class MatrixView:
 
     Attributes:
         n: the number of images, where it is the same in all cells; each cell shows its own otherwise.
-        seeds: number of seeds that the cells are means of.
+        intervals: what the intervals in it are.
         seed: the seed that the table is of, "" for all of them.
         lower_is_better: whether the strongest colour stands for the lowest value.
     """
@@ -133,7 +154,7 @@ class MatrixView:
     columns: tuple[Column, ...]
     rows: tuple[MatrixRow, ...]
     n: int | None
-    seeds: int
+    intervals: str
     lower_is_better: bool
     has_best: bool
     has_reference: bool
@@ -159,6 +180,7 @@ class ListView:
     note: str
     measures: tuple[Measure, ...]
     rows: tuple[ListRow, ...]
+    intervals: str
 
 
 @dataclass(frozen=True)
@@ -231,7 +253,8 @@ class ComparisonView:
     """Paired differences of one measure family from one baseline.
 
     Attributes:
-        seed: of the run that both were part of, where there are several.
+        seed: of the run that both were part of, "" for all of them.
+        how: what is compared, and by which test.
         n: the number of images, where it is the same in all cells.
     """
 
@@ -242,6 +265,7 @@ class ComparisonView:
     columns: tuple[Column, ...]
     rows: tuple[ComparisonRow, ...]
     seed: str
+    how: str
     n: int | None
 
 
@@ -264,6 +288,7 @@ class BlockView:
 
     Attributes:
         attacker: what that knowledge is, "" where the report does not know it.
+        notices: what has to be known of its numbers.
     """
 
     anchor: str
@@ -273,6 +298,7 @@ class BlockView:
     knowledge: str
     attacker: str
     caption: str
+    notices: tuple[Notice, ...]
     findings: tuple[tuple[Word, ...], ...]
     headline: MatrixView | None
     matrices: tuple[MatrixView, ...]
@@ -283,50 +309,44 @@ class BlockView:
 
 
 @dataclass(frozen=True)
-class Setting:
-    """A number and the block in which it was measured."""
+class VerdictLine:
+    """A defense in the table of verdicts.
 
-    estimate: Estimate
-    dataset: str
+    Attributes:
+        standing: `holds`, `fails`, `undecided` or `baseline`; `bound` where it is an upper bound.
+        word: the verdict.
+        caveat: why it is so, or what may not be concluded from it.
+        where: which model its numbers are of, and what the defense was taught.
+        robust: `at_most` where it is an upper bound.
+        clean: beside it what it costs against the undefended system.
+    """
+
+    defense: str
+    standing: str
+    bound: bool
+    word: str
+    caveat: tuple[Word, ...]
+    where: tuple[Word, ...]
     model: str
+    robust: Estimate | None
+    at_most: bool
+    clean: Estimate | None
+    cost: DifferenceView | None
+    false_alarms: Estimate | None
     page: str
 
 
 @dataclass(frozen=True)
-class RankingRow:
-    """A defense in the ranking: its lowest values over the blocks.
+class VerdictsView:
+    """The verdicts of one data set, attacker and set of attacks."""
 
-    Attributes:
-        rank: None where an alarm puts one of its values in doubt.
-        settings: number of blocks in which the defense has a number.
-    """
-
-    rank: int | None
-    defense: str
-    worst: Setting
-    joint: Setting | None
-    clean: Setting | None
-    settings: int
-
-
-@dataclass(frozen=True)
-class RankingView:
-    """Defenses against one kind of attacker, the one that holds best first.
-
-    Attributes:
-        datasets: those that it is about, empty where it is about all blocks of this kind of attacker.
-        attack: label of the group of attacks, or of the only attack.
-        settings: number of blocks.
-        rejects: whether some defense rejects images.
-    """
-
+    dataset: str
     knowledge: str
-    datasets: tuple[str, ...]
     attack: str
     attacks: tuple[str, ...]
-    settings: int
-    rejects: bool
-    rows: tuple[RankingRow, ...]
+    title: tuple[Word, ...]
+    lines: tuple[VerdictLine, ...]
+    notices: tuple[Notice, ...]
 
 
 @dataclass(frozen=True)
@@ -338,7 +358,6 @@ class PublishedCell:
         measured: None where the run has none.
         page: of the cell, "" where the run has no such cell.
         status: of the cell: `ok`, `failed` or `missing`.
-        inside: whether the published number lies in the interval of the measured one.
     """
 
     published: float | None
@@ -347,6 +366,12 @@ class PublishedCell:
     measured: Estimate | None
     page: str
     status: str = "missing"
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the measured interval holds the published number, and could have shown a difference."""
+        m, published = self.measured, self.published
+        return m is not None and published is not None and m.told(published) == "agrees"
 
     @property
     def published_text(self) -> str:
@@ -359,14 +384,6 @@ class PublishedCell:
         if self.measured is None or self.published is None:
             return ""
         return difference_text(self.measured.value - self.published, self.unit)
-
-    @property
-    def inside(self) -> bool:
-        """Whether the published number lies in the interval of the measured one."""
-        m, published = self.measured, self.published
-        if m is None or published is None or m.low is None or m.high is None:
-            return False
-        return m.low <= published <= m.high
 
 
 @dataclass(frozen=True)
@@ -447,11 +464,12 @@ class OverviewRow:
 
 @dataclass(frozen=True)
 class OverviewView:
-    """Worst-case accuracy of every defense in every block, for one group of attacks."""
+    """Worst-case accuracy of every defense in the blocks that have one group of the same attacks."""
 
     attack: str
     group: str
     metric: str
+    intervals: str
     defenses: tuple[str, ...]
     rows: tuple[OverviewRow, ...]
     n: int | None
@@ -622,9 +640,10 @@ class RunView:
     datasets: tuple[DatasetView, ...]
     models: tuple[ModelView, ...]
     notices: tuple[Notice, ...]
+    headline: tuple[Word, ...]
+    verdicts: tuple[VerdictsView, ...]
     findings: tuple[tuple[Word, ...], ...]
-    rankings: tuple[RankingView, ...]
-    overview: OverviewView | None
+    overviews: tuple[OverviewView, ...]
     blocks: tuple[BlockView, ...]
     means: tuple[MeansView, ...]
     published: tuple[PublishedTable, ...]
@@ -817,6 +836,7 @@ class SeedView:
     """What one seed of a cell shows."""
 
     seed: str
+    heading: str
     charts: tuple[ChartView, ...]
     threshold: ThresholdView | None
     plots: tuple[PlotsView, ...]
@@ -828,13 +848,11 @@ class MeasureRow:
     """A measure of a cell: over all seeds, and of each seed where there are several.
 
     Attributes:
-        crossed: the mean over seeds with an interval over seeds and images, None where the measure has none.
     """
 
     measure: Measure
     estimate: Estimate
     seeds: tuple[Estimate | None, ...]
-    crossed: Estimate | None = None
 
 
 @dataclass(frozen=True)
@@ -852,6 +870,7 @@ class CellPage:
     Attributes:
         headline: measures that stand first.
         alarms: what puts its numbers in doubt.
+        notes: what has to be known of the defense and the attacker.
         failure: anchor of the reason on the first page, "" for none.
         members: cells of the group's attacks.
         others: what the other defenses do under the same attack.
@@ -866,6 +885,7 @@ class CellPage:
     status: Literal["ok", "failed", "missing"]
     failure: str
     alarms: tuple[AlarmView, ...]
+    notes: tuple[tuple[Word, ...], ...]
     headline: tuple[MeasureRow, ...]
     measures: tuple[MeasureRow, ...]
     seed_names: tuple[str, ...]

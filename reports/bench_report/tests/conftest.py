@@ -48,10 +48,15 @@ def write_run(
     n: int = 360,
     failed: Callable[[str, str, str, str, int], str] = lambda dataset, model, attack, defense, seed: "",
     missing: Callable[[str, str, str, str, int], bool] = lambda dataset, model, attack, defense, seed: False,
+    absent: Callable[[str, str, str, str, str], bool] = lambda dataset, model, attack, defense, knowledge: False,
     reference: Mapping[tuple[str, str, str], float] | None = None,
+    published: Sequence[Mapping[str, Any]] = (),
     manifest: dict[str, Any] | None = None,
     suite: dict[str, Any] | None = None,
     strength: float = 0.0,
+    right: Callable[[str, str, str, str], float] | None = None,
+    right_in: Mapping[int, Callable[[str, str, str, str], float]] | None = None,
+    flags: Callable[[str, str, str], float] | None = None,
     draw: int = 0,
     pictures: bool = False,
     panels: Sequence[Any] = (),
@@ -63,8 +68,14 @@ def write_run(
         taught: attacks that a defense learns from.
         failed: reason for which a cell has no numbers, "" for none.
         missing: whether a cell was not run.
+        absent: whether a cell is no part of the grid.
+        published: rows of published values, as a suite gives them.
         reference: published values by defense, attack and measure.
         manifest, suite: what differs from the usual ones.
+        right: share that is labelled rightly, by model, attack ("none": clean), defense and knowledge. The easiest
+            images are right, the same for all; otherwise shares are drawn.
+        right_in: the same for single seeds.
+        flags: share that a detector flags, by attack, defense and knowledge; otherwise it is drawn.
         strength: added to what every defense withstands.
         draw: seed of the drawn verdicts.
         pictures: whether the run has images to show.
@@ -87,20 +98,28 @@ def write_run(
 
     for dataset in datasets:
         y = rng.integers(0, CLASSES, n)
+        ease, suspect = rng.permutation(n), rng.permutation(n)
         for model in models:
             for seed in seeds:
+                share_right = (right_in or {}).get(seed, right)
                 for number, defense in enumerate(defenses):
-                    right = rng.random(n) < 0.97 - 0.03 * (number % 5)
+                    is_right = rng.random(n) < 0.97 - 0.03 * (number % 5)
                     detects = defense in detectors
                     score, threshold = rng.normal(0, 1, n), 1.6
+                    if share_right is not None:
+                        is_right = ease < share_right(model, "none", defense, "") * n
+                    if flags is not None and detects:
+                        score = np.where(suspect < flags("none", defense, "") * n, 2.0, 0.0) + score / 10
                     clean = Answers(
-                        labels(y, right),
-                        labels(y, right),
+                        labels(y, is_right),
+                        labels(y, is_right),
                         score if detects else None,
                         score > threshold if detects else None,
                     )
                     for what in (None, *((k, place) for k in knowledge for place in range(len(attacks)))):
                         attack = "none" if what is None else attacks[what[1]]
+                        if what is not None and absent(dataset, model, attack, defense, what[0]):
+                            continue
                         norm, eps, size = ("", "", None) if what is None else BUDGETS[what[1] % len(BUDGETS)]
                         identity: dict[str, Any] = {
                             "dataset": dataset,
@@ -111,36 +130,40 @@ def write_run(
                             "seed": seed,
                         }
                         reason = failed(dataset, model, attack, defense, seed)
-                        absent = missing(dataset, model, attack, defense, seed)
+                        not_run = missing(dataset, model, attack, defense, seed)
                         if reason:
                             failures.setdefault(reason, []).append(identity)
                         cell = None
-                        if not reason and not absent:
+                        if not reason and not not_run:
                             attacked = perturbation = None
                             if what is not None:
                                 share = min(0.95, 0.03 + 0.34 * (number % 4) + strength) ** (1 + what[1] / 4)
-                                base = right & (rng.random(n) < share)
+                                base = is_right & (rng.random(n) < share)
                                 suspicion = rng.normal(2.2, 1, n)
+                                if share_right is not None:
+                                    base = ease < share_right(model, attack, defense, what[0]) * n
+                                if flags is not None:
+                                    share = flags(attack, defense, what[0])
+                                    suspicion = np.where(suspect < share * n, 2.0, 0.0) + suspicion / 100
                                 attacked = Answers(
-                                    labels(y, base if not detects else base & (rng.random(n) < 0.3)),
+                                    labels(y, base if not detects or share_right else base & (rng.random(n) < 0.3)),
                                     labels(y, base),
                                     suspicion if detects else None,
                                     suspicion > threshold if detects else None,
                                 )
                                 perturbation = rng.random(n) * (size or 0.9)
                             cell = Cell(y, clean, attacked, perturbation, norm, size)
-                        status = "failed" if reason else "missing" if absent else "ok"
+                        status = "failed" if reason else "missing" if not_run else "ok"
                         results.append(
                             CellResult(
                                 **identity, norm=norm, eps=eps, status=status, reason=reason, cell=cell,
                                 sample_ids=names, details={}, family=family_of[defense],
                             )
                         )  # fmt: skip
-    published = pd.DataFrame(
-        [{"defense": d, "attack": a, "metric": m, "value": value} for (d, a, m), value in (reference or {}).items()]
-    )
+    told = [{"defense": d, "attack": a, "metric": m, "value": value} for (d, a, m), value in (reference or {}).items()]
+    told += [dict(row) for row in published]
     groups = (suite or {}).get("groups") or {}
-    tables = tabulate(results, {name: metric() for name, metric in BUILTIN}, groups, published, panels=panels)
+    tables = tabulate(results, {name: metric() for name, metric in BUILTIN}, groups, pd.DataFrame(told), panels=panels)
     folder.mkdir(parents=True)
     write_tables(tables, folder)
     if pictures:
@@ -150,7 +173,7 @@ def write_run(
             attacked_images = _Images((clean_images + rng.uniform(-0.1, 0.1, clean_images.shape)).clip(0, 1))
             gallery.add(result, clean_images.__getitem__, None if result.attack == "none" else attacked_images, None)
         gallery.close()
-    told = {
+    facts = {
         "format": 2,
         "suite": "synthetic",
         "title": "Synthetic — which defense holds?",
@@ -206,6 +229,7 @@ def write_run(
         "attacks": {name: {"use": "pgd", "steps": 20} for name in attacks},
         "defenses": {name: {"use": name if name == "none" else "some_defense"} for name in defenses},
         "groups": {},
+        "reference": {"rows": told},
     } | (suite or {})
     costs = [
         {
@@ -227,7 +251,7 @@ def write_run(
     (folder / "journal.jsonl").write_text(
         json.dumps({"event": "run started", "time": "2025-11-21T08:24:25+00:00"}) + "\n"
     )
-    RunDir(folder).finish(Identity(written, None), told)
+    RunDir(folder).finish(Identity(written, None), facts)
     return folder
 
 
@@ -254,13 +278,11 @@ class Element:
 
     def all(self, *tags: str) -> Iterator[Element]:
         """Yield all elements below, in order; those of `tags` where given."""
-        ahead = self.children[::-1]
-        while ahead:
-            child = ahead.pop()
+        for child in self.children:
             if isinstance(child, Element):
                 if not tags or child.tag in tags:
                     yield child
-                ahead += child.children[::-1]
+                yield from child.all(*tags)
 
     def drawn(self) -> dict[str, list[dict[str, Any]]]:
         """Return the rows that the chart in this figure draws, as the page's script reads them."""

@@ -17,10 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench_report import blocks, measures, render, view, words
+from bench_report import measures, render, words
 from bench_report.charts import chart_svg
 from bench_report.markup import printable
 from benchmark import load_run
+from benchmark.statistics import holm
 
 IDENTITY = ("dataset", "model", "attack", "defense", "knowledge", "metric")
 MATRICES = {family.key for family in measures.FAMILIES}
@@ -150,7 +151,7 @@ def check_document(page):
             region = next(parent for parent in table.ancestors() if parent.get("role") == "region")
             assert region.get("tabindex") == "0"
             assert region.get("aria-label") or region.get("aria-labelledby")
-        assert all(head.get("scope") in ("col", "row", "colgroup") for head in table.all("th"))
+        assert all(head.get("scope") in ("col", "row", "colgroup", "rowgroup") for head in table.all("th"))
     levels = [int(element.tag[1]) for element in page.all("h1", "h2", "h3", "h4")]
     assert all(after <= before + 1 for before, after in pairwise(levels))
 
@@ -209,30 +210,31 @@ def test_the_published_value_stands_beside_the_measured_one(make_run, page_of):
 
 
 def test_several_seeds_show_mean_and_spread(make_run, site_of):
-    run = make_run(models=("mlp",), seeds=(0, 1, 2))
+    run = make_run(seeds=(0, 1, 2))
     site = site_of(run)
     frame = run.metrics
-    names = ["dataset", "model", "attack", "defense", "metric"]
-    by_seed = {key: rows.set_index("seed").value for key, rows in frame[frame.status == "ok"].groupby(names)}
     for identity, cell in (pair for page in site.settings for pair in shown(page)):
-        rows = by_seed[tuple(identity[name] for name in names)]
+        rows = frame[(frame.status == "ok")]
+        for name in ("dataset", "model", "attack", "defense", "metric"):
+            rows = rows[rows[name] == identity[name]]
+        rows = rows.set_index("seed").value
         assert float(cell.get("data-value")) == pytest.approx(rows[["0", "1", "2"]].mean(), rel=1e-5)
         unit = measures.measure(identity["metric"]).unit
         if math.isinf(rows["mean"]):  # a median distance: in some seed most images were never wrong
             assert "∞" in cell.text
         else:
-            assert f"± {words.number_text(rows['std'], unit)}" in cell.text
-    assert "standard deviation over 3 seeds" in site.index.one("main").text
+            assert f"sd {words.number_text(rows['std'], unit)}" in cell.text
+    assert "sd: standard deviation between seeds" in site.index.one("main").text
     both = frame[frame.seed == "crossed"].set_index(["model", "attack", "defense", "metric"])
     table = next(t for page in site.cells for t in page.all("table") if t.get("data-attack") == "pgd-linf")
     about = tuple(table.get(f"data-{name}") for name in ("model", "attack", "defense"))
     crossed = {row.get("data-metric"): row for row in table.all("tr") if row.get("data-metric")}
     for metric, row in crossed.items():
-        (said,) = (cell.text for cell in row.all("td") if "data-crossed" in cell.attributes)
+        said = list(row.all("td"))[1].text
         unit = measures.measure(metric).unit
         known = both.loc[(*about, metric)] if (*about, metric) in both.index else None
         ends = () if known is None else (words.number_text(end, unit) for end in (known.ci_low, known.ci_high))
-        assert said == "–".join(ends), metric
+        assert said == "–".join(ends) if known is not None else said.endswith(" over seeds alone") or not said, metric
     assert crossed.keys() & set(frame[frame.seed == "crossed"].metric)
     for seed in ("0", "1", "2"):
         wanted, found = check_numbers(site, frame, seed)
@@ -240,29 +242,28 @@ def test_several_seeds_show_mean_and_spread(make_run, site_of):
         assert set(found) == {key for key in wanted if key[-1] in names}
 
 
-def test_the_best_of_a_column_is_marked_in_words(make_run, page_of):
-    page = page_of(make_run())
+def test_the_best_of_a_column_is_marked_in_words_where_the_test_tells_it_from_the_second(make_run, page_of):
+    run = make_run()
+    page = page_of(run)
     table = page.one("table", data_table="robust", data_model="small-cnn")
-    columns = [head.get("data-attack") for head in table.all("th") if head.get("data-attack")]
-    for number, attack in enumerate(columns):
-        cells = [list(row.all("td"))[number] for row in table.all("tr") if row.get("data-defense")]
-        best = max(float(cell.get("data-value")) for cell in cells)
-        for cell in cells:
-            assert ("best" in cell.text) == (float(cell.get("data-value")) == best), attack
-
-
-def test_no_defense_is_best_where_all_are_equal():
-    cells = [view.CellView("ok", view.Estimate("robust_accuracy", "rate", 0.5, None, None, 10)) for _ in range(3)]
-    assert not any(cell.best for cell in blocks.marked(cells, "high"))
-
-
-def test_low_is_best_for_attack_success(make_run, site_of):
-    (page,) = site_of(make_run(models=("small-cnn",))).settings
-    table = page.one("table", data_table="success", data_model="small-cnn")
-    for number in range(4):
-        cells = [list(row.all("td"))[number] for row in table.all("tr") if row.get("data-defense")]
-        values = {float(cell.get("data-value")): cell for cell in cells}
-        assert "best" in values[min(values)].get("class").split()
+    columns = [
+        (head.get("data-attack"), head.get("data-metric")) for head in table.all("th") if head.get("data-attack")
+    ]
+    pairs = run.comparisons[run.comparisons.model == "small-cnn"].set_index(
+        ["attack", "metric", "defense_a", "defense_b"]
+    )
+    told = []
+    for number, (attack, metric) in enumerate(columns):
+        cells = {
+            row.get("data-defense"): list(row.all("td"))[number] for row in table.all("tr") if row.get("data-defense")
+        }
+        first, second, _ = sorted(cells, key=lambda name: -float(cells[name].get("data-value")))
+        key = (attack, metric, first, second)
+        told.append((cells, first, pairs.p_value[key if key in pairs.index else (attack, metric, second, first)]))
+    for (cells, first, _), p in zip(told, holm([p for _, _, p in told])):
+        for name, cell in cells.items():
+            assert ("best" in cell.text) == (name == first and p <= 0.05)
+    assert len(told) == len(columns) > 5
 
 
 @pytest.mark.parametrize(
@@ -315,7 +316,7 @@ def test_a_measure_of_another_plugin_is_shown_under_its_name(make_run, site_of):
 
 def test_the_header_says_what_was_run(make_run, page_of):
     page = page_of(make_run())
-    header = page.one("header").text
+    header = page.one("main").text
     assert "3 defenses against 4 attacks on 2 models and 1 data set with 360 test images, 1 seed: 30 cells." in header
     assert "21 November 2025, 08:24 UTC, 1 min 22 s" in header
     assert "cpu: A processor, 2 cores" in header
@@ -328,7 +329,8 @@ def test_few_images_are_said_aloud(make_run, page_of):
     frame = run.metrics
     accuracies = frame[frame.metric.isin(["clean_accuracy", "robust_accuracy"])]
     widest = 100 * ((accuracies.ci_high - accuracies.ci_low) / 2).max()
-    (said,) = [text for text in notices(page_of(run)) if "Few images" in text]
+    said, *again = [text for text in notices(page_of(run)) if "Few images" in text]
+    assert again == [said] * 2  # beside the verdicts, and beside the table of each network
     assert "rest on 60" in said
     assert f"± {widest:.1f} points" in said
 
@@ -360,9 +362,7 @@ def test_failed_cells_are_said_first_and_lead_to_their_reason(make_run, site_of)
 
 def test_one_failed_seed_does_not_hide_the_others(make_run, page_of):
     run = make_run(
-        models=("mlp",),
-        seeds=(0, 1, 2),
-        failed=lambda d, m, a, x, s: "no luck" if (a, x, s) == ("fgsm", "none", 1) else "",
+        seeds=(0, 1, 2), failed=lambda d, m, a, x, s: "no luck" if (m, a, x, s) == ("mlp", "fgsm", "none", 1) else ""
     )
     cell = cell_at(page_of(run), "robust", "none", "fgsm", model="mlp")
     rows = run.metrics.query(
@@ -441,7 +441,7 @@ def test_hostile_names_change_nothing_but_text(make_run, site_of):
             "device": HOSTILE[1],
             "warnings": [{"task": HOSTILE[0], "text": HOSTILE[8]}],
         },
-        n=20,
+        n=60,
         pictures=True,
     )
     site = site_of(run)
@@ -665,9 +665,16 @@ def test_every_defense_is_paired_with_the_undefended_one(make_run, site_of):
 
 
 def test_each_seed_has_its_own_paired_table(make_run, site_of):
-    (page,) = site_of(make_run(models=("small-cnn",), seeds=(3, 4))).settings
+    run = make_run(models=("small-cnn",), seeds=(3, 4))
+    (page,) = site_of(run).settings
     seeds = [table.get("data-seed") for table in page.all("table") if table.get("data-table") == "paired-robust"]
-    assert seeds == ["3", "4"]
+    assert seeds == ["", "3", "4"]
+    pairs = run.comparisons.set_index(["seed", "attack", "metric", "defense_a", "defense_b"])
+    together = page.one("table", data_table="paired-robust", data_seed="")
+    cell = next(together.one("tr", data_defense="adversarial-training").all("td"))
+    known = pairs.loc[("crossed", "none", "clean_accuracy", "none", "adversarial-training")]
+    assert float(cell.get("data-value")) == pytest.approx(-known.difference, rel=1e-5)
+    assert float(cell.get("data-p")) == pytest.approx(known.p_value, rel=1e-5)
 
 
 def test_the_overview_shows_the_worst_case_of_all_attacks(make_run, page_of):
@@ -696,18 +703,6 @@ def test_what_a_network_is_stands_beside_its_label(make_run, page_of):
     assert cards[-1].split() == ["wrn-34-8", "Network", "small_cnn,", "width", "8,", "trained", "for", "3", "epochs"]
 
 
-def test_the_first_finding_names_the_best_of_the_worst_case(make_run, page_of):
-    run = make_run(models=("mlp",))
-    rows = run.metrics[
-        (run.metrics.metric == "worst_case_robust_accuracy") & (run.metrics.attack == "worst-of: all attacks")
-    ]
-    best = rows.loc[rows.value.idxmax()]
-    first = next(page_of(run).one("ul", **{"class": "findings"}).all("li")).text
-    assert f"{best.defense} holds best: it labels {100 * best.value:.1f} %" in first
-    assert f"{100 * best.ci_low:.1f}–{100 * best.ci_high:.1f}" in first
-    assert "none labels" in first
-
-
 def test_budgets_that_are_equal_numbers_stand_together(make_run, site_of):
     run = make_run(models=("mlp",), attacks=("fgsm", "pgd-linf"))
     rows = run.metrics
@@ -720,38 +715,28 @@ def test_budgets_that_are_equal_numbers_stand_together(make_run, site_of):
     assert all(attack in group for attack in ("fgsm", "pgd-linf"))
 
 
-def test_where_no_defense_labels_more_rightly_than_none_that_is_said(make_run, page_of):
-    run = make_run(models=("mlp",))
-    rows = run.metrics
-    rows.loc[rows.metric == "worst_case_robust_accuracy", "value"] = 0.25
-    joint = rows.metric == "worst_case_joint_robust_accuracy"
-    rows.loc[joint, "value"] = rows[joint].defense.map({"mahalanobis": 0.75}).fillna(0.25)
-    first = next(page_of(run).one("ul", **{"class": "findings"}).all("li")).text
-    assert first.startswith(
-        "Against a gray-box attacker, no defense labels more images rightly than none: it labels 25.0 %"
-    )
-    assert "holds best" not in first
-    assert ". With rejected images counted as withstood, mahalanobis comes to 75.0 %" in first
+def verdicts(page):
+    return [table for table in page.all("table") if table.get("data-table") == "verdicts"]
 
 
-def test_defenses_that_met_different_attacks_are_not_ranked_against_each_other(make_run, page_of):
-    run = make_run(datasets=("digits", "photos"), models=("mlp",))
-    rows = run.metrics
-    # As where the grid has an entry per data set, with attacks and defenses of its own.
-    of_photos = (rows.dataset == "photos") & ((rows.attack == "fgsm") | (rows.defense == "adversarial-training"))
-    of_digits = (rows.dataset == "digits") & (rows.defense == "mahalanobis")
-    run.metrics = rows[~of_photos & ~of_digits]
-    page = page_of(run)
-    rankings = [table for table in page.all("table") if table.get("data-table") == "ranking"]
-    ranked = [[row.get("data-defense") for row in table.all("tr") if row.get("data-defense")] for table in rankings]
-    assert [set(names) for names in ranked] == [{"none", "adversarial-training"}, {"none", "mahalanobis"}]
-    first, second = list(page.one("ul", **{"class": "findings"}).all("li"))[:2]
-    assert first.text.startswith(f"Against a gray-box attacker on digits, {ranked[0][0]} holds best")
-    assert second.text.startswith(f"Against a gray-box attacker on photos, {ranked[1][0]} holds best")
+def test_defenses_that_met_different_attacks_stand_in_different_lines(make_run, page_of):
+    def absent(dataset, model, attack, defense, knowledge):
+        of_photos = attack == "fgsm" or defense == "adversarial-training"
+        return of_photos if dataset == "photos" else defense == "mahalanobis"
+
+    page = page_of(make_run(datasets=("digits", "photos"), models=("mlp",), absent=absent))
+    (table,) = verdicts(page)
+    met = {
+        body.get("data-dataset"): {row.get("data-defense") for row in body.all("tr") if row.get("data-defense")}
+        for body in table.all("tbody")
+    }
+    assert met == {"digits": {"none", "adversarial-training"}, "photos": {"none", "mahalanobis"}}
+    abouts = [head.text for head in table.all("th") if head.get("scope") == "rowgroup"]
+    assert [re.search(r"all \d attacks", text)[0] for text in abouts] == ["all 4 attacks", "all 3 attacks"]
 
 
 def test_an_attack_without_a_budget_decides_nothing_alone(make_run, page_of):
-    """Where the unbounded attack would turn the order round, the ranking is by the others at their budgets."""
+    """Where the unbounded attack would turn the order round, verdicts are by the others at their budgets."""
     run = make_run(models=("mlp",))
     unbounded = set(run.metrics[(run.metrics.norm != "") & (run.metrics.eps == "")].attack)
     assert unbounded == {"deepfool"}
@@ -760,32 +745,27 @@ def test_an_attack_without_a_budget_decides_nothing_alone(make_run, page_of):
     rows.loc[of_deepfool, ["value", "ci_low", "ci_high"]] = [0.001, 0.0, 0.002]
     run.metrics = rows
     page = page_of(run)
-    findings = page.one("ul", **{"class": "findings"}).text
-    assert "holds best" in findings
-    assert "deepfool" not in findings
-    (table,) = (table for table in page.all("table") if table.get("data-table") == "ranking")
-    worst = rows[(rows.metric == "worst_case_robust_accuracy") & (rows.attack == table.get("data-attack"))]
-    ranked = [row.get("data-defense") for row in table.all("tr") if row.get("data-defense")]
-    assert ranked == list(worst.sort_values("value", ascending=False).defense)
+    (table,) = verdicts(page)
+    assert "deepfool" not in table.text + " ".join(item.text for item in page.all("li"))
+    worst = rows[(rows.metric == "worst_case_joint_robust_accuracy") & (rows.attack == "worst-of: all attacks")]
+    shown_values = {
+        row.get("data-defense"): float(next(c for c in row.all("td") if c.get("data-value")).get("data-value"))
+        for row in table.all("tr")
+        if row.get("data-defense")
+    }
+    assert shown_values == pytest.approx(worst.set_index("defense").value.to_dict(), rel=1e-5)
     # Without a group and with one bounded attack, that one decides.
     run.metrics = rows[rows.attack.isin(["none", "fgsm", "deepfool"])]
-    (table,) = (table for table in page_of(run).all("table") if table.get("data-table") == "ranking")
-    assert table.get("data-attack") == "fgsm"
+    run.groups = run.groups.iloc[:0]
+    (table,) = verdicts(page_of(run))
+    assert {body.get("data-attack") for body in table.all("tbody")} == {"fgsm"}
 
 
-def test_a_defense_that_met_fewer_settings_is_not_called_the_best(make_run, page_of):
-    run = make_run(models=("small-cnn", "mlp"))
-    rows = run.metrics[(run.metrics.model == "small-cnn") | (run.metrics.defense != "adversarial-training")].copy()
-    rows.loc[rows.defense == "adversarial-training", "value"] = 1.0
-    run.metrics = rows
-    page = page_of(run)
-    (table,) = (table for table in page.all("table") if table.get("data-table") == "ranking")
-    top = next(row for row in table.all("tr") if row.get("data-defense"))
-    assert top.get("data-defense") == "adversarial-training"
-    assert "1 of 2 settings" in top.text
-    first = next(page.one("ul", **{"class": "findings"}).all("li")).text
-    assert "adversarial-training" not in first
-    assert "holds best" in first
+def test_a_defense_that_met_fewer_models_says_so(make_run, page_of):
+    run = make_run(models=("small-cnn", "mlp"), absent=lambda d, m, a, x, k: (m, x) == ("mlp", "adversarial-training"))
+    (table,) = verdicts(page_of(run))
+    assert "only small-cnn" in table.one("tr", data_defense="adversarial-training").text
+    assert "hardest of 2" in table.one("tr", data_defense="none").text
 
 
 def test_what_the_attacker_knows_has_tables_of_its_own(make_run, site_of):
@@ -915,5 +895,4 @@ def test_what_guesses_on_clean_images_is_named(make_run, page_of):
     rows = (run.metrics.metric == "clean_accuracy") & (run.metrics.defense == "adversarial-training")
     run.metrics.loc[rows, ["value", "ci_low", "ci_high"]] = [0.12, 0.09, 0.16]  # ten classes
     (text,) = [text for text in notices(page_of(run)) if "guessing" in text]
-    assert "adversarial-training for mlp on digits." in text
-    assert "none for" not in text
+    assert "clean images: adversarial-training." in text

@@ -1,0 +1,624 @@
+"""What the numbers of a run say, as typed facts; `sentences.py` puts them into words, and nothing else claims anything.
+
+A fact holds all that it is about: both sides of a comparison share data set, model, attacks, attacker and seeds, or
+there is no comparison. docs/measures.md ("Verdicts") says when a defense holds.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+from bench_report.table import ALL_ATTACKS, Axes, Place, Table, as_number, as_text
+from bench_report.view import DifferenceView, Estimate
+from benchmark.results import BARE, CLEAN, CROSSED, KNOWING, WORST_OF
+from benchmark.statistics import holm
+
+BROKEN = 0.1
+"""Withstanding fewer attacked images than this is broken, whatever the clean accuracy."""
+CERTAIN = 0.05
+"""Level of tests, after Holm's correction over all comparisons that the report of a run makes."""
+STRONGEST_FIRST = ("adaptive", "white-box", "gray-box", "gray-box-retrained", "black-box")
+
+Standing = Literal["holds", "fails", "undecided", "baseline"]
+Why = Literal[
+    "", "failed", "missing", "doubt", "guessing", "costly", "level", "no-baseline", "weak-attacks", "unpaired", "chance"
+]
+Bound = Literal["", "defense", "network"]
+"""What the attacker does not have, so that the numbers are upper bounds: nothing, the defense, the network itself."""
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a number is about.
+
+    Attributes:
+        attack: label of the group of attacks, or of the only attack.
+        attacks: labels of its attacks.
+    """
+
+    dataset: str
+    model: str
+    knowledge: str
+    attack: str
+    attacks: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two defenses on the same images, in the same scope and seeds.
+
+    Attributes:
+        difference: first minus second.
+        p: corrected by Holm over the comparisons that the report of the run makes; `of` says how many these are.
+    """
+
+    scope: Scope
+    metric: str
+    first: str
+    second: str
+    difference: DifferenceView
+    p: float = 1.0
+    of: int = 1
+
+    @property
+    def better(self) -> bool:
+        """Whether the first does better beyond chance."""
+        return self.difference.difference > 0 and self.p <= CERTAIN
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a defense holds, with one model.
+
+    Attributes:
+        baseline: the undefended system in the same scope, "" for none.
+        why: what decides where it neither holds nor fails; of the baseline, `weak-attacks` where it holds itself.
+        robust: share of images that are labelled rightly or rejected under every attack; of all attacks that were
+            finished where `partial`, which the worst case of all is not above.
+        clean: share of clean images that are labelled rightly and not rejected; `cost` is against the baseline's.
+        level: share from which on it holds.
+        absent: attacks without a result.
+        hardest: the attack that leaves least alone, and what it leaves.
+        page: of the cell or group that `robust` is of.
+    """
+
+    scope: Scope
+    defense: str
+    baseline: str
+    standing: Standing
+    why: Why
+    bound: Bound
+    robust: Estimate | None
+    partial: bool
+    clean: Estimate | None
+    cost: DifferenceView | None
+    false_alarms: Estimate | None
+    level: float
+    absent: int
+    hardest: tuple[str, Estimate, str] | None
+    against: Comparison | None
+    page: str
+
+    @property
+    def sort_key(self) -> tuple[int, float]:
+        """What holds first; what says nothing, and what nothing is compared with, last."""
+        order = {"holds": 0 if not self.bound else 1, "undecided": 2, "fails": 3, "baseline": 5}[self.standing]
+        if self.why in ("guessing", "costly", "doubt"):
+            order = 4
+        return order, -(self.robust.value if self.robust else -1.0)
+
+
+@dataclass(frozen=True)
+class VerdictRow:
+    """A defense over the models of a group: its verdict with the model where it fares worst.
+
+    Attributes:
+        models: how many there are, and with how many of them it holds.
+        taught: attacks that it learns from.
+    """
+
+    defense: str
+    hardest: Verdict
+    models: int
+    held: int
+    taught: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class VerdictGroup:
+    """Verdicts of one data set, attacker and set of attacks."""
+
+    dataset: str
+    knowledge: str
+    attack: str
+    attacks: tuple[str, ...]
+    models: tuple[str, ...]
+    rows: tuple[VerdictRow, ...]
+
+    @property
+    def n(self) -> tuple[int, int] | None:
+        """The fewest and most images that its numbers rest on, None where it has no numbers."""
+        counts = [v.robust.n for row in self.rows if (v := row.hardest).robust and v.robust.n is not None]
+        return (min(counts), max(counts)) if counts else None
+
+
+@dataclass(frozen=True)
+class Best:
+    """The first of a setting's defenses against the second.
+
+    Attributes:
+        comparison: None where the two cannot be paired.
+        left_out: defenses without a number, or with one in doubt.
+    """
+
+    first: Verdict
+    second: Verdict
+    comparison: Comparison | None
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Broken:
+    """An attack that leaves next to nothing of a defense that is worth something on clean images."""
+
+    place: Place
+    bound: Bound
+    robust: Estimate
+    clean: Estimate
+    false_alarms: Estimate | None
+    rejects: bool
+    page: str
+
+
+@dataclass(frozen=True)
+class Drop:
+    """What becomes of a defense under the same attack once the attacker knows it."""
+
+    place: Place
+    before: Estimate
+    after: Estimate
+    page: str
+
+
+@dataclass(frozen=True)
+class Alarms:
+    """A defense that rejects more clean images than its threshold was set for."""
+
+    place: Place
+    rate: Estimate
+    target: float
+    page: str
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published value and what was measured where it applies.
+
+    Attributes:
+        told: `agrees`, `differs`, or `unknown`: the interval holds the value, and is too wide to have shown a
+            difference of 5 points.
+        places: how many cells it was compared with; `measured` is the one that is farthest off.
+    """
+
+    value: float
+    measured: Estimate
+    place: Place
+    places: int
+    told: Literal["agrees", "differs", "unknown"]
+    page: str
+
+    @property
+    def difference(self) -> float:
+        """Measured minus published."""
+        return self.measured.value - self.value
+
+
+@dataclass(frozen=True)
+class PublishedCount:
+    """How the published values of a suite fare, each counted once."""
+
+    agrees: int
+    differs: int
+    unknown: int
+    doubtful: int
+    farthest: tuple[Published, ...]
+
+
+class RunFacts:
+    """Finds the facts of a run.
+
+    Args:
+        differences: paired comparisons, by `table.read_comparisons`.
+        manifest: of the run; it knows the families of defenses and the classes of data sets.
+        references: rows of the suite's published values.
+    """
+
+    def __init__(
+        self,
+        table: Table,
+        axes: Axes,
+        differences: Mapping[tuple[str, ...], DifferenceView],
+        manifest: Mapping[str, Any],
+        references: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self.table = table
+        self.axes = axes
+        self.manifest = manifest
+        self._differences = differences
+        self._references = references
+        about: Mapping[str, Mapping[str, Any]] = manifest.get("defenses") or {}
+        self.families = {label: as_text(facts.get("family")) for label, facts in about.items()}
+        self.taught = {label: tuple(map(as_text, facts.get("attacks") or ())) for label, facts in about.items()}
+
+    # -- settings ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def scopes(self) -> tuple[Scope, ...]:
+        """Per data set, model and attacker, the group that holds most of the attacks that were run there."""
+        found = []
+        for dataset in self.axes.datasets:
+            for knowledge in self._attackers(dataset):
+                for model in self.axes.models:
+                    attacks = self.table.attacks.get((dataset, model, knowledge), set())
+                    bounded = sorted(
+                        x for x in attacks if not self.table.unbounded(Place(dataset, model, x, "", knowledge))
+                    )
+                    members = {
+                        group: held
+                        for group in self.axes.groups
+                        if (held := self.table.members(Place(dataset, model, group, "", knowledge)))
+                        and attacks & {*held}
+                    }
+                    sizes = {x: (len(attacks & {*held}), x == WORST_OF + ALL_ATTACKS) for x, held in members.items()}
+                    group = max(sizes, key=sizes.__getitem__, default=None)
+                    if group is not None:
+                        found.append(Scope(dataset, model, knowledge, group, members[group]))
+                    elif len(bounded) == 1:
+                        found.append(Scope(dataset, model, knowledge, bounded[0], tuple(bounded)))
+        return tuple(found)
+
+    def _attackers(self, dataset: str) -> list[str]:
+        kinds = dict.fromkeys(k for (d, _, k) in self.table.attacks if d == dataset)
+        return [k for k in STRONGEST_FIRST if k in kinds] + [k for k in kinds if k not in STRONGEST_FIRST]
+
+    def defenses(self, scope: Scope) -> list[str]:
+        """Return the defenses that met an attack of the scope."""
+        return [
+            name
+            for name in self.axes.defenses
+            if any(self._place(scope, name, x) in self.table.by_place for x in (scope.attack, *scope.attacks))
+        ]
+
+    def baseline(self, scope: Scope) -> str:
+        """Return the undefended system of a scope, "" for none: no other defense stands in for it."""
+        undefended = self.axes.baseline
+        return undefended if undefended and undefended in self.defenses(scope) else ""
+
+    def _place(self, scope: Scope, defense: str, attack: str) -> Place:
+        return self.table.place(scope.dataset, scope.model, attack, defense, scope.knowledge)
+
+    def _page(self, scope: Scope, defense: str, attack: str) -> str:
+        return self.table.page(self._place(scope, defense, attack))
+
+    def bound(self, defense: str, knowledge: str) -> Bound:
+        """Return what the attacker does not have of a defended system."""
+        if knowledge in KNOWING:
+            return ""
+        if self.families.get(defense) in BARE:
+            return "" if knowledge == "gray-box" else "network"
+        return "defense" if knowledge == "gray-box" else "network"
+
+    # -- comparisons ---------------------------------------------------------------------------------------------------
+
+    def _paired(self, scope: Scope, first: str, second: str, metric: str, clean: bool = False) -> Comparison | None:
+        """Return a paired comparison of a scope; several seeds are compared over seeds and images, or not at all."""
+        seed = CROSSED if len(self.table.seeds) > 1 else next(iter(self.table.seeds), "")
+        where = (CLEAN, "") if clean else (scope.attack, scope.knowledge)
+        # Where one of the two rejects, a rejected image counts as it does in the verdict.
+        for name in (metric.replace("robust", "joint_robust").replace("clean", "joint_clean"), metric):
+            pair = self._differences.get((scope.dataset, scope.model, *where, seed, name, first, second))
+            if pair is not None:
+                return Comparison(scope, name, first, second, pair)
+        return None
+
+    @cached_property
+    def _drafted(self) -> dict[Scope, tuple[Verdict, ...]]:
+        """The verdicts before their comparisons are corrected for each other."""
+        return {scope: tuple(self._draft(scope, x) for x in self.defenses(scope)) for scope in self.scopes}
+
+    @cached_property
+    def _firsts(self) -> tuple[Best, ...]:
+        return tuple(filter(None, map(self._first, self._drafted.values())))
+
+    @cached_property
+    def _corrected(self) -> dict[tuple[Scope, str, str], Comparison]:
+        made: dict[tuple[Scope, str, str], Comparison] = {}
+        for verdicts in self._drafted.values():
+            for one in (verdict.against for verdict in verdicts):
+                if one is not None and one.difference.p is not None:
+                    made[one.scope, one.first, one.second] = one
+        for best in self._firsts:
+            if (one := best.comparison) is not None and one.difference.p is not None:
+                made[one.scope, one.first, one.second] = one
+        # The same two in turned order are one test.
+        once = {(scope, *sorted(pair)): one for (scope, *pair), one in made.items()}
+        adjusted = dict(zip(once, holm([one.difference.p or 0.0 for one in once.values()])))
+        return {
+            (scope, *pair): replace(one, p=adjusted[(scope, *sorted(pair))], of=len(once))  # type: ignore[misc]
+            for (scope, *pair), one in made.items()
+        }
+
+    def _correct(self, one: Comparison | None) -> Comparison | None:
+        return None if one is None else self._corrected.get((one.scope, one.first, one.second))
+
+    # -- verdicts ------------------------------------------------------------------------------------------------------
+
+    @cached_property
+    def verdicts(self) -> dict[Scope, tuple[Verdict, ...]]:
+        """The verdicts of each scope, in the order of the suite's defenses."""
+        return {scope: tuple(map(self._judged, verdicts)) for scope, verdicts in self._drafted.items()}
+
+    @cached_property
+    def groups(self) -> tuple[VerdictGroup, ...]:
+        """The verdicts by data set, attacker and set of attacks; what fares best first, without rank."""
+        scopes: dict[tuple[str, str, str, tuple[str, ...]], list[Scope]] = {}
+        for scope in self.scopes:
+            scopes.setdefault((scope.dataset, scope.knowledge, scope.attack, scope.attacks), []).append(scope)
+        found = []
+        for (dataset, knowledge, attack, attacks), mine in scopes.items():
+            by_defense: dict[str, list[Verdict]] = {}
+            for scope in mine:
+                for verdict in self.verdicts[scope]:
+                    by_defense.setdefault(verdict.defense, []).append(verdict)
+            rows = [
+                VerdictRow(
+                    defense,
+                    max(verdicts, key=lambda v: v.sort_key),
+                    len(verdicts),
+                    sum(v.standing == "holds" for v in verdicts),
+                    self.taught.get(defense, ()),
+                )
+                for defense, verdicts in by_defense.items()
+            ]
+            rows.sort(key=lambda row: row.hardest.sort_key)
+            models = tuple(scope.model for scope in mine)
+            found.append(VerdictGroup(dataset, knowledge, attack, attacks, models, tuple(rows)))
+        return tuple(found)
+
+    def _draft(self, scope: Scope, defense: str) -> Verdict:
+        prefix = "worst_case_" if scope.attack.startswith(WORST_OF) else ""
+        place, clean_place = self._place(scope, defense, scope.attack), self._place(scope, defense, CLEAN)
+        alone = {x: self._share(self._place(scope, defense, x), "") for x in scope.attacks}
+        known = {
+            x: estimate
+            for x, estimate in alone.items()
+            if estimate is not None and not self.table.unbounded(self._place(scope, defense, x))
+        }
+        robust = self._share(place, prefix)
+        partial = robust is None and bool(known)
+        lowest = min(known, key=lambda x: known[x].value, default=None)
+        if partial and lowest is not None:
+            robust, place = known[lowest], self._place(scope, defense, lowest)
+        clean = self.table.estimate(clean_place, "joint_clean_accuracy") or self.table.estimate(
+            clean_place, "clean_accuracy"
+        )
+        alarms = self.table.estimate(clean_place, "clean_fpr")
+        baseline = self.baseline(scope)
+        other = baseline if baseline != defense else ""
+        undefended = self._place(scope, baseline, CLEAN) if baseline else clean_place
+        best = self.table.estimate(undefended, "clean_accuracy") or clean
+        cost = self._paired(scope, defense, other, "clean_accuracy", clean=True) if other else None
+        statuses = [self.table.cell(self._place(scope, defense, x), "robust_accuracy").status for x in scope.attacks]
+        gone = [status for status in statuses if status in ("failed", "missing")]
+        why: Why = "" if not partial and robust is not None else "failed" if "failed" in gone else "missing"
+        return Verdict(
+            scope=scope,
+            defense=defense,
+            baseline=other,
+            standing="baseline" if defense == baseline else "undecided",
+            why=why,
+            bound=self.bound(defense, scope.knowledge),
+            robust=robust,
+            partial=partial,
+            clean=clean,
+            cost=None if cost is None else cost.difference,
+            false_alarms=alarms,
+            level=self._level(scope.dataset, best, alarms),
+            absent=len(gone),
+            hardest=None if lowest is None else (lowest, known[lowest], self._page(scope, defense, lowest)),
+            against=self._paired(scope, defense, other, f"{prefix}robust_accuracy") if other else None,
+            page=self.table.page(place),
+        )
+
+    def _share(self, place: Place, prefix: str) -> Estimate | None:
+        return self.table.estimate(place, f"{prefix}joint_robust_accuracy") or self.table.estimate(
+            place, f"{prefix}robust_accuracy"
+        )
+
+    def guessing(self, dataset: str) -> float:
+        """Return the accuracy of one answer for all images, were the classes equally many; 0 where it is not known."""
+        classes = len(((self.manifest.get("datasets") or {}).get(dataset) or {}).get("class_names") or ())
+        return 1 / classes if classes > 1 else 0.0
+
+    def _level(self, dataset: str, best: Estimate | None, alarms: Estimate | None) -> float:
+        half = 0.0 if best is None else best.value / 2
+        by_chance = 0.0 if alarms is None else alarms.value
+        return by_chance + (1 - by_chance) * max(half, self.guessing(dataset), BROKEN)
+
+    def _judged(self, draft: Verdict) -> Verdict:
+        against = self._correct(draft.against)
+        verdict = replace(draft, against=against)
+        robust, clean = verdict.robust, verdict.clean
+        low, high = (None, None) if robust is None else (robust.low, robust.high)
+        if verdict.standing == "baseline":
+            weak = low is not None and low >= verdict.level and not verdict.partial
+            return replace(verdict, why="weak-attacks" if weak else verdict.why)
+        if robust is None or low is None or high is None:
+            return replace(verdict, why=verdict.why or "missing")
+        if robust.doubt:
+            return replace(verdict, why="doubt")
+        if clean is None or clean.low is None or clean.low <= self.guessing(verdict.scope.dataset):
+            return replace(verdict, why="guessing")
+        if clean.high is not None and clean.high < self._half(verdict):
+            return replace(verdict, why="costly")
+        if high < verdict.level:
+            return replace(verdict, standing="fails", why="")
+        if verdict.partial:
+            return verdict
+        if low < verdict.level:
+            return replace(verdict, why="level")
+        if not verdict.baseline:
+            return replace(verdict, why="no-baseline")
+        other = next(v for v in self._drafted[verdict.scope] if v.defense == verdict.baseline)
+        if other.robust is None or other.robust.doubt:
+            return replace(verdict, why="doubt" if other.robust else "no-baseline")
+        if other.robust.low is not None and other.robust.low >= other.level:
+            return replace(verdict, why="weak-attacks")
+        if against is None:
+            return replace(verdict, why="unpaired")
+        return replace(verdict, standing="holds", why="") if against.better else replace(verdict, why="chance")
+
+    def _half(self, verdict: Verdict) -> float:
+        best = self.table.estimate(self._place(verdict.scope, verdict.baseline, CLEAN), "clean_accuracy")
+        return 0.0 if best is None else best.value / 2
+
+    # -- who is first --------------------------------------------------------------------------------------------------
+
+    def _first(self, verdicts: Sequence[Verdict]) -> Best | None:
+        """Return the first and the second of a setting's defenses; None where there are no two with a number."""
+        defended = [v for v in verdicts if v.standing != "baseline"]
+        counted = [v for v in defended if v.robust and not v.partial and not v.robust.doubt and self._worth(v)]
+        counted.sort(key=lambda v: -v.robust.value if v.robust else 0.0)
+        # An upper bound is ahead of nothing.
+        if len(counted) < 2 or counted[0].bound:
+            return None
+        first, second = counted[:2]
+        prefix = "worst_case_" if first.scope.attack.startswith(WORST_OF) else ""
+        paired = self._paired(first.scope, first.defense, second.defense, f"{prefix}robust_accuracy")
+        return Best(first, second, paired, tuple(v.defense for v in defended if v not in counted))
+
+    def _worth(self, verdict: Verdict) -> bool:
+        clean = verdict.clean
+        if clean is None or clean.low is None or clean.high is None:
+            return False
+        return clean.low > self.guessing(verdict.scope.dataset) and clean.high >= self._half(verdict)
+
+    @cached_property
+    def best(self) -> tuple[Best, ...]:
+        """The first against the second, in every setting that has two."""
+        return tuple(replace(best, comparison=self._correct(best.comparison)) for best in self._firsts)
+
+    # -- single findings -----------------------------------------------------------------------------------------------
+
+    def _cells(self) -> Iterator[Place]:
+        groups = {*self.axes.groups, CLEAN}
+        return (p for p in self.table.by_place if p.attack not in groups and not self.table.unbounded(p))
+
+    def broken(self) -> list[Broken]:
+        """Return, per defense, the attack that leaves least of it, where that is next to nothing; the worst first.
+
+        A rejected image counts for the defense. What clean images say nothing for is not broken.
+        """
+        lowest: dict[str, Broken] = {}
+        for place in self._cells():
+            robust = self._share(place, "")
+            clean_place = self.table.place(place.dataset, place.model, CLEAN, place.defense, place.knowledge)
+            clean = self.table.estimate(clean_place, "joint_clean_accuracy") or self.table.estimate(
+                clean_place, "clean_accuracy"
+            )
+            if robust is None or robust.doubt or clean is None or place.defense == self.axes.baseline:
+                continue
+            alarms = self.table.estimate(clean_place, "clean_fpr")
+            worth = clean.low is not None and clean.low > max(self.guessing(place.dataset), BROKEN)
+            surely = robust.high is not None and robust.high < self._level(place.dataset, clean, alarms)
+            if robust.value >= BROKEN or not worth or not surely:
+                continue
+            known = lowest.get(place.defense)
+            if known is None or robust.value < known.robust.value:
+                bound = self.bound(place.defense, place.knowledge)
+                rejects = alarms is not None
+                lowest[place.defense] = Broken(place, bound, robust, clean, alarms, rejects, self.table.page(place))
+        return sorted(lowest.values(), key=lambda one: one.robust.value)
+
+    def drops(self) -> list[Drop]:
+        """Return, per defense, where knowing it takes most from it: same cell, same attack, intervals apart."""
+        found: dict[str, Drop] = {}
+        for place in self._cells():
+            if place.knowledge not in KNOWING or self.families.get(place.defense) in BARE:
+                continue
+            before, after = (self._share(p, "") for p in (place._replace(knowledge="gray-box"), place))
+            if before is None or after is None or before.doubt or after.doubt:
+                continue
+            if before.low is None or after.high is None or after.high >= before.low or before.seeds != after.seeds:
+                continue
+            known = found.get(place.defense)
+            if known is None or before.value - after.value > known.before.value - known.after.value:
+                found[place.defense] = Drop(place, before, after, self.table.page(place))
+        return sorted(found.values(), key=lambda drop: drop.after.value - drop.before.value)
+
+    def false_alarms(self) -> list[Alarms]:
+        """Return, per defense, where it rejects most clean images, if that is more than its threshold was set for."""
+        target = as_number((self.manifest.get("protocol") or {}).get("false_positive_rate"))
+        highest: dict[str, Alarms] = {}
+        for place in self.table.by_place:
+            rate = self.table.estimate(place, "clean_fpr")
+            if rate is None or target is None or rate.low is None or rate.low <= target:
+                continue
+            known = highest.get(place.defense)
+            if known is None or rate.value > known.rate.value:
+                highest[place.defense] = Alarms(place, rate, target, self.table.page(place))
+        return list(highest.values())
+
+    # -- published values ----------------------------------------------------------------------------------------------
+
+    def published(self) -> PublishedCount | None:
+        """Return how the suite's published values fare, each counted once; None where none was measured."""
+        found: list[Published] = []
+        doubtful = 0
+        for number, metric, places in self._references_measured():
+            pairs = [(e, place) for place in places if (e := self.table.estimate(place, metric)) is not None]
+            sure = [(e, place) for e, place in pairs if not e.doubt]
+            if not sure:
+                doubtful += bool(pairs)
+                continue
+            estimate, place = max(sure, key=lambda pair: abs(pair[0].value - number))
+            found.append(Published(number, estimate, place, len(sure), estimate.told(number), self.table.page(place)))
+        if not found and not doubtful:
+            return None
+        differing = sorted((p for p in found if p.told == "differs"), key=lambda p: -abs(p.difference))
+        told = Counter(p.told for p in found)
+        return PublishedCount(told["agrees"], told["differs"], told["unknown"], doubtful, tuple(differing))
+
+    def _references_measured(self) -> Iterator[tuple[float, str, list[Place]]]:
+        """Yield each published value with its measure and the cells that it fits best."""
+        rows: dict[tuple[str, ...], float] = {}
+        for row in self._references:
+            value, metric = as_number(row.get("value")), as_text(row.get("metric"))
+            if value is not None and not as_text(row.get("artifact")):
+                # A value that a suite gives for several tables is one.
+                rows.setdefault((metric, *(as_text(row.get(name)) for name in Place._fields)), value)
+        fits: dict[tuple[str, ...], list[Place]] = {}
+        by_metric: dict[str, list[tuple[str, ...]]] = {}
+        for key in rows:
+            by_metric.setdefault(key[0], []).append(key)
+        for place, metrics in self.table.by_place.items():
+            names = place._replace(attack=place.attack.removeprefix(WORST_OF))
+            for metric in metrics.keys() & by_metric.keys():
+                reference = self.table.estimate(place, metric)
+                if reference is None or reference.reference is None:
+                    continue
+                mine = [
+                    key
+                    for key in by_metric[metric]
+                    if rows[key] == reference.reference
+                    # Clean images know no attacker.
+                    and all(not a or a in (b, c) for a, b, c in zip(key[1:], place, names) if b or a != key[-1])
+                ]
+                if mine:
+                    fits.setdefault(max(mine, key=lambda key: sum(map(bool, key))), []).append(place)
+        for key, places in fits.items():
+            yield rows[key], key[0], places

@@ -1,0 +1,606 @@
+"""Facts in words: every headline, finding, verdict, caption, notice and alternative text of a report is made here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from bench_report.facts import (
+    Alarms,
+    Best,
+    Bound,
+    Broken,
+    Drop,
+    Published,
+    PublishedCount,
+    RunFacts,
+    Scope,
+    Verdict,
+    VerdictGroup,
+    VerdictRow,
+)
+from bench_report.table import ALL_ATTACKS, Place
+from bench_report.view import AlarmView, DifferenceView, Estimate, Notice, Word
+from bench_report.words import difference_text, number_text, plural
+from benchmark.results import BARE, CLEAN, CROSSED, KNOWING, WORST_OF
+
+MOST = 4
+"""Sentences of one kind."""
+NAMES = 5
+"""Names in a list; the others are counted."""
+Sentence = tuple[Word, ...]
+
+ATTACKERS = {
+    "white-box": "knows the whole defense",
+    "adaptive": "knows the whole defense, and attacks its detector too",
+    "gray-box": "knows the network, not what stands beside it",
+    "gray-box-retrained": "holds a copy trained anew",
+    "black-box": "holds a substitute network",
+}
+"""What an attacker has, in the fewest words; `words.KNOWLEDGE` says it in full."""
+BOUNDS: dict[Bound, str] = {
+    "defense": "this attacker does not know the defense",
+    "network": "this attacker does not hold the network",
+}
+"""Why a number is an upper bound."""
+STRATA = {
+    "missed": ("Missed", "The attack succeeded, the answer is wrong, and nothing was flagged."),
+    "caught": ("Caught", "The attack succeeded and the answer is wrong, but the image was flagged."),
+    "rectified": ("Rectified", "The attack turned the classifier wrong; the defended system still answers rightly."),
+    "failed": ("Attack failed", "The classifier was right before the attack and is right under it."),
+    "wrong-before": ("Wrong before", "The classifier was wrong before the attack: no attack was needed, none failed."),
+    "false-alarm": ("False alarm", "The clean version of the image was flagged."),
+    "wrong": ("Wrong", "The clean image was labelled wrongly, and not flagged."),
+}
+"""Kinds of images in a gallery: heading and definition."""
+
+
+def _name(text: str, page: str = "") -> Word:
+    return Word(text, "name", page)
+
+
+def _number(text: str) -> Word:
+    return Word(text, "number")
+
+
+def _listed(names: Sequence[str]) -> list[Word]:
+    """Return `a, b and c`; of many the first few and how many more."""
+    shown = list(names[:NAMES])
+    rest = len(names) - len(shown)
+    found: list[Word] = []
+    for place, one in enumerate(shown):
+        last = place == len(shown) - 1 and not rest
+        found += [Word(" and " if last else ", ")] * bool(place) + [_name(one)]
+    return [*found, Word(f" and {rest} more")] if rest else found
+
+
+def rate(estimate: Estimate, at_most: bool = False) -> list[Word]:
+    """Return a rate with its interval, that it is an upper bound, and that it is in doubt, where that is so."""
+    words = [_number(f"{'≤ ' if at_most else ''}{estimate.text} %")]
+    if estimate.interval:
+        words += [Word(" ("), _number(estimate.interval), Word(")")]
+    return [*words, Word(" (in doubt)")] if estimate.doubt else words
+
+
+def attacks_text(attack: str, attacks: Sequence[str]) -> str:
+    """Return what a group is called where its count stands beside it."""
+    label = attack.removeprefix(WORST_OF)
+    if not attack.startswith(WORST_OF):
+        return label
+    return f"all {len(attacks)} attacks" if label == ALL_ATTACKS else f"{label}, {plural(len(attacks), 'attack')}"
+
+
+def _attacker(knowledge: str, bound: Bound = "") -> list[Word]:
+    """Return `a gray-box attacker, who does not know the defense`."""
+    own = {"defense": "does not know the defense", "network": "does not hold the network"}.get(bound, "")
+    own = own or ("knows it whole" if knowledge in KNOWING else "knows the network" if knowledge == "gray-box" else "")
+    return [Word("a "), _name(knowledge), Word(" attacker" + (f", who {own}" if own else ""))]
+
+
+def _setting(scope: Scope | Place, n: int | None = None) -> list[Word]:
+    rest = "" if n is None else f", n = {n:,}"
+    return [_name(scope.model), Word(" on "), _name(scope.dataset), Word(rest)]
+
+
+def _p(p: float) -> str:
+    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+
+
+# -- verdicts ----------------------------------------------------------------------------------------------------------
+
+
+def standing(verdict: Verdict) -> str:
+    """Return the verdict in a word or three."""
+    if verdict.standing == "holds":
+        return "holds, at most" if verdict.bound else "holds"
+    return {"fails": "does not hold", "undecided": "undecided", "baseline": "undefended"}[verdict.standing]
+
+
+def caveat(row: VerdictRow) -> Sentence:
+    """Return why a verdict is what it is, or what may not be concluded from it, in few words."""
+    verdict = row.hardest
+    robust, level = verdict.robust, f"{100 * verdict.level:.1f} %"
+    of = len(verdict.scope.attacks)
+    gone = f"{verdict.absent} of {plural(of, 'attack')}"
+    words: list[Word]
+    if verdict.standing == "baseline":
+        weak = verdict.why == "weak-attacks"
+        words = [Word("holds undefended: these attacks are too weak to tell")] if weak else []
+        if verdict.why in ("failed", "missing"):
+            words = [Word(f"{gone} {'failed' if verdict.why == 'failed' else 'not run'}")]
+    elif verdict.standing == "holds":
+        words = [Word(BOUNDS.get(verdict.bound, "against these attacks; no stronger one was run"))]
+    elif verdict.standing == "fails":
+        words = [Word("though this attacker does not even know it")] if verdict.bound == "defense" else []
+        if verdict.hardest is not None and of > 1:
+            attack, left, page = verdict.hardest
+            words = [_name(attack, page), Word(" alone leaves "), _number(f"{left.text} %"), *_after(words)]
+    elif verdict.why in ("failed", "missing"):
+        words = [Word(f"{gone} {'failed' if verdict.why == 'failed' else 'not run'}: no worst case")]
+        if robust is not None:
+            words.append(Word(", it is not above this"))
+    elif verdict.why == "doubt":
+        words = [Word("an alarm puts the numbers in doubt")]
+    elif verdict.why == "guessing":
+        words = [Word("no better than guessing on clean images: nothing to break")]
+    elif verdict.why == "costly":
+        words = [Word("on clean images it loses more than half of what "), _name(verdict.baseline), Word(" gets right")]
+    elif verdict.why == "level":
+        n = "" if robust is None or robust.n is None else f"n = {robust.n:,} cannot tell: "
+        words = [Word(f"{n}the interval holds {level}, the level to reach")]
+    elif verdict.why == "no-baseline":
+        words = [Word("no undefended system beside it: the attacks may be too weak")]
+    elif verdict.why == "weak-attacks":
+        words = [_name(verdict.baseline), Word(" holds too: these attacks are too weak to tell")]
+    elif verdict.why == "unpaired":
+        words = [Word("not judged on the images of "), _name(verdict.baseline)]
+    else:
+        p = "" if verdict.against is None else f" ({_p(verdict.against.p)})"
+        words = [Word("not told apart from "), _name(verdict.baseline), Word(p)]
+    if verdict.standing in ("undecided",) and verdict.bound and robust is not None:
+        words += [Word(f"; at most: {BOUNDS[verdict.bound]}")]
+    return tuple(words)
+
+
+def _after(words: Sequence[Word]) -> list[Word]:
+    return [Word(", "), *words] if words else []
+
+
+def where(row: VerdictRow, group: VerdictGroup) -> Sentence:
+    """Return which model the numbers of a row are of, and what the defense was taught; nothing where it is plain."""
+    words: list[Word] = []
+    if len(group.models) > 1:
+        words += [Word("hardest of " if row.models > 1 else "only "), *([Word(f"{row.models}: ")] * (row.models > 1))]
+        words.append(_name(row.hardest.scope.model))
+    if row.taught:
+        words += [*([Word("; ")] if words else []), *taught(row.taught)]
+    return tuple(words)
+
+
+def taught(attacks: Sequence[str]) -> Sentence:
+    """Return which attacks a defense has learned from, nothing for none."""
+    return (Word("taught by "), *_listed(attacks)) if attacks else ()
+
+
+def group_title(group: VerdictGroup, several_models: bool) -> Sentence:
+    """Return which data set, attacker and attacks a group of verdicts is about, and on how many images."""
+    own = ATTACKERS.get(group.knowledge, "")
+    words = [_name(group.dataset), Word(", "), _name(group.knowledge or "unnamed"), Word(" attacker")]
+    words += [Word(f": {own}")] if own else []
+    many = len(group.attacks) > 1
+    words.append(Word(" · worst case per image of " if many else " · under "))
+    words.append(_name(attacks_text(group.attack, group.attacks)))
+    if group.n is not None:
+        least, most = group.n
+        words.append(Word(f" · n = {least:,}" + (f" to {most:,}" if most != least else "")))
+    if several_models and len(group.models) == 1:
+        words += [Word(" · "), _name(group.models[0])]
+    return tuple(words)
+
+
+def conclusions() -> str:
+    """Return how the table of verdicts is to be read."""
+    return (
+        "Withstood: labelled rightly or rejected under every attack of the line. A defense holds where the interval "
+        "lies above half of the undefended clean accuracy (never below 10 % or guessing, and beyond what its false "
+        "alarms would catch by chance), it is ahead of the undefended system in the paired test (Holm's correction), "
+        "and clean images cost it less than half. Not to be concluded: anything of stronger attacks, larger budgets "
+        "or other images."
+    )
+
+
+def headline(facts: RunFacts, only: Sequence[str] = ()) -> Sentence:
+    """Return what becomes of every defense over all its settings, the worst of its verdicts counting."""
+    groups = facts.groups
+    part = [Word("Of the part that was run ("), Word(" or ".join(only), "quote"), Word("): ")] if only else []
+    verdicts: dict[str, list[Verdict]] = {}
+    for group in groups:
+        for row in group.rows:
+            if row.hardest.standing != "baseline":
+                verdicts.setdefault(row.defense, []).append(row.hardest)
+    if not groups:
+        return (*part, Word("No attack has a result: nothing says whether a defense holds."))
+    if not verdicts:
+        return (*part, Word("No defense was run, only the undefended system."))
+    kinds: dict[str, list[str]] = {"holds": [], "bound": [], "fails": [], "undecided": []}
+    for defense, mine in verdicts.items():
+        found = {"bound" if v.standing == "holds" and v.bound else v.standing for v in mine}
+        worst = next(kind for kind in ("fails", "undecided", "bound", "holds") if kind in found)
+        # Against one who knows it, it holds; against one who does not, that is no news.
+        known = [v.standing for v in mine if not v.bound]
+        kinds["holds" if worst == "bound" and known and {*known} == {"holds"} else worst].append(defense)
+    said = {
+        "holds": ("holds", "hold", " against every attacker that was run"),
+        "fails": ("does not hold", "do not hold", ""),
+        "bound": ("holds", "hold", " at most: no attacker who knows it was run"),
+        "undecided": ("is undecided", "are undecided", ""),
+    }
+    words: list[Word] = []
+    for kind, (one, many, rest) in said.items():
+        if names := kinds[kind]:
+            words += [
+                *([Word("; ")] if words else []),
+                *_listed(names),
+                Word(f" {one if len(names) == 1 else many}{rest}"),
+            ]
+    settings = len(facts.scopes)
+    end = "" if settings == 1 else f", over {settings} settings of data set, model and attacker; the worst counts"
+    return (*part, *words, Word(f"{end}."))
+
+
+def of_block(facts: RunFacts, dataset: str, model: str, knowledge: str) -> Iterator[Sentence]:
+    """Yield a sentence per defense of a setting."""
+    for scope, verdicts in facts.verdicts.items():
+        if (scope.dataset, scope.model, scope.knowledge) != (dataset, model, knowledge):
+            continue
+        for verdict in sorted(verdicts, key=lambda v: v.sort_key):
+            if verdict.robust is None:
+                continue
+            words = [_name(verdict.defense, verdict.page), Word(f" {_stands(verdict)}: ")]
+            words += rate(verdict.robust, bool(verdict.bound) or verdict.partial)
+            words += [Word(" withstood under "), _name(attacks_text(scope.attack, scope.attacks)), *_clean(verdict)]
+            note = caveat(VerdictRow(verdict.defense, verdict, 1, 0, ()))
+            yield (*words, *([Word(". "), *_capital(note)] if note else []), Word("."))
+
+
+def _stands(verdict: Verdict) -> str:
+    said = {"undecided": "is undecided", "undefended": "is the undefended system"}
+    return said.get(standing(verdict), standing(verdict))
+
+
+def _clean(verdict: Verdict) -> list[Word]:
+    if verdict.clean is None:
+        return []
+    alarms = verdict.false_alarms
+    words = [Word("; clean images right and not rejected "), _number(f"{verdict.clean.text} %")]
+    return [*words, Word(", false alarms "), _number(f"{alarms.text} %")] if alarms else words
+
+
+def _capital(words: Sequence[Word]) -> list[Word]:
+    first = words[0]
+    if first.kind != "words":
+        return list(words)
+    return [Word(first.text[:1].upper() + first.text[1:]), *words[1:]]
+
+
+def of_cell(facts: RunFacts, place: Place) -> Iterator[Sentence]:
+    """Yield what has to be known of a cell's defense and attacker."""
+    bound = "" if place.attack == CLEAN else facts.bound(place.defense, place.knowledge)
+    if bound:
+        yield (Word(f"At most: {BOUNDS[bound]}. Somebody who does may do better."),)
+    learned = facts.taught.get(place.defense, ())
+    if learned:
+        met = {place.attack, *facts.table.members(place)} & {*learned}
+        words = [*_capital(taught(learned)), Word(": what it finds here it ")]
+        if place.attack == CLEAN:
+            words = [*_capital(taught(learned))]
+        else:
+            words += [Word("has learned from" if met else "has not learned from")]
+        yield (*words, Word("."))
+
+
+# -- findings ----------------------------------------------------------------------------------------------------------
+
+
+def findings(facts: RunFacts, alarms: Sequence[Sequence[AlarmView]]) -> Iterator[Sentence]:
+    """Yield what stands out beside the verdicts."""
+    for kind in alarms:
+        first, more = kind[0], len(kind) - 1
+        rest = f"; {plural(more, 'more finding')} of this kind." if more else "."
+        yield (_name(first.kind.sign, first.page), Word(": "), Word(first.finding, "quote"), Word(rest))
+    yield from _some([_best(best) for best in facts.best], "more setting", "compared in the same way")
+    yield from _some([_broken(one) for one in facts.broken()], "more defense", "broken in the same sense")
+    yield from _some([_drop(one) for one in facts.drops()], "more defense", "that knowing takes from")
+    yield from _some([_false_alarms(one) for one in facts.false_alarms()], "more defense", "with too many false alarms")
+    published = facts.published()
+    if published is not None:
+        yield _published(published)
+        yield from (_far(one) for one in published.farthest[:3])
+
+
+def _some(sentences: Sequence[Sentence], noun: str, rest: str) -> Iterator[Sentence]:
+    yield from sentences[:MOST]
+    if len(sentences) > MOST:
+        yield (Word(f"{plural(len(sentences) - MOST, noun)} {rest}."),)
+
+
+def _best(best: Best) -> Sentence:
+    first, second, pair = best.first, best.second, best.comparison
+    scope = first.scope
+    assert first.robust is not None
+    assert second.robust is not None
+    words = [Word("Against "), *_attacker(scope.knowledge), Word(" ("), *_setting(scope, first.robust.n), Word(", ")]
+    words += [_name(attacks_text(scope.attack, scope.attacks)), Word("), ")]
+    numbers = [
+        *rate(first.robust),
+        *_cost(first),
+        Word(" against "),
+        *rate(second.robust, bool(second.bound)),
+        *_cost(second),
+    ]
+    if pair is not None and pair.better:
+        words += [_name(first.defense, first.page), Word(" is best: ahead of "), _name(second.defense, second.page)]
+        words += [Word(", "), *numbers]
+    else:
+        words += [Word("which defense is best is undecided between "), _name(first.defense, first.page), Word(" and ")]
+        words += [_name(second.defense, second.page), Word(": "), *numbers]
+    if pair is not None:
+        words += [
+            Word("; "),
+            *paired(pair.difference),
+            Word(f", {_p(pair.p)} corrected for {plural(pair.of, 'comparison')}"),
+        ]
+    else:
+        words += [Word("; they cannot be paired image by image")]
+    if best.left_out:
+        words += [Word(". Not counted, without a sure number: "), *_listed(best.left_out)]
+    return (*words, Word("."))
+
+
+def _cost(verdict: Verdict) -> list[Word]:
+    """Return what stands beside every joint number: the joint clean accuracy, and the false alarms."""
+    if verdict.clean is None:
+        return []
+    alarms = verdict.false_alarms
+    words = [Word(" (clean "), _number(f"{verdict.clean.text} %")]
+    return [*words, *([Word(", false alarms "), _number(f"{alarms.text} %")] if alarms else []), Word(")")]
+
+
+def paired(difference: DifferenceView) -> list[Word]:
+    """Return a paired difference with its interval."""
+    words = [Word("difference "), _number(f"{difference.text} points")]
+    return [*words, Word(" ("), _number(difference.interval), Word(")")] if difference.interval else words
+
+
+def _broken(one: Broken) -> Sentence:
+    place = one.place
+    words = [
+        _name(place.attack, one.page),
+        Word(" breaks "),
+        _name(place.defense),
+        Word(" by "),
+        *_attacker(place.knowledge, one.bound),
+    ]
+    words += [Word(" ("), *_setting(place, one.robust.n), Word("): "), *rate(one.robust, bool(one.bound))]
+    words.append(Word(f" of the attacked images are labelled rightly{' or rejected' if one.rejects else ''}"))
+    words += [Word(", where "), _number(f"{one.clean.text} %"), Word(" of the clean ones are")]
+    words.append(Word(" labelled rightly and not rejected" if one.rejects else ""))
+    if one.false_alarms is not None:
+        words += [Word(" and "), _number(f"{one.false_alarms.text} %"), Word(" are false alarms")]
+    return (*words, Word("."))
+
+
+def _drop(one: Drop) -> Sentence:
+    place = one.place
+    words = [Word("Once the attacker knows "), _name(place.defense, one.page), Word(", "), _name(place.attack)]
+    words += [Word(" brings it from "), *rate(one.before, True), Word(" to "), *rate(one.after)]
+    return (*words, Word(" ("), *_setting(place, one.after.n), Word(")."))
+
+
+def _false_alarms(one: Alarms) -> Sentence:
+    words = [_name(one.place.defense, one.page), Word(" rejects "), *rate(one.rate)]
+    words += [Word(" of the clean test images, more than the "), _number(f"{100 * one.target:g} %")]
+    return (*words, Word(" its threshold was set for ("), *_setting(one.place, one.rate.n), Word(")."))
+
+
+def _published(count: PublishedCount) -> Sentence:
+    total = count.agrees + count.differs + count.unknown
+    doubt = f" Not counted, since alarms put them in doubt: {count.doubtful}." if count.doubtful else ""
+    if not total:
+        return (Word(f"No published value can be compared.{doubt}"),)
+    parts = [
+        (count.agrees, "agree with what was measured here, to within 5 points"),
+        (count.differs, "lie outside the 95 % interval"),
+        (count.unknown, "lie inside an interval too wide to have shown a difference of 5 points"),
+    ]
+    said = "; ".join(f"{number:,} {words}" for number, words in parts if number)
+    return (Word(f"Of {plural(total, 'published value')}, each counted once: {said}.{doubt}"),)
+
+
+def _far(one: Published) -> Sentence:
+    place, unit = one.place, one.measured.unit
+    sign = difference_text(one.difference, unit)
+    words = [Word("Published "), _number(number_text(one.value, unit)), Word(", measured "), _number(one.measured.text)]
+    words += [Word(f" ({one.measured.interval})" if one.measured.interval else "")]
+    words += [
+        Word(f", difference {sign}{' points' if unit == 'rate' else ''}: {one.measured.metric.replace('_', ' ')} of ")
+    ]
+    words += [_name(place.defense, one.page), Word(" on clean images" if place.attack == CLEAN else " under ")]
+    words += [] if place.attack == CLEAN else [_name(place.attack.removeprefix(WORST_OF))]
+    words += [Word(" ("), *([] if not place.knowledge else [_name(place.knowledge), Word(" attacker, ")])]
+    words += _setting(place, one.measured.n)
+    return (*words, Word(f", the farthest of {one.places:,} cells)." if one.places > 1 else ")."))
+
+
+# -- captions ----------------------------------------------------------------------------------------------------------
+
+
+def intervals(estimates: Iterable[Estimate | None]) -> str:
+    """Return what the intervals of a table are, for all kinds of number in it."""
+    present = [estimate for estimate in estimates if estimate is not None]
+    seeds = max((estimate.seeds for estimate in present), default=1)
+    kinds = dict.fromkeys(estimate.spans for estimate in present if estimate.interval)
+    if seeds == 1:
+        return "with 95 % interval" if kinds else ""
+    said = {
+        "seeds and images": "over seeds and images",
+        "images": "over images where one seed alone has a value",
+        "seeds": "over seeds alone where it says so",
+    }
+    text = ", ".join(words for kind, words in said.items() if kind in kinds)
+    return f"mean over {seeds} seeds with 95 % interval {text}; sd: standard deviation between seeds"
+
+
+def counts(n: int | None) -> str:
+    """Return where the numbers of images of a table stand."""
+    return "and n, the number of images" if n is None else f"n = {n:,} images in every cell"
+
+
+def paired_how(seed: str, seeds: int) -> str:
+    """Return over what a paired table compares, and by which test; no table corrects for its many cells."""
+    over, test = (f" (seed {seed})" if seeds > 1 else ""), "McNemar's exact test"
+    if seed == CROSSED:
+        over, test = f", over {seeds} seeds", "a test over seeds and images"
+    return (
+        f"{over}, in percentage points, with 95 % interval and {test}. ▲ ▼: the interval leaves out zero. "
+        "No correction is made for testing many cells."
+    )
+
+
+# -- notices -----------------------------------------------------------------------------------------------------------
+
+
+def failed(cells: int, causes: int, anchor: str) -> Notice:
+    """Say that cells failed."""
+    text = (
+        f"Their numbers are missing, and with them the worst case of their defenses; {plural(causes, 'cause')} found."
+    )
+    return Notice("fail", f"{plural(cells, 'cell')} failed.", text, anchor, "Reasons")
+
+
+def not_run(cells: int, anchor: str) -> Notice:
+    """Say that cells were not run."""
+    return Notice(
+        "warn",
+        f"{plural(cells, 'cell')} not run.",
+        "The run was interrupted, is still going on, or lost them from the cache. The command that started it goes on "
+        "from there.",
+        anchor,
+        "Which",
+    )
+
+
+def unfinished() -> Notice:
+    """Say that the run has no end."""
+    return Notice("warn", "The run has not come to its end.", "It was interrupted or is still going on.")
+
+
+def in_doubt(alarms: int, anchor: str) -> Notice:
+    """Say that there are alarms."""
+    return Notice(
+        "warn",
+        f"{plural(alarms, 'alarm')}: some numbers may not mean what they seem to.",
+        "They are marked as in doubt, decide nothing, and none of them is called best.",
+        anchor,
+        "Which, and what to do",
+    )
+
+
+def few_images(dataset: str, small: Mapping[int, float]) -> Notice:
+    """Say how wide the intervals of a data set are: n → half of the widest."""
+    numbers = " or ".join(f"{n:,}" for n in sorted(small))
+    return Notice(
+        "warn",
+        f"Few images: the accuracies on {dataset} rest on {numbers}.",
+        f"Their 95 % intervals reach as far as ± {100 * max(small.values()):.1f} points. Smaller differences may be "
+        "chance.",
+    )
+
+
+def guessing(names: Sequence[str]) -> Notice:
+    """Say what is no better than guessing on clean images."""
+    return Notice(
+        "warn",
+        "No better than guessing on clean images: " + ", ".join(names[:NAMES]) + (", …" if names[NAMES:] else "."),
+        "What the attacks do there says nothing: look at how these were trained.",
+    )
+
+
+def few_pairs(n: int) -> Notice:
+    """Say that detector measures rest on few successful attacks."""
+    return Notice(
+        "warn",
+        f"Some detector measures rest on only {plural(n, 'successful adversarial image')}.",
+        "n stands beside each of them.",
+    )
+
+
+def part_of(only: Sequence[str]) -> Notice:
+    """Say that a filter chose the cells."""
+    return Notice("note", f"Only a part of the suite was run: {' or '.join(only)}.", "Its other cells are not shown.")
+
+
+def shard(part: str) -> Notice:
+    """Say that it is a part of the grid."""
+    return Notice("note", f"This is part {part} of the grid.", "The other parts are not shown.")
+
+
+def unequal(facts: RunFacts) -> Iterator[Notice]:
+    """Say where not all defenses met the same attackers; who has nothing to hide has met all of them."""
+    met: dict[str, set[str]] = {}
+    everyone: set[str] = set()
+    for scope, verdicts in facts.verdicts.items():
+        names = {verdict.defense for verdict in verdicts}
+        met.setdefault(scope.knowledge, set()).update(names)
+        everyone |= names
+    lacking = [
+        f"{', '.join(sorted(rest))} not against {knowledge}"
+        for knowledge, names in met.items()
+        if (rest := {name for name in everyone - names if facts.families.get(name) not in BARE})
+    ]
+    if lacking:
+        yield Notice(
+            "note",
+            "Not all defenses met the same attackers:",
+            "; ".join(lacking) + ". Compare within one kind of attacker.",
+        )
+
+
+def no_baseline() -> Notice:
+    """Say that nothing undefended was judged."""
+    return Notice(
+        "note",
+        "No undefended system was run.",
+        "Nothing says what the attacks do to one, so no defense is said to hold, and there are no differences from it.",
+    )
+
+
+# -- pictures ----------------------------------------------------------------------------------------------------------
+
+
+def charts_heading(kinds: Iterable[str]) -> str:
+    """Return the heading of a cell's charts: what they show, and nothing of a score where there is none."""
+    found = {*kinds}
+    if found & {"roc", "scores"}:
+        return "Score and threshold"
+    return (
+        "Success against budget"
+        if "budget" in found
+        else "Success against distance"
+        if "distance" in found
+        else "Charts"
+    )
+
+
+def clean_alt(truth: str) -> str:
+    """Return what a clean image shows, for who does not see it."""
+    return f"Clean image of class {truth}"
+
+
+def attacked_alt(truth: str) -> str:
+    """Return what an attacked image shows."""
+    return f"Attacked image of class {truth}"
+
+
+def perturbation_alt(scale: float) -> str:
+    """Return what the picture of a perturbation shows."""
+    return f"Perturbation × {scale:g}, grey is none"

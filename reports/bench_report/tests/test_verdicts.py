@@ -1,0 +1,693 @@
+"""What a report may say: verdicts, headlines, findings, captions and notices of drawn runs that invite to overclaim."""
+
+from __future__ import annotations
+
+import re
+from itertools import product
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bench_report import sentences
+from bench_report.facts import BROKEN, CERTAIN, RunFacts
+from bench_report.table import Axes, Place, Row, Table
+from bench_report.view import DifferenceView
+
+GROUP = "worst-of: all attacks"
+LINF = ("fgsm", "pgd-linf")
+"""Two attacks of one norm and budget, as conftest gives them."""
+
+
+def shares(table, default=0.95):
+    """Return `right` of `write_run`: by defense, or by defense and attack, or by defense and knowledge."""
+
+    def right(model, attack, defense, knowledge):
+        for key in ((defense, attack, knowledge), (defense, attack), (defense, knowledge), (model, defense, attack)):
+            if key in table:
+                return table[key]
+        return default if attack == "none" else table[defense]
+
+    return right
+
+
+def lines(page, **where):
+    """Return the rows of the table of verdicts by defense; of one body of it where there are several."""
+    table = page.one("table", data_table="verdicts")
+    bodies = [b for b in table.all("tbody") if all(b.get(f"data-{k}") == v for k, v in where.items())]
+    return {row.get("data-defense"): row for body in bodies for row in body.all("tr") if row.get("data-defense")}
+
+
+def verdict(row):
+    """Return the verdict and what is said beside it."""
+    said = next(cell for cell in row.all("td") if "said" in cell.get("class").split())
+    return next(said.all("b")).text, next(said.all("span")).text
+
+
+def cell(row, metric):
+    (found,) = (c for c in row.all("td") if c.get("data-metric").endswith(metric))
+    return found
+
+
+def findings(page):
+    return [item.text for listed in page.all("ul") if listed.get("class") == "findings" for item in listed.all("li")]
+
+
+def headline(page):
+    return next(p.text for p in page.all("p") if p.get("class") == "lede")
+
+
+def order_of(page):
+    """Return the places of what the first page shows, in the order in which it is read."""
+    return {
+        name: n for n, e in enumerate(page.all()) for name in (e.get("data-table"), e.get("class"), e.get("id")) if name
+    }
+
+
+# -- the first screen --------------------------------------------------------------------------------------------------
+
+
+def test_verdicts_come_before_everything_else_and_notices_beside_their_numbers(make_run, page_of):
+    page = page_of(make_run(models=("mlp",), attacks=LINF, n=60))
+    place = order_of(page)
+    first = [place[name] for name in ("lede", "r1-verdicts", "verdicts", "r1-subjects", "subjects", "r1-matrix")]
+    assert first == sorted(first)
+    (few,) = (item for item in page.one("section", **{"class": "standings"}).all("li") if "Few images" in item.text)
+    assert "on digits rest on 60" in few.text
+    (block,) = (e for e in page.all("section") if e.get("class") == "block")
+    assert "Few images" in block.text
+
+
+def test_a_verdict_stands_beside_what_it_rests_on(make_run, page_of):
+    right = shares({"none": 0.0, "adversarial-training": 0.8, "mahalanobis": 0.1})
+    run = make_run(
+        models=("mlp",), attacks=LINF, n=400, right=right, flags=lambda a, d, k: 0.05 if a == "none" else 0.85
+    )
+    page = page_of(run)
+    table = page.one("table", data_table="verdicts")
+    about = next(head.text for head in table.all("th") if head.get("scope") == "rowgroup")
+    assert about.startswith("digits, gray-box attacker: knows the network, not what stands beside it")
+    assert "all 2 attacks" in about
+    assert about.endswith("n = 400")
+    rows = lines(page)
+    assert list(rows) == ["adversarial-training", "mahalanobis", "none"]
+    assert verdict(rows["adversarial-training"]) == ("holds", "against these attacks; no stronger one was run")
+    assert verdict(rows["mahalanobis"]) == ("holds, at most", "this attacker does not know the defense")
+    assert verdict(rows["none"])[0] == "undefended"
+    frame = run.metrics.set_index(["attack", "defense", "metric"]).value
+    for defense, row in rows.items():
+        joint = cell(row, "joint_robust_accuracy")
+        assert float(joint.get("data-value")) == pytest.approx(
+            frame[GROUP, defense, "worst_case_joint_robust_accuracy"], rel=1e-5
+        )
+        assert joint.text.startswith("≤ ") == (defense == "mahalanobis")
+        assert f"{100 * float(joint.get('data-low')):.1f}–" in joint.text
+        clean = cell(row, "joint_clean_accuracy")
+        assert float(clean.get("data-value")) == pytest.approx(frame["none", defense, "joint_clean_accuracy"], rel=1e-5)
+    assert "points" in cell(rows["mahalanobis"], "joint_clean_accuracy").text
+    assert float(cell(rows["mahalanobis"], "clean_fpr").get("data-value")) == pytest.approx(0.05)
+    assert headline(page) == (
+        "adversarial-training holds against every attacker that was run; "
+        "mahalanobis holds at most: no attacker who knows it was run."
+    )
+
+
+# -- what is compared --------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_baseline_is_said_and_nothing_stands_in_for_it(make_run, site_of):
+    right = shares({"i-defender": 0.9})
+    run = make_run(
+        models=("mlp",),
+        attacks=LINF,
+        defenses=("i-defender",),
+        detectors=("i-defender",),
+        right=right,
+        flags=lambda a, d, k: 0.02,
+    )
+    site = site_of(run)
+    assert verdict(lines(site.index)["i-defender"])[0] == "undecided"
+    assert "no undefended system beside it" in lines(site.index)["i-defender"].text
+    assert any("No undefended system was run." in item.text for item in site.index.all("li"))
+    said = " ".join([headline(site.index), *findings(site.index), *(page.text for page in site.settings)])
+    assert "than i-defender" not in said
+    assert "best" not in said.replace("best of the", "")
+    assert not any(
+        table.get("data-table", "").startswith("paired") for page in site.pages for table in page.all("table")
+    )
+
+
+def test_with_nothing_but_the_undefended_system_no_defense_is_spoken_of(make_run, page_of):
+    page = page_of(make_run(models=("mlp",), attacks=LINF, defenses=("none",), detectors=()))
+    assert headline(page) == "No defense was run, only the undefended system."
+    assert not findings(page)
+
+
+def test_a_filter_is_named_where_something_is_claimed(make_run, page_of):
+    page = page_of(make_run(models=("mlp",), attacks=LINF, manifest={"only": ["attack=pgd*"]}))
+    assert headline(page).startswith("Of the part that was run (attack=pgd*): ")
+
+
+def test_a_failed_cell_makes_no_other_defense_the_best(make_run, page_of):
+    right = shares({"none": 0.0, "strong": 0.9, "middle": 0.7, "weak": 0.2})
+    run = make_run(
+        models=("mlp",),
+        attacks=LINF,
+        defenses=("none", "strong", "middle", "weak"),
+        detectors=(),
+        right=right,
+        failed=lambda d, m, a, x, s: "no luck" if (a, x) == ("fgsm", "strong") else "",
+    )
+    page = page_of(run)
+    word, note = verdict(lines(page)["strong"])
+    assert word == "undecided"
+    assert note == "1 of 2 attacks failed: no worst case, it is not above this"
+    assert cell(lines(page)["strong"], "robust_accuracy").text.startswith("≤ 90.0")
+    (best,) = (said for said in findings(page) if " is best: " in said)
+    assert "middle is best: ahead of weak" in best
+    assert best.endswith("Not counted, without a sure number: strong.")
+    # What the finished attacks break needs no other attack.
+    broken = make_run(
+        "broken",
+        models=("mlp",),
+        attacks=LINF,
+        defenses=("none", "weak"),
+        detectors=(),
+        right=shares({"none": 0.0, "weak": 0.05}),
+        failed=lambda d, m, a, x, s: "no" if (a, x) == ("fgsm", "weak") else "",
+    )
+    assert verdict(lines(page_of(broken))["weak"])[0] == "does not hold"
+
+
+def test_missing_attacks_leave_a_verdict_open(make_run, page_of):
+    run = make_run(
+        models=("mlp",),
+        attacks=LINF,
+        defenses=("none", "strong"),
+        detectors=(),
+        right=shares({"none": 0.0, "strong": 0.9}),
+        missing=lambda d, m, a, x, s: (a, x) == ("fgsm", "strong"),
+    )
+    word, note = verdict(lines(page_of(run))["strong"])
+    assert (word, note) == ("undecided", "1 of 2 attacks not run: no worst case, it is not above this")
+
+
+def test_best_needs_the_paired_test_of_first_against_second(make_run, page_of):
+    def said(name, n, first, second):
+        right = shares({"none": 0.0, "a": first, "b": second})
+        run = make_run(name, models=("mlp",), attacks=LINF, defenses=("none", "a", "b"), detectors=(), right=right, n=n)
+        page = page_of(run)
+        (found,) = (one for one in findings(page) if "best" in one)
+        table = page.one("table", data_table="robust")
+        return found, [
+            row.get("data-defense") for row in table.all("tr") for c in row.all("td") if "best" in c.get("class")
+        ]
+
+    sure, starred = said("sure", 400, 0.9, 0.7)
+    assert sure.startswith(
+        "Against a gray-box attacker, who knows the network (mlp on digits, n = 400, all 2 attacks), "
+    )
+    assert "a is best: ahead of b, 90.0 %" in sure
+    assert "difference +20.0 points (" in sure
+    assert "p < 0.001 corrected for 3 comparisons" in sure
+    assert set(starred) == {"a"}
+    open_, starred = said("open", 60, 0.9, 0.87)
+    assert "which defense is best is undecided between a and b" in open_
+    assert "p = " in open_
+    assert starred == []
+    tie, starred = said("tie", 400, 0.8, 0.8)
+    assert "undecided between a and b" in tie
+    assert starred == []
+
+
+def test_nothing_is_better_than_the_undefended_by_chance(make_run, page_of):
+    """Few images and a small lead: the attacks leave much, and the test does not tell the two apart."""
+    right = shares({"none": 0.42, "hard": 0.6})
+    few = make_run(models=("mlp",), attacks=LINF, defenses=("none", "hard"), detectors=(), right=right, n=20)
+    assert verdict(lines(page_of(few))["hard"])[0] == "undecided"
+    weak = shares({"none": 0.9, "hard": 0.94})
+    run = make_run("weak", models=("mlp",), attacks=LINF, defenses=("none", "hard"), detectors=(), right=weak)
+    rows = lines(page_of(run))
+    assert verdict(rows["hard"]) == ("undecided", "none holds too: these attacks are too weak to tell")
+    assert verdict(rows["none"]) == ("undefended", "holds undefended: these attacks are too weak to tell")
+
+
+def test_one_model_lends_no_number_to_another(make_run, page_of):
+    """Under one network the defense keeps what it is attacked with, on the other it keeps what is clean."""
+    table = {("robust", "hard", a): 0.7 for a in LINF} | {("clean", "hard", a): 0.2 for a in LINF}
+    table |= {("robust", "hard", "none"): 0.75, ("clean", "hard", "none"): 0.95, "none": 0.0, "hard": 0.0}
+    run = make_run(
+        models=("robust", "clean"), attacks=LINF, defenses=("none", "hard"), detectors=(), right=shares(table)
+    )
+    row = lines(page_of(run))["hard"]
+    assert row.get("data-model") == "clean"
+    assert "hardest of 2: clean" in row.text
+    own = run.metrics[(run.metrics.model == "clean") & (run.metrics.defense == "hard")].set_index(["attack", "metric"])
+    assert float(cell(row, "joint_robust_accuracy").get("data-value")) == pytest.approx(
+        own.value[GROUP, "worst_case_joint_robust_accuracy"]
+    )
+    assert float(cell(row, "joint_clean_accuracy").get("data-value")) == pytest.approx(
+        own.value["none", "joint_clean_accuracy"]
+    )
+
+
+def test_breaks_is_said_only_where_clean_accuracy_is_worth_something(make_run, page_of):
+    table = {"none": 0.0, "useless": 0.03, ("useless", "none"): 0.11, "broken": 0.02}
+    run = make_run(
+        models=("mlp",), attacks=LINF, defenses=("none", "useless", "broken"), detectors=(), right=shares(table), n=400
+    )
+    page = page_of(run)
+    said = [one for one in findings(page) if " breaks " in one]
+    assert [re.search(r" breaks (\S+) ", one)[1] for one in said] == ["broken"]
+    assert "fgsm breaks broken by a gray-box attacker, who knows the network (mlp on digits, n = 400): 2.0 %" in said[0]
+    assert verdict(lines(page)["useless"]) == (
+        "undecided",
+        "no better than guessing on clean images: nothing to break",
+    )
+    # No better than one answer for all: nothing holds or breaks, and it comes last.
+    assert list(lines(page)) == ["broken", "useless", "none"]
+
+
+# -- the attacker ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("family", ["detector", "preprocessor", "rectifier"])
+def test_what_an_attacker_does_not_know_is_an_upper_bound_everywhere(make_run, site_of, family):
+    right = shares({"none": 0.0, "hides": 0.9})
+    run = make_run(
+        models=("mlp",),
+        attacks=LINF,
+        defenses=("none", "hides"),
+        detectors=("hides",),
+        families={"hides": family},
+        right=right,
+        flags=lambda a, d, k: 0.02,
+        n=400,
+    )
+    site = site_of(run)
+    word, note = verdict(lines(site.index)["hides"])
+    assert (word, note) == ("holds, at most", "this attacker does not know the defense")
+    assert not [one for one in findings(site.index) if "is best" in one]
+    (block,) = (p.text for page in site.settings for p in page.all("p") if p.text.startswith("hides "))
+    assert block.startswith("hides holds, at most: ≤ 9")
+    assert "This attacker does not know the defense" in block
+    pages = [page for page in site.cells if "hides against" in page.one("h1").text]
+    assert len(pages) == 4
+    assert all("At most: this attacker does not know the defense" in page.one("header").text for page in pages)
+
+
+def test_a_broken_defense_is_broken_whoever_attacks_it(make_run, page_of):
+    right = shares({"none": 0.0, "hides": 0.05})
+    run = make_run(
+        models=("mlp",),
+        attacks=LINF,
+        defenses=("none", "hides"),
+        detectors=(),
+        families={"hides": "preprocessor"},
+        right=right,
+        n=400,
+    )
+    page = page_of(run)
+    word, note = verdict(lines(page)["hides"])
+    assert word == "does not hold"
+    assert note == "fgsm alone leaves 5.0 %, though this attacker does not even know it"
+    (said,) = (one for one in findings(page) if " breaks " in one)
+    assert "by a gray-box attacker, who does not know the defense" in said
+
+
+def test_one_white_box_row_is_ranked_beside_what_has_nothing_to_hide(make_run, page_of):
+    table = {"none": 0.0, "hard": 0.7, ("hides", "gray-box"): 0.9, ("hides", "white-box"): 0.02}
+    run = make_run(
+        models=("mlp",),
+        attacks=LINF,
+        defenses=("none", "hard", "hides"),
+        detectors=(),
+        knowledge=("gray-box", "white-box"),
+        families={"hides": "preprocessor"},
+        right=shares(table),
+        n=400,
+        absent=lambda d, m, a, x, k: k == "white-box" and x != "hides",
+    )
+    assert set(run.metrics[(run.metrics.knowledge == "white-box") & (run.metrics.attack == "fgsm")].defense) == {
+        "hides"
+    }
+    page = page_of(run)
+    rows = lines(page, knowledge="white-box")
+    assert {name: verdict(row)[0] for name, row in rows.items()} == {
+        "hard": "holds",
+        "hides": "does not hold",
+        "none": "undefended",
+    }
+    # The strongest attacker is read first, and the worst verdict counts.
+    bodies = [b.get("data-knowledge") for b in page.one("table", data_table="verdicts").all("tbody")]
+    assert bodies == ["white-box", "gray-box"]
+    assert headline(page).startswith("hard holds against every attacker that was run; hides does not hold")
+    (drop,) = (one for one in findings(page) if one.startswith("Once the attacker knows hides"))
+    assert "from ≤ 90.0 %" in drop
+    assert "to 2.0 %" in drop
+    assert "Not all defenses met the same attackers" not in page.text
+
+
+# -- rejection ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("share", [1.0, 0.6, 0.4])
+def test_what_flags_everything_cannot_lead(make_run, page_of, share):
+    right = shares({"none": 0.0, "hard": 0.6, "flags": 0.0})
+    run = make_run(
+        models=("mlp",),
+        attacks=LINF,
+        defenses=("none", "hard", "flags"),
+        detectors=("flags",),
+        right=right,
+        n=400,
+        flags=lambda a, d, k: share,
+    )
+    page = page_of(run)
+    rows = lines(page)
+    assert next(iter(rows)) == "hard"
+    assert not verdict(rows["flags"])[0].startswith("holds")
+    assert not [one for one in findings(page) if "flags is best" in one]
+    assert "flags holds" not in headline(page)
+    (alarm,) = (one for one in findings(page) if one.startswith("flags rejects"))
+    assert f"{100 * share:.1f} %" in alarm
+
+
+def test_joint_numbers_stand_beside_joint_clean_accuracy_and_false_alarms(make_run, page_of):
+    right = shares({"none": 0.0, "flags": 0.3})
+    run = make_run(
+        models=("mlp",),
+        attacks=LINF,
+        defenses=("none", "flags"),
+        detectors=("flags",),
+        right=right,
+        n=400,
+        flags=lambda a, d, k: 0.3 if a == "none" else 0.95,
+    )
+    values = run.metrics[run.metrics.attack == "none"].set_index(["defense", "metric"]).value
+    plain, joint = (100 * values["flags", f"{kind}clean_accuracy"] for kind in ("", "joint_"))
+    assert plain - joint > 20
+    row = lines(page_of(run))["flags"]
+    assert cell(row, "clean_accuracy").get("data-metric") == "joint_clean_accuracy"
+    assert cell(row, "clean_accuracy").text.startswith(f"{joint:.1f}")
+    assert f"{plain:.1f}" not in row.text
+    assert cell(row, "clean_fpr").text.startswith("30.0")
+
+
+# -- groups ------------------------------------------------------------------------------------------------------------
+
+
+def test_groups_of_other_attacks_share_no_table_and_name_their_count(make_run, site_of):
+    run = make_run(
+        attacks=("fgsm", "pgd-linf", "pgd-l2"),
+        knowledge=("gray-box", "white-box"),
+        defenses=("none", "hard"),
+        detectors=(),
+        absent=lambda d, m, a, x, k: k == "white-box" and a == "fgsm",
+    )
+    site = site_of(run)
+    overviews = [t for t in site.index.all("table") if t.get("data-table") == "overview"]
+    kinds = [{row.get("data-knowledge") for row in t.all("tr") if row.get("data-knowledge")} for t in overviews]
+    assert sorted(map(sorted, kinds)) == [["gray-box"], ["white-box"]]
+    captions = [next(t.parent.parent.all("figcaption")).text for t in overviews]
+    assert ["all 3 attacks" in text for text in captions] != ["all 2 attacks" in text for text in captions]
+    for table in (
+        t for page in (site.index, *site.settings) for t in page.all("table") if t.get("data-table") == "robust"
+    ):
+        (head,) = (head.text for head in table.all("th") if head.get("data-attack") == GROUP)
+        assert head == ("all 3 attacks" if table.get("data-knowledge") == "gray-box" else "all 2 attacks")
+    abouts = [h.text for h in site.index.one("table", data_table="verdicts").all("th") if h.get("scope") == "rowgroup"]
+    assert ["all 2 attacks" in text for text in abouts] == [True, False]
+
+
+def test_many_groups_each_have_a_verdict(make_run, page_of):
+    groups = {"known": ["fgsm", "pgd-linf"], "unknown": ["pgd-l2"]}
+    run = make_run(
+        datasets=("digits", "letters"),
+        attacks=("fgsm", "pgd-linf", "pgd-l2"),
+        suite={"groups": groups},
+        knowledge=("gray-box", "black-box", "white-box"),
+    )
+    table = page_of(run).one("table", data_table="verdicts")
+    bodies = [(b.get("data-dataset"), b.get("data-knowledge")) for b in table.all("tbody")]
+    assert bodies == list(product(("digits", "letters"), ("white-box", "gray-box", "black-box")))
+    assert {b.get("data-attack") for b in table.all("tbody")} == {"worst-of: known"}
+    assert all("known, 2 attacks" in head.text for head in table.all("th") if head.get("scope") == "rowgroup")
+    black = lines(page_of(run), dataset="digits", knowledge="black-box")
+    assert "this attacker does not hold the network" in black["mahalanobis"].text + black["adversarial-training"].text
+
+
+# -- kinds of images ---------------------------------------------------------------------------------------------------
+
+
+def test_what_was_wrong_before_is_no_failed_attack(make_run, site_of):
+    table = {"none": 0.0, "flags": 0.3, ("none", "none"): 0.8, ("flags", "none"): 0.8}
+    run = make_run(
+        models=("mlp",),
+        attacks=("fgsm",),
+        defenses=("none", "flags"),
+        detectors=("flags",),
+        right=shares(table),
+        n=200,
+        flags=lambda a, d, k: 0.1,
+        pictures=True,
+    )
+    site = site_of(run)
+    (page,) = (page for page in site.cells if "flags against fgsm" in page.one("h1").text)
+    counts = {s.get("data-title"): int(s.get("data-count")) for s in page.all("section") if s.get("data-stratum")}
+    assert counts["Attack failed"] == 60
+    assert counts["Wrong before"] == 40
+    assert counts.get("Missed", 0) + counts.get("Caught", 0) + counts.get("Rectified", 0) == 100
+    (chart,) = (figure for figure in page.all("figure") if figure.get("data-chart") == "scores")
+    assert {row["kind"] for row in chart.drawn()["bins"]} == {
+        "clean",
+        "attack successful",
+        "attack failed",
+        "wrong before the attack",
+    }
+
+
+def test_a_supervised_detector_says_what_it_was_taught(make_run, site_of):
+    run = make_run(models=("mlp",), attacks=("fgsm", "pgd-linf"), taught={"mahalanobis": ["fgsm"]})
+    site = site_of(run)
+    assert "taught by fgsm" in lines(site.index)["mahalanobis"].text
+    for page in (site.index, *site.settings):
+        table = page.one("table", data_table="robust")
+        rows = {row.get("data-defense"): next(row.all("th")).text for row in table.all("tr") if row.get("data-defense")}
+        assert ["taught by fgsm" in text for text in rows.values()] == [name == "mahalanobis" for name in rows]
+    said = {page.one("h1").text: page.one("header").text for page in site.cells if "mahalanobis" in page.one("h1").text}
+    assert "Taught by fgsm: what it finds here it has learned from." in said["mahalanobis against fgsm"]
+    assert "Taught by fgsm: what it finds here it has not learned from." in said["mahalanobis against pgd-linf"]
+
+
+# -- published values --------------------------------------------------------------------------------------------------
+
+
+def references(*rows):
+    columns = ("metric", "value", "attack", "defense", "model")
+    return [dict(zip(columns, row)) for row in rows]
+
+
+def test_published_values_count_once_each_whatever_they_stand_beside(make_run, page_of):
+    """One value for the classifier alone stands in the row of every defense, model and seed."""
+    rows = references(("robust_accuracy", 0.5, "fgsm", "", ""), ("robust_accuracy", 0.02, "pgd-linf", "hard", ""))
+    right = shares({"none": 0.5, "hard": 0.5})
+    run = make_run(
+        attacks=LINF, defenses=("none", "hard"), detectors=(), right=right, n=2000, seeds=(0, 1), published=rows
+    )
+    (said,) = (one for one in findings(page_of(run)) if "published value" in one)
+    assert said == (
+        "Of 2 published values, each counted once: 1 agree with what was measured here, to within 5 points; 1 lie "
+        "outside the 95 % interval."
+    )
+    assert (run.metrics.reference.notna()).sum() > 20
+    (far,) = (one for one in findings(page_of(run)) if one.startswith("Published "))
+    assert far.startswith("Published 2.0, measured 50.0 (")
+    assert "difference +48.0 points: robust accuracy of hard under pgd-linf (gray-box attacker, " in far
+    assert "the farthest of 2 cells" in far
+
+
+def test_a_small_n_meets_no_published_value(make_run, page_of):
+    rows = references(("robust_accuracy", 0.5, "fgsm", "", ""))
+    about = {"models": ("mlp",), "attacks": LINF, "defenses": ("none",), "detectors": (), "published": rows}
+    few = make_run(right=shares({"none": 0.5}), n=20, **about)
+    (said,) = (one for one in findings(page_of(few)) if "published value" in one)
+    assert "1 lie inside an interval too wide to have shown a difference of 5 points" in said
+    assert "agree" not in said
+
+
+# -- several seeds -----------------------------------------------------------------------------------------------------
+
+
+def test_an_interval_is_an_interval_with_several_seeds_too(make_run, site_of):
+    run = make_run(models=("mlp",), attacks=LINF, seeds=(0, 1, 2))
+    site = site_of(run)
+    frame = run.metrics[run.metrics.seed.isin(["mean", "crossed"])]
+    frame = frame.set_index(["attack", "defense", "metric", "seed"])
+    checked = 0
+    for page in (site.index, *site.settings):
+        for table in (t for t in page.all("table") if t.get("data-table") in ("robust", "detector", "verdicts")):
+            if table.get("data-seed"):
+                continue
+            heads = [h for h in table.all("th") if h.get("data-metric")]
+            for row in (row for row in table.all("tr") if row.get("data-defense")):
+                numbers = [c for c in row.all("td") if c.get("data-value")]
+                for head, found in zip(heads or numbers, numbers):
+                    metric = head.get("data-metric")
+                    attack = head.get("data-attack") or row.get("data-attack") or row.parent.get("data-attack")
+                    if table.get("data-table") == "verdicts" and "clean" in metric:
+                        attack = "none"
+                    key = (attack, row.get("data-defense"), metric)
+                    over = "crossed" if (*key, "crossed") in frame.index else "mean"
+                    assert float(found.get("data-low")) == pytest.approx(frame.ci_low[(*key, over)], rel=1e-4, abs=1e-9)
+                    if table.get("data-table") != "verdicts":
+                        assert ("over seeds" in found.text) == (over == "mean")
+                        n = found.get("data-n") or row.get("data-n") or table.get("data-n")
+                        assert int(n) > 0, key
+                    checked += 1
+    assert checked > 40
+    text = site.index.one("main").text
+    assert "mean over 3 seeds with 95 % interval over seeds and images" in text
+    for page in site.pages:
+        assert "±" not in page.text.replace("± 5 points", "").replace("as far as ±", "")
+
+
+def test_seeds_that_disagree_leave_the_verdict_open(make_run, page_of):
+    """In one seed the defense holds, in the other it does not: a mean above the level is no evidence."""
+    run = make_run(
+        models=("mlp",),
+        attacks=LINF,
+        defenses=("none", "hard"),
+        detectors=(),
+        seeds=(0, 1),
+        n=400,
+        right=shares({"none": 0.0, "hard": 0.6}),
+        right_in={1: shares({"none": 0.0, "hard": 0.45})},
+    )
+    assert verdict(lines(page_of(run))["hard"])[0] == "undecided"
+    agree = make_run(
+        "agree",
+        models=("mlp",),
+        attacks=LINF,
+        defenses=("none", "hard"),
+        detectors=(),
+        seeds=(0, 1, 2),
+        right=shares({"none": 0.0, "hard": 0.8}),
+        n=400,
+    )
+    assert verdict(lines(page_of(agree))["hard"])[0] == "holds"
+
+
+# -- names of what ran -------------------------------------------------------------------------------------------------
+
+
+def test_a_page_without_scores_has_no_heading_of_scores(make_run, site_of):
+    run = make_run(
+        models=("mlp",),
+        attacks=("pgd-4", "pgd-8", "pgd-l2", "deepfool"),
+        defenses=("none", "squeeze"),
+        detectors=(),
+        families={"squeeze": "preprocessor"},
+    )
+    headings = {h.text for page in site_of(run).cells for h in page.all("h2")}
+    assert "Success against distance" in headings
+    assert "Score and threshold" not in headings
+
+
+# -- any run -----------------------------------------------------------------------------------------------------------
+
+
+def _row(attack, defense, metric, value, n, knowledge="gray-box"):
+    from benchmark.statistics import wilson
+
+    ends = wilson(round(value * n), n)
+    own = "" if attack == "none" else knowledge
+    eps = "" if attack == "none" else "8/255"
+    return Row(
+        "digits",
+        "mlp",
+        attack,
+        "linf" * bool(eps),
+        eps,
+        defense,
+        own,
+        "0",
+        metric,
+        round(value * n) / n,
+        ends.low,
+        ends.high,
+        n,
+        "ok",
+        None,
+    )
+
+
+NUMBERS = st.tuples(*[st.floats(0, 1)] * 3)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    systems=st.dictionaries(st.sampled_from(["none", "a", "b", "c", "d"]), NUMBERS, min_size=1),
+    families=st.lists(st.sampled_from(["hardener", "preprocessor", "detector", "rectifier"]), min_size=5, max_size=5),
+    n=st.integers(1, 800),
+    knowledge=st.sampled_from(["gray-box", "white-box", "black-box"]),
+    ps=st.lists(st.floats(0, 1), min_size=40, max_size=40),
+)
+def test_no_run_whatsoever_is_overclaimed(systems, families, n, knowledge, ps):
+    """Whatever the numbers: what holds is above the level and ahead of a baseline, best is tested, bounds say so."""
+    rows = []
+    for name, (clean, robust, flagged) in systems.items():
+        rows += [
+            _row("none", name, "clean_accuracy", clean, n),
+            _row("none", name, "joint_clean_accuracy", clean * (1 - flagged), n),
+            _row("none", name, "clean_fpr", flagged, n),
+            _row("pgd", name, "robust_accuracy", robust, n, knowledge),
+            _row("pgd", name, "joint_robust_accuracy", max(robust, flagged), n, knowledge),
+        ]
+    differences = {}
+    drawn = iter(ps)
+    names = sorted(systems)
+    for first in names:
+        for second in names:
+            if first < second:
+                p, gap = next(drawn), systems[first][1] - systems[second][1]
+                for a, b, sign in ((first, second, 1), (second, first, -1)):
+                    key = ("digits", "mlp", "pgd", knowledge, "0", "joint_robust_accuracy", a, b)
+                    differences[key] = DifferenceView("joint_robust_accuracy", "rate", sign * gap, -1, 1, p, n)
+    table = Table(rows, {})
+    axes = Axes(("digits",), ("mlp",), ("pgd",), (), tuple(names), None, "none" if "none" in systems else None)
+    manifest = {
+        "datasets": {"digits": {"class_names": list("0123456789")}},
+        "defenses": {x: {"family": "none" if x == "none" else f} for x, f in zip(names, families)},
+        "protocol": {"false_positive_rate": 0.05},
+    }
+    facts = RunFacts(table, axes, differences, manifest)
+    (scope,) = facts.scopes
+    text = "".join(word.text for word in sentences.headline(facts))
+    assert text.endswith(".")
+    for one in facts.verdicts[scope]:
+        bare = manifest["defenses"][one.defense]["family"] in ("none", "hardener")
+        assert bool(one.bound) == (knowledge == "black-box" or (knowledge == "gray-box" and not bare))
+        said = sentences.standing(one)
+        assert ("at most" in said) == (one.standing == "holds" and bool(one.bound))
+        if one.standing == "holds":
+            assert "none" in systems
+            undefended = table.estimate(Place("digits", "mlp", "none", "none", ""), "clean_accuracy")
+            assert one.robust.low >= max(BROKEN, undefended.value / 2)
+            assert one.robust.low > one.false_alarms.value
+            assert one.against.p <= CERTAIN
+            assert one.against.difference.difference > 0
+            assert one.clean.low > 0.1
+        if one.standing == "fails":
+            assert one.robust.high < one.level
+        if one.standing == "undecided":
+            assert sentences.caveat(next(r for g in facts.groups for r in g.rows if r.defense == one.defense))
+    for best in facts.best:
+        assert not best.first.bound
+        pair = (best.first.defense, best.second.defense)
+        p = differences[("digits", "mlp", "pgd", knowledge, "0", "joint_robust_accuracy", *pair)].p
+        assert best.comparison.p >= p
+        assert best.comparison.better <= (p <= CERTAIN)
+    order = [row.hardest.standing for group in facts.groups for row in group.rows]
+    assert "holds" not in order[order.index("fails") :] if "fails" in order else True
+    assert order[-1] == "baseline" or "none" not in systems
