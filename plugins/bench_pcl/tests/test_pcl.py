@@ -17,7 +17,7 @@ from bench_pcl.options import PclOptions, ReleasedOptions
 from bench_pcl.pcl import Pcl
 from benchmark import Classifier, DataFacts, InputError, Rng, Setting, TrainOptions, Victim
 from benchmark.defense import Batch
-from benchmark.gradient import ascend, classification_loss, input_gradient
+from benchmark.gradient import ascend, classification_loss, input_gradient, random_start
 from benchmark.model import passes
 from benchmark.plan import make_plan
 from benchmark.plugins import load_plugins, validate_options
@@ -72,10 +72,10 @@ def test_classes_lie_further_apart_than_under_softmax_at_no_cost_in_accuracy(sof
     assert accuracy(pcl.classifier) >= accuracy(softmax)
 
 
-def test_its_robustness_under_the_papers_attack_is_that_of_gradients_that_vanish(pcl: Pcl) -> None:
+def test_it_falls_below_5_percent_where_its_own_protocol_leaves_more_than_half(pcl: Pcl) -> None:
     """Croce and Hein 2020 have 0.28 % where 32 % were claimed; the same happens on digits, and this is why."""
     x, y = held_out()
-    classifier = pcl.classifier
+    classifier, eps = pcl.classifier, 0.2
     cross_entropy_loss = classification_loss(classifier, y)
 
     def margin(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,16 +84,23 @@ def test_its_robustness_under_the_papers_attack_is_that_of_gradients_that_vanish
         others = logits.scatter(1, y[:, None], -torch.inf).amax(1)
         return others - own, others > own
 
-    def robust(x_adv: Tensor) -> float:
-        return float((classifier(x_adv).argmax(1) == y).float().mean())
+    def withstood(x_adv: Tensor) -> Tensor:
+        return classifier(x_adv).argmax(1) == y
 
-    as_published = robust(ascend(cross_entropy_loss, x, norm="linf", eps=0.15, step=0.015, steps=10))
-    stronger = robust(ascend(margin, x, norm="linf", eps=0.15, step=0.03, steps=50, keep="best"))
-    vanished = (input_gradient(cross_entropy_loss, x).flatten(1).abs().amax(1) == 0).float().mean()
-    assert as_published > 0.6
-    assert vanished > 0.5
-    assert stronger < as_published / 2
-    assert robust(ascend(margin, x, norm="linf", eps=0.3, step=0.03, steps=50, keep="best")) < 0.05
+    ten = {"norm": "linf", "eps": eps, "step": eps / 10, "steps": 10}
+    start = random_start(x, "linf", eps, Rng(0).numpy)
+    own_protocol = [
+        ascend(cross_entropy_loss, x, norm="linf", eps=eps, step=eps, steps=1),
+        ascend(cross_entropy_loss, x, **ten),
+        ascend(cross_entropy_loss, x, **ten, decay=1.0),
+        ascend(cross_entropy_loss, x, **ten, start=start),
+    ]
+    claimed = torch.stack([withstood(x_adv) for x_adv in own_protocol]).all(0)
+    strongest = withstood(ascend(margin, x, norm="linf", eps=eps, step=eps / 5, steps=20, keep="best"))
+    vanished = input_gradient(cross_entropy_loss, x).flatten(1).abs().amax(1) == 0
+    assert claimed.float().mean() > 0.5
+    assert strongest.float().mean() < 0.05
+    assert vanished.float().mean() > 0.5
 
 
 @pytest.mark.parametrize("options", [{}, {"classify": "nearest-prototype"}, {"form": "as-released"}])

@@ -73,6 +73,37 @@ def test_networks_have_the_layers_that_the_loss_is_applied_to(registry: Registry
                 assert set(defense.options.model_dump()["layers"]) <= found, (profile, label, model)
 
 
+def recipes(loaded: Suite) -> dict[str, str]:
+    """Return how each of the paper's networks is trained in the suite, and on what, by what it is."""
+    found = {}
+    for model in loaded.models.values():
+        if model.use in ("cnn6", "cifar_resnet"):
+            found[f"{model.use}, depth {model.options.model_dump().get('depth')}"] = str(model.plain())
+    for defense in loaded.defenses.values():
+        if defense.use == "pcl":
+            options = defense.options.model_dump()
+            attacked = (options["adversarial"] or {}).get("attack")
+            found[f"pcl {options['form']} at {sorted(options['layers'])}, {attacked}"] = str(defense.plain())
+    for dataset in loaded.datasets.values():
+        options = dataset.plain()
+        if options["limit"]:
+            options["limit"].pop("test", None)
+        found[f"images of {dataset.label}"] = str(options["limit"] or None)
+    return found
+
+
+@pytest.mark.parametrize("profile", [None, "embedded", "cpu-arrays", "cpu-folder"])
+def test_suites_share_the_networks_they_train(registry: Registry, profile: str | None) -> None:
+    """What one suite has trained, the next takes from the cache: the numbers are of the same networks."""
+    seen: dict[str, dict[str, list[str]]] = {}
+    for name in NAMES:
+        if profile in (None, *suite(registry, name).profiles):
+            for what, how in recipes(suite(registry, name, profile)).items():
+                seen.setdefault(what, {}).setdefault(how, []).append(name)
+    assert any(len(names) > 1 for ways in seen.values() for names in ways.values())
+    assert {what: ways for what, ways in seen.items() if len(ways) > 1} == {}
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_published_numbers_belong_to_cells_and_say_enough_to_find_one(name: str) -> None:
     plan = planned(name)

@@ -41,10 +41,10 @@ def test_a_class_looks_the_same_in_every_class_set_and_in_larger_sets(make: Make
 def test_splits_and_seeds_share_no_picture(make: Make) -> None:
     pictures = []
     for seed in (0, 1):
-        data = make("partshapes", size=32, train=20, val=20, test=20, seed=seed)
+        data = make("partshapes", size=32, train=8, val=8, test=8, seed=seed)
         for split in ("train", "val", "test"):
-            pictures += [image.numpy().tobytes() for image in data.split(split).images(range(60))]
-    assert len(set(pictures)) == len(pictures) == 360
+            pictures += [image.numpy().tobytes() for image in data.split(split).images(range(24))]
+    assert len(set(pictures)) == len(pictures) == 144
 
 
 def test_the_limit_keeps_annotations_beside_their_pictures(make: Make) -> None:
@@ -59,7 +59,7 @@ def test_the_limit_keeps_annotations_beside_their_pictures(make: Make) -> None:
 
 
 def test_every_class_shows_the_parts_of_the_papers_matrix_and_no_others(make: Make) -> None:
-    data = make("partshapes", class_set=ALL, size=128, train=60).split("train").part_annotations()
+    data = make("partshapes", class_set=ALL, size=96, train=30).split("train").part_annotations()
     assert data is not None
     names = {category["id"]: category["name"] for category in data.data["categories"]}
     class_of = {image["id"]: image["class_name"] for image in data.data["images"]}

@@ -278,11 +278,13 @@ class Element:
 
     def all(self, *tags: str) -> Iterator[Element]:
         """Yield all elements below, in order; those of `tags` where given."""
-        for child in self.children:
+        ahead = self.children[::-1]
+        while ahead:
+            child = ahead.pop()
             if isinstance(child, Element):
                 if not tags or child.tag in tags:
                     yield child
-                yield from child.all(*tags)
+                ahead += child.children[::-1]
 
     def drawn(self) -> dict[str, list[dict[str, Any]]]:
         """Return the rows that the chart in this figure draws, as the page's script reads them."""

@@ -214,7 +214,7 @@ def test_no_two_landmarks_of_a_page_have_one_name(make_run, site_of):
     def some(dataset, model, attack, defense, seed):
         return "out of luck" if (attack, defense) == ("fgsm", "mahalanobis") else ""
 
-    about = {"attacks": ("fgsm", "pgd-l2"), "seeds": (0, 1), "n": 60, "failed": some}
+    about = {"attacks": ("fgsm", "pgd-l2"), "seeds": (0, 1), "n": 24, "failed": some}
     runs = [make_run("one", **about, pictures=True), make_run("two", **about, draw=1)]
     for chosen in (runs[:1], runs):
         for page in site_of(*chosen).pages:
