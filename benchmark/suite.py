@@ -322,6 +322,10 @@ class _Reader:
         self.path = path
         self.root = root
         self.labels_of_file = {section: set(_entries(root, section)) for section in (*_KINDS, "groups")}
+        for label, node in _entries(root, "attacks").items():
+            budgets = _entry(node, "eps")
+            if budgets is not None and isinstance(budgets.value, tuple):
+                self.labels_of_file["attacks"] |= {f"{label}@{item.text}" for item in budgets.value}
         self.removed: dict[tuple[str, ...], Place] = {}
         self.refused: set[tuple[str, str]] = set()  # components whose `like` leads nowhere
         self.labels: dict[str, dict[str, str]] = {}  # section → label after NFC → label
@@ -1048,7 +1052,7 @@ class _Reader:
         self, stand_ins: Mapping[str, Mapping[str, str]], node: Node | None, rows: Sequence[Mapping[str, str]]
     ) -> None:
         """Refuse what stands in for something that no row has."""
-        for column, mine in stand_ins.items():
+        for column, mine in stand_ins.items() if rows else ():
             if column == "headings":
                 there = {x for row in rows for name in ("row", "column") for x in heading_levels(row.get(name, ""))}
             else:
@@ -1131,8 +1135,8 @@ class _Reader:
     ) -> dict[str, Any] | None:
         """Return a row with all columns; None where it is wrong.
 
-        None also where it is about a component that a profile removed, unless it has a place in its table: that stays,
-        without labels. What another component stands in for has its place and no value.
+        None also where it is about a component that a profile removed, or that another stands in for, unless it has a
+        place in its table: that stays, without the labels of what was removed, and without a value of what stands in.
         """
         placed = bool(row.get("row")) and bool(row.get("column"))
         if "metric" not in row or ("value" not in row and not placed):
@@ -1204,7 +1208,7 @@ class _Reader:
             elif replaced:
                 headings = stand_ins.get("headings", {})
                 places[name] = " | ".join(headings.get(level, level) for level in levels)
-        if not good or (dropped and not placed):
+        if not good or ((dropped or replaced) and not placed):
             return None
         about = {"artifact": row.get("artifact", ""), **checked, "knowledge": knowledge}
         if dropped:

@@ -773,6 +773,14 @@ def test_published_numbers_may_say_where_in_their_table_they_stand(load):
     assert load(dump(few.resolved)).reference == few.reference
 
 
+def test_a_budget_that_a_profile_leaves_out_is_as_dropped_as_an_attack(load):
+    Path("t.csv").write_text("attack,metric,value\npgd@1/255,auroc,0.5\npgd@8/255,auroc,0.6\n")
+    text = SWEEP + "reference: {table: t.csv}\n"
+    assert [row["attack"] for row in load(text).reference] == ["pgd@1/255", "pgd@8/255"]
+    few = load(text, "attacks.pgd.eps=[8/255]")
+    assert [row["attack"] for row in few.reference] == ["pgd@8/255"]
+
+
 def test_what_stands_in_has_the_place_and_not_the_number(load):
     Path("t.csv").write_text(LAYOUT, encoding="utf-8")
     stand_ins = "{datasets: {photos: digits}, attacks: {cw: pgd}, headings: {Photos: Here}}"

@@ -33,7 +33,7 @@ SERIES = 8
 _DASHES = [[1, 0], [6, 3], [2, 2]]
 MOST_LINES = SERIES * len(_DASHES)
 """Lines of a chart that can still be told apart."""
-_COLOURS = [f"var(--series-{number + 1})" for number in range(SERIES)]
+COLOURS = [f"var(--series-{number + 1})" for number in range(SERIES)]
 _GUESSING = {
     "data": {"values": [{"x": 0, "y": 0}, {"x": 1, "y": 1}]},
     "mark": {"type": "line", "strokeDash": [4, 4], "color": "var(--chart-grid-strong)", "strokeWidth": 1},
@@ -55,14 +55,19 @@ def _by_series(channel: str, values: list[Any]) -> dict[str, Any]:
     }
 
 
-_SERIES_COLOUR = _by_series("color", _COLOURS)
+_SERIES_COLOUR = _by_series("color", COLOURS)
 _SERIES_DASH = _by_series("strokeDash", [dash for dash in _DASHES for _ in range(SERIES)])
 
 
-def _lines(scale: dict[str, Any]) -> dict[str, Any]:
-    """Return lines over a number; data `lines` (x, y, s, at, low, high) and `worst` (x, y, s, at).
+_GIVEN_COLOUR = {"color": {"field": "colour", "type": "nominal", "scale": None}}
+"""For marks that have no dash: a scale of colours alone would have a legend of its own."""
 
-    The first row of `lines` has the titles of the axes: xt and yt.
+
+def _lines(scale: dict[str, Any]) -> dict[str, Any]:
+    """Return lines; data `lines` (x, y, s, at, low, high, colour), `worst` and `published` (x, y, s, at), and `names`.
+
+    The first row of `lines` has the titles of the axes: xt and yt. `names` (x, y, s, colour, left, from, height)
+    are names at (x, y) that end there, with a thin line from their left to the point (from, height) of their line.
     """
     y = _axis("y", "lines.yt", domain=[0, 1], tickCount=5, format=".2~f")
     either = {"y": y, **_SERIES_COLOUR, **_SERIES_DASH}  # the same in all layers, or each gets a legend of its own
@@ -88,8 +93,8 @@ def _lines(scale: dict[str, Any]) -> dict[str, Any]:
             {
                 "data": {"name": "lines"},
                 "transform": [{"filter": "isValid(datum.low)"}],
-                "mark": {"type": "rule", "strokeWidth": 1},
-                "encoding": either | ends,
+                "mark": {"type": "area", "fillOpacity": 0.16},
+                "encoding": {"y": y, "detail": {"field": "s", "type": "nominal"}, **_GIVEN_COLOUR} | ends,
             },
             _line("lines", either),
             {
@@ -101,6 +106,27 @@ def _lines(scale: dict[str, Any]) -> dict[str, Any]:
                 "data": {"name": "worst"},
                 "mark": {"type": "point", "shape": "diamond", "size": 70, "strokeWidth": 1.8, "opacity": 1},
                 "encoding": either | tooltip("Worst case"),
+            },
+            {
+                "data": {"name": "published"},
+                "mark": {"type": "point", "shape": "square", "size": 60, "strokeWidth": 1.6, "opacity": 1},
+                "encoding": either | tooltip("Published"),
+            },
+            {
+                "data": {"name": "names"},
+                "mark": {"type": "rule", "strokeWidth": 0.8, "strokeOpacity": 0.7},
+                "encoding": {
+                    **either,
+                    "x": {"field": "from", "type": "quantitative"},
+                    "x2": {"field": "left"},
+                    "y": {"field": "height", "type": "quantitative"},
+                    "y2": {"field": "y"},
+                },
+            },
+            {
+                "data": {"name": "names"},
+                "mark": {"type": "text", "align": "right", "fontSize": 11.5, "fontWeight": 600},
+                "encoding": {"y": y, "text": {"field": "s", "type": "nominal"}, **_GIVEN_COLOUR},
             },
         ],
     }
@@ -318,6 +344,7 @@ DESCRIPTIONS |= {
     },
     "lines": _lines({"zero": False, "nice": False}),
     "lines-log": _lines({"type": "log", "zero": False, "nice": False}),
+    "lines-root": _lines({"type": "sqrt", "nice": False}),  # small numbers beside 0 and large ones
 }
 
 CONFIG: dict[str, Any] = {

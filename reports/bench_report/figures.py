@@ -10,15 +10,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench_report.charts import MOST_LINES, SERIES, coordinate
+from bench_report.charts import COLOURS, MOST_LINES, SERIES, coordinate
 from bench_report.measures import measure
 from bench_report.table import Place, Table, as_text, grouped, read_axes
 from bench_report.view import BlockView, Estimate, FigureRow, FiguresView, FigureView, MeansCell, MeansRow, MeansView
@@ -33,6 +33,12 @@ ROC_LINES = 2 * SERIES
 MOST_FIGURES = 24
 """Figures of a page; more would be a grid of charts that nobody reads."""
 MOST_GROUPS = 4
+NAMED = 6
+"""Lines of a figure that have their names and intervals beside them; of more it could not be told whose they are."""
+NAME_HEIGHT, NAME_WIDTH = 0.075, 0.019
+"""What a name in a figure takes up: of its height, and per letter of its width."""
+WIDE = 30
+"""The largest number of an axis over the smallest, from which on equal steps would squeeze the small ones together."""
 RUNGS = 3
 """Values that make a line; two of them are read better in a table."""
 MOST_MEANS = 240
@@ -480,10 +486,13 @@ class _Setting:
                 )
             )
             lines[ladder.name] = [known.get(value) for _, value, _ in joined.rungs]
+        places = [self.place(label, defense) for ladder in several for label in ladder.labels]
+        paper = self.figures.published_as(places, ("robust_accuracy",))
         yield from self._lines(
             f"Attacks on {defense} over {option}{norm}",
             f"A line per attack; the points of one differ in {option} and in nothing else."
-            + (" At 0 stand the clean images." if _from_clean(joined, "robust_accuracy") else ""),
+            + (" At 0 stand the clean images." if _from_clean(joined, "robust_accuracy") else "")
+            + (f" As the paper's {paper}, as far as this setting goes." if paper else ""),
             "robust_accuracy",
             joined,
             lines,
@@ -519,24 +528,34 @@ class _Setting:
         attacked = [n for n, (_, value, _) in enumerate(ladder.rungs) if value]
         names = [name for name, points in lines.items() if sum(points[n] is not None for n in attacked) > 1]
         xs, option = _scaled(ladder)
-        spread = [x for x in xs if x]
-        log = min(xs) > 0 and max(spread) / min(spread) >= 30
+        spread = [x for x in xs if x > 0]
+        wide = min(xs) >= 0 and len(spread) > 1 and max(spread) / min(spread) >= WIDE
+        kind = "lines" + (("-log" if min(xs) > 0 else "-root") if wide else "")
         for start in range(0, len(names), MOST_LINES):
             shown = names[start : start + MOST_LINES]
             drawn = _same(shown, lines)
             rows = [
                 {"s": _joined(together), "x": coordinate(x), "y": coordinate(point.value), "at": at}
-                | _ends(point, drawn)
-                for together in drawn
+                | _ends(point, drawn, number)
+                for number, together in enumerate(drawn)
                 for x, (_, _, at), point in zip(xs, ladder.rungs, lines[together[0]])
                 if point is not None
             ]
             rows[0] |= {"xt": option, "yt": measure(metric).title}
             part = f" ({start + 1}–{start + len(shown)} of {len(names)})" if len(names) > len(shown) else ""
+            published = [
+                {"s": _joined(together), "x": coordinate(x), "y": coordinate(point.reference), "at": at}
+                for together in drawn
+                for x, (_, _, at), point in zip(xs, ladder.rungs, lines[together[0]])
+                if point is not None and point.reference is not None
+            ]
             yield FigureView(
-                kind="lines-log" if log else "lines",
+                kind=kind,
                 title=title + part,
-                how=how + (" Lines that coincide are one." if len(drawn) < len(shown) else ""),
+                how=how
+                + (" Lines that coincide are one." if len(drawn) < len(shown) else "")
+                + (" Shaded: 95 % intervals." if any("low" in row for row in rows) else "")
+                + (" Squares: what was published." if published else ""),
                 data={
                     "lines": rows,
                     "worst": [
@@ -545,6 +564,8 @@ class _Setting:
                         for x, (_, _, at), point in zip(xs, ladder.rungs, (worst or {}).get(name, ()))
                         if point is not None
                     ],
+                    "published": published,
+                    "names": _named(drawn, lines, xs, kind),
                 },
                 heads=(ladder.option,),
                 columns=tuple(
@@ -586,11 +607,74 @@ def _joined(names: Sequence[str]) -> str:
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
-def _ends(point: Estimate, drawn: Sequence[Sequence[str]]) -> dict[str, float]:
+def _named(
+    drawn: Sequence[Sequence[str]], lines: Mapping[str, Sequence[Estimate | None]], xs: Sequence[float], kind: str
+) -> list[dict[str, Any]]:
+    """Return where a few lines have their names: at the right, below or above all lines, in the order of the lines.
+
+    Nothing where lines leave no room there; the legend has the names as well.
+    """
+    if not 1 < len(drawn) <= NAMED:
+        return []
+    scale, back = _SCALES[kind]
+    start, end = scale(xs[0]), scale(xs[-1])
+    shares = [(scale(x) - start) / (end - start) for x in xs]
+    points = {
+        _joined(names): [(share, point) for share, point in zip(shares, lines[names[0]]) if point is not None]
+        for names in drawn
+    }
+    width = min(0.5, NAME_WIDTH * max(map(len, points)))
+    ends = [point for line in points.values() for point in _from(line, 1 - width)]
+    lowest, highest = min(low for low, _ in ends), max(high for _, high in ends)
+    needed = NAME_HEIGHT * len(drawn)
+    if 1 - highest > needed:
+        top = 1 - NAME_HEIGHT / 2
+    elif lowest > needed:
+        top = lowest - NAME_HEIGHT / 2
+    else:
+        return []
+    anchors = {}
+    for name, line in points.items():
+        # Where the lines are farthest from each other, each is told best.
+        heights = [[p.value for other in points.values() for x, p in other if x == share] for share, _ in line]
+        spread = [max(at_once) - min(at_once) for at_once in heights]
+        anchors[name] = line[spread.index(max(spread))]
+    order = sorted(points, key=lambda name: (-anchors[name][1].value, -sum(p.value for _, p in points[name])))
+    return [
+        {
+            "s": name,
+            "colour": COLOURS[list(points).index(name)],
+            "x": coordinate(xs[-1]),
+            "y": coordinate(top - NAME_HEIGHT * n),
+            "left": coordinate(back(start + (1 - NAME_WIDTH * len(name) - 0.01) * (end - start))),
+            "from": coordinate(back(start + anchors[name][0] * (end - start))),
+            "height": coordinate(anchors[name][1].value),
+        }
+        for n, name in enumerate(order)
+    ]
+
+
+def _from(line: Sequence[tuple[float, Estimate]], start: float) -> Iterator[tuple[float, float]]:
+    """Yield the ends of intervals from a share of the axis on; between two points they are on straight lines."""
+    shares = [share for share, _ in line]
+    lows = [point.value if point.low is None else point.low for _, point in line]
+    highs = [point.value if point.high is None else point.high for _, point in line]
+    for share in (start, *(share for share in shares if share > start)):
+        yield float(np.interp(share, shares, lows)), float(np.interp(share, shares, highs))
+
+
+_SCALES: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = {
+    "lines": (float, float),
+    "lines-log": (math.log, math.exp),
+    "lines-root": (math.sqrt, partial(pow, exp=2)),
+}
+
+
+def _ends(point: Estimate, drawn: Sequence[Sequence[str]], number: int) -> dict[str, Any]:
     """Return the ends of an interval that is drawn: among many lines it could not be told whose it is."""
-    if len(drawn) > 4 or point.low is None or point.high is None:
+    if len(drawn) > NAMED or point.low is None or point.high is None:
         return {}
-    return {"low": coordinate(point.low), "high": coordinate(point.high)}
+    return {"low": coordinate(point.low), "high": coordinate(point.high), "colour": COLOURS[number]}
 
 
 def _scaled(ladder: Ladder) -> tuple[list[float], str]:

@@ -124,7 +124,8 @@ def test_published_numbers_belong_to_cells_and_say_enough_to_find_one(name: str)
             "clean_accuracy" if attacks == (CLEAN,) else "robust_accuracy"
         )
         assert row["metric"].startswith("worst_case_") == (row["attack"] in groups)
-        assert 0 <= row["value"] <= 1
+        # A figure is a picture: its places have no numbers.
+        assert row["value"] is None if row["table"] == "Figure 4" else 0 <= row["value"] <= 1
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -524,11 +524,54 @@ def test_lines_over_the_budget_start_at_the_clean_images(make_run, site_of):
         wanted += [robust["digits", "mlp", f"pgd-{k}", defense] for k in (2, 4, 8)]
         assert [y for _, y in drawn] == near(*wanted)
     assert list(numbers(table)) == ["0", "2/255", "4/255", "8/255"]
+    spans = run.metrics[run.metrics.metric == "robust_accuracy"].set_index(["attack", "defense"])
+    for row in data["lines"][1:]:
+        if row["at"] != "0":
+            span = spans.loc[f"pgd-{row['at'].partition('/')[0]}", row["s"]]
+            assert (row["low"], row["high"]) == (near(span.ci_low), near(span.ci_high))
     _, data, table = found["AUROC over eps of bim-…"]
     assert numbers(table) == {f"{k}/255": [near(areas["digits", "mlp", f"bim-{k}", "mahalanobis"])] for k in (2, 4, 8)}
     _, data, table = found["Attacks on none over eps"]
     assert {row["s"] for row in data["lines"]} == {"pgd-…", "bim-…"}
     assert numbers(table)["4/255"] == near(*(robust["digits", "mlp", f"{a}-4", "none"] for a in ("pgd", "bim")))
+
+
+def test_a_budget_chart_names_its_lines_and_has_the_published_points_of_a_papers_figure(make_run, site_of):
+    budgets = (0.01, 0.02, 0.1, 1.0)
+    attacks = {
+        f"{name}@{eps}": {"use": name, "norm": "linf", "eps": eps} for name in ("fgsm", "pgd") for eps in budgets
+    }
+    figure = {"model": "mlp", "defense": "none", "metric": "robust_accuracy"}
+    rows = [
+        {**figure, "table": "Figure 4", "row": f"ε = {eps}", "column": "PGD", "attack": f"pgd@{eps}"} for eps in budgets
+    ]
+    run = make_run(
+        models=("mlp",), attacks=tuple(attacks), defenses=("none", "at"), detectors=(), n=40,
+        reference={("none", "pgd@0.02", "robust_accuracy"): 0.875},
+        suite={"attacks": attacks, "reference": {"rows": rows}},
+    )  # fmt: skip
+    heights = {(a, eps): 0.9 - eps / 2 if a == "fgsm" else 0.6 - eps / 2 for a in ("fgsm", "pgd") for eps in budgets}
+    frame = run.metrics
+    for (name, eps), value in heights.items():
+        mine = (frame.metric == "robust_accuracy") & (frame.attack == f"{name}@{eps}")
+        frame = frame.assign(value=frame.value.mask(mine, value), ci_high=frame.ci_high.mask(mine, value + 0.02))
+    run.metrics = frame
+    (page,) = site_of(run).settings
+    found = {title.partition(",")[0]: (kind, how, data) for kind, title, how, data, _ in figures(page)}
+    kind, how, data = found["Attacks on none over eps"]
+    # 0 and 1.0 on one axis, and the small budgets still apart.
+    assert kind == "lines-root"
+    assert "As the paper's Figure 4, as far as this setting goes." in how
+    assert "Squares: what was published." in how
+    assert [(row["s"], row["x"], row["y"]) for row in data["published"]] == [("pgd@…", 0.02, 0.875)]
+    # Above all lines, in their order, each led to a point of its line.
+    first, second = data["names"]
+    assert (first["s"], second["s"]) == ("fgsm@…", "pgd@…")
+    assert 1 > first["y"] > second["y"] > 0.42
+    for name, attack in ((first, "fgsm"), (second, "pgd")):
+        assert name["height"] == near(heights[attack, name["from"]])
+        assert 0 < name["left"] < 1.0
+    assert "As the paper's" not in found["Attacks on at over eps"][1]
 
 
 def test_lines_that_coincide_are_one_and_a_missing_point_is_none(make_run, site_of):
