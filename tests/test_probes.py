@@ -105,17 +105,38 @@ def test_what_a_suite_lacks_is_told_where_a_probe_was_not_run(probed, defense, k
     assert f"probe {probe} of blobs / linear / {defense} / {knowledge} / 0: not run: {found.finding}" in said
 
 
-def test_a_plan_tells_what_probes_lack_before_any_work(probed, tmp_path):
-    from benchmark.inspection import describe_plan, plan_facts
+def test_a_defense_that_only_transferred_attacks_meet_is_not_looked_at():
+    elsewhere = cell("pgd", 50, attacker={"aim": None}, knowledge="black-box")
+    found = decided("random-search", elsewhere)
+    assert (found.verdict, found.knowledge) == ("not run", "")
+    assert "all attacks are transferred from other networks (black-box)" in found.finding
+
+
+@pytest.mark.parametrize(("eps", "lacks"), [("1.9", ["the largest budget is l2 1.9"]), ("2.0", [])])
+def test_a_large_budget_in_l2_reaches_grey_from_everywhere(tmp_path, eps, lacks):
+    text = SUITE[: SUITE.index("attacks:")] + "attacks: {far: {use: pgd, norm: l2, eps: " + eps + ", steps: 2}}\n"
+    text += "defenses: {none: {use: plain}}\ngrid: [{models: linear}]\nprobes: [large-budget]\n"
+    found = [one["lacks"] for one in planned(tmp_path, text)["probes_not_run"]]  # half the root of 16 pixels is 2
+    assert [lack.partition(". ")[0] for lack in found] == lacks
+
+
+def planned(tmp_path, text):
+    from benchmark.inspection import plan_facts
     from benchmark.plan import make_plan
     from benchmark.plugins import load_plugins
     from benchmark.store import Store
     from benchmark.suite import load_suite
 
-    (tmp_path / "suite.yaml").write_text(SUITE)
+    (tmp_path / "suite.yaml").write_text(text)
     registry = load_plugins(["toy", "alarming"])
     plan = make_plan(load_suite(str(tmp_path / "suite.yaml"), registry=registry), registry)
-    facts = plan_facts(plan, Store(tmp_path / "cache"), registry)
+    return plan_facts(plan, Store(tmp_path / "cache"), registry)
+
+
+def test_a_plan_tells_what_probes_lack_before_any_work(probed, tmp_path):
+    from benchmark.inspection import describe_plan
+
+    facts = planned(tmp_path, SUITE)
     rows = probed[1].probes
     told = {tuple(one[name] for name in ("probe", "model", "defense", "knowledge")) for one in facts["probes_not_run"]}
     lacking = rows[rows.verdict == "not run"][["probe", "model", "defense", "knowledge"]]
@@ -151,6 +172,7 @@ def cell(attack: str, wrong: int, *, first: int = 0, steps: int = 10, eps: str =
     label = y.copy()
     label[first : first + wrong] = 1
     usual = {
+        "knowledge": "gray-box",
         "status": "ok",
         "reason": "",
         "cell": Cell(y, Answers(y, y), Answers(label, label), np.full(200, 0.1), "linf", float(eps)),
@@ -158,7 +180,8 @@ def cell(attack: str, wrong: int, *, first: int = 0, steps: int = 10, eps: str =
         "details": {},
         "attacker": Attacker(**{"uses_gradient": True, "steps": steps, "aim": "base", **(attacker or {})}),
     }
-    return CellResult("d", "m", attack, "at", "gray-box", 0, "linf", eps, **{**usual, **more})
+    where = {"dataset": "d", "model": "m", "attack": attack, "defense": "at", "seed": 0, "norm": "linf", "eps": eps}
+    return CellResult(**where, **{**usual, **more})
 
 
 def decided(probe, *cells):

@@ -32,11 +32,14 @@ class ProbeRow:
     found: DifferenceView | None
     finding: str
 
+    @property
+    def unit(self) -> str:
+        """What the value is in: a difference of accuracies in points, a share in percent."""
+        return "%" if self.kind.is_share else "points"
+
     def text(self, value: float) -> str:
-        """Return a value for people: a difference of accuracies in points, a share in percent."""
-        if self.kind.is_share:
-            return f"{number_text(value, 'rate')} %"
-        return f"{difference_text(value, 'rate')} points"
+        """Return a value for people, without its unit."""
+        return number_text(value, "rate") if self.kind.is_share else difference_text(value, "rate")
 
 
 class Probes:
