@@ -55,6 +55,10 @@ class Mistakes:
         self._where = where
         self._found: dict[str, list[str]] = {}
 
+    def __bool__(self) -> bool:
+        """Return whether there is any."""
+        return bool(self._found)
+
     def add(self, kind: str, mistake: str) -> None:
         """Note a mistake; those of one `kind` are counted together. The place before it is left out."""
         self._found.setdefault(kind, []).append(mistake.removeprefix(f"{self._where}: "))

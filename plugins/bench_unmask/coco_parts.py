@@ -79,51 +79,54 @@ class CocoParts(Dataset):
 
     @cached_property
     def _remarks(self) -> tuple[str, ...]:
-        return look_through(self.load(split) for split in SPLITS)
+        return look_through(self.load)
 
     def load(self, split: str) -> CocoSplit:
         """Return the split `train`, `val` or `test`.
 
         Raises:
             MissingError: files are not there.
-            InputError: the annotations are unusable; the message names the file and the id.
+            InputError: annotations or photos are unusable; one message tells all of it, with the file and the ids.
         """
         self.check()
         path, names = self._file(split), self._class_names
-        whole = read_coco(path)
-        class_of = classes_of(whole)
+        mistakes = Mistakes(str(path))
+        whole = read_coco(path, mistakes)
+        class_of = classes_of(whole, mistakes)
         chosen = [index for index, name in enumerate(class_of) if name in names]
         labels = np.array([names.index(class_of[index]) for index in chosen], dtype=np.int64)
-        mistakes = Mistakes(str(path))
+        part = whole.subset(chosen)
+        entries_are_sound = not mistakes  # else what a class lacks may be among those left out
         for label, name in enumerate(names):
-            if label not in labels:
+            if entries_are_sound and label not in labels:
                 mistakes.add(
                     "class without images",
                     f"no image of the class {name!r}. Every split needs images of each class: add some, or leave it "
                     f"out by `classes:`. Found: {', '.join(sorted(set(class_of)))}.",
                 )
-        mistakes.raise_if_any()
-        part = whole.subset(chosen)
-        if split == "train":
-            for label, name in enumerate(names):
-                if not any(part.has_parts(image) for image, at in zip(part.images, labels) if at == label):
-                    mistakes.add(
-                        "class without parts",
-                        f"the class {name!r} has no annotated part in any of its images. "
-                        "Annotate some, or leave the class out by `classes:`.",
-                    )
-            mistakes.raise_if_any()
-        loaded = CocoSplit(part, self._folder(split), labels, names, Fit("squash", self.options.size))
+            elif (
+                entries_are_sound
+                and split == "train"
+                and not any(part.has_parts(image) for image, at in zip(part.images, labels) if at == label)
+            ):
+                mistakes.add(
+                    "class without parts",
+                    f"the class {name!r} has no annotated part in any of its images. "
+                    "Annotate some, or leave the class out by `classes:`.",
+                )
+        loaded = photos_of(part, self._folder(split), labels, names, Fit("squash", self.options.size), mistakes)
         refuse_shared_images(loaded.files, labels, names)
         return loaded
 
     @cached_property
     def _class_names(self) -> tuple[str, ...]:
         path = self._file("train")
-        found = set(classes_of(read_coco(path)))
+        mistakes = Mistakes(str(path))
+        found = set(classes_of(read_coco(path, mistakes), mistakes)) - {""}
         wanted = self.options.classes
         if wanted is None:
             if len(found) < 2:
+                mistakes.raise_if_any()
                 raise InputError(
                     f"{path}: found one class, {', '.join(found) or 'none'}; at least two are needed. The class of an "
                     "image is its field `class_name`, or the first folder of its file_name."
@@ -131,6 +134,7 @@ class CocoParts(Dataset):
             return tuple(sorted(found))
         for name in wanted:
             if name not in found:
+                mistakes.raise_if_any()
                 raise InputError(f"{path}: {unknown_name('class', name, found)}")
         return tuple(wanted)
 
@@ -164,22 +168,8 @@ class CocoSplit(PhotoSplit):
     """
 
     def __init__(self, coco: CocoFile, folder: Path, labels: np.ndarray, class_names: Iterable[str], fit: Fit) -> None:
-        """Keep what to read: of the images, only their presence is looked at.
-
-        Raises:
-            InputError: image files are missing.
-        """
-        mistakes, files = Mistakes(str(coco.path)), []
-        for image in coco.images:
-            file = folder / image["file_name"]
-            if not file.is_file():
-                mistakes.add(
-                    "missing image file",
-                    f"image {image['id']} is missing: no file {file}. Put it there, or remove the image and its "
-                    "annotations.",
-                )
-            files.append(file)
-        mistakes.raise_if_any()
+        """Keep what to read: nothing is read here."""
+        files = [folder / image["file_name"] for image in coco.images]
         names = [image["file_name"] for image in coco.images]
         super().__init__(files, names, labels, tuple(class_names), fit)
         self._coco = coco
@@ -227,24 +217,51 @@ class CocoSplit(PhotoSplit):
         return (UPRIGHT,) if header.orientation > 1 and header.stored == header.upright else ()
 
 
+def photos_of(
+    coco: CocoFile, folder: Path, labels: np.ndarray, class_names: Iterable[str], fit: Fit, mistakes: Mistakes
+) -> CocoSplit:
+    """Return the photos of a COCO file, of which only the presence is looked at.
+
+    Args:
+        mistakes: what is wrong with the file. Where there is anything, what is wrong with the photos joins it.
+
+    Raises:
+        InputError: there are mistakes, or image files are missing; one message tells all of it.
+    """
+    split = CocoSplit(coco, folder, labels, class_names, fit)
+    there = [index for index, file in enumerate(split.files) if file.is_file()]
+    for index in sorted(set(range(len(split))) - set(there)):
+        mistakes.add(
+            "missing image file",
+            f"image {coco.images[index]['id']} is missing: no file {split.files[index]}. Put it there, or remove the "
+            "image and its annotations.",
+        )
+    if mistakes:
+        CocoSplit(coco.subset(there), folder, labels[there], split.class_names, fit).look_through(mistakes)
+    mistakes.raise_if_any()
+    return split
+
+
 # -- COCO files -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class CocoFile:
-    """A COCO file whose every entry was checked.
+    """A COCO file whose every entry was checked; those that are wrong are left out.
 
     Attributes:
         path: where it was read, for messages.
         images: entries with `id`, `file_name`, `width`, `height`.
         categories: entries with `id`, `name`.
         of_image: image id → its annotations, regions to be ignored among them.
+        mistakes: kind and text of what is wrong.
     """
 
     path: Path
     images: list[dict[str, Any]]
     categories: list[dict[str, Any]]
     of_image: dict[int, list[dict[str, Any]]]
+    mistakes: tuple[tuple[str, str], ...] = ()
 
     def has_parts(self, image: dict[str, Any]) -> bool:
         """Return whether an image has an annotated part, regions to be ignored left out."""
@@ -256,13 +273,9 @@ class CocoFile:
         return CocoFile(self.path, images, self.categories, {i["id"]: self.of_image[i["id"]] for i in images})
 
 
-def classes_of(coco: CocoFile) -> list[str]:
-    """Return the class of each image.
-
-    Raises:
-        InputError: images have neither `class_name` nor a folder in their file name.
-    """
-    mistakes, classes = Mistakes(str(coco.path)), list[str]()
+def classes_of(coco: CocoFile, mistakes: Mistakes) -> list[str]:
+    """Return the class of each image; "" and a mistake for those with neither `class_name` nor a folder."""
+    classes = list[str]()
     for image in coco.images:
         name = image.get("class_name")
         if name is None and len(parts := PurePosixPath(image["file_name"]).parts) > 1:
@@ -273,21 +286,22 @@ def classes_of(coco: CocoFile) -> list[str]:
                 f"image {image['id']} ({image['file_name']}) has no class: give it a field `class_name`, or put its "
                 "file into a folder of the class's name.",
             )
-            continue
+            name = ""
         classes.append(name)
-    mistakes.raise_if_any()
     return classes
 
 
-def read_coco(path: Path) -> CocoFile:
+def read_coco(path: Path, mistakes: Mistakes) -> CocoFile:
     """Read a COCO file and check every entry of it.
 
     An empty list of polygons beside a box is a box without a mask.
 
+    Args:
+        mistakes: is told of missing or wrong fields, ids that occur twice or point nowhere, empty boxes or masks.
+
     Raises:
         MissingError: no such file.
-        InputError: broken JSON, missing or wrong fields, ids that occur twice or point nowhere, empty boxes or masks;
-            one message tells all of it, with counts, the file and the ids.
+        InputError: broken JSON, or no COCO file.
     """
     try:
         about = path.stat()
@@ -295,7 +309,10 @@ def read_coco(path: Path) -> CocoFile:
         raise MissingError(f"no annotation file at {path.absolute()}.") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error}.") from None
-    return _read_coco(path, about.st_mtime_ns, about.st_size)
+    read = _read_coco(path, about.st_mtime_ns, about.st_size)
+    for kind, text in read.mistakes:
+        mistakes.add(kind, text)
+    return read
 
 
 @lru_cache(maxsize=8)
@@ -317,7 +334,7 @@ def _read_coco(path: Path, changed: int, size: int) -> CocoFile:
         if not isinstance(found, list) or not all(isinstance(entry, dict) for entry in found):
             raise InputError(f"{path}: not a COCO file: expected a list of objects under {key!r}.")
         lists[key] = found
-    mistakes = Mistakes(str(path))
+    mistakes = list[tuple[str, str]]()
 
     def checked(key: str, check: Callable[[dict[str, Any]], Any]) -> list[Any]:
         """Return what `check` makes of each entry, those left out in which it finds a mistake."""
@@ -326,7 +343,7 @@ def _read_coco(path: Path, changed: int, size: int) -> CocoFile:
             try:
                 good.append(check(entry))
             except _Mistake as mistake:
-                mistakes.add(mistake.kind, mistake.text)
+                mistakes.append((mistake.kind, mistake.text))
         return good
 
     checked("categories", _check_category)
@@ -342,12 +359,12 @@ def _read_coco(path: Path, changed: int, size: int) -> CocoFile:
                 if count > 1:
                     what = field if field == "file_name" else f"{_SINGULAR[key]} {field}"
                     times = "twice" if count == 2 else f"{count} times"
-                    mistakes.add(f"{what} that occurs more than once", f"the {what} {value!r} occurs {times}.")
-    mistakes.raise_if_any()
+                    mistakes.append((f"{what} that occurs more than once", f"the {what} {value!r} occurs {times}."))
     of_image: dict[int, list[dict[str, Any]]] = {image: [] for image in images}
     for entry in annotations:
-        of_image[entry["image_id"]].append(entry)
-    return CocoFile(path, lists["images"], lists["categories"], of_image)
+        if entry["image_id"] in images:
+            of_image[entry["image_id"]].append(entry)
+    return CocoFile(path, list(images.values()), lists["categories"], of_image, tuple(mistakes))
 
 
 _UNIQUE = {"categories": ("id", "name"), "images": ("id", "file_name"), "annotations": ("id",)}

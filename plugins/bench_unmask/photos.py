@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
-from benchmark.dataset import DecodedSplit
-from benchmark.errors import InputError, Mistakes
+from benchmark.dataset import SPLITS, DecodedSplit
+from benchmark.errors import InputError, MissingError, Mistakes
 from benchmark.images import Fit, read_header, read_image
 
 _WORTH_THREADS = 8
@@ -82,16 +82,30 @@ class PhotoSplit(DecodedSplit):
         return self.fit(read_image(file), str(file))
 
 
-def look_through(splits: Iterable[PhotoSplit]) -> tuple[str, ...]:
-    """Return what was assumed about the files of splits, a sentence each.
+def look_through(load: Callable[[str], PhotoSplit]) -> tuple[str, ...]:
+    """Return what was assumed about the files of all splits, a sentence each.
+
+    Args:
+        load: returns a split by its name.
 
     Raises:
-        InputError: files cannot be used; one message tells all of them.
+        InputError: splits or files of theirs cannot be used; one message tells all of it.
+        MissingError: something is not there.
     """
-    mistakes, assumed = Mistakes("photos"), Counter[str]()
-    for split in splits:
-        assumed += split.look_through(mistakes)
-    mistakes.raise_if_any()
+    mistakes, assumed, wrong = Mistakes("photos"), Counter[str](), list[str]()
+    for name in SPLITS:
+        try:
+            assumed += load(name).look_through(mistakes)
+        except MissingError:
+            raise
+        except InputError as error:
+            wrong.append(str(error))
+    try:
+        mistakes.raise_if_any()
+    except InputError as error:
+        wrong.append(str(error))
+    if wrong:
+        raise InputError("\n".join(dict.fromkeys(wrong)))
     return tuple(f"{count} photos are {what}." for what, count in assumed.items())
 
 

@@ -20,7 +20,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench_unmask.coco_parts import CocoSplit, read_coco
+from bench_unmask.coco_parts import CocoSplit, photos_of, read_coco
 from bench_unmask.options import UnMaskOptions, UnMaskPartsOptions
 from bench_unmask.parts import CLASS_SETS
 from bench_unmask.photos import PhotoSplit, digest_of, look_through, refuse_shared_images
@@ -93,7 +93,7 @@ class UnMaskClasses(Dataset):
 
     @cached_property
     def _remarks(self) -> tuple[str, ...]:
-        assumed = look_through(self.load(split) for split in SPLITS)
+        assumed = look_through(self.load)
         passed_over: Counter[str] = Counter()
         for split in SPLITS:
             for name in self._classes():
@@ -196,7 +196,7 @@ class UnMaskParts(Dataset):
 
     @cached_property
     def _remarks(self) -> tuple[str, ...]:
-        return look_through(self.load(split) for split in SPLITS)
+        return look_through(self.load)
 
     def load(self, split: str) -> CocoSplit:
         """Return the split `train`, `val` or `test`.
@@ -206,12 +206,14 @@ class UnMaskParts(Dataset):
             InputError: the annotations are unusable; the message names the file and the id.
         """
         self.check()
-        whole = read_coco(self._file(split))
+        mistakes = Mistakes(str(self._file(split)))
+        whole = read_coco(self._file(split), mistakes)
         annotated = whole.subset(index for index, image in enumerate(whole.images) if whole.has_parts(image))
         if not annotated.images:
+            mistakes.raise_if_any()
             raise InputError(f"{whole.path}: no image has an annotation. {PARTS_HELP}")
         labels = np.zeros(len(annotated.images), dtype=np.int64)
-        return CocoSplit(annotated, self._folder(split), labels, ("scene",), Fit("pad", self.options.size))
+        return photos_of(annotated, self._folder(split), labels, ("scene",), Fit("pad", self.options.size), mistakes)
 
     def _file(self, split: str) -> Path:
         return Path(self.options.path).expanduser() / "VOC2010" / f"{split}.json"

@@ -122,7 +122,7 @@ small_rle = {"size": [3, 4], "counts": [0, 12]}
         (change(ignore="yes"), r"annotation 1: ignore is 'yes', expected 0 or 1"),
         (change(id="a"), r"annotation with id 'a'"),
         (
-            lambda data: data["images"].append({**data["images"][0], "file_name": "x.jpg"}),
+            lambda data: data["images"].append({**data["images"][0], "file_name": "car_5.jpg"}),
             r"the image id 1 occurs twice",
         ),
         (lambda data: data["images"][0].update(file_name="../car_1.jpg"), r"image 1: file_name '\.\./car_1\.jpg' must"),
@@ -160,7 +160,8 @@ def test_all_mistakes_of_a_file_are_told_at_once_with_counts(make: Make, coco: C
     with pytest.raises(InputError) as caught:
         make("coco_parts", path=str(coco(damage))).split("train")
     said = str(caught.value)
-    assert "train.json: 7 mistakes." in said
+    assert "train.json: 9 mistakes." in said
+    assert "missing image file: 2\n    image 90 is missing" in said
     assert "image without width and height: 1\n    image 1: width is 0" in said
     assert "bbox that is empty or outside of its image: 1\n    annotation 2: bbox [50, 6, 5, 5]" in said
     assert "annotation of an unknown category: 5\n    annotation 100: unknown category id 5" in said
@@ -174,6 +175,24 @@ def test_all_mistakes_of_a_file_are_told_at_once_with_counts(make: Make, coco: C
 
     with pytest.raises(InputError, match=r"val\.json: 3 mistakes\.\n  missing image file: 3\n    image 6 is missing"):
         make("coco_parts", path=str(coco(lost))).split("val")
+
+    def one_each(split: str, data: Data) -> None:
+        if split == "train":
+            data["annotations"][0]["category_id"] = 5
+            data["images"][2]["width"] += 1
+        if split == "val":
+            del data["images"][0]["class_name"]
+        if split == "test":
+            data["images"][1]["file_name"] = "gone.jpg"
+
+    with pytest.raises(InputError) as caught:  # while planning, of all files
+        make("coco_parts", path=str(coco(one_each))).fingerprint()
+    said = str(caught.value)
+    assert "train.json: 2 mistakes.\n  annotation of an unknown category: 1" in said
+    assert "unusable image file: 1" in said
+    assert "41x30 for image 3: its annotations would lie elsewhere" in said
+    assert "val.json: image 5 (car_5.jpg) has no class" in said
+    assert "test.json: image 10 is missing: no file" in said
 
 
 @pytest.mark.parametrize("mark", [{"iscrowd": 1}, {"ignore": 1}, {"ignore": True}])
