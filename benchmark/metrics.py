@@ -46,6 +46,19 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class Plane:
+    """Hidden states in the plane of their two largest variances.
+
+    Attributes:
+        points: (N, 2).
+        shares: (2,) of all variance.
+    """
+
+    points: np.ndarray
+    shares: np.ndarray
+
+
+@dataclass(frozen=True)
 class Cell:
     """All per-image arrays of one cell, in the same order of images.
 
@@ -61,6 +74,7 @@ class Cell:
             both by the deployed classifier alone.
         separation: layer → per image (N,) what the separation of classes is the mean of (`class_separation`), in the
             clean cell, of the layers that the suite names; a layer at which it is not defined is left out.
+        planes: layer → the states of the clean images in a plane, of the same layers.
     """
 
     y: np.ndarray
@@ -71,6 +85,7 @@ class Cell:
     eps: float | None = None
     success: Literal["initially-correct", "any-wrong"] = "initially-correct"
     separation: Mapping[str, np.ndarray] = field(default_factory=dict)
+    planes: Mapping[str, Plane] = field(default_factory=dict)
 
 
 def handed(value: Any) -> Any:

@@ -35,7 +35,7 @@ TaskKind = Literal[
     "train", "artifact", "assess", "fit", "craft", "predict", "observe", "judge", "threshold", "probe", "separate"
 ]
 
-VERSIONS: dict[TaskKind, str] = dict.fromkeys(get_args(TaskKind), "1")
+VERSIONS: dict[TaskKind, str] = {**dict.fromkeys(get_args(TaskKind), "1"), "separate": "2"}
 """What the host itself does in a task, by its kind: raised when its answers change. "1" is not in keys."""
 
 NO_GPU = "no GPU: torch finds none on this machine, and this suite is meant for one (`gpu: true`)"

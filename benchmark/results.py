@@ -69,6 +69,8 @@ deviation, and their mean with an interval over seeds and images."""
 IDENTITY = ("dataset", "model", "attack", "norm", "eps", "defense", "knowledge", "seed")
 METRIC_COLUMNS = (*IDENTITY, "metric", "value", "ci_low", "ci_high", "n", "status", "reference")
 SAMPLE_COLUMNS = (*IDENTITY, "sample", "y", "base_label", "label", "score", "flagged", "success", "perturbation")
+PLANE_POINTS, PLANE_CLASSES = 300, 10
+"""States of a network that are kept to be drawn, and their classes, at most."""
 CURVE_COLUMNS = (*IDENTITY, "curve", "x", "y", "threshold")
 COMPARISON_COLUMNS = (
     *(name for name in IDENTITY if name != "defense"),
@@ -288,6 +290,7 @@ def tabulate(
             for name, block in (
                 *_score_curves(cell),
                 *_distance_curve(cell),
+                *_planes(cell),
                 *_points(point, result, panels, problems),
             ):
                 curves.add(point, {**block, "curve": name}, len(block["x"]))
@@ -802,6 +805,18 @@ def _samples_frame(blocks: _Blocks, names: Mapping[str, int]) -> pd.DataFrame:
 
 
 # -- curves -----------------------------------------------------------------------------------------------------------
+
+
+def _planes(cell: Cell) -> Iterable[tuple[str, dict[str, np.ndarray]]]:
+    """Yield the states of some images in the plane of their layer by class, and the shares of variance of its axes."""
+    for layer, plane in cell.planes.items():
+        classes = np.unique(cell.y)[:PLANE_CLASSES]
+        most = max(PLANE_POINTS // len(classes), 1)
+        for one in classes:
+            own = np.flatnonzero(cell.y == one)
+            chosen = np.sort(np.random.default_rng(0).permutation(own)[:most])  # the same images of every network
+            yield f"plane:{layer}: class {one}", dict(zip("xy", plane.points[chosen].T.astype(np.float64)))
+        yield f"plane:{layer}: shares", {"x": np.array([1.0, 2.0]), "y": plane.shares.astype(np.float64)}
 
 
 def _distance_curve(cell: Cell) -> Iterable[tuple[str, dict[str, np.ndarray]]]:

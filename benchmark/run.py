@@ -31,7 +31,7 @@ from benchmark.executors import Executor, ExecutorOptions
 from benchmark.files import write_whole
 from benchmark.gallery import Gallery
 from benchmark.isolation import isolated
-from benchmark.metrics import Answers, Cell, FeatureSeparation, Metric, separation_at, within_budget
+from benchmark.metrics import Answers, Cell, FeatureSeparation, Metric, Plane, separation_at, within_budget
 from benchmark.plan import NO_GPU, Plan, PlannedAssessment, PlannedCell, make_plan, shard
 from benchmark.plugins import Registry
 from benchmark.randomness import Rng
@@ -467,7 +467,7 @@ def _cells(
             raise DamagedArtifactError(key, "another version of this program has written it")
         return Probed(key, plan.tasks[key].label.removeprefix("probe "), seen)
 
-    def separation_of(planned: PlannedCell) -> dict[str, np.ndarray]:
+    def features_of(planned: PlannedCell) -> dict[str, Any]:
         key = planned.separation
         if key is None:
             return {}
@@ -476,9 +476,14 @@ def _cells(
             problem = f"{plan.tasks[key].label}: {reason}"
             ended.problems += [problem] if problem not in ended.problems else []
             return {}
-        rows = np.load(store.open(key) / "separation.npy", allow_pickle=False)
-        layers = zip(plan.suite.separation, rows, strict=True)
-        return {layer: row for layer, row in layers if np.isfinite(row).all()}
+        folder, layers = store.open(key), plan.suite.separation
+        rows, planes, shares = (
+            np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("separation", "planes", "shares")
+        )
+        return {
+            "separation": {x: row for x, row in zip(layers, rows, strict=True) if np.isfinite(row).all()},
+            "planes": {x: Plane(*both) for x, *both in zip(layers, planes, shares, strict=True)},
+        }
 
     def threshold_of(planned: PlannedCell) -> float | None:
         if planned.threshold is None:
@@ -540,7 +545,7 @@ def _cells(
             norm=planned.norm,
             eps=eps,
             success=plan.suite.protocol.success,
-            separation=separation_of(planned),
+            **features_of(planned),
         )
         if planned.minimum_norm and eps is not None:
             cell = within_budget(cell, eps)

@@ -530,7 +530,11 @@ class Worker:
         return len(indices)
 
     def _separate(self, task: Task, building: Building, progress: Progress) -> int:
-        """Measure how far apart the classes of clean images lie, (layers, images); NaN where that is not defined."""
+        """Measure how far apart the classes of clean images lie, (layers, images); NaN where that is not defined.
+
+        And lay the states into the plane of their two largest variances, (layers, images, 2), with the shares of all
+        variance, (layers, 2).
+        """
         spec = task.spec
         split = self._split(spec, spec["split"])
         classifier, layers = self._classifier(spec["classifier"]), spec["layers"]
@@ -549,10 +553,14 @@ class Worker:
                     flat = state.mean(dim=(2, 3)) if state.dim() == 4 else state.flatten(1)
                     states[layer].append(flat.cpu().numpy())
             progress.update(stop, len(split))
-        found = [class_separation(np.concatenate(states[layer]), split.labels) for layer in layers]
+        whole = [np.concatenate(states[layer]) for layer in layers]
+        found = [class_separation(features, split.labels) for features in whole]
+        planes = [_plane(features) for features in whole]
         undefined = np.full(len(split), np.nan)
         with building.storing():
             np.save(building.out / "separation.npy", np.stack([undefined if one is None else one for one in found]))
+            np.save(building.out / "planes.npy", np.stack([points for points, _ in planes]))
+            np.save(building.out / "shares.npy", np.stack([shares for _, shares in planes]))
         return len(split)
 
     def _threshold(self, task: Task, building: Building, progress: Progress) -> int:
@@ -991,6 +999,16 @@ def _checked(verdict: Any, x: Tensor, defense: Defense, first: int) -> Verdict:
     if verdict.flagged is not None and verdict.flagged.dtype != torch.bool:
         raise TaskError(f"judge returned {verdict.flagged.dtype} flags instead of booleans")
     return verdict
+
+
+def _plane(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return features (N, D) in the plane of their two largest variances (N, 2), and these as shares of all (2,)."""
+    from sklearn.decomposition import PCA
+
+    wide = features if features.shape[1] > 1 else np.pad(features, ((0, 0), (0, 1)))
+    fitted = PCA(2, svd_solver="covariance_eigh").fit(wide.astype(np.float64))
+    # Where nothing varies there are no shares of it.
+    return fitted.transform(wide).astype(np.float32), np.nan_to_num(fitted.explained_variance_ratio_)
 
 
 def _finite(values: Tensor, what: str, first: int) -> Tensor:

@@ -75,6 +75,15 @@ def test_a_suite_asks_for_layers_and_gets_an_interval_over_images_and_over_seeds
     # Both seeds see the same images: the interval over both is that over images.
     crossed = rows[rows.seed == "crossed"].iloc[0]
     assert crossed.ci_high - crossed.value == pytest.approx(single.iloc[0].ci_high - crossed.value, rel=0.2)
+    # The states in the plane of their two largest variances, by class, with their shares of all variance.
+    images = split.images(range(60)).flatten(1).numpy().astype(np.float64)
+    variances = np.linalg.eigvalsh(np.cov(images.T))[::-1]
+    curves = run.curves[(run.curves.defense == "none") & (run.curves.seed == "0")]
+    plane = curves[curves.curve.str.startswith("plane:penultimate: class")]
+    assert plane.groupby("curve").size().to_dict() == {f"plane:penultimate: class {one}": 30 for one in (0, 1)}
+    assert plane[["x", "y"]].var().to_numpy() == pytest.approx(variances[:2], rel=1e-4)
+    shares = curves[curves.curve == "plane:penultimate: shares"]
+    assert shares.y.to_numpy() == pytest.approx(variances[:2] / variances.sum(), rel=1e-6)
     tasks = run.costs[run.costs.kind == "separate"]
     assert len(tasks) == 2  # one per trained network, which both defenses deploy
     assert bench(tmp_path, SUITE, out="again")[1].costs.cached.all()

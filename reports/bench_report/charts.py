@@ -59,6 +59,8 @@ _SERIES_COLOUR = _by_series("color", COLOURS)
 _SERIES_DASH = _by_series("strokeDash", [dash for dash in _DASHES for _ in range(SERIES)])
 
 
+_SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-left", "triangle-right"]
+_SHAPES = [*_SHAPES, *_SHAPES[4:], *_SHAPES[:4]]  # what shares a colour differs in shape
 _GIVEN_COLOUR = {"color": {"field": "colour", "type": "nominal", "scale": None}}
 """For marks that have no dash: a scale of colours alone would have a legend of its own."""
 
@@ -304,6 +306,30 @@ DESCRIPTIONS |= {
             # A line of the page's data has the number of its series alone; names can be long.
             | {"transform": [{"lookup": "n", "from": {"data": {"name": "names"}, "key": "n", "fields": ["s"]}}]},
         ],
+    },
+    # Colour and shape say the same, so that colours need not be told apart.
+    "plane": {
+        "description": "Hidden states of clean images in a plane, by class",
+        "width": 380,
+        "height": 330,
+        "data": {"name": "points"},
+        "mark": {"type": "point", "filled": True, "size": 42, "opacity": 0.8},
+        "encoding": {
+            "x": _axis("x", "points.xt", tickCount=6),
+            "y": _axis("y", "points.yt", tickCount=6),
+            "tooltip": [{"field": "s", "type": "nominal", "title": "Class"}],
+            **{
+                channel: {
+                    "field": "s",
+                    "type": "nominal",
+                    "title": None,
+                    "sort": None,
+                    "scale": {"range": values},
+                    "legend": {"orient": "bottom", "columns": 5, "labelLimit": 110, "symbolOpacity": 1},
+                }
+                for channel, values in (("color", COLOURS), ("shape", _SHAPES))
+            },
+        },
     },
     "means": {
         "description": "Mean robust accuracy over the attacks of a group, with the worst case",

@@ -234,6 +234,19 @@ class Figures:
         names = ("dataset", "model", "attack", "defense", "knowledge", "seed")
         return {key: (x[rows], y[rows]) for key, rows in grouped(frame, names).items()}
 
+    @cached_property
+    def planes(self) -> dict[tuple[str, ...], dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]]:
+        """States in planes by data set, model, attack and defense: by layer and `class N` or `shares`; of one seed."""
+        frame = self.run.curves
+        frame = frame[frame.curve.str.startswith("plane:")]
+        frame = frame[frame.seed == (self.seeds[0] if self.seeds else "")]
+        x, y = frame["x"].to_numpy(), frame["y"].to_numpy()
+        found: dict[tuple[str, ...], dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]] = {}
+        for (*place, curve), rows in grouped(frame, ("dataset", "model", "attack", "defense", "curve")).items():
+            layer, _, part = curve.removeprefix("plane:").rpartition(": ")
+            found.setdefault(tuple(place), {})[layer, part] = x[rows], y[rows]
+        return found
+
     def published_as(self, places: Iterable[Place], metrics: Sequence[str]) -> str:
         """Return the figure of the paper that a reference row of one of the cells names, "" for none."""
         wanted = list(places)
@@ -267,6 +280,7 @@ class _Setting:
         """Yield the figures."""
         yield from self.rocs()
         yield from self.means()
+        yield from self.planes()
         yield from self.over_defenses()
         yield from self.over_attacks()
 
@@ -391,6 +405,47 @@ class _Setting:
     def _members(self, group: str) -> tuple[str, ...]:
         found = self.figures.members(self.block.dataset, self.block.model, group, self.block.knowledge)
         return tuple(attack for attack in self.attacks if attack in found)
+
+    # Hidden states in a plane
+
+    def planes(self) -> Iterator[FigureView]:
+        """Yield, per layer that the suite names, a figure of each defense's network: its states of clean images."""
+        found = {
+            (defense, *known): points
+            for defense in self.defenses
+            for known, points in self.figures.planes.get(self.place(CLEAN, defense)[:4], {}).items()
+        }
+        facts = (self.figures.run.manifest.get("datasets") or {}).get(self.block.dataset) or {}
+        names = tuple(map(str, facts.get("class_names") or ()))
+        for layer in dict.fromkeys(layer for _, layer, _ in found):
+            for defense in self.defenses:
+                shares = found.get((defense, layer, "shares"))
+                if shares is None:
+                    continue
+                rows = [
+                    {"x": coordinate(x), "y": coordinate(y), "s": _class_name(part, names)}
+                    for (of, at, part), points in found.items()
+                    if (of, at) == (defense, layer) and part != "shares"
+                    for x, y in zip(*(axis.tolist() for axis in points))
+                ]
+                if not rows:
+                    continue
+                first, second = (f"{100 * share:.0f} % of the variance" for share in shares[1].tolist())
+                rows[0] |= {"xt": first, "yt": second}
+                metric = "feature_separation" + ("" if layer == "penultimate" else f":{layer}")
+                separation = self.estimate(CLEAN, defense, metric)
+                yield FigureView(
+                    kind="plane",
+                    title=f"Features of {defense}, layer {layer}",
+                    how="Hidden states of clean images, the same for every network, in the plane of their two largest "
+                    "variances, by class."
+                    + ("" if separation is None else f" Distance between classes over that within: {separation.text}.")
+                    + " What lies apart in a plane does so in the layer; what overlaps in it need not.",
+                    data={"points": rows},
+                    heads=("Network",),
+                    columns=("Feature separation",),
+                    rows=(FigureRow((defense,), (separation,), self.table.page(self.place(CLEAN, defense))),),
+                )
 
     # Lines over a number of the defense
 
@@ -583,6 +638,12 @@ class _Setting:
                     for n, (_, _, at) in enumerate(ladder.rungs)
                 ),
             )
+
+
+def _class_name(part: str, names: Sequence[str]) -> str:
+    """Return the name of `class N`."""
+    number = part.removeprefix("class ")
+    return names[int(number)] if number.isdecimal() and int(number) < len(names) else part
 
 
 def _from_clean(ladder: Ladder, metric: str) -> bool:

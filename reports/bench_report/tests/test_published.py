@@ -622,6 +622,41 @@ def test_a_line_search_shows_every_attack_and_the_means_of_every_data_set(make_r
             )
 
 
+def test_features_of_each_network_stand_beside_each_other_by_class(make_run, site_of):
+    import pandas as pd
+
+    run = make_run(models=("mlp",), attacks=("fgsm",), defenses=("none", "pcl"), detectors=(), n=40)
+    places = {
+        "plane:penultimate: class 0": ([0.5, 1.5], [2.0, 3.0]),
+        "plane:penultimate: class 7": ([-1.0], [-2.0]),
+        "plane:penultimate: shares": ([1.0, 2.0], [0.75, 0.125]),
+    }
+    cell = {"dataset": "digits", "model": "mlp", "attack": "none", "norm": "", "eps": "", "knowledge": "", "seed": "0"}
+    rows = [
+        {**cell, "defense": defense, "curve": curve, "x": x + shift, "y": y, "threshold": math.nan}
+        for shift, defense in enumerate(("none", "pcl"))
+        for curve, points in places.items()
+        for x, y in zip(*points)
+    ]
+    run.curves = pd.concat([run.curves, pd.DataFrame(rows)], ignore_index=True)
+    run.metrics = pd.concat(
+        [run.metrics, pd.DataFrame([
+            {**cell, "defense": "pcl", "metric": "feature_separation", "value": 3.25, "ci_low": 3.0, "ci_high": 3.5,
+             "n": 40, "status": "ok", "reference": math.nan},
+        ])], ignore_index=True
+    )  # fmt: skip
+    (page,) = site_of(run).settings
+    found = {title: (how, data, table) for kind, title, how, data, table in figures(page) if kind == "plane"}
+    assert list(found) == [f"Features of {defense}, layer penultimate" for defense in ("none", "pcl")]
+    for shift, (_, data, _) in enumerate(found.values()):
+        points = [(row["x"], row["y"], row["s"]) for row in data["points"]]
+        assert points == [(0.5 + shift, 2.0, "0"), (1.5 + shift, 3.0, "0"), (shift - 1.0, -2.0, "7")]
+        assert (data["points"][0]["xt"], data["points"][0]["yt"]) == ("75 % of the variance", "12 % of the variance")
+    how, _, table = found["Features of pcl, layer penultimate"]
+    assert "Distance between classes over that within: 3.25." in how
+    assert numbers(table) == {"pcl": [3.25]}
+
+
 def test_one_cell_has_no_figures_and_no_charts_are_loaded(make_run, site_of):
     run = make_run(models=("mlp",), attacks=("fgsm",), defenses=("none",), detectors=(), n=40)
     site = site_of(run)
