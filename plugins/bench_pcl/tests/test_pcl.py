@@ -5,12 +5,13 @@ from __future__ import annotations
 import textwrap
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hardened import CPU, RECIPE, digits, fit_context, held_out, new_classifier, robust_accuracy, trained_without
 from inline import run_inline
 from pydantic import ValidationError
-from torch import Tensor, nn
+from torch import Tensor
 
 from bench_pcl.attacks import PclReleased
 from bench_pcl.options import PclOptions, ReleasedOptions
@@ -21,6 +22,7 @@ from benchmark.gradient import ascend, classification_loss, input_gradient, rand
 from benchmark.model import passes
 from benchmark.plan import make_plan
 from benchmark.plugins import load_plugins, validate_options
+from benchmark.statistics import class_separation
 from benchmark.suite import load_suite
 from benchmark.training import validate
 
@@ -50,14 +52,6 @@ def pcl(softmax: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Pcl:
     )
 
 
-def separation(features: Tensor, y: Tensor) -> float:
-    """Mean distance between class centres over that of features to their own, whatever the scale of features."""
-    classes = y.unique()
-    centres = torch.stack([features[y == one].mean(0) for one in classes])
-    within = torch.stack([(features[y == one] - centre).norm(dim=1).mean() for one, centre in zip(classes, centres)])
-    return float(nn.functional.pdist(centres).mean() / within.mean())
-
-
 def accuracy(classifier: Classifier) -> float:
     x, y = held_out()
     with torch.no_grad():
@@ -67,7 +61,8 @@ def accuracy(classifier: Classifier) -> float:
 def test_classes_lie_further_apart_than_under_softmax_at_no_cost_in_accuracy(softmax: Classifier, pcl: Pcl) -> None:
     x, y = held_out()
     with torch.no_grad():
-        before, after = (separation(c.features(x)["penultimate"], y) for c in (softmax, pcl.classifier))
+        states = [c.features(x)["penultimate"].numpy() for c in (softmax, pcl.classifier)]
+    before, after = (np.mean(class_separation(each, y.numpy())) for each in states)
     assert after > 1.2 * before
     assert accuracy(pcl.classifier) >= accuracy(softmax)
 
