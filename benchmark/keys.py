@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmark.options import InputFile, Options, SuiteLabel
+from benchmark.options import Function, InputFile, Options, SuiteLabel
 from benchmark.store import file_digest
 
 
@@ -21,6 +21,18 @@ def key_of(options: Options) -> dict[str, Any]:
     if json.dumps(again) == json.dumps(whole):
         return _without_places(options, rest)
     return {"*": _without_places(options, whole)}  # no option is called so
+
+
+def functions_of(options: Options) -> list[str]:
+    """Return the functions that options name, on every level: what they are made of is source of the component."""
+    found: list[str] = []
+    for name, info in type(options).model_fields.items():
+        value = getattr(options, name)
+        if isinstance(value, Options):
+            found += functions_of(value)
+        elif isinstance(value, str) and any(isinstance(mark, Function) for mark in info.metadata):
+            found.append(value)
+    return found
 
 
 def _without_places(options: Options, kept: dict[str, Any]) -> dict[str, Any]:

@@ -50,6 +50,14 @@ class InputFile:
     """
 
 
+@dataclass(frozen=True)
+class Function:
+    """Marks an option that names code, as `package.module:function`: `Annotated[str, Function()]`.
+
+    While that is being written, its source counts as the component's: an edit never answers from the cache.
+    """
+
+
 class Budget(float):
     """A positive size in pixel units of [0, 1] that remembers how it was written (`8/255`, `0.3`)."""
 

@@ -19,7 +19,7 @@ from benchmark.defense import ArtifactRequest, Defense, Observation, SharedArtif
 from benchmark.document import shorten
 from benchmark.errors import BenchError, InputError, MissingError, PluginError, first_line, unknown_name
 from benchmark.isolation import isolated
-from benchmark.keys import key_of
+from benchmark.keys import functions_of, key_of
 from benchmark.model import Classifier, Model, Passes, probe
 from benchmark.options import Options
 from benchmark.plugins import Registration, Registry
@@ -288,9 +288,7 @@ class _Planner:
         self._check(used)
         self._check_adaptive()
         self._check_substitutes()
-        for component in used:
-            if component.kind == "dataset":
-                self._learn(component)
+        self._learn([component for component in used if component.kind == "dataset"])
         self._check_networks()
         cells: list[PlannedCell] = []
         seen: set[tuple[str | Substitute | None, ...]] = set()
@@ -402,29 +400,31 @@ class _Planner:
                     "attack that evades its detector, or exclude it from this entry."
                 )
 
-    def _learn(self, component: Component) -> None:
-        dataset = self._instance(component)
-        splits: dict[str, Split] = {name: dataset.split(name) for name in ("train", "val", "test")}
-        shapes = {split.image_shape for split in splits.values()}
-        names = {split.class_names for split in splits.values()}
-        if len(shapes) > 1 or len(names) > 1:
-            raise InputError(
-                f"{component.where}: datasets.{component.label}: the splits differ in image shape or classes: "
-                + "; ".join(f"{n}: {s.image_shape}, {len(s.class_names)} classes" for n, s in splits.items())
-            )
-        for name, split in splits.items():
-            if not len(split):
-                raise InputError(f"{component.where}: datasets.{component.label}: the split {name!r} has no images")
-        known = facts_of(splits)
-        self.datasets[component.label] = DatasetFacts(
-            known.class_names,
-            known.image_shape,
-            known.counts,
-            ("dataset", component.use, self.registry.get("dataset", component.use).version, dataset.fingerprint()),
-            dataset.options.limit,
-            " ".join(filter(None, (dataset.caption, dataset.options.note))),
-            tuple(dataset.remarks()),
-        )
+    def _learn(self, components: Sequence[Component]) -> None:
+        """Read the data sets, and tell what is wrong with any split of any of them at once."""
+        wrong: dict[str, None] = {}  # what two splits share is told once
+        for component in components:
+            dataset = self._instance(component)
+            try:
+                fingerprint = dataset.fingerprint()  # first: what looks at all splits tells all that is wrong with them
+                splits, mistakes = _read(dataset, f"{component.where}: datasets.{component.label}")
+                wrong.update(dict.fromkeys(mistakes))
+                if mistakes:
+                    continue
+                known = facts_of(splits)
+                self.datasets[component.label] = DatasetFacts(
+                    known.class_names,
+                    known.image_shape,
+                    known.counts,
+                    ("dataset", component.use, self.registry.get("dataset", component.use).version, fingerprint),
+                    dataset.options.limit,
+                    " ".join(filter(None, (dataset.caption, dataset.options.note))),
+                    tuple(dataset.remarks()),
+                )
+            except InputError as error:
+                wrong.setdefault(str(error))
+        if wrong:
+            raise InputError("\n".join(wrong))
 
     def _check_networks(self) -> None:
         """Refuse a network that cannot take a data set's images or has not the states that a defense asks of it."""
@@ -549,14 +549,15 @@ class _Planner:
         named: dict[str, Any] = {"kind": kind, "use": use, "version": registration.version, "options": key_of(options)}
         if content:
             named["content"] = content
-        return _Part(named, {"use": use, "options": options.model_dump(mode="json")}, registration.source)
+        source = registration.source(*functions_of(options))
+        return _Part(named, {"use": use, "options": options.model_dump(mode="json")}, source)
 
     @_once
     def _data(self, dataset: str, *splits: str) -> _Part:
         """Return the splits of a data set that a task reads: in keys they are their content, wherever it lies."""
         component = self.suite.datasets[dataset]
         made = {"label": dataset, "use": component.use, "options": component.plain()}
-        source = self.registry.get("dataset", component.use).source
+        source = self.registry.get("dataset", component.use).source(*functions_of(component.options))
         return _Part(self.datasets[dataset].fingerprint(*splits), made, source)
 
     def _add(
@@ -1093,6 +1094,26 @@ def _told_by_traceback(error: BaseException, hook: str) -> tuple[str, str]:
         return hook, ""
     last = [step for step in foreign if not any(part in INSTALLED for part in Path(step.filename).parts)] or foreign[:1]
     return foreign[0].name, f" ({last[-1].filename}:{last[-1].lineno})"
+
+
+def _read(dataset: _Asked, where: str) -> tuple[dict[str, Split], list[str]]:
+    """Return the splits that can be read, and what keeps them from being one data set."""
+    splits: dict[str, Split] = {}
+    mistakes: list[str] = []
+    for name in ("train", "val", "test"):
+        try:
+            splits[name] = dataset.split(name)
+        except InputError as error:
+            mistakes.append(str(error))
+    if len({(split.image_shape, split.class_names) for split in splits.values()}) > 1:
+        mistakes.append(
+            f"{where}: the splits differ in image shape or classes: "
+            + "; ".join(
+                f"{name}: {split.image_shape}, {len(split.class_names)} classes" for name, split in splits.items()
+            )
+        )
+    mistakes += [f"{where}: the split {name!r} has no images" for name, split in splits.items() if not len(split)]
+    return splits, mistakes
 
 
 def _hardened_by(substitute: Substitute | None) -> Sequence[str]:

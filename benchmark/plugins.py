@@ -86,10 +86,12 @@ class Registration:
         check_declared(self.kind, component, self.who)
         return component
 
-    @property
-    def source(self) -> str:
-        """Digest of the source that the component is loaded from while it is being written (`benchmark.source`)."""
-        targets = (target for target in (self.target, self.options_target) if target is not None)
+    def source(self, *functions: str) -> str:
+        """Return a digest of the source that the component, and functions that its options name, are loaded from.
+
+        Only of what is being written, "" where all is installed (`benchmark.source`).
+        """
+        targets = [target for target in (self.target, self.options_target, *functions) if target is not None]
         return source_digest(*(t.__module__ if isinstance(t, type) else t.partition(":")[0] for t in targets))
 
     @property

@@ -153,6 +153,58 @@ def test_what_is_known_at_planning_is_told_then_all_at_once_with_its_place(tmp_p
     assert not (tmp_path / "runs").exists()
 
 
+TORN = """
+from toy import Blobs
+from benchmark import InputError, hookimpl
+
+class Seen(Blobs):
+    # Its fingerprint looks at nothing.
+    def load(self, split):
+        if split != "val":
+            raise InputError(f"{split}: 3 mistakes")
+        return super().load(split)
+
+class Read(Blobs):
+    # Its fingerprint looks at everything.
+    def fingerprint(self):
+        raise InputError("val: 5 mistakes; test: 7 mistakes")
+    def load(self, split):
+        raise InputError("told twice")
+
+@hookimpl
+def register_datasets(register):
+    register("seen", Seen)
+    register("read", Read)
+"""
+SPLITS = """
+suite: f
+datasets:
+  one: {use: seen}
+  two: {use: read}
+models: {m: {use: linear}}
+attacks: {a: {use: step, eps: 0.3}}
+defenses: {x: {use: plain}}
+grid: [{datasets: all}]
+"""
+
+
+def test_what_is_wrong_with_one_split_hides_no_other_and_no_other_data_set(tmp_path, monkeypatch, capfd):
+    from benchmark.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "torn_splits.py").write_text(TORN)
+    (tmp_path / "f.yaml").write_text(SPLITS)
+    with pytest.raises(SystemExit) as stop:
+        main(["plan", "f.yaml", "--plugin", "toy", "--plugin", "torn_splits", "--cache", str(tmp_path / "cache")])
+    assert stop.value.code == 2
+    assert capfd.readouterr().err.removeprefix("error: ").splitlines() == [
+        "f.yaml:4: datasets.one: train: 3 mistakes",
+        "f.yaml:4: datasets.one: test: 3 mistakes",
+        "f.yaml:5: datasets.two: val: 5 mistakes; test: 7 mistakes",
+    ]
+
+
 FAILS = """
 from toy import Blobs, Linear, Step, Plain
 from benchmark import hookimpl

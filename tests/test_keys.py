@@ -374,6 +374,36 @@ def test_an_edit_of_a_helper_never_answers_from_the_cache(bench, tmp_path, how):
     assert turned == [1 - label for label in first]
 
 
+NETWORK = """
+import torch
+from torch import nn
+
+from strange.tools.helper import ANSWER
+
+def make(num_classes, image_shape):
+    linear = nn.Linear(16, num_classes)
+    with torch.no_grad():
+        linear.bias.fill_(0)[ANSWER] = 9
+    return nn.Sequential(nn.Flatten(), linear)
+"""
+
+
+def test_an_edit_of_what_a_network_of_the_users_is_made_of_never_answers_from_the_cache(bench, tmp_path):
+    author = Author(bench, tmp_path, plugins="core,models")
+    network = SUITE.replace("use: linear", "use: python, factory: 'strange.network:make'")
+    (tmp_path / "suite.yaml").write_text(
+        network.replace("use: noise", "use: step").replace("use: strange", "use: plain")
+    )
+    author.write("network.py", NETWORK)
+    author.write("tools/helper.py", "ANSWER = 0\n")
+    _, first = author.run()
+    assert set(first) == {0}
+    author.write("tools/helper.py", "ANSWER = 1\n")
+    assert set(author.run()[1]) == {1}
+    done, same = author.run()
+    assert (done, set(same)) == ([], {1})
+
+
 def test_a_moved_file_and_an_installation_keep_the_numbers(bench, tmp_path):
     author = Author(bench, tmp_path, plugins="core,strange")
     author.install(tmp_path / "source")

@@ -14,6 +14,7 @@ from bench_models import options
 from benchmark.errors import InputError, MissingError, TaskError, first_line, near_match
 from benchmark.files import file_digest
 from benchmark.model import Model
+from benchmark.source import source_digest
 from benchmark.store import digest
 
 
@@ -33,7 +34,12 @@ class PythonFactory(Model):
         self._arguments(self._function(), 2, (1, 1, 1))
 
     def fingerprint(self) -> str:
-        """Return a digest of the weights file and of the file that the function stands in."""
+        """Return a digest of the weights file, and of the file of a function that is installed.
+
+        Of one that is being written, the host looks at all the source (`Function`), and keeps the draws.
+        """
+        if source_digest(self.options.factory.partition(":")[0]):
+            return super().fingerprint()
         source = inspect.getsourcefile(inspect.unwrap(self._function()))
         return digest(super().fingerprint(), file_digest(Path(source)) if source and Path(source).is_file() else "")
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark.options import InputFile, ModelOptions, TrainOptions, looks_like_file
+from benchmark.options import Function, InputFile, ModelOptions, TrainOptions, looks_like_file
 
 RESNETS = ("resnet", "resnext", "wide_resnet")
 """Beginnings of the torchvision names that `stem: cifar` is for."""
@@ -217,7 +217,9 @@ class TimmOptions(FileWeightsOptions):
 class PythonFactoryOptions(FileWeightsOptions):
     """Options of a network from a Python function."""
 
-    factory: str = Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$")
+    factory: Annotated[str, Function()] = Field(
+        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)*$"
+    )
     """`package.module:function`: called with num_classes and image_shape=(C, H, W) where it has arguments of these
     names (num_classes also where it has **kwargs), it returns a torch.nn.Module from images (N, C, H, W) to logits
     (N, num_classes)."""

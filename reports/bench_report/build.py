@@ -146,6 +146,7 @@ class _RunBuilder:
         self.anchor = anchor
         self.manifest: Mapping[str, Any] = run.manifest
         self.suite: Mapping[str, Any] = run.suite
+        self.name = run.path.resolve().name  # not the path: a report has the same bytes wherever it is made from
         self.axes = read_axes(table, run.suite)
         self.differences = read_comparisons(run.comparisons)
         references = (run.suite.get("reference") or {}).get("rows") or ()
@@ -162,8 +163,8 @@ class _RunBuilder:
             when += f", {wall}"
         return RunView(
             anchor=self.anchor,
-            name=self.run.path.name,
-            title=as_text(self.manifest.get("title")) or as_text(self.manifest.get("suite")) or self.run.path.name,
+            name=self.name,
+            title=as_text(self.manifest.get("title")) or as_text(self.manifest.get("suite")) or self.name,
             description=as_text(self.suite.get("description")).strip(),
             profile=as_text(self.manifest.get("profile")),
             sentence=self._sentence(),
@@ -483,7 +484,7 @@ class _RunBuilder:
             ("Repeats", f"{as_text(protocol.get('repeats'))} judgements of a randomised defense"),
             ("Git commit", commit),
             ("Part of the grid", as_text(manifest.get("shard")) or "all of it"),
-            ("Run directory", str(self.run.path)),
+            ("Run directory", self.name),
         ]
         return ProvenanceView(
             command=shlex.join(map(as_text, manifest.get("command") or ())),

@@ -508,7 +508,7 @@ def test_the_host_finds_the_reporter():
 
 
 def test_the_same_run_gives_the_same_bytes_in_every_process(make_run, tmp_path, monkeypatch):
-    """Pages, pictures, downloads: with another order of hashes, another place in the world, another history."""
+    """Pages, pictures, downloads: in another folder, order of hashes and time zone, with another history."""
     monkeypatch.setattr(render, "chart_svg", chart_svg)  # each time anew
     kinds = {"models": ("mlp",), "attacks": ("fgsm", "pgd-linf"), "defenses": ("none", "mahalanobis")}
     run = make_run(**kinds, seeds=(0, 1), pictures=True)
@@ -518,7 +518,7 @@ def test_the_same_run_gives_the_same_bytes_in_every_process(make_run, tmp_path, 
         "from benchmark import load_run; HtmlReporter().write([load_run(sys.argv[1])], Path(sys.argv[2]))"
     )
     elsewhere = {**os.environ, "PYTHONHASHSEED": "7", "TZ": "Asia/Kolkata", "LC_ALL": "C", "COLUMNS": "20"}
-    subprocess.run([sys.executable, "-c", build, str(run.path), str(tmp_path / "there")], env=elsewhere, check=True)
+    subprocess.run([sys.executable, "-c", build, ".", str(tmp_path / "there")], env=elsewhere, cwd=run.path, check=True)
     render.HtmlReporter().write([load_run(run.path)], tmp_path / "again")
     written = {path.relative_to(here): path.read_bytes() for path in sorted(here.rglob("*")) if path.is_file()}
     assert sum(path.suffix == ".svg" for path in written) > 3
