@@ -1,7 +1,9 @@
 """Which images the report shows, and their files: the folder `images` of a run directory.
 
 Per cell and stratum the same few images are chosen, by a digest of their names: not the first ones, which data sets
-tend to order by class, and not the best ones. The files are named by their content, so that cells share them.
+tend to order by class, and not the best ones. Beside them all images lie in sheets, many in one file; where that would
+be more than `MOST_PIXELS`, those that come first by that digest, the same ones of each attack on a data set. The files
+are named by their content, so that cells share them.
 """
 
 from __future__ import annotations
@@ -20,15 +22,31 @@ import pandas as pd
 
 from benchmark.files import make_folder, remove, write_whole
 from benchmark.metrics import Answers, Cell, initially_right, rejected, right, successful
-from benchmark.results import GALLERY_COLUMNS, IDENTITY, CellResult, content_name, parquet
-from benchmark.rundir import GALLERY, IMAGES
+from benchmark.results import (
+    DETAIL_COLUMNS,
+    GALLERY_COLUMNS,
+    IDENTITY,
+    SHEET_COLUMNS,
+    CellResult,
+    content_name,
+    parquet,
+)
+from benchmark.rundir import DETAILS, GALLERY, IMAGES, SHEETS
 from benchmark.store import ArrayReader
 
-PER_STRATUM = 6
+PER_STRATUM = 3
 MOST_ROWS = 8000
 """A grid of many cells shows fewer images of each, so that the folder stays small beside the artifacts."""
 MOST_DETAILS = 4096
 """Numbers per image and array that the gallery keeps of what explains a verdict."""
+MOST_EXPLAINED = 20_000
+"""Verdicts of a run that are explained: cells of more get a share each."""
+MOST_PIXELS = 1 << 28
+"""Bytes that the pixels of all sheets of a run may take before they are compressed."""
+FEWEST = 12
+"""Images of a data set that are kept in sheets, however many attacks there are."""
+SHEET_PIXELS, MOST_ON_SHEET = 1 << 20, 256
+"""A sheet has at most so many pixels and images: a reader opens it for one page of images."""
 
 Stratum = Literal["missed", "caught", "rectified", "failed", "wrong-before", "false-alarm", "wrong"]
 
@@ -61,13 +79,19 @@ class Gallery:
     Args:
         run: the run directory.
         cells: how many cells the run has.
+        crafted: how many sets of adversarial examples they share.
     """
 
-    def __init__(self, run: Path, cells: int) -> None:
+    def __init__(self, run: Path, cells: int, crafted: int) -> None:
         self._folder = run / IMAGES
-        self._table = run / GALLERY
+        self._tables = {name: run / name for name in (GALLERY, SHEETS, DETAILS)}
+        self._cells, self._crafted = max(cells, 1), crafted
         self._per_stratum = max(1, min(PER_STRATUM, MOST_ROWS // (6 * max(cells, 1))))
         self._rows: list[dict[str, Any]] = []
+        self._sheet_rows: list[dict[str, Any]] = []
+        self._detail_rows: list[dict[str, Any]] = []
+        self._kept: dict[str, np.ndarray] = {}  # data set → indices of the images in sheets
+        self._sheets: dict[tuple[str, ...], list[dict[str, Any]]] = {}  # of what → rows without their cell
         self._used: set[str] = set()
         self._names: dict[bytes, str] = {}  # digest of pixels → file
         self._orders: dict[int, tuple[Sequence[str], np.ndarray]] = {}
@@ -96,6 +120,9 @@ class Gallery:
             return
         identity = {name: str(getattr(result, name)) for name in IDENTITY}
         order = self._order(result.sample_ids)
+        explained = self._explanation(explanation)
+        self._add_sheets(identity, result.sample_ids, cell, order, images, adversarial)
+        self._add_details(identity, result.sample_ids, cell, explained)
         chosen = [
             (stratum, int(member.sum()), int(index))
             for stratum, member in strata(cell).items()
@@ -103,8 +130,6 @@ class Gallery:
         ]
         if not chosen:
             return
-        make_folder(self._folder)
-        explained = self._explanation(explanation)
         pictures: dict[int, dict[str, Any]] = {}
         for stratum, of, index in chosen:
             if index not in pictures:
@@ -129,14 +154,90 @@ class Gallery:
         Raises:
             OSError: they cannot be written.
         """
-        if not self._rows and not self._folder.exists():
+        if not self._sheet_rows and not self._folder.exists():
             return
-        frame = pd.DataFrame(self._rows, columns=list(GALLERY_COLUMNS)).astype(_TYPES)
+        frames = {
+            GALLERY: pd.DataFrame(self._rows, columns=list(GALLERY_COLUMNS)).astype(_TYPES),
+            SHEETS: pd.DataFrame(self._sheet_rows, columns=list(SHEET_COLUMNS)),
+            DETAILS: pd.DataFrame(self._detail_rows, columns=list(DETAIL_COLUMNS), dtype="str"),
+        }
         make_folder(self._folder)
-        write_whole(self._table, parquet(frame, key))
+        for name, frame in frames.items():
+            write_whole(self._tables[name], parquet(frame, key))
         for file in self._folder.iterdir():
-            if file.name not in self._used and file != self._table:
+            if file.name not in self._used and file not in self._tables.values():
                 remove(file)
+
+    def _add_sheets(
+        self,
+        identity: Mapping[str, str],
+        sample_ids: Sequence[str],
+        cell: Cell,
+        order: np.ndarray,
+        images: Callable[[Sequence[int]], Any],
+        reader: ArrayReader | None,
+    ) -> None:
+        """Write all images of a cell that no other cell has brought yet, many in one file."""
+        dataset = identity["dataset"]
+        if dataset not in self._kept:
+            size = np.asarray(images([0])).size if len(order) else 1
+            most = max(FEWEST, MOST_PIXELS // (size * (self._crafted + 1)))
+            self._kept[dataset] = np.sort(order[:most])
+            clean = self._written(dataset, lambda indices: np.asarray(images(indices.tolist())))
+            of = dict.fromkeys(IDENTITY, "") | {"dataset": dataset}
+            for number, row in enumerate(clean):
+                names = [str(sample_ids[index]) for index in self._on_sheet(dataset, row, number)]
+                self._sheet_rows.append({**of, "number": number, **row, "samples": json.dumps(names)})
+        if reader is None or cell.attacked is None:
+            return
+        moved = np.ones(len(order), dtype=bool) if cell.perturbation is None else cell.perturbation > 0
+        key = (dataset, str(reader.folder), hashlib.blake2b(np.packbits(moved).tobytes()).hexdigest())
+        if key not in self._sheets:
+
+            def attacked(indices: np.ndarray) -> np.ndarray:
+                read = reader.take("x_adv", indices.tolist())
+                # A minimum-norm attack may have gone beyond the budget of the cell, where the clean image stands in.
+                if not moved[indices].all():
+                    read = np.where(moved[indices, None, None, None], read, np.asarray(images(indices.tolist())))
+                return read
+
+            self._sheets[key] = self._written(dataset, attacked)
+        for number, row in enumerate(self._sheets[key]):
+            self._sheet_rows.append({**identity, "number": number, **row, "samples": ""})
+
+    def _on_sheet(self, dataset: str, row: Mapping[str, Any], number: int) -> np.ndarray:
+        most = on_sheet(row["width"], row["height"])
+        return self._kept[dataset][number * most : (number + 1) * most]
+
+    def _written(self, dataset: str, read: Callable[[np.ndarray], np.ndarray]) -> list[dict[str, Any]]:
+        """Write the kept images of a data set as `read` gives them, (n, C, H, W), and return a row per sheet."""
+        rows: list[dict[str, Any]] = []
+        kept, at = self._kept[dataset], 0
+        while at < len(kept):
+            height, width = read(kept[at : at + 1]).shape[2:] if not rows else (rows[0]["height"], rows[0]["width"])
+            most = on_sheet(width, height)
+            images = read(kept[at : at + most])
+            columns = math.ceil(math.sqrt(most))
+            sheet = np.zeros((images.shape[1], math.ceil(len(images) / columns) * height, columns * width))
+            for place, image in enumerate(images):
+                y, x = (place // columns) * height, (place % columns) * width
+                sheet[:, y : y + height, x : x + width] = image
+            rows.append({"file": self._write(sheet), "columns": columns, "width": width, "height": height})
+            at += most
+        return rows
+
+    def _add_details(
+        self, identity: Mapping[str, str], sample_ids: Sequence[str], cell: Cell, explanation: str
+    ) -> None:
+        """Keep what explains the verdicts on the images that are kept in sheets."""
+        answers = cell.clean if cell.attacked is None else cell.attacked
+        if not answers.details:
+            return
+        for index in self._kept[identity["dataset"]][: max(1, MOST_EXPLAINED // self._cells)].tolist():
+            told = _details(answers.details, index)
+            if told:
+                row = {"sample": str(sample_ids[index]), "details": told, "explanation": explanation}
+                self._detail_rows.append({**identity, **row})
 
     def _order(self, sample_ids: Sequence[str]) -> np.ndarray:
         """Return the indices of images in the order of the digests of their names."""
@@ -185,6 +286,7 @@ class Gallery:
 
     def _keep(self, content: bytes, suffix: str) -> str:
         """Write a file that is named by its content, and return the name."""
+        make_folder(self._folder)
         name = content_name(content, suffix)
         if name not in self._used:
             self._used.add(name)
@@ -199,6 +301,11 @@ class Gallery:
         if path is None or not path.is_file():
             return ""
         return self._keep(path.read_bytes(), ".json")
+
+
+def on_sheet(width: int, height: int) -> int:
+    """Return how many images of that size a sheet holds."""
+    return max(1, min(MOST_ON_SHEET, SHEET_PIXELS // (width * height)))
 
 
 def _verdict(answers: Answers, index: int, prefix: str) -> dict[str, Any]:

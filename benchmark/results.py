@@ -44,7 +44,7 @@ from benchmark.metrics import (
 from benchmark.options import Budget
 from benchmark.probes import Probed as ProbeRow
 from benchmark.probes import probed
-from benchmark.rundir import GALLERY, IMAGES, read_manifest
+from benchmark.rundir import DETAILS, GALLERY, IMAGES, SHEETS, read_manifest
 from benchmark.selection import CLEAN, WORST_OF
 from benchmark.statistics import (
     Estimate,
@@ -114,6 +114,8 @@ GALLERY_COLUMNS = (
     "details",
     "explanation",
 )
+SHEET_COLUMNS = (*IDENTITY, "number", "file", "columns", "width", "height", "samples")
+DETAIL_COLUMNS = (*IDENTITY, "sample", "details", "explanation")
 HEADLINES: dict[str, tuple[str, str]] = {
     "clean": ("clean_accuracy", "joint_clean_accuracy"),
     "attack": ("robust_accuracy", "joint_robust_accuracy"),
@@ -1121,10 +1123,28 @@ class Run:
 
     @cached_property
     def gallery(self) -> pd.DataFrame:
-        """Images that the report shows: a row per cell, stratum and image; files lie in the folder `images`."""
-        if "finished" in self.manifest and GALLERY not in self._sums:
-            return pd.DataFrame(columns=list(GALLERY_COLUMNS))
-        return self._read(GALLERY, GALLERY_COLUMNS)
+        """Images that the report shows first: a row per cell, stratum and image; files lie in the folder `images`."""
+        return self._pictured(GALLERY, GALLERY_COLUMNS)
+
+    @cached_property
+    def sheets(self) -> pd.DataFrame:
+        """All images, many in one file: a row per cell and sheet.
+
+        Where `attack` and `defense` are empty, the sheets have the clean images of the data set, and `samples` their
+        names in order, as JSON; the sheets of an attacked cell have its versions of the same images at the same
+        places. Images stand row by row, `columns` in a row, each `width` × `height` pixels.
+        """
+        return self._pictured(SHEETS, SHEET_COLUMNS)
+
+    @cached_property
+    def details(self) -> pd.DataFrame:
+        """What explains the verdicts on images in sheets: a row per cell and image, `details` as JSON."""
+        return self._pictured(DETAILS, DETAIL_COLUMNS)
+
+    def _pictured(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
+        if "finished" in self.manifest and name not in self._sums:
+            return pd.DataFrame(columns=list(columns))
+        return self._read(name, columns)
 
     def image(self, name: str) -> bytes:
         """Return a file that the gallery names: an image as PNG, or an explanation as JSON.

@@ -150,7 +150,7 @@ def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: Li
             try:
                 outcome = work(request.fresh)
                 for repairs in reversed(range(TRIES)):
-                    gallery = Gallery(run.path, len(plan.cells))
+                    gallery = Gallery(run.path, len(plan.cells), len({cell.craft for cell in plan.cells} - {None}))
                     ended = _Ended(final=not repairs)
                     try:
                         with Rng(0).seeded_globals():

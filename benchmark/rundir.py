@@ -32,9 +32,9 @@ SUITE = "suite.yaml"
 LOCK = ".lock"
 IMAGES = "images"
 REPORT = "report"
-GALLERY = f"{IMAGES}/gallery.parquet"
+GALLERY, SHEETS, DETAILS = (f"{IMAGES}/{name}.parquet" for name in ("gallery", "sheets", "details"))
 TABLES = ("metrics", "samples", "curves", "comparisons", "groups", "artifacts", "alarms", "probes", "costs")
-RESULTS = (*(f"{name}.parquet" for name in TABLES), GALLERY)
+RESULTS = (*(f"{name}.parquet" for name in TABLES), GALLERY, SHEETS, DETAILS)
 """Files with results; whichever are there at the end of a run belong to it."""
 WORDS = ("title", "description", "cite", "gpu")
 """Keys of a suite that change no number: a run directory may be gone on with after they were edited."""

@@ -405,6 +405,7 @@ class ArrayReader:
     def __init__(self, folder: Path) -> None:
         from safetensors import safe_open
 
+        self.folder = folder
         self._files = []
         self._starts: list[int] = []
         self.names: list[str] = []

@@ -51,7 +51,9 @@ def everything(folder: Path) -> list:
     tables = [run.table(name).to_json() for name in TABLES]
     gallery = run.gallery
     names = {name for column in ("clean", "adversarial", "perturbation") for name in gallery[column] if name}
-    return [run.manifest, run.suite, tables, gallery.to_json(), [run.image(name) for name in sorted(names)]]
+    names |= set(run.sheets.file)
+    frames = [frame.to_json() for frame in (gallery, run.sheets, run.details)]
+    return [run.manifest, run.suite, tables, frames, [run.image(name) for name in sorted(names)]]
 
 
 def test_a_flipped_bit_in_any_file_is_said_with_the_cure_and_changes_no_value(place):

@@ -6,10 +6,8 @@ table of the run.
 
 from __future__ import annotations
 
-import copy
 import json
 import math
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,6 +19,7 @@ from bench_report import sentences
 from bench_report.charts import coordinate
 from bench_report.facts import RunFacts
 from bench_report.measures import MEASURES
+from bench_report.samples import Panels, Samples, class_names, file_of, packed
 from bench_report.table import Place, Table, as_number, as_text, grouped
 from bench_report.view import (
     BlockView,
@@ -38,8 +37,7 @@ from bench_report.view import (
     VerdictView,
 )
 from bench_report.words import budget_text, norm_text, number_text
-from benchmark.errors import InputError
-from benchmark.reporter import Facts, GalleryImage, ImageVerdict, Panel, PanelPart, Plot
+from benchmark.reporter import ImageVerdict, Panel, Plot
 from benchmark.results import CLEAN, IDENTITY, SUMMARIES, WORST_OF
 
 if TYPE_CHECKING:
@@ -47,7 +45,6 @@ if TYPE_CHECKING:
 
 STEPS = 240
 """Thresholds of the slider; a data set of more scores shows evenly spaced ones of them."""
-FILE = re.compile(r"[0-9a-f]{20}\.(png|json)")
 HEADLINES = {
     "clean": ("clean_accuracy", "joint_clean_accuracy", "clean_fpr"),
     "attack": ("robust_accuracy", "joint_robust_accuracy", "auroc", "tpr"),
@@ -71,7 +68,8 @@ class CellPages:
         self.blocks = blocks
         self.panels = panels
         self.seeds = table.seeds
-        self._explanations: dict[str, Any] = {}
+        self._panels = Panels(run, panels)
+        self.samples = Samples(run, table, self._panels)
 
     def __iter__(self) -> Iterator[CellPage]:
         done = set()
@@ -97,6 +95,11 @@ class CellPages:
                     )
                     yield self._page(block, column.title, place, others, around)
 
+    @cached_property
+    def _pictured(self) -> set[str]:
+        """The pages of the blocks whose images were kept."""
+        return {block.page for block in self.blocks if self.samples.pictured(block)}
+
     def _place(self, block: BlockView, attack: str, defense: str) -> Place:
         return self.table.place(block.dataset, block.model, attack, defense, block.knowledge)
 
@@ -116,6 +119,7 @@ class CellPages:
         norm, eps = self.table.budgets.get((place.dataset, place.attack), ("", ""))
         statuses = {s for seed, s in self.table.status.get(place, {}).items() if seed not in SUMMARIES}
         known_seeds = [seed for seed in self.seeds if seed in self.table.status.get(place, {})]
+        samples = None if group or block.page not in self._pictured else self.samples.of_cell(place)
         return CellPage(
             page=self.table.page(place),
             block=block,
@@ -135,6 +139,10 @@ class CellPages:
             others=others,
             previous=around[0],
             next=around[1],
+            samples="" if samples is None else packed(samples),
+            sheets=() if samples is None else tuple(name for seed in samples.values() for name in seed["sheets"]),
+            clean="" if scope == "clean" else self.table.page(place._replace(attack=CLEAN, knowledge="")),
+            norm=norm_text(norm),
         )
 
     def _alone(self, place: Place) -> CellView:
@@ -264,8 +272,7 @@ class CellPages:
 
     def _plots(self, place: Place, seed: str) -> Iterator[PlotsView]:
         """Yield what the panels draw of the points that they kept of a cell."""
-        facts = (self.run.manifest.get("datasets") or {}).get(place.dataset) or {}
-        names = tuple(map(str, facts.get("class_names") or ()))
+        names = class_names(self.run, place.dataset)
         curves = self._curves.get((*place, seed), {})
         for panel in self.panels:
             prefix = f"{panel.title}: "
@@ -352,7 +359,7 @@ class CellPages:
 
     def _card(self, place: Place, norm: str, row: Mapping[str, Any]) -> CardView:
         facts = (self.run.manifest.get("datasets") or {}).get(place.dataset) or {}
-        names = tuple(map(str, facts.get("class_names") or ()))
+        names = class_names(self.run, place.dataset)
         shape = [int(side) for side in facts.get("image_shape") or (1, 1, 1)]
         y = int(row["y"])
         clean = _verdict(row, "clean_")
@@ -366,11 +373,12 @@ class CellPages:
                 ("adversarial", "Attacked", sentences.attacked_alt(truth)),
             ]
         size = as_number(row["size"])
+        explanation = file_of(self.run, row["explanation"]) if as_text(row["explanation"]) else ""
         return CardView(
             sample=as_text(row["sample"]),
             truth=truth,
             pictures=tuple(
-                PictureView(self._file(row[which]), shape[-1], shape[-2], caption, alt)
+                PictureView(file_of(self.run, row[which]), shape[-1], shape[-2], caption, alt)
                 for which, caption, alt in pictures
             ),
             verdicts=tuple(
@@ -379,47 +387,8 @@ class CellPages:
                 if verdict is not None
             ),
             size="" if size is None else f"{norm_text(norm)} size {number_text(size, 'distance')}",
-            panels=tuple(self._panels(place, names, y, clean, attacked, as_text(row["explanation"]))),
+            panels=tuple(self._panels.of(place, y, clean, attacked, explanation)),
         )
-
-    def _panels(
-        self,
-        place: Place,
-        names: tuple[str, ...],
-        y: int,
-        clean: ImageVerdict,
-        attacked: ImageVerdict | None,
-        explanation: str,
-    ) -> Iterator[tuple[str, tuple[PanelPart, ...]]]:
-        if not self.panels:
-            return
-        use = as_text(((self.run.suite.get("defenses") or {}).get(place.defense) or {}).get("use"))
-        for panel in self.panels:
-            # Each panel gets an image of its own.
-            image = GalleryImage(
-                use, names, y, copy.deepcopy(clean), copy.deepcopy(attacked), self._explanation(explanation)
-            )
-            try:
-                parts = tuple(panel.of_image(image))
-            except Exception as error:  # a plugin must not cost the report
-                parts = (Facts((("This panel failed", f"{type(error).__name__}: {error}"),)),)
-            if parts:
-                yield panel.title, parts
-
-    def _explanation(self, name: str) -> Any:
-        if name and name not in self._explanations:
-            self._explanations[name] = self.run.image(self._file(name)).decode()
-        return json.loads(self._explanations[name]) if name in self._explanations else None
-
-    def _file(self, name: Any) -> str:
-        """Return a file name of the gallery, which nothing but the gallery can have made."""
-        text = as_text(name)
-        if not FILE.fullmatch(text):
-            raise InputError(
-                f"{str(self.run.path / 'images' / 'gallery.parquet')!r} is damaged (it names the file {text[:80]!r}). "
-                "`bench run` with the same --output writes it anew."
-            )
-        return text
 
 
 class Judged(NamedTuple):

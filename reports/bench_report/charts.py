@@ -142,7 +142,7 @@ _PLOTTED = {
     "scale": {
         "range": [*_PALETTE, "var(--chart-cut)", "#2e8b57", "#b8860b", "#c2418f", "#4f9aa8", "#a0703c", "#7b9e1f"]
     },
-    "legend": {"orient": "top", "columns": 5},
+    "legend": {"orient": "top", "columns": 3, "labelLimit": 130},
 }
 
 DESCRIPTIONS: dict[str, dict[str, Any]] = {

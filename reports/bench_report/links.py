@@ -23,6 +23,11 @@ def file_name(folder: str, words: tuple[str, ...], *identity: str) -> str:
     return f"{folder}/{slug}-{digest}.html" if slug else f"{folder}/{digest}.html"
 
 
+def data_file(page: str) -> str:
+    """Return the file with the data of a page's browser of images."""
+    return f"samples/{page.rpartition('/')[2].removesuffix('.html')}.js"
+
+
 def page_id(page: str) -> str:
     """Return the id that a page has where all pages stand in one file."""
     return "page-" + re.sub(r"[^a-z0-9]+", "-", page.removesuffix(".html"))

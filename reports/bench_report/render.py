@@ -21,11 +21,12 @@ from bench_report import markup
 from bench_report.blocks import SWITCH
 from bench_report.build import Report, build_report
 from bench_report.charts import chart_svg, charts_script, vega_script
-from bench_report.links import INDEX, Links, page_id
+from bench_report.links import INDEX, Links, data_file, page_id
 from bench_report.measures import measures_of_plugins
+from bench_report.samples import packed
 from bench_report.sentences import conclusions
 from bench_report.view import ChartView
-from bench_report.words import bytes_text, plural, seconds_text
+from bench_report.words import KNOWLEDGE, bytes_text, plural, seconds_text
 from benchmark.errors import InputError
 from benchmark.reporter import Reporter
 from benchmark.results import csv_text
@@ -33,10 +34,10 @@ from benchmark.results import csv_text
 if TYPE_CHECKING:
     from benchmark.results import Run
 
-STYLE, VEGA, CHARTS = "report.css", "vega.js", "charts.js"
-SCRIPTS = ("report.js", "tables.js")
+STYLE, VEGA, CHARTS, TERMS = "report.css", "vega.js", "charts.js", "terms.js"
+SCRIPTS = ("report.js", "tables.js", "samples.js")
 MARK = '<meta name="generator" content="unmask-bench">'
-OWNED = ("assets", "cells", "charts", "settings", "images", "downloads")
+OWNED = ("assets", "cells", "charts", "settings", "images", "samples", "downloads")
 """Folders of a report: removed before it is written again, so that no page of an earlier run is left."""
 MOST_PICTURES = 24
 """Charts of a report that are drawn as files too, for readers without scripts: each costs 30 to 120 ms and 5 to 50 kB,
@@ -45,13 +46,19 @@ so that the thousands of a large grid would cost minutes. The others are drawn a
 
 @dataclass(frozen=True)
 class Sheet:
-    """A page to be rendered."""
+    """A page to be rendered.
+
+    Attributes:
+        data: of the browser of images, packed, "" for none; the browser also loads the files `pictures`.
+    """
 
     page: str
     title: str
     template: str
     values: dict[str, Any]
     charts: bool = False
+    data: str = ""
+    pictures: tuple[str, ...] = ()
 
 
 class HtmlReporter(Reporter):
@@ -112,21 +119,32 @@ def _sheets(report: Report, runs: Sequence[Run]) -> Iterator[Sheet]:
     yield Sheet(INDEX, view.title, "index.html", {"report": view, "options": options})
     parts = zip(view.runs, report.cells, report.figures, report.probes)
     for number, (run, cells, figures, probes) in enumerate(parts, 1):
-        common = {"report": view, "run": run, "several": len(runs) > 1}
+        common = {"report": view, "run": run, "several": len(runs) > 1, "run_number": number}
         for block in run.blocks:
             shown = figures.of(block)
             values = {**common, "block": block, "figures": shown, "probes": probes.of(block)}
-            yield Sheet(block.page, f"{block.model} on {block.dataset}", "setting.html", values, bool(shown.figures))
+            title, images = f"{block.model} on {block.dataset}", cells.samples.of_block(block)
+            yield Sheet(
+                block.page,
+                title,
+                "setting.html",
+                values,
+                bool(shown.figures),
+                "" if images is None else packed(images),
+                () if images is None else tuple(images["sheets"]),
+            )
         for cell in cells:
             title = f"{cell.defense} · {cell.attack_title}"
             charts = any(seed.charts or any(plots.charts for plots in seed.plots) for seed in cell.seeds)
-            yield Sheet(cell.page, title, "cell.html", {**common, "cell": cell, "run_number": number}, charts)
+            values = {**common, "cell": cell}
+            yield Sheet(cell.page, title, "cell.html", values, charts, cell.samples, cell.sheets)
 
 
 def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> None:
     for name in ("assets", "cells", "settings", "downloads"):
         (folder / name).mkdir()
     (folder / "assets" / STYLE).write_text(_asset(STYLE), encoding="utf-8")
+    (folder / "assets" / TERMS).write_text(f"window.benchTerms = {_terms(report)};\n", encoding="utf-8")
     for name in SCRIPTS:
         (folder / "assets" / name).write_text(_asset(name), encoding="utf-8")
     for name, content in _downloads(runs):
@@ -156,7 +174,7 @@ def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> None:
             (folder / "charts" / name).write_text(svg, encoding="utf-8")
             return links.file(f"charts/{name}")
 
-        scripts = [*([VEGA, CHARTS] if sheet.charts else []), *SCRIPTS]
+        scripts = [*([VEGA, CHARTS] if sheet.charts else []), TERMS, *SCRIPTS]
         html = _rendered(
             template,
             [sheet],
@@ -171,6 +189,13 @@ def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> None:
             scripts=[links.file(f"assets/{name}") for name in scripts],
         )
         (folder / sheet.page).write_text(html, encoding="utf-8")
+        if sheet.data:
+            (folder / "samples").mkdir(exist_ok=True)
+            path = data_file(sheet.page)
+            line = f'(window.benchSamples ??= {{}})["{Path(path).stem}"] = "{sheet.data}";\n'
+            (folder / path).write_text(line, encoding="utf-8")
+        for name in sheet.pictures:
+            image(name, sheet.values["run_number"])
     if charts:
         (folder / "assets" / VEGA).write_text(vega_script(), encoding="utf-8")
         (folder / "assets" / CHARTS).write_text(charts_script(), encoding="utf-8")
@@ -211,16 +236,22 @@ def _single(report: Report, runs: Sequence[Run]) -> str:
         picture=picture,
         download=downloads.__getitem__,
         policy=f"script-src {hashes}; style-src 'unsafe-inline'",
+        terms=_terms(report),
+        data={Path(data_file(sheet.page)).stem: sheet.data for sheet in sheets if sheet.data},
+        held={
+            name: _base64(runs[sheet.values["run_number"] - 1].image(name))
+            for sheet in sheets
+            for name in sheet.pictures
+        },
         style=Markup(_asset(STYLE)),  # files of this package and of libraries, not data
         inline=[Markup(script) for script in scripts],
     )
 
 
 def _rendered(template: Template, sheets: Sequence[Sheet], **values: Any) -> str:
-    usual: dict[str, Any] = {"style": None, "stylesheet": "", "scripts": (), "inline": ()}
-    return template.render(
-        sheets=sheets, page_id=page_id, most_pictures=MOST_PICTURES, verdict_notes=conclusions(), **{**usual, **values}
-    )
+    usual: dict[str, Any] = {"style": None, "stylesheet": "", "scripts": (), "inline": (), "data": {}, "held": {}}
+    usual |= {"terms": "", "page_id": page_id, "data_file": data_file, "most_pictures": MOST_PICTURES}
+    return template.render(sheets=sheets, verdict_notes=conclusions(), **{**usual, **values})
 
 
 class _Pictures:
@@ -265,6 +296,13 @@ def _place(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
+
+
+def _terms(report: Report) -> Markup:
+    """Return what the measures and attackers of a report are, as JSON by their names: title and meaning."""
+    terms = {known.name: [known.title, known.definition] for known in report.view.glossary}
+    terms |= {name: [f"{name} attacker", f"The attacker {text}"] for name, text in KNOWLEDGE.items()}
+    return markup.script_data(terms)
 
 
 def _asset(name: str) -> str:

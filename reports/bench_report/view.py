@@ -872,6 +872,8 @@ class CellPage:
         alarms: what puts its numbers in doubt.
         notes: what has to be known of the defense and the attacker.
         failure: anchor of the reason on the first page, "" for none.
+        samples: data of the browser of images, packed, "" where none were kept; `sheets` are the files that it names.
+        clean: page of the clean cell that it also reads.
         members: cells of the group's attacks.
         others: what the other defenses do under the same attack.
     """
@@ -894,6 +896,10 @@ class CellPage:
     others: tuple[Sibling, ...]
     previous: str
     next: str
+    samples: str
+    sheets: tuple[str, ...]
+    clean: str
+    norm: str
 
 
 @dataclass(frozen=True)

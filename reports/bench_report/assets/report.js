@@ -27,6 +27,19 @@
     setTimeout(() => URL.revokeObjectURL(address), 10000);
   }
 
+  async function copy(text) {
+    try {
+      await navigator.clipboard.writeText(text);
+    } catch {
+      const area = make("textarea", { class: "hidden", "aria-hidden": "true" });
+      area.value = text;
+      (one("dialog[open]") || document.body).append(area);
+      area.select();
+      document.execCommand("copy"); // what is left where a browser refuses the clipboard to files
+      area.remove();
+    }
+  }
+
   // -- what the address says ------------------------------------------------------------------------------------------
 
   // After the # stands `anchor?settings`. Only this part of a file's address can be changed without loading it again.
@@ -389,76 +402,45 @@
     update();
   }
 
-  // -- images ---------------------------------------------------------------------------------------------------------
+  // -- glossary -------------------------------------------------------------------------------------------------------
 
-  const PAGE = 4;
-  function gallery(section) {
-    const strata = all(".stratum", section);
-    const tabs = one(".tabs", section);
-    strata.forEach((stratum, n) => {
-      const button = make("button", { type: "button", "aria-pressed": String(n === 0) }, `${stratum.dataset.title} `,
-        make("span", { class: "count" }, stratum.dataset.count));
-      button.addEventListener("click", () => {
-        choose(stratum);
-        changed(section);
-      });
-      tabs.append(button);
-      stratum.hidden = n > 0;
-      const cards = all(".card", stratum);
-      if (cards.length <= PAGE) return;
-      let page = 0;
-      const pages = Math.ceil(cards.length / PAGE);
-      const told = make("span", { role: "status", "aria-live": "polite" });
-      const turn = (to) => {
-        page = to;
-        cards.forEach((card, place) => (card.hidden = Math.floor(place / PAGE) !== page));
-        told.textContent = `page ${page + 1} of ${pages}`;
-        before.disabled = page === 0;
-        after.disabled = page === pages - 1;
-      };
-      const before = make("button", { type: "button", on: { click: () => turn(page - 1) } }, "← previous");
-      const after = make("button", { type: "button", on: { click: () => turn(page + 1) } }, "next →");
-      stratum.append(make("p", { class: "pager" }, before, told, after));
-      turn(0);
-    });
-    function choose(stratum) {
-      all("button", tabs).forEach((button, n) => button.setAttribute("aria-pressed", String(strata[n] === stratum)));
-      strata.forEach((other) => (other.hidden = other !== stratum));
-    }
-    const several = all("[data-gallery]", sheetOf(section)).length > 1;
-    remember(section, several ? `kind.${section.dataset.gallery}` : "kind", () => (strata[0].hidden ? strata.find((stratum) => !stratum.hidden).dataset.stratum : ""), (kind) =>
-      choose(strata.find((stratum) => stratum.dataset.stratum === kind) || strata[0]));
-    tabs.hidden = strata.length < 2;
-    // Paper has all pages of the kind that is chosen.
-    window.addEventListener("beforeprint", () => all(".stratum:not([hidden]) img", section).forEach((image) => (image.loading = "eager")));
-    section.addEventListener("click", (event) => {
-      const link = event.target.closest("a.zoom");
-      if (!link || event.ctrlKey || event.metaKey || event.shiftKey || event.button) return;
-      event.preventDefault();
-      const card = link.closest(".card");
-      const pictures = make("div", { class: "pictures" });
-      all(".pictures > figure", card).forEach((figure) => {
-        const copy = figure.cloneNode(true);
-        const image = one("img", copy);
-        one("a", copy).replaceWith(image);
-        pictures.append(copy);
-      });
-      const dialog = make("dialog", { class: "viewer", "aria-label": "Image, enlarged" }, pictures,
-        make("form", { method: "dialog" }, make("button", {}, "Close")));
-      dialog.addEventListener("close", () => {
-        dialog.remove();
-        link.focus();
-      });
-      document.body.append(dialog);
-      dialog.showModal();
-    });
+  // What a term means, while the pointer is over it or it has the focus.
+  const terms = () => window.benchTerms ?? (window.benchTerms = read(one("script[data-terms]")));
+  function glossary() {
+    const tip = make("div", { class: "term", role: "tooltip", id: "term", hidden: "" });
+    document.body.append(tip);
+    let about = null;
+    const hide = () => {
+      about?.removeAttribute("aria-describedby");
+      about = null;
+      tip.hidden = true;
+    };
+    const show = (event) => {
+      if (tip.contains(event.target)) return;
+      const place = event.target.closest?.("[data-term], thead th[data-metric]");
+      const known = place && terms()[place.dataset.term ?? place.dataset.metric];
+      const described = place && (place.matches("[tabindex]") ? place : one("button", place));
+      if (!known || (about && about === described)) return known || hide();
+      hide();
+      about = described;
+      about?.setAttribute("aria-describedby", "term");
+      tip.replaceChildren(make("strong", {}, make("bdi", {}, known[0])), make("bdi", {}, known[1]));
+      tip.hidden = false;
+      const [box, own] = [place.getBoundingClientRect(), tip.getBoundingClientRect()];
+      const below = box.bottom + own.height < window.innerHeight || box.top < own.height;
+      tip.style.top = `${window.scrollY + (below ? box.bottom : box.top - own.height)}px`;
+      tip.style.left = `${window.scrollX + Math.max(4, Math.min(box.left, window.innerWidth - own.width - 12))}px`;
+    };
+    document.addEventListener("mouseover", show);
+    document.addEventListener("focusin", show);
+    document.addEventListener("focusout", hide);
+    document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
   }
 
   // -- start ----------------------------------------------------------------------------------------------------------
 
   const features = [
     (sheet) => all("[data-matrix]", sheet).forEach(matrix),
-    (sheet) => all("[data-gallery]", sheet).forEach(gallery),
     (sheet) => all("[data-slider]", sheet).forEach(slider),
   ];
   function setUp(sheet) {
@@ -466,9 +448,15 @@
     all(".unscripted", sheet).forEach((words) => words.remove());
     features.forEach((feature) => feature(sheet));
   }
-  window.bench = { all, one, read, make, save, visible, percent, sheetOf, remember, changed, stay, features };
+  // Where a page of the report is, with settings: a file, or a part of this one.
+  const link = (root, page, settings) => {
+    const id = `page-${page.replace(/\.html$/, "").replace(/[^a-z0-9]+/g, "-")}`;
+    return all(".sheet").length + kept().length > 1 ? `#${id}?${settings}` : `${root}${page}#?${settings}`;
+  };
+  window.bench = { all, one, make, save, copy, visible, remember, changed, link, features };
   document.addEventListener("DOMContentLoaded", () => {
     all(".sheet").forEach(setUp);
+    glossary();
     const [{ type }] = performance.getEntriesByType("navigation");
     go(type === "navigate" && location.hash !== "");
     document.documentElement.dataset.ready = "";

@@ -1,7 +1,7 @@
 // Every table: sorted by its heads, saved and copied as CSV, Markdown and LaTeX.
 "use strict";
 (() => {
-  const { all, one, make, save, visible, remember, changed, features } = window.bench;
+  const { all, one, make, save, copy, visible, remember, changed, features } = window.bench;
 
   // -- places ---------------------------------------------------------------------------------------------------------
 
@@ -234,18 +234,6 @@
       table.dataset.seed && `seed-${table.dataset.seed}`];
     const words = parts.filter(Boolean).map((part) => part.toLowerCase().replace(/[^a-z0-9.]+/g, "-").replace(/^[-.]+|[-.]+$/g, "").slice(0, 40));
     return words.filter(Boolean).join("_") || "table";
-  }
-  async function copy(text) {
-    try {
-      await navigator.clipboard.writeText(text);
-    } catch {
-      const area = make("textarea", { class: "hidden", "aria-hidden": "true" });
-      area.value = text;
-      document.body.append(area);
-      area.select();
-      document.execCommand("copy"); // what is left where a browser refuses the clipboard to files
-      area.remove();
-    }
   }
   const FORMATS = [["CSV", "csv", "text/csv", csvOf], ["Markdown", "md", "text/markdown", markdown], ["LaTeX", "tex", "text/x-tex", latex]];
   function taking(sheet) {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,8 +27,14 @@ CLASSES = 10
 class _Images:
     """Adversarial images, read as from the store."""
 
+    numbers = itertools.count()
+
     def __init__(self, images: np.ndarray) -> None:
         self.images = images
+        self.folder = Path(str(next(_Images.numbers)))
+
+    def take(self, name: str, indices: list[int]) -> np.ndarray:
+        return self.images[indices]
 
     def read(self, start: int, stop: int, names: list[str]) -> dict[str, np.ndarray]:
         return {"x_adv": self.images[start:stop]}
@@ -167,7 +174,7 @@ def write_run(
     folder.mkdir(parents=True)
     write_tables(tables, folder)
     if pictures:
-        gallery = Gallery(folder, len(results))
+        gallery = Gallery(folder, len(results), len(results))
         clean_images = rng.random((n, 1, 8, 8)).astype(np.float32)
         for result in results:
             attacked_images = _Images((clean_images + rng.uniform(-0.1, 0.1, clean_images.shape)).clip(0, 1))

@@ -85,12 +85,13 @@ def test_from_the_matrix_to_the_parts_of_an_image(quickstart, open_page):
     page.wait_for_url("**/cells/pgd-linf-8-unmask-*.html")
     page.wait_for_selector("figure[data-drawn] svg")
     assert page.locator("h1").inner_text() == "unmask against pgd-linf-8"
-    parts = page.locator(".card:visible details.panel[open]").first
-    assert parts.locator("img").count() == 2  # clean and attacked, with boxes
+    page.locator("button.zoom").first.click()
+    shown = page.locator("dialog[open] .pictures canvas[data-painted]")
+    shown.nth(2).wait_for()
+    assert shown.evaluate_all("(images) => images.map((image) => image.width)") == [64, 64, 64]
+    parts = page.locator("dialog[open] .panel").first
+    parts.locator(".stage canvas[data-painted]").nth(1).wait_for()  # clean and attacked, with boxes
     assert "Jaccard" in parts.inner_text()
-    page.locator("a.zoom:visible").first.click()
-    shown = page.locator("dialog[open] img")
-    assert shown.evaluate_all("(images) => images.map((image) => image.naturalWidth)") == [64, 64, 64]
 
 
 def test_from_the_matrix_to_an_image_by_mouse(quickstart, open_page):
@@ -101,10 +102,9 @@ def test_from_the_matrix_to_an_image_by_mouse(quickstart, open_page):
     page.wait_for_selector("figure[data-drawn] svg")
     assert page.locator("h1").inner_text() == "i-defender against pgd-linf"
     page.wait_for_function("!document.querySelector('figure.chart:not([data-drawn])')")
-    first = page.locator("a.zoom:visible").first
-    first.click()
+    page.locator("button.zoom").first.click()
     dialog = page.locator("dialog[open]")
-    assert dialog.locator("img").count() == 3
+    assert dialog.locator(".pictures canvas").count() == 3
     page.keyboard.press("Escape")
     page.wait_for_selector("dialog", state="detached")
 
@@ -123,14 +123,16 @@ def test_from_the_matrix_to_an_image_by_keyboard(quickstart, open_page):
     page.keyboard.press("Enter")
     page.wait_for_selector("figure[data-drawn]")
     assert page.locator("h1").inner_text() == "i-defender against fgsm"
-    for _ in range(60):
+    page.wait_for_selector("button.zoom")
+    for _ in range(100):
         page.keyboard.press("Tab")
-        if page.evaluate("document.activeElement.matches('a.zoom')"):
+        if page.evaluate("document.activeElement.matches('button.zoom')"):
             break
     page.keyboard.press("Enter")
-    assert page.locator("dialog[open] img").count() == 3
+    assert page.locator("dialog[open] .pictures canvas").count() == 3
     page.keyboard.press("Escape")
-    page.wait_for_function("document.activeElement.matches('a.zoom')")
+    page.wait_for_selector("dialog", state="detached")
+    assert page.evaluate("document.activeElement.matches('button.zoom')")
 
 
 def test_columns_are_sorted_and_rows_filtered(quickstart, open_page):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from bench_report.cells import Judged, threshold_view
 from bench_report.links import Links, file_name
@@ -172,7 +175,7 @@ def test_a_damaged_gallery_is_one_clear_message(make_run, site_of):
 
     run = make_run(models=("mlp",), attacks=("fgsm",), n=60, pictures=True)
     run.gallery = run.gallery.assign(clean="../../secret.png")
-    with pytest.raises(InputError, match=r"gallery\.parquet' is damaged"):
+    with pytest.raises(InputError, match=r"images' is damaged \(a table there names"):
         site_of(run)
     again = make_run("again", models=("mlp",), attacks=("fgsm",), n=60, pictures=True)
     (again.path / "images" / again.gallery.clean.iloc[0]).unlink()
@@ -452,3 +455,51 @@ def test_papers_are_cited(make_run, page_of):
     page = page_of(make_run(models=("mlp",), attacks=("fgsm",), manifest={"citations": entries}))
     (pre,) = [element for element in page.all("pre") if element.get("class") == "bibtex"]
     assert pre.text == "@article{one, title = {<b>}}\n\n@article{two}"
+
+
+def sheet_images(run, row):
+    """Return the images of a sheet in their order, (n, height, width)."""
+    pixels = np.asarray(Image.open(io.BytesIO(run.image(row.file))))
+    rows = pixels.reshape(-1, row.height, row.columns, row.width).swapaxes(1, 2)
+    return rows.reshape(-1, row.height, row.width)
+
+
+def test_all_images_lie_in_sheets(make_run):
+    run = make_run(models=("mlp",), attacks=("fgsm", "pgd-l2"), n=300, pictures=True)
+    clean = run.sheets[run.sheets.attack == ""]
+    names = [name for listed in clean.samples for name in json.loads(listed)]
+    assert names == run.samples[run.samples.attack == "none"]["sample"].unique().tolist()
+    assert len(clean) == 2  # no more than 256 on one
+    before = np.concatenate([sheet_images(run, row) for row in clean.itertuples()])[:300]
+    for (attack, defense), rows in run.sheets[run.sheets.attack != ""].groupby(["attack", "defense"]):
+        after = np.concatenate([sheet_images(run, row) for row in rows.itertuples()])[:300]
+        change = np.abs(after.astype(int) - before).max((1, 2))
+        assert 0 < change.max() <= 26, (attack, defense)  # the drawn change is a tenth of the range
+        for row in run.gallery[(run.gallery.attack == attack) & (run.gallery.defense == defense)].itertuples():
+            alone = np.asarray(Image.open(io.BytesIO(run.image(row.adversarial))))
+            assert (after[names.index(row.sample)] == alone).all()
+
+
+def test_of_too_many_images_the_same_ones_are_kept_for_each_attack(tmp_path):
+    from benchmark.gallery import FEWEST, Gallery
+    from benchmark.results import CellResult
+
+    images = np.random.default_rng(0).random((40, 1, 8, 8)).astype(np.float32)
+    y = np.zeros(40, dtype=int)
+    names = [f"{number}.png" for number in range(40)]
+    gallery = Gallery(tmp_path, cells=1, crafted=10**9)
+    about = {"dataset": "d", "model": "m", "attack": "none", "defense": "none", "knowledge": "", "seed": 0}
+    cell = Cell(y, Answers(y, y, None, None, {"why": np.arange(40.0)}))
+    gallery.add(CellResult(**about, norm="", eps="", status="ok", reason="", cell=cell, sample_ids=names, details={}),
+                images.__getitem__, None, None)  # fmt: skip
+    gallery.close()
+    (row,) = pd.read_parquet(tmp_path / "images" / "sheets.parquet").itertuples()
+    kept = json.loads(row.samples)
+    assert len(kept) == FEWEST
+    assert kept == [name for name in names if name in kept]
+    told = pd.read_parquet(tmp_path / "images" / "details.parquet")
+    assert told["sample"].tolist() == kept
+    assert [json.loads(text)["why"] for text in told.details] == [float(name.removesuffix(".png")) for name in kept]
+    pixels = np.asarray(Image.open(tmp_path / "images" / row.file))
+    tile = pixels[: row.height, row.width : 2 * row.width]
+    assert (tile == np.rint(images[names.index(kept[1]), 0] * 255)).all()

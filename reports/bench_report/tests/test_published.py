@@ -703,7 +703,8 @@ def test_hostile_names_are_text_in_every_figure(make_run, site_of):
         for _, title, *_ in found
     )
     assert {script.get("type") or script.get("src") for script in page.all("script")} <= {
-        "application/json", "../assets/vega.js", "../assets/charts.js", "../assets/report.js", "../assets/tables.js"
+        "application/json", "../assets/vega.js", "../assets/charts.js", "../assets/report.js", "../assets/tables.js",
+        "../assets/samples.js", "../assets/terms.js"
     }  # fmt: skip
 
 

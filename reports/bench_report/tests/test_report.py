@@ -123,7 +123,7 @@ def check_document(page):
     assert [tags[name] for name in ("html", "head", "body", "title", "header", "main", "footer", "h1")] == [1] * 8
     assert page.one("html").get("lang") == "en"
     for script in page.all("script"):
-        assert re.fullmatch(r"(\.\./)?assets/(report|tables|samples|vega|charts)\.js", script.get("src")) or (
+        assert re.fullmatch(r"(\.\./)?assets/(report|tables|samples|terms|vega|charts)\.js", script.get("src")) or (
             script.get("type") == "application/json" and json.loads(script.text) is not None
         )
     for image in page.all("img"):
@@ -530,10 +530,10 @@ def test_a_folder_holds_pages_and_assets_and_a_single_file_everything(make_run, 
     run = make_run(models=("mlp",), pictures=True)
     folder = render.HtmlReporter().write([run], tmp_path / "folder").parent
     assert sorted(path.name for path in folder.iterdir()) == [
-        "assets", "cells", "charts", "downloads", "images", "index.html", "settings"
+        "assets", "cells", "charts", "downloads", "images", "index.html", "samples", "settings"
     ]  # fmt: skip
     assert sorted(path.name for path in (folder / "assets").iterdir()) == [
-        "charts.js", "report.css", "report.js", "tables.js", "vega.js"
+        "charts.js", "report.css", "report.js", "samples.js", "tables.js", "terms.js", "vega.js"
     ]  # fmt: skip
     single = render.HtmlReporter().write([run], tmp_path / "single", single_file=True)
     assert [path.name for path in single.parent.iterdir()] == ["index.html"]
