@@ -82,6 +82,7 @@ class Verdict:
         clean: share of clean images that are labelled rightly and not rejected; `cost` is against the baseline's.
         level: share from which on it holds.
         absent: attacks without a result.
+        seeds: of the run, of which `robust` has those that it says.
         hardest: the attack that leaves least alone, and what it leaves.
         page: of the cell or group that `robust` is of.
     """
@@ -99,6 +100,7 @@ class Verdict:
     false_alarms: Estimate | None
     level: float
     absent: int
+    seeds: int
     hardest: tuple[str, Estimate, str] | None
     against: Comparison | None
     page: str
@@ -181,6 +183,19 @@ class Drop:
     place: Place
     before: Estimate
     after: Estimate
+    page: str
+
+
+@dataclass(frozen=True)
+class Uneven:
+    """A detector that catches one attack and misses more of another, in one setting: their intervals lie apart."""
+
+    place: Place
+    caught: Estimate
+    missed_attack: str
+    missed: Estimate
+    false_alarms: Estimate | None
+    bound: Bound
     page: str
 
 
@@ -429,6 +444,7 @@ class RunFacts:
             false_alarms=alarms,
             level=self._level(scope.dataset, best, alarms),
             absent=len(gone),
+            seeds=len(self.table.seeds),
             hardest=None if lowest is None else (lowest, known[lowest], self._page(scope, defense, lowest)),
             against=self._paired(scope, defense, other, f"{prefix}robust_accuracy") if other else None,
             page=self.table.page(place),
@@ -559,6 +575,34 @@ class RunFacts:
             if known is None or before.value - after.value > known.before.value - known.after.value:
                 found[place.defense] = Drop(place, before, after, self.table.page(place))
         return sorted(found.values(), key=lambda drop: drop.after.value - drop.before.value)
+
+    def uneven(self) -> list[Uneven]:
+        """Return, per detector, the setting where what it catches hangs most on the attack."""
+        rates: dict[Place, dict[str, Estimate]] = {}
+        for place in self._cells():
+            found = self.table.estimate(place, "tpr")
+            if found is not None and not found.doubt:
+                rates.setdefault(place._replace(attack=""), {})[place.attack] = found
+        widest: dict[str, Uneven] = {}
+        for setting, mine in rates.items():
+            most, least = (pick(mine, key=lambda x: mine[x].value) for pick in (max, min))
+            caught, missed = mine[most], mine[least]
+            if caught.low is None or missed.high is None or caught.low <= missed.high or caught.seeds != missed.seeds:
+                continue
+            known = widest.get(setting.defense)
+            if known is None or caught.value - missed.value > known.caught.value - known.missed.value:
+                place = setting._replace(attack=most)
+                clean = self.table.place(place.dataset, place.model, CLEAN, place.defense, place.knowledge)
+                widest[setting.defense] = Uneven(
+                    place,
+                    caught,
+                    least,
+                    missed,
+                    self.table.estimate(clean, "clean_fpr"),
+                    self.bound(place.defense, place.knowledge),
+                    self.table.page(setting._replace(attack=least)),
+                )
+        return list(widest.values())
 
     def false_alarms(self) -> list[Alarms]:
         """Return, per defense, where it rejects most clean images, if that is more than its threshold was set for."""

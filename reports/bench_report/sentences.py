@@ -14,6 +14,7 @@ from bench_report.facts import (
     PublishedCount,
     RunFacts,
     Scope,
+    Uneven,
     Verdict,
     VerdictGroup,
     VerdictRow,
@@ -171,6 +172,9 @@ def where(row: VerdictRow, group: VerdictGroup) -> Sentence:
     if len(group.models) > 1:
         words += [Word("hardest of " if row.models > 1 else "only "), *([Word(f"{row.models}: ")] * (row.models > 1))]
         words.append(_name(row.hardest.scope.model))
+    robust = row.hardest.robust
+    if robust is not None and robust.seeds < row.hardest.seeds:
+        words += [Word("; ")] * bool(words) + [Word(f"{robust.seeds} of {row.hardest.seeds} seeds")]
     if row.taught:
         words += [*([Word("; ")] if words else []), *taught(row.taught)]
     return tuple(words)
@@ -310,6 +314,9 @@ def findings(facts: RunFacts, alarms: Sequence[Sequence[AlarmView]]) -> Iterator
     yield from _some([_best(best) for best in facts.best], "more setting", "compared in the same way")
     yield from _some([_broken(one) for one in facts.broken()], "more defense", "broken in the same sense")
     yield from _some([_drop(one) for one in facts.drops()], "more defense", "that knowing takes from")
+    yield from _some(
+        [_uneven(one) for one in facts.uneven()], "more detector", "that catches one attack and misses another"
+    )
     yield from _some([_false_alarms(one) for one in facts.false_alarms()], "more defense", "with too many false alarms")
     published = facts.published()
     if published is not None:
@@ -394,6 +401,22 @@ def _drop(one: Drop) -> Sentence:
     words = [Word("Once the attacker knows "), _name(place.defense, one.page), Word(", "), _name(place.attack)]
     words += [Word(" brings it from "), *rate(one.before, True), Word(" to "), *rate(one.after)]
     return (*words, Word(" ("), *_setting(place, one.after.n), Word(")."))
+
+
+def _uneven(one: Uneven) -> Sentence:
+    place, at_most = one.place, bool(one.bound)
+    words = [
+        _name(place.defense),
+        Word(" catches "),
+        *rate(one.caught, at_most),
+        Word(f" of the {one.caught.n or 0:,} "),
+    ]
+    words += [Word("successful images of "), _name(place.attack), Word(" and "), *rate(one.missed, at_most)]
+    words += [Word(f" of the {one.missed.n or 0:,} of "), _name(one.missed_attack, one.page), Word(", crafted by ")]
+    words += _attacker(place.knowledge, one.bound)
+    if one.false_alarms is not None:
+        words += [Word("; false alarms "), _number(f"{one.false_alarms.text} %")]
+    return (*words, Word(" ("), *_setting(place), Word(")."))
 
 
 def _false_alarms(one: Alarms) -> Sentence:

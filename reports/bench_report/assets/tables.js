@@ -124,7 +124,7 @@
   // What a number is of and what it is, in the words of `bench export`; the attribute is `data-` and the key.
   const FIELDS = {
     run: "run", dataset: "dataset", model: "model", attack: "attack", group: "group", defense: "defense", knowledge: "knowledge", seed: "seed",
-    baseline: "baseline", metric: "metric", published: "published", value: "value", low: "ci_low", high: "ci_high", worst: "worst", p: "p", n: "n",
+    baseline: "baseline", metric: "metric", standing: "verdict", published: "published", value: "value", low: "ci_low", high: "ci_high", worst: "worst", p: "p", n: "n",
   };
   const COVERED = { defense: "defense", attack: "attack", model: "model", "data set": "dataset", attacker: "knowledge", measure: "metric", n: "n" };
   // A record per number, with all that its table, row, column and cell say about it.

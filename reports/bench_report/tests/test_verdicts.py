@@ -394,6 +394,27 @@ def test_joint_numbers_stand_beside_joint_clean_accuracy_and_false_alarms(make_r
     assert cell(row, "clean_fpr").text.startswith("30.0")
 
 
+def test_a_detector_that_catches_one_attack_and_misses_another_is_told(make_run, page_of):
+    share = {"none": 0.05, "fgsm": 0.9, "pgd-linf": 0.2}
+    run = make_run(
+        models=("mlp",),
+        attacks=LINF,
+        defenses=("none", "flags"),
+        detectors=("flags",),
+        right=shares({"none": 0.0, "flags": 0.0}),
+        flags=lambda a, d, k: share[a],
+        n=400,
+    )
+    (said,) = (one for one in findings(page_of(run)) if " catches " in one)
+    rates = run.metrics[run.metrics.metric == "tpr"].set_index("attack")
+    assert said.startswith(f"flags catches ≤ {100 * rates.value['fgsm']:.1f} % (")
+    assert f"of the {rates.n['fgsm']} successful images of fgsm and ≤ {100 * rates.value['pgd-linf']:.1f} % (" in said
+    assert "crafted by a gray-box attacker, who does not know the defense; false alarms 5.0 % (mlp on digits)." in said
+    even = make_run("even", models=("mlp",), attacks=LINF, defenses=("none", "flags"), detectors=("flags",),
+                    right=shares({"none": 0.0, "flags": 0.0}), flags=lambda a, d, k: 0.5, n=400)  # fmt: skip
+    assert not [one for one in findings(page_of(even)) if " catches " in one]
+
+
 # -- groups ------------------------------------------------------------------------------------------------------------
 
 
@@ -576,6 +597,20 @@ def test_seeds_that_disagree_leave_the_verdict_open(make_run, page_of):
         n=400,
     )
     assert verdict(lines(page_of(agree))["hard"])[0] == "holds"
+
+
+def test_a_seed_that_failed_is_said_beside_the_verdict(make_run, page_of):
+    run = make_run(
+        models=("mlp",),
+        attacks=LINF,
+        defenses=("none", "hard"),
+        detectors=(),
+        seeds=(0, 1, 2),
+        failed=lambda d, m, a, x, s: "no luck" if (a, x, s) == ("fgsm", "hard", 1) else "",
+    )
+    page = page_of(run)
+    assert "2 of 3 seeds" in lines(page)["hard"].text
+    assert "seeds" not in lines(page)["none"].text
 
 
 # -- names of what ran -------------------------------------------------------------------------------------------------
