@@ -44,12 +44,16 @@ class Victim:
         num_classes: number of classes.
         image_shape: (C, H, W).
         device: where the classifier is.
-        detector_loss: maps images to (N,) suspicion that falls when the detector is evaded; None where the
-            attacker does not know the detector or it has none.
+        detector_loss: maps images to suspicion that falls when the detector is evaded: (N,), or (N, num_classes) where
+            it depends on the class that the image is given; None where the attacker does not know the detector or it
+            has none.
         class_likelihoods: the detector's, where the attacker knows it and it has any.
         training_loss: maps images and true labels (N,) to the loss (N,) that the defense was trained by, to be
             increased, and the logits (N, num_classes) of the same pass; None where the attacker does not know it or
             there is none.
+        judge: maps images and a source of randomness to what the deployed system answers: labels (N,), and scores
+            (N,) that rise with suspicion or None. Not differentiable. None where the attacker does not hold the whole
+            system, or it is the classifier.
     """
 
     classifier: nn.Module
@@ -59,6 +63,7 @@ class Victim:
     detector_loss: Callable[[Tensor], Tensor] | None = None
     class_likelihoods: Callable[[Tensor], ClassLikelihoods] | None = None
     training_loss: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    judge: Callable[[Tensor, Rng], tuple[Tensor, Tensor | None]] | None = None
 
 
 class Attack(ABC):

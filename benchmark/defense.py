@@ -278,7 +278,11 @@ class Defense(ABC):
         return None
 
     def detector_loss(self, x: Tensor) -> Tensor | None:
-        """Return a differentiable suspicion (N,) for adaptive attacks, or None."""
+        """Return a differentiable suspicion for adaptive attacks, or None.
+
+        It falls when the detector is evaded: (N,), or (N, num_classes) where it depends on the class that the image is
+        given, so that an attacker can make an image credible as the class that it aims at.
+        """
         return None
 
     def training_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor] | None:

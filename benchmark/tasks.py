@@ -714,7 +714,7 @@ class Worker:
         return defense
 
     def _victim(self, key: str, held: str, split: Split) -> Victim:
-        detector_loss = class_likelihoods = training_loss = None
+        detector_loss = class_likelihoods = training_loss = judge = None
         if held == "pipeline":
             defense = self._fitted(key)
             network = defense.surrogate() or defense.classifier
@@ -739,6 +739,13 @@ class Worker:
                     assert loss is not None
                     return loss
 
+            if defense.family not in ("none", "hardener"):
+
+                def judge(x: Tensor, rng: Rng) -> tuple[Tensor, Tensor | None]:
+                    with torch.no_grad():
+                        verdict = _checked(defense.judge(Batch(x.clone(), defense, rng)), x, defense, 0)
+                    return verdict.label, verdict.score
+
             network.eval().requires_grad_(False)
         else:
             network = self._classifier(key)
@@ -750,6 +757,7 @@ class Worker:
             detector_loss,
             class_likelihoods,
             training_loss,
+            judge,
         )
 
     def _context(

@@ -119,6 +119,12 @@ class IDefender(StateDetector):
         label = logits.detach().argmax(1)
         return self._score(self.mixtures.log_likelihood(torch.cat(states, 1), label), label)
 
+    def detector_loss(self, x: Tensor) -> Tensor:
+        """Return the score (N, C) of images (N, C, H, W), were they given each class, differentiable."""
+        seen = self.classifier.features(x, self._named_layers)
+        margins = self.mixtures.thresholds - self.mixtures.log_likelihoods(self._states(seen))
+        return margins if self.options.score == "margin" else margins / self.mixtures.spreads
+
     def class_likelihoods(self, x: Tensor) -> ClassLikelihoods:
         """Return log-likelihoods (N, C) and thresholds (C,) of Eq. 5 for images (N, C, H, W), differentiable."""
         seen = self.classifier.features(x, self._named_layers)

@@ -24,6 +24,7 @@ What the paper leaves open:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +32,8 @@ from torch import Tensor
 
 from benchmark.defense import NO_LABEL
 
+_LEAST = 1e-6
+"""Probabilities nearer to 0 or 1 count as this far from it: float32 would lose their gradient."""
 _SCORE_STEPS = 2**20
 """Part scores are summed in steps of this fraction: sums of whole numbers do not depend on their order."""
 
@@ -88,6 +91,25 @@ def _overlap(found: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
     found, matrix = found.double(), matrix.double()
     common = found @ matrix.T
     return common, found.sum(1, keepdim=True) + matrix.sum(1) - common
+
+
+def soft_presence(probabilities: Tensor, part_score: float) -> Tensor:
+    """Return how present parts (N, P) are that have these probabilities at best, in (0, 1), differentiable.
+
+    0.5 where a part is just found, that is at `part_score`; a sigmoid of the distance in log odds.
+    """
+    least, most = _LEAST, 1 - _LEAST
+    border = min(max(part_score, least), most)
+    return (probabilities.clamp(least, most).logit() - math.log(border / (1 - border))).sigmoid()
+
+
+def soft_jaccard(presence: Tensor, matrix: Tensor) -> Tensor:
+    """Return the Jaccard similarity (N, C) of parts present to degrees (N, P) and class parts (C, P), differentiable.
+
+    Sum of minima over sum of maxima: `jaccard` where the degrees are 0 and 1.
+    """
+    matrix = matrix.to(presence.dtype)
+    return presence @ matrix.T / (presence @ (1 - matrix).T + matrix.sum(1))
 
 
 def align(part_scores: Tensor, matrix: Tensor, logits: Tensor, part_score: float) -> Alignment:

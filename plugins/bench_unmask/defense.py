@@ -15,9 +15,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from bench_unmask.alignment import Alignment, align, flag
+from bench_unmask.alignment import Alignment, align, flag, soft_jaccard, soft_presence
 from bench_unmask.defense_options import UnMaskDefenseOptions
 from bench_unmask.extractor.artifact import backend_class
 from bench_unmask.parts import PAPER, ClassParts, class_parts_of, part_presence, read_class_parts
@@ -31,6 +31,8 @@ from benchmark.training import MicroBatches, batches
 STATE = "explanation.json"
 SENSITIVITY_SCORES = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """Part scores that `part_score_sensitivity` tries."""
+SIMILARITY_SCALE = 10.0
+"""Similarities lead by at most 1, logits by some ten: in the surrogate neither is to drown the other."""
 _BATCH = 256
 
 
@@ -146,6 +148,22 @@ class UnMask(Defense):
             },
         )
 
+    def detector_loss(self, x: Tensor) -> Tensor:
+        """Return 1 - similarity (N, C) of the parts found with those of each class, differentiable in the images.
+
+        Jaccard's sets become degrees of presence (`alignment.soft_presence`, `alignment.soft_jaccard`).
+        """
+        return 1 - self._soft_similarity(x)
+
+    def surrogate(self) -> nn.Module:
+        """Return images to logits that are large for a class when classifier and parts both say it."""
+        return _BothSay(self)
+
+    def _soft_similarity(self, x: Tensor) -> Tensor:
+        probabilities = self.shared["extractor"].probabilities(x)  # type: ignore[attr-defined]
+        presence = soft_presence(probabilities, self.explanation.part_score)
+        return soft_jaccard(presence, self.explanation.matrix)
+
     def _rectified(self, aligned: Alignment, logits: Tensor) -> Tensor:
         if self.options.unmatched == "classifier":
             return torch.where(aligned.unmatched, logits.argmax(1), aligned.rectified)
@@ -210,6 +228,26 @@ class UnMask(Defense):
         if threshold is not None:
             found["flagged"] = flag(aligned.score, threshold)
         return {name: float(values.double().mean()) for name, values in found.items()}
+
+
+class _BothSay(nn.Module):
+    """The smaller of two margins, softly: by which M's logit of a class leads, and by which its similarity does."""
+
+    def __init__(self, defense: UnMask) -> None:
+        super().__init__()
+        self.classifier = defense.classifier
+        self._similarity = defense._soft_similarity
+
+    def forward(self, x: Tensor) -> Tensor:
+        margins = torch.stack([_margins(self.classifier(x)), SIMILARITY_SCALE * _margins(self._similarity(x))])
+        return -(-margins).logsumexp(0)
+
+
+def _margins(values: Tensor) -> Tensor:
+    """Return by how much each class's value (N, C) exceeds the largest of the others."""
+    first, second = values.topk(2).values.unbind(1)
+    leads = values == first[:, None]
+    return values - torch.where(leads, second[:, None], first[:, None])
 
 
 @dataclass(frozen=True)

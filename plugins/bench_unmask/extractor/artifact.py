@@ -154,6 +154,18 @@ class PartExtractor(SharedArtifact):
             found.append(_best_of_parts(seen, len(images), len(self.parts), (images.shape[2], images.shape[3])))
         return {"scores": torch.cat([f[0] for f in found]), "boxes": torch.cat([f[1] for f in found])}
 
+    def probabilities(self, x: Tensor) -> Tensor:
+        """Return the probability (N, P) of every part at its best proposal, differentiable in the images.
+
+        Where `observe` reports a part it reports this score; it leaves out parts beyond the most detections of an image.
+        """
+        found = []
+        for images in self._in_passes(x):
+            candidates, image = self._backend.candidates(images)
+            best = candidates.new_zeros(len(images), len(self.parts))
+            found.append(best.scatter_reduce(0, image[:, None].expand_as(candidates), candidates, "amax"))
+        return torch.cat(found)
+
     def assess(self, test: Split, progress: Progress) -> dict[str, Measure]:
         """Return mean average precisions on test images: `box_map`, `box_map_50`, `class_map`, and those of masks.
 

@@ -111,6 +111,14 @@ class Backend(ABC):
         """
 
     @abstractmethod
+    def candidates(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the probabilities (n, P) of all parts at every proposal, and the proposals' images (n,) int64.
+
+        Differentiable in the images, but for the places of the proposals; what `detect` finds of a part at best is its
+        largest probability, since suppression spares that one. The network is in eval mode.
+        """
+
+    @abstractmethod
     def stage(self, name: str) -> Stage:
         """Return the place of the parameter or buffer `name` of `network.state_dict()`.
 

@@ -214,6 +214,21 @@ class Detectron2Backend(Backend):
             pasted,
         )
 
+    def candidates(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the probabilities of all parts at every proposal, and the proposals' images."""
+        network: Any = self.network
+        heads = network.roi_heads
+        images = network.preprocess_image([{"image": image} for image in x])
+        features = network.backbone(images.tensor)
+        boxes = [instances.proposal_boxes for instances in network.proposal_generator(images, features)[0]]
+        for found in boxes:
+            found.tensor = found.tensor.detach()
+        pooled = heads.box_pooler([features[level] for level in heads.box_in_features], boxes)
+        logits, _ = heads.box_predictor(heads.box_head(pooled))
+        counts = torch.tensor([len(found) for found in boxes], device=x.device)
+        image = torch.repeat_interleave(torch.arange(len(x), device=x.device), counts)
+        return logits.softmax(-1)[:, :-1], image  # detectron2's last class is background
+
     def stage(self, name: str) -> Stage:
         """Return the place of a parameter by detectron2's names."""
         if not name.startswith("backbone.bottom_up."):

@@ -117,14 +117,9 @@ class TorchvisionBackend(Backend):
 
     def detect(self, x: Tensor, *, masks: bool = False) -> Detections:
         """Return the parts found in a batch; the same ones as the network called as it comes."""
-        network: Any = self.network
-        heads = network.roi_heads
-        images = self._prepared(x)
-        features = network.backbone(images.tensors)
-        proposals, _ = network.rpn(images, features)
-        shapes = images.image_sizes
-        pooled = heads.box_roi_pool(features, proposals, shapes)
-        logits, offsets = heads.box_predictor(heads.box_head(pooled))
+        heads: Any = self.network.roi_heads
+        shapes = [(x.shape[2], x.shape[3])] * len(x)
+        features, proposals, logits, offsets = self._proposed(x)
         counts = torch.tensor([len(p) for p in proposals], device=x.device)
         candidates = self._candidates(logits, offsets, torch.cat(proposals), counts, shapes[0])
         found = self._best(candidates, len(shapes))
@@ -136,6 +131,22 @@ class TorchvisionBackend(Backend):
         shares = torch.cat(maskrcnn_inference(mask_logits, [found.labels + 1]))
         pasted = paste_masks_in_image(shares, found.boxes, shapes[0])[:, 0] > 0.5
         return Detections(found.image, found.labels, found.scores, found.boxes, pasted)
+
+    def candidates(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the probabilities of all parts at every proposal, and the proposals' images."""
+        _, proposals, logits, _ = self._proposed(x)
+        counts = torch.tensor([len(p) for p in proposals], device=x.device)
+        return softmax(logits, -1)[:, 1:], torch.repeat_interleave(torch.arange(len(x), device=x.device), counts)
+
+    def _proposed(self, x: Tensor) -> tuple[Mapping[str, Tensor], list[Tensor], Tensor, Tensor]:
+        """Return features, proposals per image, and logits and box offsets of all proposals, image by image."""
+        network: Any = self.network
+        heads = network.roi_heads
+        images = self._prepared(x)
+        features = network.backbone(images.tensors)
+        proposals = [boxes.detach() for boxes in network.rpn(images, features)[0]]
+        logits, offsets = heads.box_predictor(heads.box_head(heads.box_roi_pool(features, proposals, images.image_sizes)))
+        return features, proposals, logits, offsets
 
     def _prepared(self, x: Tensor) -> ImageList:
         height, width = x.shape[-2:]

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench_unmask.alignment import align, distance, flag, found_parts, jaccard
+from bench_unmask.alignment import align, distance, flag, found_parts, jaccard, soft_jaccard, soft_presence
 from benchmark.defense import NO_LABEL
 
 V = {
@@ -208,3 +208,19 @@ def test_the_order_of_images_parts_and_classes_does_not_matter(world, random):
         alone = align(scores[[n]], matrix, logits[[n]], 0.5)
         assert torch.equal(alone.similarity[0], whole.similarity[n])
         assert alone.rectified.item() == whole.rectified[n].item()
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000))
+def test_the_soft_similarity_of_sets_is_their_similarity(seed):
+    found = torch.rand((5, len(PARTS)), generator=torch.Generator().manual_seed(seed)) < 0.4
+    torch.testing.assert_close(soft_jaccard(found.double(), MATRIX), jaccard(found, MATRIX), rtol=1e-12, atol=1e-12)
+
+
+def test_a_part_is_half_present_at_the_score_that_finds_it_and_the_similarity_can_be_climbed():
+    probabilities = torch.tensor([[1e-9, 0.01, 0.4, 0.99, 1.0]], dtype=torch.float64)
+    presence = soft_presence(probabilities, 0.4)
+    assert presence[0, 2].item() == pytest.approx(0.5)
+    assert presence[0].diff().gt(0).all()
+    inside = torch.full((2, len(PARTS)), 0.3, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(lambda p: soft_jaccard(soft_presence(p, 0.4), MATRIX), (inside,))

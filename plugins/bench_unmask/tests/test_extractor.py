@@ -156,6 +156,22 @@ def test_what_is_not_found_scores_0_and_has_no_box(trained, pictures):
     assert (seen["boxes"][..., 2:] > seen["boxes"][..., :2])[there].all()
 
 
+def test_an_attacker_sees_the_scores_that_are_reported_and_which_way_they_fall(trained, pictures):
+    extractor, x = trained[0], pictures.split("test").images(range(3))
+    seen = extractor.observe(x)["scores"]
+    probabilities = extractor.probabilities(x.requires_grad_())
+    found = seen > 0
+    assert found.any()
+    torch.testing.assert_close(probabilities[found].detach(), seen[found], rtol=1e-4, atol=1e-5)
+    # By finite differences along the gradient itself; proposals move too, which the gradient does not know.
+    (gradient,) = torch.autograd.grad(probabilities[found].logit(1e-6).sum(), x)
+    assert gradient.abs().flatten(1).amax(1).gt(0)[found.any(1)].all()
+    step = 1e-3 * gradient / gradient.abs().max()
+    with torch.no_grad():
+        low, high = (extractor.probabilities(x + sign * step)[found].logit(1e-6).sum() for sign in (-1, 1))
+    assert (high - low).item() == pytest.approx(2 * (gradient * step).sum().item(), rel=0.2)
+
+
 def test_only_so_many_detections_of_an_image_count(trained, pictures):
     _, folder = trained
     x = pictures.split("test").images(range(3))

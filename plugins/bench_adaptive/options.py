@@ -1,0 +1,69 @@
+"""Options of the attacks on classifier and detector at once; imports no torch."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from benchmark.options import AttackOptions, Budget
+
+
+class EvasionOptions(AttackOptions):
+    """What the attacks share."""
+
+    norm: Literal["linf", "l2"] = "linf"
+    """Norm of the budget and of the steps."""
+
+    eps: Budget
+    """Largest perturbation in the norm, in pixel units of [0, 1], for example 8/255."""
+
+    steps: int = Field(100, ge=1)
+    """Steps of each search; each costs two forward and two backward passes, one through the detector."""
+
+    step: Budget | None = None
+    """Size of a step in the norm; it may exceed eps, the result is projected. Unless given, what the attack says."""
+
+    confidence: float = Field(0.05, ge=0)
+    """Difference of logits by which a wrong class must win before a step is spent on the detector alone: 0.05 as in the
+    released code of Bryniarski et al."""
+
+    targets: int = Field(0, ge=0)
+    """Wrong classes that are aimed at one after the other, those first that the system finds likeliest on the clean
+    image; 0 for any wrong class at once. At most the number of wrong classes."""
+
+    restarts: int = Field(1, ge=1)
+    """Starts of each search: the image itself, then points drawn uniformly from the ball."""
+
+
+class JointPgdOptions(EvasionOptions):
+    """Options of `joint-pgd`."""
+
+    steps: int = Field(40, ge=1)
+    """Steps of each search; each costs two forward and two backward passes, one through the detector."""
+
+    step: Budget | None = None
+    """Size of the first step in the norm, eps / 2 unless given; steps shrink to nothing along a cosine. It may exceed
+    eps, the result is projected."""
+
+    weights: int = Field(6, ge=1)
+    """Weights of the detector against the classifier that are tried per image: 0, which is PGD on the classifier, then
+    a bisection of (0, 1) for the largest at which the class is still wrong."""
+
+
+class OrthogonalPgdOptions(EvasionOptions):
+    """Options of `orthogonal-pgd` and `selective-pgd`."""
+
+    step: Budget | None = None
+    """Size of a step in the norm; eps / 8 unless given, as the released 1/255 for 8/255."""
+
+    project: Literal["both", "detector", "classifier", "neither"] = "both"
+    """Whose gradient loses its component along the other's: both (the paper's orthogonal strategy), one of them, or
+    neither (its selective strategy, the default of `selective-pgd`)."""
+
+
+class SelectivePgdOptions(OrthogonalPgdOptions):
+    """Options of `selective-pgd`."""
+
+    project: Literal["both", "detector", "classifier", "neither"] = "neither"
+    """As for `orthogonal-pgd`."""
