@@ -157,7 +157,7 @@ class PartExtractor(SharedArtifact):
     def probabilities(self, x: Tensor) -> Tensor:
         """Return the probability (N, P) of every part at its best proposal, differentiable in the images.
 
-        Where `observe` reports a part it reports this score; it leaves out parts beyond the most detections of an image.
+        Where `observe` reports a part it reports this score; parts beyond the most detections it leaves out.
         """
         found = []
         for images in self._in_passes(x):

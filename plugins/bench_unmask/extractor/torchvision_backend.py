@@ -145,7 +145,8 @@ class TorchvisionBackend(Backend):
         images = self._prepared(x)
         features = network.backbone(images.tensors)
         proposals = [boxes.detach() for boxes in network.rpn(images, features)[0]]
-        logits, offsets = heads.box_predictor(heads.box_head(heads.box_roi_pool(features, proposals, images.image_sizes)))
+        pooled = heads.box_roi_pool(features, proposals, images.image_sizes)
+        logits, offsets = heads.box_predictor(heads.box_head(pooled))
         return features, proposals, logits, offsets
 
     def _prepared(self, x: Tensor) -> ImageList:
