@@ -44,9 +44,10 @@ class Victim:
         num_classes: number of classes.
         image_shape: (C, H, W).
         device: where the classifier is.
-        detector_loss: maps images to suspicion that falls when the detector is evaded: (N,), or (N, num_classes) where
-            it depends on the class that the image is given; None where the attacker does not know the detector or it
-            has none.
+        detector_loss: maps images to (N,) suspicion that falls when the detector is evaded; None where the
+            attacker does not know the detector or it has none.
+        class_suspicions: maps images to the suspicion (N, num_classes) that they would meet, were they given each
+            class; None where the attacker does not know the detector or it does not depend on the class.
         class_likelihoods: the detector's, where the attacker knows it and it has any.
         training_loss: maps images and true labels (N,) to the loss (N,) that the defense was trained by, to be
             increased, and the logits (N, num_classes) of the same pass; None where the attacker does not know it or
@@ -63,6 +64,7 @@ class Victim:
     detector_loss: Callable[[Tensor], Tensor] | None = None
     class_likelihoods: Callable[[Tensor], ClassLikelihoods] | None = None
     training_loss: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+    class_suspicions: Callable[[Tensor], Tensor] | None = None
     judge: Callable[[Tensor, Rng], tuple[Tensor, Tensor | None]] | None = None
 
 

@@ -278,10 +278,14 @@ class Defense(ABC):
         return None
 
     def detector_loss(self, x: Tensor) -> Tensor | None:
-        """Return a differentiable suspicion for adaptive attacks, or None.
+        """Return a differentiable suspicion (N,) for adaptive attacks, or None."""
+        return None
 
-        It falls when the detector is evaded: (N,), or (N, num_classes) where it depends on the class that the image is
-        given, so that an attacker can make an image credible as the class that it aims at.
+    def class_suspicions(self, x: Tensor) -> Tensor | None:
+        """Return the suspicion (N, num_classes) that images would meet, were they given each class, or None.
+
+        Differentiable, for adaptive attacks that make an image credible as the class that they aim at; at the class
+        that the image is given it is `detector_loss`.
         """
         return None
 

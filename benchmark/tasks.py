@@ -714,7 +714,7 @@ class Worker:
         return defense
 
     def _victim(self, key: str, held: str, split: Split) -> Victim:
-        detector_loss = class_likelihoods = training_loss = judge = None
+        detector_loss = class_likelihoods = training_loss = class_suspicions = judge = None
         if held == "pipeline":
             defense = self._fitted(key)
             network = defense.surrogate() or defense.classifier
@@ -724,6 +724,13 @@ class Worker:
                     loss = defense.detector_loss(x.clone())
                     assert loss is not None
                     return loss
+
+            if type(defense).class_suspicions is not Defense.class_suspicions:
+
+                def class_suspicions(x: Tensor) -> Tensor:
+                    suspicions = defense.class_suspicions(x.clone())
+                    assert suspicions is not None
+                    return suspicions
 
             if type(defense).class_likelihoods is not Defense.class_likelihoods:
 
@@ -757,6 +764,7 @@ class Worker:
             detector_loss,
             class_likelihoods,
             training_loss,
+            class_suspicions,
             judge,
         )
 

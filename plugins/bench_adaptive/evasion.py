@@ -58,12 +58,13 @@ class Aim:
             return -cross_entropy(logits, self.y, reduction="none")
         return cross_entropy(logits, self.target, reduction="none")
 
-    def suspicion(self, found: Tensor, logits: Tensor) -> Tensor:
-        """Return (N,) the suspicion as the class that is aimed at, or is given, of one (N,) or one per class (N, C)."""
-        if found.dim() == 1:
-            return found
+    def suspicion(self, victim: Victim, x: Tensor, logits: Tensor) -> Tensor:
+        """Return (N,) the suspicion of images as the class that is aimed at: at any, as the likeliest wrong one."""
+        if victim.class_suspicions is None:
+            assert victim.detector_loss is not None
+            return victim.detector_loss(x)
         label = _without(logits.detach(), self.y).argmax(1) if self.target is None else self.target
-        return found.gather(1, label[:, None]).squeeze(1)
+        return victim.class_suspicions(x).gather(1, label[:, None]).squeeze(1)
 
 
 class Evasion(Attack):
@@ -112,7 +113,7 @@ class Evasion(Attack):
             else:
                 label, score = logits.argmax(1), None
                 if victim.detector_loss is not None:
-                    score = aim.suspicion(victim.detector_loss(candidate), logits)
+                    score = aim.suspicion(victim, candidate, logits)
         wrong, missing = label != aim.y, -aim.shortfall(logits)
         best.offer(
             candidate, missing if score is None else torch.where(wrong, -score.to(missing.dtype), missing), wrong
@@ -238,7 +239,7 @@ def _look(victim: Victim, x: Tensor, aim: Aim, *, plain: bool, both: bool = Fals
         return _Seen(wrong, shortfall.detach(), -shortfall.detach(), -rise, torch.zeros_like(x))
     with torch.set_grad_enabled(both or not plain):
         point = x.detach().requires_grad_(both or not plain)
-        suspicion = aim.suspicion(victim.detector_loss(point), logits)
+        suspicion = aim.suspicion(victim, point, logits)
         away = torch.zeros_like(x)
         if both or not plain:
             (away,) = torch.autograd.grad(suspicion.sum(), point)

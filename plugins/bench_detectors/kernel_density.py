@@ -125,7 +125,7 @@ class KernelDensity(StateDetector):
             score = score.index_put((chosen,), -log_density(joined[chosen], self.points[c], self.bandwidth[None])[0])
         return score
 
-    def detector_loss(self, x: Tensor) -> Tensor:
+    def class_suspicions(self, x: Tensor) -> Tensor:
         """Return the score (N, C) of images (N, C, H, W), were they given each class, differentiable."""
         joined = torch.cat(self.states(self.classifier.features(x, self._named_layers)), 1)
         return torch.stack([-log_density(joined, points, self.bandwidth[None])[0] for points in self.points], 1)

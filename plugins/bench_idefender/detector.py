@@ -119,7 +119,7 @@ class IDefender(StateDetector):
         label = logits.detach().argmax(1)
         return self._score(self.mixtures.log_likelihood(torch.cat(states, 1), label), label)
 
-    def detector_loss(self, x: Tensor) -> Tensor:
+    def class_suspicions(self, x: Tensor) -> Tensor:
         """Return the score (N, C) of images (N, C, H, W), were they given each class, differentiable."""
         seen = self.classifier.features(x, self._named_layers)
         margins = self.mixtures.thresholds - self.mixtures.log_likelihoods(self._states(seen))

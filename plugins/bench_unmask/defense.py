@@ -149,6 +149,11 @@ class UnMask(Defense):
         )
 
     def detector_loss(self, x: Tensor) -> Tensor:
+        """Return 1 - similarity (N,) of the parts found with those of M's class, differentiable in the images."""
+        label = self.classifier(x).argmax(1)
+        return self.class_suspicions(x).gather(1, label[:, None]).squeeze(1)
+
+    def class_suspicions(self, x: Tensor) -> Tensor:
         """Return 1 - similarity (N, C) of the parts found with those of each class, differentiable in the images.
 
         Jaccard's sets become degrees of presence (`alignment.soft_presence`, `alignment.soft_jaccard`).

@@ -48,8 +48,16 @@ def made(name: str, **options):
     return attack(known(**{"eps": 0.3, **options}))
 
 
-def victim(network: nn.Module, detector_loss=slope, judge=None) -> Victim:
-    return Victim(network, 3, (1, 1, 2), torch.device("cpu"), detector_loss=detector_loss, judge=judge)
+def victim(network: nn.Module, detector_loss=slope, judge=None, class_suspicions=None) -> Victim:
+    return Victim(
+        network,
+        3,
+        (1, 1, 2),
+        torch.device("cpu"),
+        detector_loss=detector_loss,
+        class_suspicions=class_suspicions,
+        judge=judge,
+    )
 
 
 MIDDLE = torch.full((1, 1, 1, 2), 0.5)
@@ -82,7 +90,7 @@ def test_a_suspicion_per_class_is_lowered_for_the_class_that_is_aimed_at(name, a
         label = Corners()(x).argmax(1)
         return label, per_class(x).gather(1, label[:, None]).squeeze(1)
 
-    near, system = torch.tensor([0.42, 0.40]).view(1, 1, 1, 2), victim(Corners(), per_class, judge)
+    near, system = torch.tensor([0.42, 0.40]).view(1, 1, 1, 2), victim(Corners(), slope, judge, per_class)
     found = made(name, targets=2 if aimed else 0).craft(system, near, ZERO, Rng(0))
     label = Corners()(found).argmax(1).item()
     assert label == 2 if aimed else label in (1, 2)

@@ -111,6 +111,14 @@ def test_detector_loss_is_the_score(fit, loss_is_the_score, clouds):
     loss_is_the_score(fit(KernelDensity, bandwidth=0.1), clouds(4, seed=4)[0] + np.float32([0, 0.1, 0, 0.02, 0, -0.02]))
 
 
+def test_the_suspicion_of_each_class_is_the_score_at_the_one_that_is_given(fit, judged, clouds):
+    detector, states = fit(KernelDensity, bandwidth=0.1), clouds(4, seed=4)[0]
+    x = torch.from_numpy(states).view(-1, 6, 1, 1)
+    verdict = judged(detector, states)
+    own = detector.class_suspicions(x).gather(1, verdict.label[:, None]).squeeze(1)
+    torch.testing.assert_close(own, verdict.score)
+
+
 def test_what_cannot_be_fitted_is_refused(fit, check, clouds):
     states, labels = clouds()
     with pytest.raises(InputError, match=r"kernel-density: no training images: 'up' 0\."):

@@ -81,6 +81,9 @@ def test_likelihoods_are_those_the_detector_judges_by(detector):
     assert torch.equal(label, detector.classifier(x).argmax(1))
     own = seen.log_likelihood[torch.arange(len(x)), label]
     torch.testing.assert_close(seen.log_threshold[label] - own, detector.detector_loss(x).double())
+    suspicions = detector.class_suspicions(x)
+    torch.testing.assert_close(suspicions, seen.log_threshold - seen.log_likelihood)
+    assert torch.autograd.gradcheck(detector.class_suspicions, (x[:3].requires_grad_(),))
 
 
 def test_gradient_is_the_slope_of_eq_6(detector):
