@@ -123,7 +123,9 @@
   }
   function go(moved) {
     const { anchor, settings } = address();
+    const left = current;
     const shown = (current = sheet(anchor));
+    if (left !== shown) left?.dispatchEvent(new Event("left"));
     all(".sheet").forEach((other) => (other.hidden = other !== shown));
     document.title = shown.dataset.title || document.title;
     for (const [key, { get, set }] of controls.get(shown)) if (get() !== (settings.get(key) ?? "")) set(settings.get(key) ?? "");

@@ -393,6 +393,10 @@
           make("tbody", {}, ...attacks.map((attack) => make("tr", {}, make("th", { scope: "row" }, attack === "none" ? "clean" : make("bdi", {}, attack)), ...defenses.map((defense) => entry(defense, attack))))))));
     }
 
+    section.closest(".sheet").addEventListener("left", () => {
+      close();
+      said.image = "";
+    });
     return () => {
       render();
       view();
