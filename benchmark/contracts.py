@@ -67,8 +67,8 @@ def check_registration(kind: str, name: Any, target: Any, options: Any, version:
             raise PluginError(f"{kind} {name!r}: the {what} {text!r} is no text")
     if isinstance(target, type):
         check_component(kind, target, f"{kind} {name!r}")
-        options = options or getattr(target, "Options", None)
-    if isinstance(options, type):
+        options = getattr(target, "Options", None) if options is None else options
+    if options is not None and not isinstance(options, str):
         check_options(kind, options, f"{kind} {name!r}")
 
 
@@ -171,6 +171,9 @@ def _wrong_signatures(contract: type, component: type) -> Iterator[str]:
         if not callable(getattr(component, name)):
             yield f"`{name}` of {_called(component)} is {own!r} where a method is needed"
             continue
+        if (later := _answers_later(getattr(component, name))) and not _answers_later(promised):
+            yield f"`{name}` of {_called(component)} is {later}, and must return its answer"
+            continue
         bound = not isinstance(own, staticmethod | classmethod)
         try:
             signature = inspect.signature(getattr(component, name))
@@ -189,6 +192,13 @@ def _wrong_signatures(contract: type, component: type) -> Iterator[str]:
                 f"`{name}` of {_called(component)} is defined as {name}{signature}, and is called as {name}({called}): "
                 f"{error}"
             )
+
+
+def _answers_later(function: Any) -> str:
+    """Return what a function is that answers with something to wait for or to go through, "" for a plain one."""
+    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
+        return "a generator (it has `yield`)"
+    return "a coroutine (`async def`)" if inspect.iscoroutinefunction(function) else ""
 
 
 def _called(component: Any) -> str:

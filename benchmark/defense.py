@@ -203,6 +203,11 @@ class Defense(ABC):
         return True
 
     @property
+    def ensemble_size(self) -> int:
+        """How many networks of the model's architecture an image goes through in the deployed classifier."""
+        return 1
+
+    @property
     def gives_scores(self) -> bool:
         """Whether verdicts carry a score; the host then judges clean validation images too, for the threshold."""
         return self.family in ("detector", "rectifier")

@@ -8,7 +8,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-from benchmark.errors import BenchError, InputError
+from benchmark.errors import BenchError, InputError, PluginError
 from benchmark.hookspecs import KINDS
 from benchmark.plugins import Registration, Registry
 from benchmark.randomness import Rng
@@ -249,7 +249,14 @@ def _seconds_per_forward(plan: Plan, registry: Registry, dataset: str, model: st
 
 
 def plugin_facts(registry: Registry, kind: str | None) -> dict[str, Any]:
-    """Return all registered components and all plugins that failed."""
+    """Return all registered components, and all plugins and components that are unusable."""
+    chosen = [r for k in KINDS if kind in (None, k) for r in registry.all(k)]
+    unusable: dict[tuple[str, str], str] = {}
+    for registration in chosen:
+        try:
+            registration.check()
+        except PluginError as error:
+            unusable[registration.kind, registration.name] = str(error)
     return {
         "components": [
             {
@@ -261,13 +268,22 @@ def plugin_facts(registry: Registry, kind: str | None) -> dict[str, Any]:
                 "distribution_version": r.provenance.version,
                 "module": r.provenance.module,
             }
-            for k in KINDS
-            if kind in (None, k)
-            for r in registry.all(k)
+            for r in chosen
+            if (r.kind, r.name) not in unusable
         ],
         "failed": [
             {"name": b.name, "from": str(b.provenance), "module": b.provenance.module, "reason": b.reason}
             for b in registry.broken
+        ]
+        + [
+            {
+                "name": r.name,
+                "from": str(r.provenance),
+                "module": r.provenance.module,
+                "reason": unusable[r.kind, r.name],
+            }
+            for r in chosen
+            if (r.kind, r.name) in unusable
         ],
     }
 

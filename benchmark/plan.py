@@ -281,6 +281,7 @@ class _Planner:
         self._parts: dict[tuple[str, str], _Part] = {}
         self.answers: dict[Any, Any] = {}
         self.assessments: dict[str, PlannedAssessment] = {}
+        self._ensembles: dict[str, int] = {}  # by the task that fits one
         self.unsuited: dict[str, None] = {}
 
     def plan(self) -> Plan:
@@ -702,7 +703,14 @@ class _Planner:
         needs = [key for key in (train, *artifacts.values()) if key is not None]
         needs += [one["key"] for one in (*attacked, *observed)]
         label = f"fit {defense} for {model} on {dataset}{self._seed(seed)}"
-        return self._add("fit", label, spec, needs, work, parts=parts, beside=labelled)
+        fit = self._add("fit", label, spec, needs, work, parts=parts, beside=labelled)
+        self._ensembles[fit] = instance.ensemble_size
+        return fit
+
+    def _passes(self, network: str, forward: int, backward: int = 0, at_most: bool = False) -> Passes:
+        """Return so many passes through the network of a task, in passes of its model's architecture."""
+        times = self._ensembles.get(network, 1)
+        return Passes(times * forward, times * backward, at_most)
 
     @staticmethod
     def _wants_classifier(instance: _Asked) -> bool:
@@ -716,7 +724,8 @@ class _Planner:
         what = "adversarial" if craft else "clean"
         label = f"classify {what} images: {self.tasks[craft or classifier].label}"
         needs = [classifier, *([craft] if craft else [])]
-        return self._add("predict", label, spec, needs, Passes(count, 0), parts={"dataset": self._data(dataset, split)})
+        work = self._passes(classifier, count)
+        return self._add("predict", label, spec, needs, work, parts={"dataset": self._data(dataset, split)})
 
     def _observe(
         self,
@@ -743,7 +752,8 @@ class _Planner:
             self.tasks[craft].label if craft else f"{split} images of {dataset}"
         )
         needs = [observer, *([craft] if craft else [])]
-        return self._add("observe", label, spec, needs, Passes(count, 0), parts={"dataset": self._data(dataset, split)})
+        work = self._passes(observer, count)
+        return self._add("observe", label, spec, needs, work, parts={"dataset": self._data(dataset, split)})
 
     @_once
     def _judge(
@@ -889,7 +899,7 @@ class _Planner:
         per_image = self._instance(self.suite.attacks[attack]).passes()
         work = None
         if per_image is not None:
-            work = Passes(per_image.forward * count, per_image.backward * count, per_image.at_most)
+            work = self._passes(victim, per_image.forward * count, per_image.backward * count, per_image.at_most)
         spec = {
             "victim": victim,
             "held": held,
@@ -907,7 +917,7 @@ class _Planner:
         spec = {"network": network, "held": held, "split": split}
         count = min(PROBED, self.datasets[dataset].sizes[split])
         label = f"probe {self._who(network)}" + (", as a pipeline" if held == "pipeline" else "")
-        work = Passes(3 * count + min(ALONE, count), count)
+        work = self._passes(network, 3 * count + min(ALONE, count), count)
         return self._add("probe", label, spec, (network,), work, parts={"dataset": self._data(dataset, split)})
 
     @_once
@@ -920,7 +930,7 @@ class _Planner:
         """Add the look at how far apart the classes of clean images lie in a classifier, at the suite's layers."""
         split = self.suite.protocol.split
         spec = {"classifier": classifier, "layers": list(self.suite.separation), "split": split}
-        work = Passes(self.datasets[dataset].sizes[split], 0)
+        work = self._passes(classifier, self.datasets[dataset].sizes[split])
         label = f"separate classes of clean images: {self.tasks[classifier].label}"
         return self._add("separate", label, spec, (classifier,), work, parts={"dataset": self._data(dataset, split)})
 
@@ -997,6 +1007,7 @@ _ANSWERS: dict[str, tuple[Any, Any]] = {
     "observations": (dict, Observation),
     **dict.fromkeys(("layers", "training_attacks", "remarks"), (tuple | list, str)),
     **dict.fromkeys(("fingerprint", "caption"), (str, None)),
+    "ensemble_size": (int, None),
     **dict.fromkeys(("minimum_norm", "gives_scores", "needs_classifier"), (bool, None)),
     "passes": (Passes | None, None),
 }

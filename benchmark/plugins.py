@@ -86,6 +86,18 @@ class Registration:
         check_declared(self.kind, component, self.who)
         return component
 
+    def check(self) -> None:
+        """Look at its options and, where its module is imported already, at the component: torch is slow to import.
+
+        Raises:
+            PluginError: as `load`.
+        """
+        if self.options_target is not None:
+            self.options_type()
+        if isinstance(self.target, type) or self.target.partition(":")[0] in sys.modules:
+            self.load()
+            self.options_type()
+
     def source(self, *functions: str) -> str:
         """Return a digest of the source that the component, and functions that its options name, are loaded from.
 

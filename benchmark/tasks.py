@@ -10,7 +10,7 @@ import resource
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
@@ -22,7 +22,7 @@ from torch import Tensor
 from benchmark.alarms import PROBED, evenly, probe
 from benchmark.attack import TOLERANCE, Attack, ClassLikelihoods, Victim, perturbation_size
 from benchmark.dataset import Dataset, PartAnnotations, Split
-from benchmark.defense import NO_LABEL, Batch, Defense, FitContext, Measure, SharedArtifact, Verdict
+from benchmark.defense import NO_LABEL, Batch, Defense, FitContext, Hardener, Measure, SharedArtifact, Verdict
 from benchmark.errors import BenchError, StorageError, TaskError
 from benchmark.files import remove
 from benchmark.isolation import Bystander, IsolationError, Lent, UnansweredError, is_lasting, isolated, unchanged
@@ -275,14 +275,11 @@ class Worker:
             if name not in observed and request.artifact is not None:
                 with torch.no_grad():
                     observed[name] = dict(defense.shared[request.artifact].observe(x.clone()))
-        before = _answers([self._verdict(defense, x, None, observed, Rng(rng.seed), 0)])
+        before = _answers([self._verdict(defense, x, None, observed, Rng(rng.seed).spawn(0), 0)])
         with building.storing():
             defense.save(building.out)
-        rows = {name: {part: array.cpu().numpy() for part, array in rows.items()} for name, rows in observed.items()}
-        data = _NamesOnly(val.class_names, val.image_shape)
-        question = (task.key, str(building.out), data, x.cpu().numpy(), rows, rng)
         try:
-            after = self._bystander.ask(question)
+            after = self._ask_elsewhere(task.key, building.out, val, x, None, observed, rng, 1)
         except UnansweredError as error:
             progress.warn(f"not checked whether another process judges alike by what `save` wrote: {error}")
             return
@@ -290,27 +287,57 @@ class Worker:
             raise TaskError(
                 f"what `save` wrote cannot be judged by in another process, after `load`: {error}"
             ) from None
-        wrong = _disagreements(before, {name: torch.from_numpy(array) for name, array in after.items()})
+        wrong = _disagreements(before, after)
         if wrong:
             raise TaskError(
                 f"the fit is not saved whole: {wrong} of {len(x)} validation images between the fitted defense and one "
                 "that another process loaded. `save` must write all that `judge` reads, and `load` read it."
             )
 
-    def _judged_elsewhere(self, question: tuple[str, str, _NamesOnly, np.ndarray, Any, Rng]) -> dict[str, np.ndarray]:
+    def _ask_elsewhere(
+        self,
+        fit: str,
+        folder: Path,
+        data: Split,
+        x: Tensor,
+        logits: Tensor | None,
+        observed: dict[str, dict[str, Tensor]],
+        rng: Rng,
+        repeats: int,
+    ) -> dict[str, Tensor]:
+        """Return what a process in which no plugin has worked says about images, by what a fit saved in `folder`.
+
+        Raises:
+            UnansweredError: there is none, or it took too long.
+            TaskError: what went wrong there.
+        """
+        rows = {name: {part: array.cpu().numpy() for part, array in rows.items()} for name, rows in observed.items()}
+        names = _NamesOnly(data.class_names, data.image_shape)
+        known = None if logits is None else logits.cpu().numpy()
+        answers = self._bystander.ask(_Question(fit, folder, names, x.cpu().numpy(), known, rows, rng, repeats))
+        return {name: torch.from_numpy(array) for name, array in answers.items()}
+
+    def _judged_elsewhere(self, question: _Question) -> dict[str, np.ndarray]:
         """Load what a fit has saved so far, and judge; on the CPU, since a fork may not use a GPU."""
-        key, folder, data, x, rows, rng = question
         self.device = torch.device("cpu")
         torch.set_num_threads(1)
-        spec = self.tasks[key].spec
-        self._splits[spec["dataset"]["label"], "train"] = data
-        defense = self._loaded(spec, Path(folder))
-        seen = {name: {part: torch.from_numpy(a) for part, a in arrays.items()} for name, arrays in rows.items()}
-        answers = _answers([self._verdict(defense, torch.from_numpy(x), None, seen, rng, 0)])
+        spec = self.tasks[question.fit].spec
+        self._splits[spec["dataset"]["label"], "train"] = question.data
+        defense = self._loaded(spec, question.folder)
+        x = torch.from_numpy(question.x)
+        logits = None if question.logits is None else torch.from_numpy(question.logits)
+        observed = {
+            name: {part: torch.from_numpy(array) for part, array in rows.items()}
+            for name, rows in question.observed.items()
+        }
+        verdicts = [
+            self._verdict(defense, x, logits, observed, question.rng.spawn(repeat), 0)
+            for repeat in range(question.repeats)
+        ]
         changed = self._take_back()
         if changed:
             raise IsolationError(f"the defense changed {changed}")
-        return {name: array.numpy() for name, array in answers.items()}
+        return {name: array.numpy() for name, array in _answers(verdicts).items()}
 
     def _craft(self, task: Task, building: Building, progress: Progress) -> int:
         spec = task.spec
@@ -433,10 +460,10 @@ class Worker:
         return count
 
     def _check_neighbours(self, task: Task, defense: Defense, split: Split, judged: ArrayReader, most: int) -> None:
-        """Judge some images again, in another company and alone.
+        """Judge some images again, in another company and alone; clean ones of the evaluation in another process, too.
 
         Raises:
-            TaskError: the verdict depends on the neighbours.
+            TaskError: the verdict depends on the neighbours, or on what this process did before.
         """
         spec = task.spec
         rng = Rng(spec["seed"]).spawn(task.identity, "neighbours")
@@ -484,6 +511,21 @@ class Worker:
                     f"when they are judged again {company}. Judge each image by itself; what a batch is compared with "
                     "belongs into `fit`."
                 )
+        if spec["craft"] is not None or spec["predict"] is None or type(defense).judge is Hardener.judge:
+            return  # one question per fit: it may cost seconds where networks are large
+        try:
+            folder = self.store.open(spec["fit"])
+            fresh = self._ask_elsewhere(spec["fit"], folder, split, x, logits, observed, rng, spec["repeats"])
+        except UnansweredError:
+            return  # where there was something to fit, the fit has said so
+        except TaskError as error:
+            raise TaskError(f"some images cannot be judged in another process: {error}") from None
+        wrong = _disagreements(first, fresh, spread, defense.randomised)
+        if wrong:
+            raise TaskError(
+                f"the verdict depends on what was judged before: {wrong} of {len(x)} images when a process that has "
+                "judged nothing yet judges them. Keep nothing in classes or modules; what is learnt belongs into `fit`."
+            )
 
     def _rows(self, reader: ArrayReader, indices: Sequence[int]) -> dict[str, Tensor]:
         return {name: torch.from_numpy(reader.take(name, indices)).to(self.device) for name in reader.names}
@@ -811,6 +853,31 @@ class Worker:
                 for one in attacked
             },
         )
+
+
+@dataclass(frozen=True)
+class _Question:
+    """What another process is asked to judge.
+
+    Attributes:
+        fit: key of the task that fitted the defense.
+        folder: what the fit saved.
+        data: of the data set that it learnt from.
+        x: (N, C, H, W), the images.
+        logits: (N, K) of the deployed classifier, where they are known.
+        observed: arrays (N, ...) by name and part, as far as they are known.
+        rng: spawned for each repeat.
+        repeats: how often.
+    """
+
+    fit: str
+    folder: Path
+    data: _NamesOnly
+    x: np.ndarray
+    logits: np.ndarray | None
+    observed: dict[str, dict[str, np.ndarray]]
+    rng: Rng
+    repeats: int
 
 
 class _NamesOnly(Split):

@@ -340,6 +340,30 @@ class Growing(Brightness):
         return Verdict(label=own.label, score=own.score + self.seen)
 
 
+class Reminiscent(Brightness):
+    """Suspects what differs from the first images that any object of it has judged in this process."""
+
+    first: Tensor | None = None
+
+    def judge(self, batch: Batch) -> Verdict:
+        if Reminiscent.first is None:
+            Reminiscent.first = batch.x.mean(0)
+        return Verdict(label=batch.logits.argmax(1), score=(batch.x - Reminiscent.first).abs().mean(dim=(1, 2, 3)))
+
+
+class ReminiscentUnfitted(Plain):
+    """The same, and learns nothing."""
+
+    family = "detector"
+    first: Tensor | None = None
+
+    def judge(self, batch: Batch) -> Verdict:
+        if ReminiscentUnfitted.first is None:
+            ReminiscentUnfitted.first = batch.x.mean(0)
+        far = (batch.x - ReminiscentUnfitted.first).abs().mean(dim=(1, 2, 3))
+        return Verdict(label=batch.logits.argmax(1), score=far)
+
+
 class Rounding(Brightness):
     """Saves less than it has learnt."""
 
@@ -415,6 +439,8 @@ def register_defenses(register):
         "noisy-brightness": NoisyBrightness,
         "batch-label": BatchLabel,
         "growing": Growing,
+        "reminiscent": Reminiscent,
+        "reminiscent-unfitted": ReminiscentUnfitted,
         "rounding": Rounding,
         "forgetful": Forgetful,
         "hoarding": Hoarding,

@@ -178,13 +178,15 @@ def test_a_verdict_that_depends_on_its_neighbours_fails_its_cells(run_hostile):
     assert (finished.run.metrics.query("defense == 'batch-mean'").status == "failed").all()
 
 
-def test_a_fit_that_is_not_saved_whole_fails_its_cells(run_hostile):
-    names = ["rounding", "forgetful", "hoarding"]
+def test_a_fit_that_is_not_saved_whole_and_a_verdict_that_depends_on_the_order_of_tasks_fail_their_cells(run_hostile):
+    names = ["rounding", "forgetful", "hoarding", "reminiscent", "reminiscent-unfitted"]
     said = blamed(run_hostile("run", defenses={name: {"use": name} for name in names}), "defense")
     assert set(said) == set(names)
     assert "not saved whole" in said["rounding"]
     assert "AttributeError" in said["forgetful"]
     assert "not saved whole" in said["hoarding"]
+    for name in ("reminiscent", "reminiscent-unfitted"):
+        assert "the verdict depends on what was judged before: another score for " in said[name]
 
 
 @pytest.mark.parametrize("where", [{"ANSWER_SECONDS": 1}, {"FORKS": False}], ids=["takes long", "macOS"])

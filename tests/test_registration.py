@@ -81,6 +81,25 @@ class Unruly(Blur):
     Options = dict
 
 
+class FineAttack(Attack):
+    def craft(self, victim, x, y, rng, *, log=None):
+        return x
+
+
+class Listed(Blur):
+    Options = {"sigma": 1.0}
+
+
+class Waits(Blur):
+    async def judge(self, batch):
+        return Verdict(label=batch.logits.argmax(1))
+
+
+class Goes(FineAttack):
+    def craft(self, victim, x, y, rng):
+        yield x
+
+
 class Yes(Blur):
     randomised = "yes"
 
@@ -130,11 +149,6 @@ class Untitled(Metric):
         return MetricValue(0, 0, 0, 0)
 
 
-class FineAttack(Attack):
-    def craft(self, victim, x, y, rng, *, log=None):
-        return x
-
-
 class FineOptions(AttackOptions):
     steps: int = 1
 
@@ -166,6 +180,9 @@ def registry_of(kind: str, *calls, **keywords) -> Registry:
         ("defense", Loose, r".*Loose must be a subclass of benchmark.Defense"),
         ("defense", Eager, r"`__init__` of .*Eager is defined as __init__\(self\), and is called as __init__\(opt.*"),
         ("defense", Unruly, r"its options, builtins.dict, must be a subclass of benchmark.Options"),
+        ("defense", Listed, r"its options, \{'sigma': 1.0\}, must be a subclass of benchmark.Options"),
+        ("defense", Waits, r"`judge` of .*Waits is a coroutine \(`async def`\), and must return its answer"),
+        ("attack", Goes, r"`craft` of .*Goes is a generator \(it has `yield`\), and must return its answer"),
         ("defense", Yes, r"`randomised` of .*Yes is 'yes', allowed: True or False"),
         ("defense", Hardener, r".*Hardener lacks what it must define: harden"),
         ("attack", Crafts, r"`craft` of .*Crafts is defined as craft\(self, victim, x, y\), and is called as .*"),
@@ -242,10 +259,18 @@ def test_a_bad_registration_costs_its_own_plugin_only(tmp_path, monkeypatch, cap
         "class Odd(Defense):\n    family = 'odd'\n    def judge(self, batch): ...\n"
         "@hookimpl\ndef register_defenses(register):\n    register('odd', Odd)\n"
     )
+    (tmp_path / "stranger.py").write_text(
+        "from benchmark import hookimpl\n"
+        "@hookimpl\ndef register_attacks(register):\n"
+        "    register('listed', 'stranger_attack:Listed', options='stranger_options:LISTED')\n"
+        "    register('lost', 'stranger:Lost', options='stranger:LostOptions')\n"
+        "    register('slow', 'stranger_attack:Slow')\n"
+    )
+    (tmp_path / "stranger_options.py").write_text("LISTED = {'eps': 0.1}\n")
     info = tmp_path / "bench_strange-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bench-strange\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[bench]\nstrange = strange\n")
+    (info / "entry_points.txt").write_text("[bench]\nstrange = strange\nstranger = stranger\n")
     monkeypatch.syspath_prepend(tmp_path)
 
     def bench(*arguments: str) -> tuple[int, str, str]:
@@ -256,6 +281,15 @@ def test_a_bad_registration_costs_its_own_plugin_only(tmp_path, monkeypatch, cap
     code, listed, _ = bench("plugins")
     assert code == 0
     assert "FAILED strange (bench-strange 1.0, strange): defense 'odd': `family` of strange.Odd is 'odd'" in listed
+    assert (
+        "FAILED listed (bench-strange 1.0, stranger): attack 'listed' (from bench-strange 1.0): its options," in listed
+    )
+    assert (
+        "FAILED lost (bench-strange 1.0, stranger): attack 'lost' (from bench-strange 1.0) cannot be loaded" in listed
+    )
+    assert re.search(
+        r"^  slow +- +\[bench-strange 1.0: stranger\]$", listed, re.MULTILINE
+    )  # not looked at before it is used
     code, _, said = bench("validate", "quickstart", "--set", "defenses.odd={use: odd}")
     assert code == 2
     assert "The plugin 'strange' (bench-strange 1.0) failed to load: defense 'odd': `family`" in said

@@ -82,6 +82,12 @@ class Adp(TrainedHardener):
 
     Options = AdpOptions
 
+    @property
+    def ensemble_size(self) -> int:
+        """The members."""
+        members: int = self.options.members
+        return members
+
     def check_setting(self, setting: Setting) -> None:
         """Refuse fewer wrong classes than members: their answers would be linearly dependent."""
         super().check_setting(setting)

@@ -19,8 +19,13 @@ from bench_regularizers.input_gradient import InputGradient, InputGradientObject
 from bench_regularizers.options import AdpOptions, DistillationOptions, InputGradientOptions
 from benchmark import Classifier, DataFacts, InputError, Rng, Setting
 from benchmark.gradient import classification_loss, input_gradient
+from benchmark.inspection import plan_facts
 from benchmark.model import passes
 from benchmark.options import TrainOptions
+from benchmark.plan import make_plan
+from benchmark.plugins import load_plugins
+from benchmark.store import Store
+from benchmark.suite import load_suite
 
 
 def test_the_gradients_norm_is_that_of_finite_differences() -> None:
@@ -66,6 +71,33 @@ def test_each_member_of_an_ensemble_counts_as_a_pass() -> None:
     foreseen = Adp(AdpOptions(members=3)).passes(10, 4, TrainOptions(epochs=2))
     assert foreseen is not None
     assert (foreseen.forward, foreseen.backward) == (2 * 3 * 14, 2 * 3 * 10)
+
+
+def test_what_runs_through_an_ensemble_is_foreseen_as_that_many_passes(tmp_path: Path) -> None:
+    (tmp_path / "suite.yaml").write_text(
+        """
+        suite: ensemble
+        datasets: {digits: {use: digits}}
+        models: {small: {use: small_cnn}}
+        attacks: {pgd: {use: pgd, eps: 0.1, steps: 4}}
+        defenses: {none: {use: none}, adp: {use: adp, members: 3}}
+        grid: [{datasets: all, models: all, attacks: all, defenses: all, knowledge: gray-box}]
+        """
+    )
+    registry = load_plugins()
+    plan = make_plan(load_suite(str(tmp_path / "suite.yaml"), registry=registry), registry)
+    foreseen: dict[str, dict[str, tuple[int, int]]] = {"train": {}, "fit": {}}
+    for task in plan_facts(plan, Store(tmp_path / "cache"), registry)["to_run"]:
+        if task["kind"] in (
+            "craft",
+            "predict",
+            "probe",
+        ):  # `pgd against small on digits`, hardened: `fit adp for small …`
+            kind = "fit" if "adp for small" in task["label"] else "train"
+            name = task["label"].replace("adp for small", "small").replace("fit ", "").replace("train ", "")
+            foreseen[kind][name] = (task["forward"], task["backward"])
+    assert len(foreseen["train"]) == 4
+    assert foreseen["fit"] == {name: (3 * f, 3 * b) for name, (f, b) in foreseen["train"].items()}
 
 
 def test_the_loss_of_adp_is_equation_5() -> None:
