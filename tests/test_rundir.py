@@ -350,5 +350,6 @@ def test_a_full_disk_is_one_message_wherever_it_is_noticed(place):
             told = load_run(place / f"under {limit}").manifest
             assert (told["exit_code"], told["ended_by"][:13]) == (2, "no space left"), limit
     assert not left
-    assert again(place, out="new").code == 0
+    assert again(place, out="new", report=True).code == 0
+    assert (place / "new" / "report" / "index.html").exists()
     assert json.loads((place / "new" / "manifest.json").read_text())["exit_code"] == 0

@@ -28,6 +28,7 @@ from bench_report.sentences import conclusions
 from bench_report.view import ChartView
 from bench_report.words import KNOWLEDGE, bytes_text, plural, seconds_text
 from benchmark.errors import InputError
+from benchmark.files import write_whole
 from benchmark.reporter import Reporter
 from benchmark.results import csv_text
 
@@ -37,6 +38,12 @@ if TYPE_CHECKING:
 STYLE, VEGA, CHARTS, TERMS = "report.css", "vega.js", "charts.js", "terms.js"
 SCRIPTS = ("report.js", "tables.js", "samples.js")
 MARK = '<meta name="generator" content="unmask-bench">'
+UNFINISHED = f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8">{MARK}<title>Unfinished report</title></head>
+<body><p>This report is being written, or was interrupted: <code>bench report</code> writes it anew.</p></body>
+</html>
+"""
+"""Stands in for the first page until all others are there: what an interruption leaves is known as ours."""
 OWNED = ("assets", "cells", "charts", "settings", "images", "samples", "downloads")
 """Folders of a report: removed before it is written again, so that no page of an earlier run is left."""
 MOST_PICTURES = 24
@@ -83,16 +90,15 @@ class HtmlReporter(Reporter):
         report = build_report(runs, self.panels, measures_of_plugins(self.measures))
         folder.mkdir(parents=True, exist_ok=True)
         self.clear(folder)
-        for name in OWNED:
+        for name in (*OWNED, INDEX):
             if (folder / name).exists():
                 raise InputError(
-                    f"{str(folder)!r} has a folder {name!r} that no report wrote. Give an empty or a new folder by "
+                    f"{str(folder)!r} has {name!r} in it, which no report wrote. Give an empty or a new folder by "
                     "-o, so that nothing of yours is overwritten."
                 )
-        if single_file:
-            (folder / INDEX).write_text(_single(report, runs), encoding="utf-8")
-        else:
-            _write_folder(report, runs, folder)
+        write_whole(folder / INDEX, UNFINISHED.encode())
+        first = _single(report, runs) if single_file else _write_folder(report, runs, folder)
+        write_whole(folder / INDEX, first.encode())
         return folder / INDEX
 
     def clear(self, folder: Path) -> None:
@@ -140,7 +146,9 @@ def _sheets(report: Report, runs: Sequence[Run]) -> Iterator[Sheet]:
             yield Sheet(cell.page, title, "cell.html", values, charts, cell.samples, cell.sheets)
 
 
-def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> None:
+def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> str:
+    """Write all but the first page, and return that."""
+    first = ""
     for name in ("assets", "cells", "settings", "downloads"):
         (folder / name).mkdir()
     (folder / "assets" / STYLE).write_text(_asset(STYLE), encoding="utf-8")
@@ -188,7 +196,10 @@ def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> None:
             stylesheet=links.file(f"assets/{STYLE}"),
             scripts=[links.file(f"assets/{name}") for name in scripts],
         )
-        (folder / sheet.page).write_text(html, encoding="utf-8")
+        if sheet.page == INDEX:
+            first = html
+        else:
+            (folder / sheet.page).write_text(html, encoding="utf-8")
         if sheet.data:
             (folder / "samples").mkdir(exist_ok=True)
             path = data_file(sheet.page)
@@ -199,6 +210,7 @@ def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> None:
     if charts:
         (folder / "assets" / VEGA).write_text(vega_script(), encoding="utf-8")
         (folder / "assets" / CHARTS).write_text(charts_script(), encoding="utf-8")
+    return first
 
 
 def _single(report: Report, runs: Sequence[Run]) -> str:

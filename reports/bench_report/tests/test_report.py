@@ -562,6 +562,12 @@ def test_an_earlier_report_is_replaced_and_folders_of_others_are_not(make_run, t
     with pytest.raises(InputError, match="images"):
         render.HtmlReporter().write([make_run("three", models=("mlp",))], mine)
     assert (mine / "images" / "holiday.png").exists()
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "index.html").write_text("my page")
+    with pytest.raises(InputError, match=r"index\.html"):
+        render.HtmlReporter().write([make_run("four", models=("mlp",))], site)
+    assert (site / "index.html").read_text() == "my page"
 
 
 def test_nothing_is_fetched(make_run, tmp_path):
