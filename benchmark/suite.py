@@ -1136,7 +1136,8 @@ class _Reader:
         """Return a row with all columns; None where it is wrong.
 
         None also where it is about a component that a profile removed, or that another stands in for, unless it has a
-        place in its table: that stays, without the labels of what was removed, and without a value of what stands in.
+        place in its table: that stays, without the labels of what was removed, and without a value of what stands in
+        or, where a data set stands in, of none that is run.
         """
         placed = bool(row.get("row")) and bool(row.get("column"))
         if "metric" not in row or ("value" not in row and not placed):
@@ -1213,7 +1214,9 @@ class _Reader:
         about = {"artifact": row.get("artifact", ""), **checked, "knowledge": knowledge}
         if dropped:
             about = dict.fromkeys(about, "")
-        return {"table": table, **places, **about, "metric": row["metric"], "value": None if replaced else value}
+        # What names no data set that is run would else stand beside images of another.
+        foreign = replaced or (not checked["dataset"] and bool(stand_ins.get("dataset")))
+        return {"table": table, **places, **about, "metric": row["metric"], "value": None if foreign else value}
 
 
 @dataclass(frozen=True)
