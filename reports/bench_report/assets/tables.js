@@ -52,24 +52,26 @@
 
   const sorters = new WeakMap(); // sheet → table's name → { get, set }
   function sortable(table, name) {
-    const body = table.tBodies[0];
-    if (!body || body.rows.length < 2 || all("[colspan], [rowspan]", body).length) return;
+    // A body whose first row is a heading of its own is sorted under it.
+    const headed = (row) => row.cells.length === 1 && row.cells[0].scope === "rowgroup";
+    const bodies = [...table.tBodies].map((body) => ({ body, rows: [...body.rows].filter((row) => !headed(row)) }));
+    const original = bodies.flatMap(({ rows }) => rows);
+    if (original.length < 2 || original.some((row) => all("[colspan], [rowspan]", row).length)) return;
     const bottom = places(headRows(table)).at(-1) || [];
-    const original = [...body.rows];
     let by = null; // { head, column, direction }
     const order = () => {
       all("th[aria-sort]", table).forEach((head) => head.removeAttribute("aria-sort"));
-      if (!by) return body.append(...original);
+      if (!by) return bodies.forEach(({ body, rows }) => body.append(...rows));
       by.head.setAttribute("aria-sort", by.direction);
       const sign = by.direction === "ascending" ? 1 : -1;
-      const keyed = original.map((row) => ({ row, text: cellText(row.cells[by.column]), number: amount(row, row.cells[by.column]) }));
+      const keyed = (rows) => rows.map((row) => ({ row, text: cellText(row.cells[by.column]), number: amount(row, row.cells[by.column]) }));
       const told = ({ text, row }) => text && text !== "–" && visible(row.cells[by.column]);
       const numeric = numbers(by.column);
-      keyed.sort((a, b) =>
+      const compared = (a, b) =>
         numeric
           ? Number.isNaN(a.number) - Number.isNaN(b.number) || sign * (a.number - b.number) || 0
-          : !told(a) - !told(b) || sign * a.text.localeCompare(b.text, "en", { numeric: true }));
-      body.append(...keyed.map(({ row }) => row));
+          : !told(a) - !told(b) || sign * a.text.localeCompare(b.text, "en", { numeric: true });
+      for (const { body, rows } of bodies) body.append(...keyed(rows).sort(compared).map(({ row }) => row));
     };
     const numbers = (column) => {
       const cells = original.map((row) => row.cells[column]).filter((cell) => cell && !["", "–", "failed", "not run"].includes(cellText(cell)));
