@@ -788,7 +788,7 @@ def test_what_stands_in_has_the_place_and_not_the_number(load):
     assert placed(suite) == [
         ("Table 1", "Here | None", "Clean", "digits", None),
         ("Table 1", "Here | None", "C&W", "digits", None),
-        ("Table 1", "Photos | Theirs", "Clean", "", 0.8),
+        ("Table 1", "Photos | Theirs", "Clean", "", None),
         ("Table 2", "Digits", "Clean", "digits", 0.7),
     ]
     assert suite.reference[1]["attack"] == "pgd"
