@@ -102,8 +102,14 @@ def make_folder(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, *, synced: bool = True) -> None:
     """Write a file, whole or not at all.
+
+    Args:
+        path: the file.
+        content: of the file.
+        synced: whole even where the machine loses its power. Waiting for the disk is most of what a small file costs,
+            and not worth it for one that is named by its content: whoever reads it notices the damage.
 
     Raises:
         OSError: it cannot be written.
@@ -111,8 +117,9 @@ def write_whole(path: Path, content: bytes) -> None:
     aside = path.with_name(f".{path.name}.aside")
     with open(aside, "wb") as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
+        if synced:
+            file.flush()
+            os.fsync(file.fileno())
     if path.is_dir():  # damage: no file of ours is a folder
         remove(path)
     os.replace(aside, path)

@@ -293,7 +293,7 @@ class Gallery:
             path = self._folder / name
             # What an earlier try left there may be damaged.
             if not path.is_file() or path.read_bytes() != content:
-                write_whole(path, content)
+                write_whole(path, content, synced=False)
         return name
 
     def _explanation(self, path: Path | None) -> str:
