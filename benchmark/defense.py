@@ -308,6 +308,15 @@ class Defense(ABC):
         return None
 
 
+Road = Literal["surrogate", "detector_loss", "class_suspicions", "class_likelihoods", "training_loss"]
+"""What a defense may offer to an attacker who knows it."""
+
+
+def offers(defense: Defense, road: Road) -> bool:
+    """Tell whether a defense offers something to an attacker who knows it."""
+    return getattr(type(defense), road) is not getattr(Defense, road)
+
+
 class Hardener(Defense):
     """A defense that is a new network. The author writes `harden`."""
 

@@ -83,8 +83,8 @@ def unit_step(gradient: Tensor, norm: str) -> Tensor:
     if norm == "l2":
         tiny = torch.finfo(gradient.dtype).tiny
         # A confident network's gradients are so small that their squares vanish: scale them first.
-        scaled = gradient / _per_image(gradient.flatten(1).abs().amax(1), gradient).clamp_min(tiny)
-        return scaled / _per_image(scaled.flatten(1).norm(dim=1), scaled).clamp_min(tiny)
+        scaled = gradient / per_image(gradient.flatten(1).abs().amax(1), gradient).clamp_min(tiny)
+        return scaled / per_image(scaled.flatten(1).norm(dim=1), scaled).clamp_min(tiny)
     raise ValueError(f"step: norm {norm!r}, allowed are linf and l2")
 
 
@@ -94,7 +94,7 @@ def project(x_adv: Tensor, x: Tensor, norm: str, eps: float) -> Tensor:
     if norm == "linf":
         return x + delta.clamp(-eps, eps)
     if norm == "l2":
-        length = _per_image(delta.flatten(1).norm(dim=1), delta)
+        length = per_image(delta.flatten(1).norm(dim=1), delta)
         return x + delta * (eps / length.clamp_min(torch.finfo(delta.dtype).tiny)).clamp_max(1)
     raise ValueError(f"projection: norm {norm!r}, allowed are linf and l2")
 
@@ -120,7 +120,7 @@ class Best:
         before, loss = self._loss[rows], loss.detach().to(self._loss.dtype)
         reached = torch.zeros_like(self.reached[rows]) if reached is None else reached
         better = torch.where(reached == self.reached[rows], loss > before, reached) & ~before.isnan() | loss.isnan()
-        self.x[rows] = torch.where(_per_image(better, x), x.detach(), self.x[rows])
+        self.x[rows] = torch.where(per_image(better, x), x.detach(), self.x[rows])
         self._loss[rows] = torch.where(better, loss, before)
         self.reached[rows] |= reached
 
@@ -161,7 +161,7 @@ def ascend(
         if keep == "best":
             best.offer(x_adv.clamp(0, 1), value, reached)
         if decay is not None:
-            size = _per_image(direction.flatten(1).abs().sum(1), direction)
+            size = per_image(direction.flatten(1).abs().sum(1), direction)
             momentum = decay * momentum + direction / size.clamp_min(torch.finfo(x.dtype).tiny)
             direction = momentum
         moved = (x_adv + step * unit_step(direction, norm)).clamp(0, 1)
@@ -175,5 +175,6 @@ def ascend(
     return best.x
 
 
-def _per_image(values: Tensor, like: Tensor) -> Tensor:
+def per_image(values: Tensor, like: Tensor) -> Tensor:
+    """Return one value per image (N,) in a shape that broadcasts over `like` (N, ...)."""
     return values.view(-1, *[1] * (like.dim() - 1))

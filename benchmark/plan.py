@@ -15,7 +15,7 @@ import torch
 
 from benchmark.alarms import ALONE, PROBED, Attacker
 from benchmark.dataset import Split
-from benchmark.defense import ArtifactRequest, Defense, Observation, SharedArtifact
+from benchmark.defense import ArtifactRequest, Observation, Road, SharedArtifact, offers
 from benchmark.document import shorten
 from benchmark.errors import BenchError, InputError, MissingError, PluginError, first_line, unknown_name
 from benchmark.isolation import isolated
@@ -389,7 +389,7 @@ class _Planner:
                 uses = (
                     (instance.evades_detector and bare)
                     or _evades(instance, defended)
-                    or (instance.needs_likelihoods and (bare or _offers(defended, "class_likelihoods")))
+                    or (instance.needs_likelihoods and (bare or offers(defended.plugin, "class_likelihoods")))
                 )
                 rows.setdefault((entry.where, defense, defended.family), []).append((attack, uses))
         for (where, defense, family), attacks in rows.items():
@@ -820,12 +820,12 @@ class _Planner:
                     f"Name another network as `substitute`, exclude this one from this grid entry, or choose gray-box "
                     "(the network itself) or gray-box-retrained (a copy of it, trained from another seed)."
                 )
-        elif entry.knowledge in ("white-box", "adaptive") and (_offers(defended, "surrogate") or informed):
+        elif entry.knowledge in ("white-box", "adaptive") and (offers(defended.plugin, "surrogate") or informed):
             victim, held = self._fit(dataset, model, defense, seed), "pipeline"
         elif entry.knowledge in ("white-box", "adaptive") and not bare:
             what = (
                 f"the attack {attack!r} does not try to evade a detector"
-                if _offers(defended, "detector_loss")
+                if offers(defended.plugin, "detector_loss")
                 else f"the defense {defense!r} offers no differentiable stand-in (surrogate or detector_loss)"
             )
             raise InputError(
@@ -874,13 +874,13 @@ class _Planner:
     def _check_knowledge(self, attack: str, defense: str, entry: GridEntry) -> None:
         """Refuse an attack on what a defense does not have, or on what the attacker does not know."""
         instance, defended = self._instance(self.suite.attacks[attack]), self._instance(self.suite.defenses[defense])
-        needed: list[tuple[Offer, str, str]] = []
+        needed: list[tuple[Road, str, str]] = []
         if instance.needs_likelihoods:
             needed.append(("class_likelihoods", "the detector's likelihoods per class", "them"))
         if instance.needs_training_loss:
             needed.append(("training_loss", "the loss that the defense was trained by", "it"))
         for method, what, pronoun in needed:
-            if not _offers(defended, method):
+            if not offers(defended.plugin, method):
                 problem = f"the defense {defense!r} has none. Exclude it from this grid entry"
             elif entry.knowledge in ("gray-box", "black-box"):
                 problem = f"this attacker does not know {pronoun}. Choose white-box or gray-box-retrained"
@@ -1142,12 +1142,5 @@ def _erases(options: Any, image_shape: tuple[int, int, int]) -> bool:
     return options.eps is not None and float(options.eps) >= far
 
 
-Offer = Literal["surrogate", "detector_loss", "class_likelihoods", "training_loss"]
-
-
-def _offers(defense: _Asked, method: Offer) -> bool:
-    return getattr(type(defense.plugin), method) is not getattr(Defense, method)
-
-
 def _evades(attack: _Asked, defense: _Asked) -> bool:
-    return attack.evades_detector and _offers(defense, "detector_loss")
+    return attack.evades_detector and offers(defense.plugin, "detector_loss")

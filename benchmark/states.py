@@ -19,6 +19,11 @@ STATES = "states"
 """Name of the observation that holds them."""
 
 
+def flat_state(state: Tensor, positions: Literal["mean", "flatten"] = "mean") -> Tensor:
+    """Return a hidden state (N, ...) as (N, D); `positions` says what becomes of one with positions (N, C, H, W)."""
+    return state.mean(dim=(2, 3)) if state.dim() == 4 and positions == "mean" else state.flatten(1)
+
+
 class StateDetector(Defense):
     """Suspects images by the classifier's hidden states; the label stays the classifier's.
 
@@ -78,11 +83,7 @@ class StateDetector(Defense):
     def states(self, observed: Mapping[str, Tensor]) -> list[Tensor]:
         """Return the states (N, D) per layer of observed ones (N, ...), in the order of the option."""
 
-        def flat(state: Tensor) -> Tensor:
-            pooled = state.dim() == 4 and self.options.positions == "mean"
-            return state.mean(dim=(2, 3)) if pooled else state.flatten(1)
-
-        return [flat(observed[layer]) for layer in self.options.layers]
+        return [flat_state(observed[layer], self.options.positions) for layer in self.options.layers]
 
     def clean_states(self, context: FitContext, split: Literal["train", "val"]) -> list[Tensor]:
         """Return the states (N, D) per layer of a clean split's images, in its order, on the CPU.

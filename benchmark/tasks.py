@@ -20,9 +20,19 @@ import torch
 from torch import Tensor
 
 from benchmark.alarms import PROBED, evenly, probe
-from benchmark.attack import TOLERANCE, Attack, ClassLikelihoods, Victim, perturbation_size
+from benchmark.attack import TOLERANCE, Attack, Victim, perturbation_size
 from benchmark.dataset import Dataset, PartAnnotations, Split
-from benchmark.defense import NO_LABEL, Batch, Defense, FitContext, Hardener, Measure, SharedArtifact, Verdict
+from benchmark.defense import (
+    NO_LABEL,
+    Batch,
+    Defense,
+    FitContext,
+    Hardener,
+    Measure,
+    SharedArtifact,
+    Verdict,
+    offers,
+)
 from benchmark.errors import BenchError, StorageError, TaskError
 from benchmark.files import remove
 from benchmark.isolation import Bystander, IsolationError, Lent, UnansweredError, is_lasting, isolated, unchanged
@@ -32,6 +42,7 @@ from benchmark.plan import Task
 from benchmark.plugins import Registry
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
+from benchmark.states import flat_state
 from benchmark.statistics import class_separation, threshold_at_fpr
 from benchmark.store import ArrayReader, ArrayWriter, Building, DamagedArtifactError, Store
 from benchmark.training import MicroBatches, train
@@ -592,8 +603,7 @@ class Worker:
             for seen in memory.run(stop - start, work):
                 for layer in layers:
                     state = _finite(seen[layer], f"the state at the layer {layer!r}", start)
-                    flat = state.mean(dim=(2, 3)) if state.dim() == 4 else state.flatten(1)
-                    states[layer].append(flat.cpu().numpy())
+                    states[layer].append(flat_state(state).cpu().numpy())
             progress.update(stop, len(split))
         whole = [np.concatenate(states[layer]) for layer in layers]
         found = [class_separation(features, split.labels) for features in whole]
@@ -756,38 +766,13 @@ class Worker:
         return defense
 
     def _victim(self, key: str, held: str, split: Split) -> Victim:
-        detector_loss = class_likelihoods = training_loss = class_suspicions = judge = None
+        roads: dict[str, Callable[..., Any]] = {}
         if held == "pipeline":
             defense = self._fitted(key)
             network = defense.surrogate() or defense.classifier
-            if type(defense).detector_loss is not Defense.detector_loss:
-
-                def detector_loss(x: Tensor) -> Tensor:
-                    loss = defense.detector_loss(x.clone())
-                    assert loss is not None
-                    return loss
-
-            if type(defense).class_suspicions is not Defense.class_suspicions:
-
-                def class_suspicions(x: Tensor) -> Tensor:
-                    suspicions = defense.class_suspicions(x.clone())
-                    assert suspicions is not None
-                    return suspicions
-
-            if type(defense).class_likelihoods is not Defense.class_likelihoods:
-
-                def class_likelihoods(x: Tensor) -> ClassLikelihoods:
-                    likelihoods = defense.class_likelihoods(x.clone())
-                    assert likelihoods is not None
-                    return likelihoods
-
-            if type(defense).training_loss is not Defense.training_loss:
-
-                def training_loss(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-                    loss = defense.training_loss(x.clone(), y.clone())
-                    assert loss is not None
-                    return loss
-
+            for road in ("detector_loss", "class_suspicions", "class_likelihoods", "training_loss"):
+                if offers(defense, road):
+                    roads[road] = _on_copies(getattr(defense, road))
             if defense.family not in ("none", "hardener"):
 
                 def judge(x: Tensor, rng: Rng) -> tuple[Tensor, Tensor | None]:
@@ -795,20 +780,11 @@ class Worker:
                         verdict = _checked(defense.judge(Batch(x.clone(), defense, rng)), x, defense, 0)
                     return verdict.label, verdict.score
 
+                roads["judge"] = judge
             network.eval().requires_grad_(False)
         else:
             network = self._classifier(key)
-        return Victim(
-            network,
-            len(split.class_names),
-            split.image_shape,
-            self.device,
-            detector_loss,
-            class_likelihoods,
-            training_loss,
-            class_suspicions,
-            judge,
-        )
+        return Victim(network, len(split.class_names), split.image_shape, self.device, **roads)
 
     def _context(
         self,
@@ -1045,6 +1021,17 @@ def _check_adversarial(x_adv: Any, x: Tensor, norm: str, eps: float | None, firs
                 f"the attack exceeded its budget: {norm} {sizes.max().item():.6g} of {float(eps):.6g} allowed "
                 f"in {_which(over, first)}"
             )
+
+
+def _on_copies(road: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what a defense offers to attackers, so that it cannot write into their tensors."""
+
+    def told(*tensors: Tensor) -> Any:
+        answer = road(*(tensor.clone() for tensor in tensors))
+        assert answer is not None
+        return answer
+
+    return told
 
 
 def _checked(verdict: Any, x: Tensor, defense: Defense, first: int) -> Verdict:

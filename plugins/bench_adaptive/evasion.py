@@ -24,7 +24,7 @@ from torch.nn.functional import cross_entropy
 
 from bench_adaptive.options import EvasionOptions, JointPgdOptions, OrthogonalPgdOptions, SelectivePgdOptions
 from benchmark.attack import Attack, Victim
-from benchmark.gradient import Best, project, random_start, unit_step
+from benchmark.gradient import Best, per_image, project, random_start, unit_step
 from benchmark.model import Passes
 from benchmark.options import AttackOptions
 from benchmark.randomness import Rng
@@ -119,6 +119,12 @@ class Evasion(Attack):
             candidate, missing if score is None else torch.where(wrong, -score.to(missing.dtype), missing), wrong
         )
 
+    def _moved(self, x_adv: Tensor, x: Tensor, direction: Tensor, size: float) -> Tensor:
+        """Return the points (N, C, H, W) a step further, inside the ball around `x` and [0, 1]."""
+        norm = self.options.norm
+        moved = (x_adv + size * unit_step(direction, norm)).clamp(0, 1)
+        return project(moved, x, norm, float(self.options.eps)).clamp(0, 1)
+
     def _searches(self) -> int:
         """Return how many searches are made per target and start."""
         return 1
@@ -157,7 +163,7 @@ class JointPgd(Evasion):
         """Return the least suspicious wrongly classified points on the way down at weights (N,) of the detector."""
         options, eps = self.options, float(self.options.eps)
         first = eps / 2 if options.step is None else float(options.step)
-        best, x_adv, share = Best(x), start, weight.view(-1, *[1] * (x.dim() - 1))
+        best, x_adv, share = Best(x), start, per_image(weight, x)
         for number in range(options.steps + 1):
             seen = _look(victim, x_adv, aim, plain=not weight.any())
             best.offer(x_adv, torch.where(seen.wrong, -seen.suspicion, -seen.shortfall), seen.wrong)
@@ -165,8 +171,7 @@ class JointPgd(Evasion):
                 break
             direction = (1 - share) * unit_step(seen.to_class, "l2") + share * unit_step(seen.to_evasion, "l2")
             size = first * (1 + math.cos(math.pi * number / options.steps)) / 2
-            x_adv = project((x_adv + size * unit_step(direction, options.norm)).clamp(0, 1), x, options.norm, eps)
-            x_adv = x_adv.clamp(0, 1)
+            x_adv = self._moved(x_adv, x, direction, size)
         return best
 
     def _searches(self) -> int:
@@ -194,10 +199,9 @@ class OrthogonalPgd(Evasion):
                 to_class = _off(seen.to_class, seen.to_evasion)
             if options.project in ("both", "detector"):
                 to_evasion = _off(seen.to_evasion, seen.to_class)
-            fooled = (seen.shortfall == 0).view(-1, *[1] * (x.dim() - 1))
+            fooled = per_image(seen.shortfall == 0, x)
             direction = torch.where(fooled, to_evasion, to_class)
-            x_adv = project((x_adv + size * unit_step(direction, options.norm)).clamp(0, 1), x, options.norm, eps)
-            x_adv = x_adv.clamp(0, 1)
+            x_adv = self._moved(x_adv, x, direction, size)
         yield best.x
 
 
@@ -249,8 +253,7 @@ def _look(victim: Victim, x: Tensor, aim: Aim, *, plain: bool, both: bool = Fals
 def _off(gradient: Tensor, other: Tensor) -> Tensor:
     """Return the gradients (N, ...) without their component along the others."""
     unit = unit_step(other, "l2")
-    along = (gradient * unit).flatten(1).sum(1).view(-1, *[1] * (gradient.dim() - 1))
-    return gradient - along * unit
+    return gradient - per_image((gradient * unit).flatten(1).sum(1), gradient) * unit
 
 
 def _without(logits: Tensor, label: Tensor) -> Tensor:

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from bench_gradient import options
 from benchmark.attack import Attack, Victim, perturbation_size
+from benchmark.gradient import per_image
 from benchmark.model import Passes
 from benchmark.options import AttackOptions
 from benchmark.randomness import Rng
@@ -59,7 +60,7 @@ class MinimumNormAttack(Attack):
             found = self.search(victim.classifier, x[right], y[right], logits[right])
             if self.options.eps is not None:
                 size = perturbation_size(found - x[right], self.options.norm)
-                found = torch.where(_per_image(size <= float(self.options.eps), x), found, x[right])
+                found = torch.where(per_image(size <= float(self.options.eps), x), found, x[right])
             x_adv[right] = found
         return x_adv
 
@@ -241,7 +242,3 @@ def _to_tanh_space(x: Tensor) -> Tensor:
 
 def _from_tanh_space(w: Tensor) -> Tensor:
     return (w.tanh() + 1) / 2
-
-
-def _per_image(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(-1, *[1] * (like.dim() - 1))
