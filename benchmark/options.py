@@ -234,6 +234,10 @@ class TrainOptions(Options):
     select: Literal["best", "last"] = "best"
     """Keep the epoch with the best validation score (the earliest of equals), or the last."""
 
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: mixed precision by PyTorch's autocast in the steps of training, what is crafted in them included;
+    weights, validation and all that follows stay in float32. Up to three times faster where the hardware has it."""
+
 
 class Normalization(Options):
     """Per-channel standardisation inside the model: (x - mean) / std."""

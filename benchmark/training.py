@@ -126,7 +126,9 @@ def train(
             for number, (x, y) in enumerate(batches(train_split, order, recipe.batch_size, device)):
                 batch_rng = epoch_rng.spawn("batch", number)
                 x = augment(x, recipe, batch_rng)
-                loss = _backward(classifier, objective, optimizer, x, y, batch_rng, memory)
+                # No cache: it would hand the casts of one pass, whose graph is gone, to the next (attacks take many).
+                with torch.autocast(device.type, torch.bfloat16, recipe.precision == "bfloat16", cache_enabled=False):
+                    loss = _backward(classifier, objective, optimizer, x, y, batch_rng, memory)
                 if not math.isfinite(loss):
                     raise TaskError(
                         f"training diverged: the loss is {loss} in epoch {epoch}, batch {number + 1}. "

@@ -17,10 +17,11 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from benchmark import training
 from benchmark.checkpoint import TrainingCheckpoint
+from benchmark.crafting import craft
 from benchmark.dataset import ArraySplit
 from benchmark.errors import InputError, TaskError
 from benchmark.model import Classifier
-from benchmark.options import TrainOptions
+from benchmark.options import CraftingOptions, TrainOptions
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.training import History, MicroBatches, Objective, augment, batches, train, validate
@@ -305,6 +306,26 @@ def test_one_epoch_is_stochastic_gradient_descent_written_out():
         cross_entropy(reference(TRAIN.images(indices)), torch.from_numpy(TRAIN.labels[indices])).backward()
         optimizer.step()
     assert weights(network) == weights(reference)
+
+
+class Attacking(Objective):
+    """Attacks each batch twice before it learns from it: casts kept from the first attack would lack their graph."""
+
+    def loss(self, classifier: Classifier, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        for _ in range(2):
+            x = craft(classifier, x, y, CraftingOptions(attack="pgd", eps=0.1, steps=2), 0.1, rng)
+        return super().loss(classifier, x, y, rng)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_mixed_precision_is_for_the_steps_alone(precision):
+    network = linear()
+    computed: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+    network.network[-1].register_forward_hook(lambda module, x, y: computed[module.training].add(y.dtype))
+    recipe = TrainOptions(epochs=8, batch_size=16, lr=0.1, precision=precision)
+    assert run(network, recipe, objective=Attacking()).best_score > 0.9
+    assert computed == {True: {getattr(torch, precision)}, False: {torch.float32}}
+    assert {weight.dtype for weight in network.state_dict().values()} == {torch.float32}
 
 
 def test_every_image_is_seen_once_per_epoch_and_none_alone():
