@@ -103,7 +103,7 @@ def build_report(
         CellPages(run, table, builder.facts, one.blocks, panels)
         for run, table, builder, one in zip(runs, tables, builders, views)
     )
-    return Report(view, cells, tuple(Figures(run, table) for run, table in zip(runs, tables)), tuple(map(Probes, runs)))
+    return Report(view, cells, tuple(builder.figures for builder in builders), tuple(map(Probes, runs)))
 
 
 def alarms_by_kind(table: Table) -> tuple[tuple[AlarmView, ...], ...]:
@@ -151,6 +151,7 @@ class _RunBuilder:
         self.differences = read_comparisons(run.comparisons)
         references = (run.suite.get("reference") or {}).get("rows") or ()
         self.facts = RunFacts(table, self.axes, self.differences, run.manifest, references)
+        self.figures = Figures(run, table, self.facts)
 
     def build(self) -> RunView:
         blocks = tuple(self._blocks())
@@ -178,7 +179,7 @@ class _RunBuilder:
             findings=tuple(sentences.findings(self.facts, alarms_by_kind(self.table))),
             overviews=tuple(self._overviews(blocks)),
             blocks=blocks,
-            means=Figures(self.run, self.table).means(blocks),
+            means=self.figures.means(blocks),
             published=published_tables(
                 self.table,
                 (self.suite.get("reference") or {}).get("rows") or (),

@@ -59,6 +59,7 @@ _SERIES_COLOUR = _by_series("color", COLOURS)
 _SERIES_DASH = _by_series("strokeDash", [dash for dash in _DASHES for _ in range(SERIES)])
 
 
+_FRONT = ["yes", "at most", "no"]
 _SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-left", "triangle-right"]
 _SHAPES = [*_SHAPES, *_SHAPES[4:], *_SHAPES[:4]]  # what shares a colour differs in shape
 _GIVEN_COLOUR = {"color": {"field": "colour", "type": "nominal", "scale": None}}
@@ -130,6 +131,75 @@ def _lines(scale: dict[str, Any]) -> dict[str, Any]:
                 "mark": {"type": "text", "align": "right", "fontSize": 11.5, "fontWeight": 600},
                 "encoding": {"y": y, "text": {"field": "s", "type": "nominal"}, **_GIVEN_COLOUR},
             },
+        ],
+    }
+
+
+def _trade_off() -> dict[str, Any]:
+    """Return defenses by clean accuracy and worst case; data `points`, `front`, `names`, and `frame`, the ends of x.
+
+    `points` (s, x, y, left, right, low, high, front, open, cost) are filled, but for upper bounds. `names` (s, cost,
+    x, y) are moved by dx and dy pixels, their second line by dx and under.
+    """
+    across = _axis("x", "Clean images right and not rejected", format=".0%", tickCount=5)
+    up = _axis("y", "Withstood at worst", domain=[0, 1], **PERCENT)
+    on = {"field": "front", "type": "nominal", "legend": None}
+    colour = {"color": on | {"scale": {"domain": _FRONT, "range": [COLOURS[0], COLOURS[0], "var(--muted)"]}}}
+    shape = {"shape": on | {"scale": {"domain": _FRONT, "range": ["diamond", "diamond", "circle"]}}}
+    size = {"size": on | {"scale": {"domain": _FRONT, "range": [150, 150, 60]}}}
+    tooltip = [
+        {"field": "s", "type": "nominal", "title": "Defense"},
+        {"field": "front", "type": "nominal", "title": "On the front"},
+        {"field": "x", "type": "quantitative", "title": "Right on clean", "format": ".1%"},
+        {"field": "y", "type": "quantitative", "title": "Withstood at worst", "format": ".1%"},
+        {"field": "cost", "type": "nominal", "title": "Cost"},
+    ]
+    bar = {"type": "rule", "strokeWidth": 1.3, "strokeOpacity": 0.6}
+    point = {"type": "point", "opacity": 1, "strokeWidth": 2}
+    either = {"x": across, "y": up, **colour}
+
+    def name(field: str, down: str, **mark: Any) -> dict[str, Any]:
+        moved = {"dx": {"expr": "datum.dx"}, "dy": {"expr": f"datum.{down}"}, "align": {"expr": "datum.align"}}
+        return {
+            "data": {"name": "names"},
+            "mark": {"type": "text", "baseline": "middle", **moved, **mark},
+            "encoding": {**either, "text": {"field": field, "type": "nominal"}},
+        }
+
+    def marks(which: str, **mark: Any) -> dict[str, Any]:
+        return {
+            "data": {"name": "points"},
+            "transform": [{"filter": which}],
+            "mark": {**point, **mark},
+            "encoding": {**either, **shape, **size, "tooltip": tooltip},
+        }
+
+    return {
+        "description": "Accuracy on clean images against the worst case under attack, a mark per defense",
+        "width": 360,
+        "height": 300,
+        "layer": [
+            {"data": {"name": "frame"}, "mark": {"type": "rule", "opacity": 0}, "encoding": {"x": across}},
+            {
+                "data": {"name": "front"},
+                "mark": {"type": "line", "interpolate": "step-before", "strokeWidth": 1, "strokeDash": [4, 3]}
+                | {"color": "var(--chart-grid-strong)"},
+                "encoding": {"x": across, "y": up, "order": {"field": "order", "type": "quantitative"}},
+            },
+            {
+                "data": {"name": "points"},
+                "mark": bar,
+                "encoding": {**either, "x": across | {"field": "left"}, "x2": {"field": "right"}},
+            },
+            {
+                "data": {"name": "points"},
+                "mark": bar,
+                "encoding": {**either, "y": up | {"field": "low"}, "y2": {"field": "high"}},
+            },
+            marks("!datum.open", filled=True),
+            marks("datum.open", fill="var(--page)"),
+            name("s", "dy", fontSize=11.5, fontWeight=600),
+            name("cost", "under", fontSize=10),
         ],
     }
 
@@ -368,6 +438,7 @@ DESCRIPTIONS |= {
             },
         ],
     },
+    "tradeoff": _trade_off(),
     "lines": _lines({"zero": False, "nice": False}),
     "lines-log": _lines({"type": "log", "zero": False, "nice": False}),
     "lines-root": _lines({"type": "sqrt", "nice": False}),  # small numbers beside 0 and large ones
@@ -459,6 +530,7 @@ def _titled(compiled: dict[str, Any]) -> dict[str, Any]:
     names = {named["name"] for named in compiled.get("data", ())}
     for scale in compiled.get("scales", ()):
         # By itself it asks layers that may be empty, too, of which Vega warns.
-        if scale["name"] == "x" and "lines" in names:
-            scale["domain"] = {"data": "lines", "field": "x"}
+        for whole in names & {"lines", "frame"}:
+            if scale["name"] == "x":
+                scale["domain"] = {"data": whole, "field": "x"}
     return compiled

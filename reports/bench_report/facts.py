@@ -164,6 +164,25 @@ class Best:
 
 
 @dataclass(frozen=True)
+class TradeOff:
+    """What the defenses of a setting keep on clean images, beside what they withstand of the same attacks at worst.
+
+    Attributes:
+        points: those with both numbers, over all attacks and seeds.
+        front: those that no other is ahead of in one number without being behind in the other. An upper bound is ahead
+            of upper bounds alone; what `loses`, is neither on it nor ahead of anything.
+        loses: those that lose more than half of the clean images, or guess.
+        left_out: defenses without such numbers, or with doubtful ones.
+    """
+
+    scope: Scope
+    points: tuple[Verdict, ...]
+    front: tuple[str, ...]
+    loses: tuple[str, ...]
+    left_out: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Broken:
     """An attack that leaves next to nothing of a defense that is worth something on clean images."""
 
@@ -528,6 +547,26 @@ class RunFacts:
         """The first against the second, in every setting that has two."""
         return tuple(replace(best, comparison=self._correct(best.comparison)) for best in self._firsts)
 
+    def trade_off(self, scope: Scope) -> TradeOff | None:
+        """Return the defenses of a setting by clean accuracy and worst case; None where that tells nothing apart."""
+        points = [
+            v
+            for v in self.verdicts[scope]
+            if v.robust and v.clean and not (v.partial or v.robust.doubt or v.clean.doubt or v.robust.seeds < v.seeds)
+        ]
+        if len({v.robust.value for v in points if v.robust}) < 2:
+            return None
+        worth = [v for v in points if self._worth(v)]
+        front = [v.defense for v in worth if not any(_ahead(other, v) for other in worth)]
+        known = {v.defense for v in points}
+        return TradeOff(
+            scope,
+            tuple(points),
+            tuple(front),
+            tuple(v.defense for v in points if v not in worth),
+            tuple(v.defense for v in self.verdicts[scope] if v.defense not in known),
+        )
+
     # -- single findings -----------------------------------------------------------------------------------------------
 
     def _cells(self) -> Iterator[Place]:
@@ -666,3 +705,11 @@ class RunFacts:
                     fits.setdefault(max(mine, key=lambda key: sum(map(bool, key))), []).append(place)
         for key, places in fits.items():
             yield rows[key], key[0], places
+
+
+def _ahead(one: Verdict, other: Verdict) -> bool:
+    """Return whether one keeps and withstands no less than the other, and more of either."""
+    if not (one.clean and one.robust and other.clean and other.robust) or (one.bound and not other.bound):
+        return False
+    mine, its = (one.clean.value, one.robust.value), (other.clean.value, other.robust.value)
+    return mine != its and all(a >= b for a, b in zip(mine, its))

@@ -19,8 +19,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench_report.charts import COLOURS, MOST_LINES, SERIES, coordinate
+from bench_report.facts import RunFacts
 from bench_report.measures import measure
 from bench_report.table import Place, Table, as_text, grouped, read_axes
+from bench_report.tradeoff import trade_off_figure
 from bench_report.view import BlockView, Estimate, FigureRow, FiguresView, FigureView, MeansCell, MeansRow, MeansView
 from bench_report.words import norm_text, plural
 from benchmark.results import CLEAN, WORST_OF
@@ -149,9 +151,10 @@ def lowest(estimates: Iterable[Estimate | None]) -> Estimate | None:
 class Figures:
     """Makes the figures of a run, one setting after another."""
 
-    def __init__(self, run: Run, table: Table) -> None:
+    def __init__(self, run: Run, table: Table, facts: RunFacts) -> None:
         self.run = run
         self.table = table
+        self.facts = facts
         self.axes = read_axes(table, run.suite)
         self.seeds = table.seeds
         self.attacks = ladders(run.suite.get("attacks"))
@@ -226,6 +229,20 @@ class Figures:
         return tuple(x for x in found if not self.table.unbounded(Place(dataset, model, x, "", knowledge)))
 
     @cached_property
+    def judging(self) -> dict[str, Estimate]:
+        """Milliseconds per image that each defense took to judge, over all that it judged in the run."""
+        frame = self.run.costs
+        if "defense" not in frame:
+            return {}
+        timed = frame[(frame.kind == "judge") & (frame.images > 0) & (frame.seconds > 0)]
+        sums = timed.groupby(timed.defense.astype("str"))[["seconds", "images"]].sum()
+        return {
+            str(name): Estimate("judging", "number", 1000 * seconds / images, None, None, int(images))
+            for name, seconds, images in sums.itertuples()
+            if name
+        }
+
+    @cached_property
     def rocs(self) -> dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]:
         """ROC curves by data set, model, attack, defense, knowledge and seed."""
         frame = self.run.curves
@@ -278,6 +295,7 @@ class _Setting:
 
     def all(self) -> Iterator[FigureView]:
         """Yield the figures."""
+        yield from self.trade_off()
         yield from self.rocs()
         yield from self.means()
         yield from self.planes()
@@ -291,6 +309,16 @@ class _Setting:
     def estimate(self, attack: str, defense: str, metric: str) -> Estimate | None:
         """Return a measure of a cell, over all seeds."""
         return self.table.estimate(self.place(attack, defense), metric)
+
+    # What a defense costs against what it is worth
+
+    def trade_off(self) -> Iterator[FigureView]:
+        """Yield clean accuracy against worst case, a mark per defense."""
+        for scope in self.figures.facts.scopes:
+            if (scope.dataset, scope.model, scope.knowledge) == self.block.setting:
+                trade = self.figures.facts.trade_off(scope)
+                if trade is not None:
+                    yield trade_off_figure(trade, self.figures.judging)
 
     # ROC curves
 

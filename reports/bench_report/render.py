@@ -24,7 +24,7 @@ from bench_report.charts import chart_svg, charts_script, vega_script
 from bench_report.links import INDEX, Links, data_file, page_id
 from bench_report.measures import measures_of_plugins
 from bench_report.samples import packed
-from bench_report.sentences import conclusions
+from bench_report.sentences import chart_alt, conclusions, figure_alt
 from bench_report.view import ChartView
 from bench_report.words import KNOWLEDGE, bytes_text, plural, seconds_text
 from benchmark.errors import InputError
@@ -343,6 +343,8 @@ def _environment() -> Environment:
         machine=markup.machine,
         script=markup.script_data,
         columns=markup.columns,
+        figure_alt=figure_alt,
+        chart_alt=chart_alt,
     )
     for function in (markup.name, markup.attack_name, markup.machine_values, markup.machine_difference):
         environment.globals[function.__name__] = function

@@ -14,13 +14,14 @@ from bench_report.facts import (
     PublishedCount,
     RunFacts,
     Scope,
+    TradeOff,
     Uneven,
     Verdict,
     VerdictGroup,
     VerdictRow,
 )
 from bench_report.table import ALL_ATTACKS, Place
-from bench_report.view import AlarmView, DifferenceView, Estimate, Notice, Word
+from bench_report.view import AlarmView, ChartView, DifferenceView, Estimate, FigureView, Notice, Word
 from bench_report.words import difference_text, number_text, plural
 from benchmark.results import BARE, CLEAN, CROSSED, KNOWING, WORST_OF
 
@@ -28,6 +29,8 @@ MOST = 4
 """Sentences of one kind."""
 NAMES = 5
 """Names in a list; the others are counted."""
+ALT_ROWS, ALT_COLUMNS = 6, 6
+"""Rows of a chart's table that its alternative text tells, and numbers of each."""
 Sentence = tuple[Word, ...]
 
 ATTACKERS = {
@@ -612,6 +615,86 @@ def charts_heading(kinds: Iterable[str]) -> str:
         if "distance" in found
         else "Charts"
     )
+
+
+def _text(words: Iterable[Word]) -> str:
+    return "".join(word.text for word in words)
+
+
+def bars(estimates: Iterable[Estimate | None]) -> str:
+    """Return what the bars of a chart are, "" where it has none."""
+    spans = {estimate.spans for estimate in estimates if estimate is not None and estimate.interval}
+    if not spans:
+        return ""
+    over = "" if spans == {"images"} else ", over " + " or ".join(sorted(spans))
+    return f" Bars: 95 % intervals{over}."
+
+
+def on_front(trade: TradeOff, verdict: Verdict) -> str:
+    """Return whether a defense is on the front: yes, at most, or no."""
+    if verdict.defense not in trade.front:
+        return "no"
+    return "at most" if verdict.bound else "yes"
+
+
+def trade_off(trade: TradeOff) -> str:
+    """Return how the chart of clean accuracy against worst case is to be read, and who is on its front."""
+    scope, points = trade.scope, trade.points
+    n = {v.robust.n for v in points if v.robust and v.robust.n is not None}
+    counted = f", n = {min(n):,}" + (f" to {max(n):,}" if len(n) > 1 else "") if n else ""
+    by: dict[str, list[str]] = {"yes": [], "at most": [], "no": []}
+    for verdict in points:
+        by[on_front(trade, verdict)].append(verdict.defense)
+    text = (
+        "Across: clean images labelled rightly and not rejected. Up: attacked images labelled rightly or rejected, "
+        f"the worst case per image under {attacks_text(scope.attack, scope.attacks)} of "
+        f"{_text(_attacker(scope.knowledge))}{counted}.{bars(e for v in points for e in (v.clean, v.robust))}"
+    )
+    if by["yes"]:
+        text += (
+            f" On the front, where no other is better in one and no worse in the other: {_text(_listed(by['yes']))}."
+        )
+    bounds = dict.fromkeys(v.bound for v in points if v.bound)
+    if bounds:
+        why = " or ".join(BOUNDS[bound] for bound in bounds)
+        most = f" At most on the front: {_text(_listed(by['at most']))}." if by["at most"] else ""
+        text += f"{most} Open marks are upper bounds, since {why}."
+    text += " Being on the front is no tested difference."
+    if trade.loses:
+        text += " On no front, since on clean images no better than guessing or half of the undefended: "
+        text += f"{_text(_listed(trade.loses))}."
+    if trade.left_out:
+        text += f" Not drawn, without a sure number under all of these attacks: {_text(_listed(trade.left_out))}."
+    return text
+
+
+def figure_alt(view: FigureView) -> str:
+    """Return what a figure shows, for who does not see it, in numbers of its table."""
+    rows = []
+    for row in view.rows:
+        texts = [
+            "" if e is None else f"{'≤ ' * (n in row.bounds)}{e.text}" + (f" ({e.interval})" if e.interval else "")
+            for n, e in enumerate(row.cells)
+        ]
+        rows.append((", ".join(row.heads), texts))
+    return _alt(view.title, view.columns, rows)
+
+
+def chart_alt(view: ChartView) -> str:
+    """Return what a chart of a cell shows, for who does not see it, in numbers of its table."""
+    return _alt(view.title, view.headings[1:], [(f"{view.headings[0]} {row[0]}", row[1:]) for row in view.rows])
+
+
+def _alt(title: str, columns: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]]) -> str:
+    """Return a title and some of the numbers of a table, evenly chosen; `rows` have a label and a text per column."""
+    step = -(-len(rows) // ALT_ROWS) if rows else 1
+    told = []
+    for label, numbers in (*rows[:-1:step], *rows[-1:]):
+        found = [f"{column} {number}" for column, number in zip(columns, numbers) if number]
+        rest = len(found) - ALT_COLUMNS
+        if found:
+            told.append(f"{label}: {', '.join(found[:ALT_COLUMNS])}" + (f" and {rest} more" if rest > 0 else ""))
+    return f"{title}. {'; '.join(told)}. All numbers follow." if told else f"{title}."
 
 
 def clean_alt(truth: str) -> str:

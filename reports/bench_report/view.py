@@ -307,6 +307,11 @@ class BlockView:
     comparisons: tuple[ComparisonView, ...]
     switch: dict[str, Any]
 
+    @property
+    def setting(self) -> tuple[str, str, str]:
+        """Data set, model and what the attacker knows."""
+        return self.dataset, self.model, self.knowledge
+
 
 @dataclass(frozen=True)
 class VerdictLine:
@@ -674,11 +679,16 @@ class ChartView:
 
 @dataclass(frozen=True)
 class FigureRow:
-    """Numbers of a figure: what they are of, one per column, and the page that says more ("" for none)."""
+    """Numbers of a figure: what they are of, one per column, and the page that says more ("" for none).
+
+    Attributes:
+        bounds: columns whose numbers are upper bounds.
+    """
 
     heads: tuple[str, ...]
     cells: tuple[Estimate | None, ...]
     page: str = ""
+    bounds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -272,7 +272,7 @@ def test_everything_can_be_read_without_scripts(quickstart, open_page):
     page.locator(".block a.go >> nth=1").click()
     assert page.locator("h1").is_visible()
     page = open_page(next(folder.glob("settings/small-cnn-digits-gray-box-*.html")), script=False)
-    picture = page.locator('figure img[alt="ROC curves of i-defender"]')
+    picture = page.locator('figure img[alt^="ROC curves of i-defender. fgsm: AUROC "]')
     picture.scroll_into_view_if_needed()
     page.wait_for_function("(image) => image.naturalWidth > 100", arg=picture.element_handle())
     page = open_page(next(folder.glob("cells/pgd-linf-i-defender-*.html")), script=False)

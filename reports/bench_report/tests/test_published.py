@@ -681,7 +681,7 @@ def test_without_curves_the_other_figures_are_drawn(make_run, site_of):
     run = make_run(models=("mlp",), n=40)
     run.curves = run.curves.iloc[:0]
     (page,) = site_of(run).settings
-    assert {kind for kind, *_ in figures(page)} == {"means"}
+    assert {kind for kind, *_ in figures(page)} == {"tradeoff", "means"}
 
 
 def test_hostile_names_are_text_in_every_figure(make_run, site_of):
@@ -695,7 +695,7 @@ def test_hostile_names_are_text_in_every_figure(make_run, site_of):
     )  # fmt: skip
     (page,) = site_of(run).settings
     found = figures(page)
-    assert {kind for kind, *_ in found} == {"rocs", "means", "lines"}
+    assert {kind for kind, *_ in found} == {"tradeoff", "rocs", "means", "lines"}
     assert any(title == f"ROC curves of {HOSTILE}" for _, title, *_ in found)
     assert any(title == f"Mean over {HOSTILE}" for _, title, *_ in found)
     assert any(
