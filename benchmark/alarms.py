@@ -536,7 +536,7 @@ def _one_step(cells: Sequence[Judged]) -> Iterator[Alarm]:
     )
 
 
-KNOWING = {"black-box": 0, "gray-box-retrained": 1, "gray-box": 2, "white-box": 3, "adaptive": 3}
+KNOWING = {"black-box": 0, "gray-box-retrained": 1, "gray-box": 2, "white-box": 3}
 
 
 def _knowledge(cells: Sequence[Judged]) -> Iterator[Alarm]:

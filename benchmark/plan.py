@@ -287,7 +287,6 @@ class _Planner:
     def plan(self) -> Plan:
         used = self._used_components()
         self._check(used)
-        self._check_adaptive()
         self._check_substitutes()
         self._learn([component for component in used if component.kind == "dataset"])
         self._check_networks()
@@ -375,31 +374,6 @@ class _Planner:
                 else ""
             )
             raise MissingError("\n".join(missing) + hint)
-
-    def _check_adaptive(self) -> None:
-        """Refuse `adaptive` for a defense that no attack of the grid entry takes notice of."""
-        rows: dict[tuple[str, str, str], list[tuple[str, bool]]] = {}
-        for _, _, attack, defense, entry, _ in self.suite.points():
-            if attack != CLEAN and entry.knowledge == "adaptive":
-                instance, defended = (
-                    self._instance(self._component(*place)) for place in (("attack", attack), ("defense", defense))
-                )
-                # Where there is no detector, an attack that would evade one is the same attacker's.
-                bare = defended.family in ("none", "hardener")
-                uses = (
-                    (instance.evades_detector and bare)
-                    or _evades(instance, defended)
-                    or (instance.needs_likelihoods and (bare or offers(defended.plugin, "class_likelihoods")))
-                )
-                rows.setdefault((entry.where, defense, defended.family), []).append((attack, uses))
-        for (where, defense, family), attacks in rows.items():
-            if not any(uses for _, uses in attacks):
-                names = ", ".join(repr(name) for name in dict.fromkeys(name for name, _ in attacks))
-                raise InputError(
-                    f"{where}: knowledge adaptive: no attack of this entry ({names}) uses a detector of {defense!r} "
-                    f"({family}), so it would be white-box by another name. Choose white-box for {defense!r}, add an "
-                    "attack that evades its detector, or exclude it from this entry."
-                )
 
     def _learn(self, components: Sequence[Component]) -> None:
         """Read the data sets, and tell what is wrong with any split of any of them at once."""
@@ -806,9 +780,10 @@ class _Planner:
         family = defended.family
         hardened, bare = family == "hardener", family in ("hardener", "none")
         held = "classifier"
-        evades = _evades(instance, defended)
         self._check_knowledge(attack, defense, entry)
-        informed = evades or instance.needs_training_loss
+        informed = _evades(instance, defended) or instance.needs_training_loss
+        # A detector's label is the network's: who steps through a stand-in of it alone knows nothing of the detector.
+        through = offers(defended.plugin, "surrogate") and family != "detector"
         if entry.knowledge == "black-box":
             assert entry.substitute is not None
             victim = self._network(dataset, entry.substitute.model, entry.substitute.defense, seed)
@@ -820,16 +795,17 @@ class _Planner:
                     f"Name another network as `substitute`, exclude this one from this grid entry, or choose gray-box "
                     "(the network itself) or gray-box-retrained (a copy of it, trained from another seed)."
                 )
-        elif entry.knowledge in ("white-box", "adaptive") and (offers(defended.plugin, "surrogate") or informed):
+        elif entry.knowledge == "white-box" and (through or informed):
             victim, held = self._fit(dataset, model, defense, seed), "pipeline"
-        elif entry.knowledge in ("white-box", "adaptive") and not bare:
+        elif entry.knowledge == "white-box" and not bare:
+            lacks = {"preprocessor": "surrogate", "detector": "detector_loss"}.get(family, "surrogate or detector_loss")
             what = (
                 f"the attack {attack!r} does not try to evade a detector"
                 if offers(defended.plugin, "detector_loss")
-                else f"the defense {defense!r} offers no differentiable stand-in (surrogate or detector_loss)"
+                else f"the defense {defense!r} offers no differentiable stand-in ({lacks})"
             )
             raise InputError(
-                f"{entry.where}: knowledge {entry.knowledge}: {what}, so the attacker would know no more than under "
+                f"{entry.where}: knowledge white-box: {what}, so the attacker would know no more than under "
                 f"gray-box. Choose gray-box for {defense!r}, or exclude it from this grid entry."
             )
         else:

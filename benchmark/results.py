@@ -125,7 +125,7 @@ HEADLINES: dict[str, tuple[str, str]] = {
 DENSITY_BINS = 40
 BARE = ("none", "hardener")
 """Families of defenses without anything beside the network: whoever knows the network knows all of them."""
-KNOWING = ("white-box", "adaptive")
+KNOWING = ("white-box",)
 """Attackers who know the whole defense."""
 
 Status = Literal["ok", "failed", "missing"]

@@ -37,7 +37,7 @@ from benchmark.selection import CLEAN, WORST_OF, Filter, Point, points_of
 SECTIONS = {"dataset": "datasets", "model": "models", "attack": "attacks", "defense": "defenses"}
 """Kind of component → the section of the suite that holds them, which is also the axis of the grid."""
 
-KNOWLEDGE = ("gray-box", "black-box", "gray-box-retrained", "white-box", "adaptive")
+KNOWLEDGE = ("gray-box", "black-box", "gray-box-retrained", "white-box")
 """What the attacker holds."""
 
 ProbeName = Literal["one-step", "knowledge", "large-budget", "random-search"]

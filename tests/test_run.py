@@ -365,31 +365,24 @@ def test_a_substitute_that_cannot_be_made_is_refused_while_planning(run_toy, toy
         run_toy(toy_suite(text.replace("substitute: other", "substitute: {model: other, defense: guard}")))
 
 
-def test_white_box_is_refused_for_a_defense_without_a_stand_in(run_toy):
+def test_white_box_is_refused_where_it_would_be_gray_box_by_another_name(run_toy):
+    """The attack must go through what the defense does beside the network, and the defense must offer it."""
     from benchmark.errors import InputError
 
-    with pytest.raises(InputError, match=r"toy.yaml:\d+: knowledge white-box.*bright"):
-        run_toy(
-            defenses="{bright: {use: brightness}}",
-            grid="[{datasets: all, models: all, attacks: all, defenses: all, knowledge: white-box}]",
-        )
-
-
-def test_adaptive_is_refused_where_no_attack_uses_the_detector(run_toy):
-    """It would be white-box by another name; an attack that evades the detector makes the row one of its own."""
-    from benchmark.errors import InputError
-
-    grid = "[{datasets: all, models: all, attacks: all, defenses: all, knowledge: adaptive}]"
+    grid = "[{datasets: all, models: all, attacks: all, defenses: all, knowledge: white-box}]"
     step, sneaky = "step: {use: step, eps: 0.3}", "sneaky: {use: sneaky, eps: 0.3}"
-    for defense in ("plain", "noisy-stand-in", "aware"):
-        with pytest.raises(InputError, match=r"toy.yaml:\d+: knowledge adaptive: no attack.*'step'.*white-box"):
-            run_toy(attacks=f"{{{step}}}", defenses=f"{{it: {{use: {defense}}}}}", grid=grid)
-    # A preprocessor has no detector, whatever the attack could do to one.
-    with pytest.raises(InputError, match="knowledge adaptive"):
-        run_toy(attacks=f"{{{sneaky}}}", defenses="{it: {use: noisy-stand-in}}", grid=grid)
-    finished = run_toy(attacks=f"{{{step}, {sneaky}}}", defenses="{none: {use: plain}, aware: {use: aware}}", grid=grid)
+    for defense, attack, reason in (
+        ("brightness", sneaky, r"'it' offers no differentiable stand-in \(detector_loss\)"),
+        ("noisy", step, r"'it' offers no differentiable stand-in \(surrogate\)"),
+        ("overrules", sneaky, r"'it' offers no differentiable stand-in \(surrogate or detector_loss\)"),
+        # It offers a stand-in of its label, too, which is the network's.
+        ("aware", step, "'step' does not try to evade a detector"),
+    ):
+        with pytest.raises(InputError, match=rf"toy.yaml:\d+: knowledge white-box: the \w+ {reason}.*gray-box"):
+            run_toy(attacks=f"{{{attack}}}", defenses=f"{{it: {{use: {defense}}}}}", grid=grid)
+    finished = run_toy(attacks=f"{{{sneaky}}}", defenses="{none: {use: plain}, aware: {use: aware}}", grid=grid)
     assert finished.code == 0
-    assert set(finished.run.metrics.knowledge) == {"", "adaptive"}
+    assert set(finished.run.metrics.knowledge) == {"", "white-box"}
 
 
 def test_a_filter_runs_a_part_of_the_grid_to_the_same_numbers(run_toy, tmp_path):

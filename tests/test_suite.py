@@ -386,7 +386,7 @@ def test_unknown_profiles_and_keys_of_profiles_name_near_ones(refusal):
         ("seeds.0=9", lambda s: s.seeds, (9, 1)),
         ("batch_size=32", lambda s: s.batch_size, 32),
         ("protocol.repeats=2", lambda s: s.protocol.repeats, 2),
-        ("grid.0.knowledge=adaptive", lambda s: s.grid[0].knowledge, "adaptive"),
+        ("grid.0.knowledge=white-box", lambda s: s.grid[0].knowledge, "white-box"),
         ("attacks.pgd.use=cw", lambda s: s.attacks["pgd"].options, Cw()),
         ("attacks.pgd={use: cw, confidence: 2}", lambda s: s.attacks["pgd"].options.confidence, 2.0),
         ("attacks.new={use: cw, confidence: 3}", lambda s: s.attacks["new"].options.confidence, 3.0),
@@ -584,7 +584,11 @@ def with_grid(entry: str) -> str:
         ("{attacks: }", "attacks: found nothing, allowed: 'all', a label, or a list of labels."),
         ("{attack: pgd}", "attack: unknown key 'attack'. Did you mean 'attacks'?"),
         ("{knowledge: whitebox}", "knowledge: found the text 'whitebox', allowed: gray-box, black-box, gray-box-retr"),
-        ("{knowledge: [adaptive, adaptive]}", "knowledge: 'adaptive' is there twice."),
+        ("{knowledge: [white-box, white-box]}", "knowledge: 'white-box' is there twice."),
+        (
+            "{knowledge: adaptive}",
+            "knowledge: found the text 'adaptive', allowed: gray-box, black-box, gray-box-retrained, white-b",
+        ),
         ("{knowledge: []}", "knowledge: empty grid"),
         ("{knowledge: black-box}", "substitute: missing: black-box attacks are crafted on another network"),
         (
@@ -952,7 +956,7 @@ def plain(text: str) -> Any:
 def test_the_schema_takes_good_suites(validator, load):
     assert not list(validator.iter_errors(plain(SUITE)))
     assert not list(validator.iter_errors(load(SUITE).resolved))
-    assert not list(validator.iter_errors(plain(with_grid("{knowledge: [adaptive], exclude: [{models: wide}]}"))))
+    assert not list(validator.iter_errors(plain(with_grid("{knowledge: [white-box], exclude: [{models: wide}]}"))))
     tree = SUITE.replace("{use: none}", "{use: tree, children: [{name: a, children: [{name: b}]}]}")
     assert not list(validator.iter_errors(plain(tree)))
 

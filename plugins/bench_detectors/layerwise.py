@@ -14,7 +14,7 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from torch import Tensor
 
 from bench_detectors.options import LayerwiseOptions
-from benchmark.defense import FitContext
+from benchmark.defense import Batch, FitContext, Verdict
 from benchmark.errors import InputError
 from benchmark.model import Passes
 from benchmark.options import TrainOptions
@@ -107,6 +107,25 @@ class LayerwiseDetector(StateDetector):
     def measure(self, states: list[Tensor]) -> Tensor:
         """Return the numbers (N, L) in float64 of states (N, D) per layer, differentiable in them."""
 
+    @property
+    def treats_images(self) -> bool:
+        """Whether images are changed before they are measured, so that their own states are no use."""
+        return False
+
+    def measure_images(self, x: Tensor) -> Tensor:
+        """Return the numbers (N, L) in float64 of images (N, C, H, W), differentiable in them."""
+        return self.measure(self.states(self.classifier.features(x, self._named_layers)))
+
+    def judge(self, batch: Batch) -> Verdict:
+        """Score the images; the host flags."""
+        if not self.treats_images:
+            return super().judge(batch)
+        return Verdict(label=batch.logits.argmax(1), score=self.combination(self.measure_images(batch.x)))
+
+    def detector_loss(self, x: Tensor) -> Tensor:
+        """Return the score (N,) of images (N, C, H, W), differentiable: it falls when the detector is evaded."""
+        return self.combination(self.measure_images(x)).to(x.dtype)
+
     def suspicion(self, states: list[Tensor], logits: Tensor) -> Tensor:
         """Return the weighted sum (N,)."""
         return self.combination(self.measure(states))
@@ -130,8 +149,15 @@ class LayerwiseDetector(StateDetector):
             )
 
     def passes(self, train: int, val: int, recipe: TrainOptions | None) -> Passes | None:
-        """Return the passes of noisy validation images, per attack that teaches the weights."""
-        return Passes(val * len(self.options.attacks))
+        """Return the passes of noisy validation images, per attack that teaches the weights.
+
+        Where images are treated, those of the clean and the attacked ones too, and of the treatment.
+        """
+        noisy = val * len(self.options.attacks)
+        if not self.treats_images:
+            return Passes(noisy)
+        seen = (val + 2 * noisy) * len(self.options.layers)
+        return Passes(2 * seen, seen, at_most=True)
 
     def fit(self, context: FitContext) -> None:
         """Learn from training images, and how to combine the layers from validation images.
@@ -144,18 +170,28 @@ class LayerwiseDetector(StateDetector):
             name: tensor.to(self.device)
             for name, tensor in self.learn(self.clean_states(context, "train"), context).items()
         }
-        clean = self._measured(self.clean_states(context, "val"))
+        clean = self._measured(context)
         combination = Combination.equal(clean)
         if self.options.attacks:
             combination = combination.taught(*self._lessons(clean, context), context.rng.spawn("folds").seed)
         self.combination = combination.to(self.device)
 
-    def _measured(self, states: list[Tensor]) -> Tensor:
-        """Return `measure` of any number of states, on the CPU."""
-        parts = [
-            self.measure([state[start : start + CHUNK].to(self.device) for state in states])
-            for start in range(0, len(states[0]), CHUNK)
-        ]
+    def _measured(self, context: FitContext, attack: str | None = None, chosen: Tensor | None = None) -> Tensor:
+        """Return the numbers (n, L) of validation images, clean or attacked, all or the `chosen` ones, on the CPU."""
+        chosen = torch.arange(len(context.val)) if chosen is None else chosen
+        if self.treats_images:
+            images = context.val if attack is None else context.attacked(attack, "val")
+            parts = [
+                self.measure_images(images.images(part.tolist()).to(self.device)).detach()
+                for part in chosen.split(CHUNK)
+            ]
+        else:
+            if attack is None:
+                states = self.clean_states(context, "val")
+            else:
+                observed = context.observed(STATES, "val", attack)
+                states = self.states({layer: torch.from_numpy(observed[layer]) for layer in self.options.layers})
+            parts = [self.measure([state[part].to(self.device) for state in states]) for part in chosen.split(CHUNK)]
         return torch.cat(parts).cpu()
 
     def _lessons(self, clean: Tensor, context: FitContext) -> tuple[Tensor, Tensor]:
@@ -168,13 +204,11 @@ class LayerwiseDetector(StateDetector):
         right = torch.from_numpy(context.observed(STATES, "val")[LOGITS]).argmax(1) == labels
         natural, adversarial = [], []
         for attack in self.options.attacks:
-            observed = {
-                name: torch.from_numpy(array) for name, array in context.observed(STATES, "val", attack).items()
-            }
-            chosen = (right & (observed[LOGITS].argmax(1) != labels)).nonzero().squeeze(1)
+            label = torch.from_numpy(context.observed(STATES, "val", attack)[LOGITS]).argmax(1)
+            chosen = (right & (label != labels)).nonzero().squeeze(1)
             if not len(chosen):
                 continue
-            adversarial.append(self._measured([state[chosen] for state in self.states(observed)]))
+            adversarial.append(self._measured(context, attack, chosen))
             natural += [clean[chosen], self._noisy(attack, chosen, context)]
         found = sum(map(len, adversarial))
         if found < LEAST_EXAMPLES:
@@ -195,8 +229,7 @@ class LayerwiseDetector(StateDetector):
             noise = torch.randn(images.shape, generator=rng.torch)
             noise *= (size / noise.flatten(1).norm(dim=1)).view(-1, 1, 1, 1)
             with torch.no_grad():
-                seen = self.classifier.features((images + noise).clamp(0, 1).to(self.device), self._named_layers)
-                parts.append(self.measure(self.states(seen)).cpu())
+                parts.append(self.measure_images((images + noise).clamp(0, 1).to(self.device)).cpu())
         return torch.cat(parts)
 
     def save(self, folder: Path) -> None:

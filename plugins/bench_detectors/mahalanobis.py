@@ -1,8 +1,8 @@
 """The Mahalanobis detector.
 
 Lee, Lee, Lee, Shin, "A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks",
-NeurIPS 2018, section 2.1 (class means and tied covariance), 2.2 (confidence, Eq. 2; feature ensemble). Input
-pre-processing (Eq. 4) is left out: its size is chosen on adversarial images.
+NeurIPS 2018, section 2.1 (class means and tied covariance), 2.2 (confidence, Eq. 2; input pre-processing, Eq. 4;
+feature ensemble, Algorithm 1).
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ class Mahalanobis(LayerwiseDetector):
     """Suspects images whose hidden states are far from every class mean.
 
     Per layer the number is the squared Mahalanobis distance to the nearest class mean, with one covariance for all
-    classes: the paper's confidence score, negated.
+    classes: the paper's confidence score, negated. With `magnitude` each layer measures an image of its own, a step
+    nearer to that mean.
     """
 
     name = "mahalanobis"
@@ -92,13 +93,37 @@ class Mahalanobis(LayerwiseDetector):
     def _means(self) -> list[Points]:
         return [Points(self.learned[f"means.{i}"]) for i in range(len(self.options.layers))]
 
+    @property
+    def treats_images(self) -> bool:
+        """Whether images take a step before they are measured."""
+        return float(self.options.magnitude) > 0
+
     def measure(self, states: list[Tensor]) -> Tensor:
         """Return the squared distances (N, L) to the nearest class mean of each layer."""
-        distances = [
-            means.squared_distances(state.double() @ self.learned[f"whitening.{i}"]).amin(1)
-            for i, (state, means) in enumerate(zip(states, self._means))
-        ]
-        return torch.stack(distances, 1)
+        return torch.stack([self._distance(index, state) for index, state in enumerate(states)], 1)
+
+    def measure_images(self, x: Tensor) -> Tensor:
+        """Return the squared distances (N, L), those of each layer after a step of the image towards the mean (Eq. 4).
+
+        The step is constant to the gradient, as signs are; nothing cuts it to [0, 1], as in the released code.
+        """
+        if not self.treats_images:
+            return super().measure_images(x)
+        layers = range(len(self.options.layers))
+        return torch.stack([self._distance(i, self._states(self._stepped(x, i))[i]) for i in layers], 1)
+
+    def _stepped(self, x: Tensor, index: int) -> Tensor:
+        with torch.enable_grad():
+            point = x.detach().requires_grad_()
+            (rise,) = torch.autograd.grad(self._distance(index, self._states(point)[index]).sum(), point)
+        return x - float(self.options.magnitude) * rise.sign()
+
+    def _states(self, x: Tensor) -> list[Tensor]:
+        return self.states(self.classifier.features(x, self._named_layers))
+
+    def _distance(self, index: int, state: Tensor) -> Tensor:
+        """Return the squared distances (N,) of states (N, D) to the nearest class mean of a layer."""
+        return self._means[index].squared_distances(state.double() @ self.learned[f"whitening.{index}"]).amin(1)
 
 
 def _check_size(name: str, layer: str, dimensions: int) -> None:

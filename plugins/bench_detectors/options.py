@@ -31,6 +31,11 @@ class MahalanobisOptions(LayerwiseOptions):
     regularization: float = Field(1e-3, ge=0)
     """Added to the diagonal of every layer's covariance, as a share of its average variance per dimension."""
 
+    magnitude: float = Field(0.0, ge=0, le=1)
+    """Step of each pixel, in [0, 1], towards the nearest class mean before a layer is measured (input pre-processing,
+    Eq. 4): 0.01 to 0.0005 in the released code, which chooses it on adversarial images; 0 for none. It takes two
+    forward and one backward pass per layer and image judged."""
+
 
 class LidOptions(LayerwiseOptions):
     """Options of `lid`."""

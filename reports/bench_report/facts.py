@@ -21,7 +21,7 @@ BROKEN = 0.1
 """Withstanding fewer attacked images than this is broken, whatever the clean accuracy."""
 CERTAIN = 0.05
 """Level of tests, after Holm's correction over all comparisons that the report of a run makes."""
-STRONGEST_FIRST = ("adaptive", "white-box", "gray-box", "gray-box-retrained", "black-box")
+STRONGEST_FIRST = ("white-box", "gray-box", "gray-box-retrained", "black-box")
 
 Standing = Literal["holds", "fails", "undecided", "baseline"]
 Why = Literal[

@@ -35,7 +35,6 @@ Sentence = tuple[Word, ...]
 
 ATTACKERS = {
     "white-box": "knows the whole defense",
-    "adaptive": "knows the whole defense, and attacks its detector too",
     "gray-box": "knows the network, not what stands beside it",
     "gray-box-retrained": "holds a copy trained anew",
     "black-box": "holds a substitute network",

@@ -14,8 +14,8 @@ KNOWLEDGE = {
     "these are upper bounds: an attacker who knows them may do better. A hardened network is itself what is attacked.",
     "black-box": "trains a substitute network and transfers its adversarial examples.",
     "gray-box-retrained": "holds an independently trained copy of the same architecture and defense.",
-    "white-box": "knows the whole pipeline, through a differentiable stand-in.",
-    "adaptive": "knows the whole pipeline and attacks the detector too.",
+    "white-box": "knows the whole defense, and attacks what it does beside the network too: the treated image, the "
+    "rectified label or the detector's score.",
 }
 """What an attacker of each knowledge holds, as a sentence after its name."""
 

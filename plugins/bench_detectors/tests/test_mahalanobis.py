@@ -92,6 +92,33 @@ def test_detector_loss_is_the_score(fit, loss_is_the_score, clouds):
     loss_is_the_score(fit(Mahalanobis, layer=("penultimate", "logits"), regularization=0.1), states)
 
 
+def test_images_take_a_step_towards_the_nearest_mean_before_they_are_measured(fit, judged, loss_is_the_score, clouds):
+    """Eq. 4 by numpy, where the state is the image; each layer of an ensemble takes a step of its own."""
+    states = clouds(4, seed=4)[0] + np.float32([0, 0.1, 0, 0.02, 0, -0.02])
+    detector = fit(Mahalanobis, layer="same", magnitude=0.01)
+    training, classes = clouds()
+    means = np.stack([training[classes == c].mean(0) for c in range(3)])
+    inverse = np.linalg.inv(
+        (covariance := np.cov((training - means[classes]).T, bias=True)) + 1e-3 * np.diag(covariance).mean() * np.eye(6)
+    )
+
+    def distances(of: np.ndarray) -> np.ndarray:
+        offsets = of[:, None] - means
+        return np.einsum("ncd,de,nce->nc", offsets, inverse, offsets)
+
+    nearest = means[distances(states).argmin(1)]
+    expected = distances(states - 0.01 * np.sign((states - nearest) @ inverse)).min(1)
+    found = detector.measure_images(torch.from_numpy(states).reshape(-1, 6, 1, 1))
+    np.testing.assert_allclose(found[:, 0].numpy(), expected, rtol=1e-3)
+    assert (found[:, 0].numpy() < distances(states).min(1)).all()
+    loss_is_the_score(
+        fit(Mahalanobis, layer=("penultimate", "logits"), regularization=0.1, magnitude=0.01), states, False
+    )
+    layers = {"layer": ("glimpse.first", "penultimate"), "magnitude": 0.002}
+    taught = fit(Mahalanobis, attacked={"push": attack(*clouds(seed=9))}, attacks=("push",), **layers)
+    assert judged(taught, attack(*clouds(seed=11))).score.mean() > judged(taught, clouds(seed=11)[0]).score.mean()
+
+
 def attack(states: np.ndarray, labels: np.ndarray) -> np.ndarray:
     """Return states that moved on to the next class, and by 0.4 along the last coordinate.
 

@@ -1,0 +1,88 @@
+"""Attacks that look at what a defense offers to an attacker who knows it, and give the images back as they are.
+
+A cell in which something is wrong fails with what it was.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from benchmark import Attack, Rng, Victim, hookimpl
+from benchmark.options import AttackOptions, Budget
+
+
+class LookOptions(AttackOptions):
+    norm: Literal["linf"] = "linf"
+    eps: Budget = Budget(1.0)
+
+
+class Look(Attack):
+    """The suspicion that is offered falls along its own gradient, and the deployed system's score falls with it."""
+
+    Options = LookOptions
+    evades_detector = True
+    equal = False
+    """Whether the suspicion is the deployed system's score, not merely near it."""
+
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        assert victim.detector_loss is not None
+        assert victim.judge is not None
+        _, score = victim.judge(x, rng)
+        assert score is not None
+        offered, gradient = told(victim, x)
+        assert offered.shape == (len(x),)
+        assert gradient.isfinite().all(), "a gradient that is not finite"
+        steep = gradient.flatten(1).norm(dim=1)
+        assert (steep > 0).double().mean() >= 0.9, f"no gradient at {int((steep == 0).sum())} of {len(x)} images"
+        if self.equal:
+            torch.testing.assert_close(offered.double(), score.double(), rtol=1e-4, atol=1e-5)
+            rise, slope = self.slopes(victim, x, gradient, steep)
+            near = (rise - slope).abs() <= 0.1 * slope
+            # Maxima and ReLUs have edges: an image may lie on one.
+            assert near.double().mean() >= 0.8, f"slopes {slope.tolist()}, differences {rise.tolist()}"
+        if victim.class_suspicions is not None and self.equal:
+            of_label = victim.class_suspicions(x).gather(1, victim.classifier(x).argmax(1)[:, None]).squeeze(1)
+            torch.testing.assert_close(of_label.double(), score.double(), rtol=1e-4, atol=1e-5)
+        lower = x
+        for _ in range(10):
+            lower = (lower - 0.005 * told(victim, lower)[1].sign()).clamp(0, 1)
+        _, after = victim.judge(lower, rng)
+        assert after is not None
+        fallen = float((after < score).double().mean())
+        assert fallen >= 0.7, f"the score fell for {fallen:.0%} of the images along the gradient that is offered"
+        return x
+
+    def slopes(self, victim: Victim, x: Tensor, gradient: Tensor, steep: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the rise (N,) of the deployed system's score along the gradient, per length, and the gradient's."""
+        assert victim.judge is not None
+        length = 1e-3
+        step = length * gradient / steep.clamp_min(1e-30).view(-1, 1, 1, 1)
+        (_, ahead), (_, behind) = (victim.judge(x + sign * step, Rng(0)) for sign in (1, -1))
+        assert ahead is not None
+        assert behind is not None
+        return (ahead - behind).double() / (2 * length), steep.double()
+
+
+class LookCloser(Look):
+    """The same, and the suspicion is the score, its gradient the slope."""
+
+    equal = True
+
+
+def told(victim: Victim, x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the suspicion (N,) of images and its gradient (N, C, H, W)."""
+    assert victim.detector_loss is not None
+    with torch.enable_grad():
+        point = x.detach().requires_grad_()
+        suspicion = victim.detector_loss(point)
+        (gradient,) = torch.autograd.grad(suspicion.sum(), point)
+    return suspicion.detach(), gradient
+
+
+@hookimpl
+def register_attacks(register):
+    register("look", Look)
+    register("look-closer", LookCloser)
