@@ -76,6 +76,8 @@ class Attack(ABC):
     """
 
     Options: ClassVar[type[AttackOptions]] = AttackOptions
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Modules that only its work imports: a plan does not wait for them, worker processes load them beforehand."""
     needs: ClassVar[Literal["gradient", "scores", "labels"]] = "gradient"
     """The most that the attack asks of its victim."""
     evades_detector: ClassVar[bool] = False

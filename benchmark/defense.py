@@ -194,6 +194,8 @@ class Defense(ABC):
 
     Options: ClassVar[type[Options]] = Options
     family: ClassVar[Family]
+    libraries: ClassVar[tuple[str, ...]] = ()
+    """Modules that only its work imports: a plan does not wait for them, worker processes load them beforehand."""
     randomised: ClassVar[bool] = False
     """Judges differently each time: the host repeats judgements and reports the mean and the worst."""
 

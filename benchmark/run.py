@@ -27,7 +27,7 @@ from benchmark.defense import Defense
 from benchmark.display import LineDisplay, TerminalDisplay
 from benchmark.engine import Outcome, TaskRecord, execute
 from benchmark.errors import BenchError, InputError, Stopped
-from benchmark.executors import Executor, ExecutorOptions
+from benchmark.executors import Executor
 from benchmark.files import write_whole
 from benchmark.gallery import Gallery
 from benchmark.isolation import isolated
@@ -88,15 +88,21 @@ def resolve_device(name: str) -> str:
     return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
 
 
-def run_suite(suite: Suite, registry: Registry, request: RunRequest, display: LineDisplay | TerminalDisplay) -> int:
+def run_suite(
+    suite: Suite,
+    registry: Registry,
+    request: RunRequest,
+    executor: Executor,
+    display: LineDisplay | TerminalDisplay,
+) -> int:
     """Run what is missing, write tables and report into the run directory, and return the exit code.
+
+    The `executor` is prepared already.
 
     Raises:
         InputError: the suite cannot be run here; nothing has been done.
         BenchError: it cannot be gone on with, such as for want of space; the run directory says why.
     """
-    executor: Executor = registry.get("executor", request.executor).load()(ExecutorOptions(workers=request.workers))
-    executor.prepare(_modules(suite, registry), suite.threads)
     plan = make_plan(suite, registry)
     if request.part is not None:
         plan = shard(plan, *request.part)
@@ -293,16 +299,6 @@ def clear_reports(registry: Registry, folder: Path, display: LineDisplay | Termi
                 f"the reporter {registration.name!r} cannot remove its earlier report: {_reason(error)}. "
                 f"What lies in {str(folder)!r} may show other numbers than the tables."
             )
-
-
-def _modules(suite: Suite, registry: Registry) -> list[str]:
-    """Return the modules of all components of the suite, for the workers to import early."""
-    modules = set()
-    for components in (suite.datasets, suite.models, suite.attacks, suite.defenses):
-        for component in components.values():
-            target = registry.get(component.kind, component.use).target
-            modules.add(target.partition(":")[0] if isinstance(target, str) else target.__module__)
-    return sorted(modules)
 
 
 def _tell(registry: Registry, display: LineDisplay | TerminalDisplay, event: str, **arguments: Any) -> None:

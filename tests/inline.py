@@ -73,10 +73,11 @@ def start_inline(
 ):
     """Run a suite: exit code and what was said."""
     from benchmark.display import LineDisplay
+    from benchmark.executors import prepared
     from benchmark.run import RunRequest, run_suite
 
     said = io.StringIO()
-    request = RunRequest(
+    asked = RunRequest(
         output=output,
         cache=cache,
         device="cpu",
@@ -86,7 +87,8 @@ def start_inline(
         command=["bench", "run"],
         **{"workers": None, "report": False, **request},
     )
-    code = run_suite(suite, registry, request, LineDisplay(said))
+    executing = prepared(executor, asked.workers, suite, registry)
+    code = run_suite(suite, registry, asked, executing, LineDisplay(said))
     return code, said.getvalue()
 
 

@@ -13,6 +13,8 @@ from benchmark.options import Options
 
 if TYPE_CHECKING:
     from benchmark.plan import Task
+    from benchmark.plugins import Registry
+    from benchmark.suite import Suite
 
 
 class ExecutorOptions(Options):
@@ -73,8 +75,8 @@ class Executor(ABC):
     def __init__(self, options: ExecutorOptions) -> None:
         self.options: Any = options
 
-    def prepare(self, modules: Sequence[str], threads: int) -> None:  # noqa: B027
-        """Hear early which modules the tasks will import, while the plan is still being made."""
+    def prepare(self, targets: Sequence[str], threads: int) -> None:  # noqa: B027
+        """Hear early which components (`module:Class`) the tasks will need, while the plan is still being made."""
 
     @abstractmethod
     def start(self, setup: Setup) -> None:
@@ -99,3 +101,21 @@ class Executor(ABC):
     @abstractmethod
     def stop(self) -> None:
         """End all workers, in the middle of a task if need be."""
+
+
+def prepared(name: str, workers: int | None, suite: Suite, registry: Registry) -> Executor:
+    """Return the executor `name`, told what the tasks of a suite will need.
+
+    Imports no torch: its own processes import it while this one does.
+
+    Raises:
+        PluginError: it cannot be loaded.
+    """
+    executor: Executor = registry.get("executor", name).load()(ExecutorOptions(workers=workers))
+    targets = set()
+    for components in (suite.datasets, suite.models, suite.attacks, suite.defenses):
+        for component in components.values():
+            target = registry.get(component.kind, component.use).target
+            targets.add(target if isinstance(target, str) else f"{target.__module__}:{target.__qualname__}")
+    executor.prepare(sorted(targets), suite.threads)
+    return executor

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from benchmark.plan import Task
 
 PRELOAD = "BENCH_PRELOAD"
-"""The environment variable that names the modules to import in the process that workers are forked from."""
+"""The environment variable that names the components to load in the process that workers are forked from."""
 UNKNOWN_CODE = 255
 """What `multiprocessing` gives as exit code of a worker where the process that forked it has died."""
 STARTS = 3
@@ -44,9 +44,9 @@ class LocalExecutor(Executor):
         self._processes: Any = multiprocessing.get_context(method)
         self._forks = method == "forkserver"
 
-    def prepare(self, modules: Sequence[str], threads: int) -> None:
-        """Start the process that workers are forked from; it imports torch and `modules` meanwhile."""
-        os.environ[PRELOAD] = ",".join(modules)
+    def prepare(self, targets: Sequence[str], threads: int) -> None:
+        """Start the process that workers are forked from; it imports torch and `targets` meanwhile."""
+        os.environ[PRELOAD] = ",".join(targets)
         for name in THREAD_VARIABLES:
             os.environ[name] = str(threads)
         if self._forks:

@@ -11,16 +11,14 @@ from __future__ import annotations
 import inspect
 import math
 from abc import abstractmethod
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-import art.attacks.evasion as library
 import numpy as np
 import torch
-from art.attacks.attack import EvasionAttack
 from torch import Tensor, nn
 
 from bench_art import options
-from bench_art.estimator import DifferenceOfLogitsRatio, Estimator, Watched, library_call
+from bench_art.library import library_call
 from benchmark.attack import TOLERANCE, Attack, Victim, perturbation_size
 from benchmark.errors import InputError, TaskError, unknown_name
 from benchmark.gradient import Best, project
@@ -28,6 +26,9 @@ from benchmark.model import Passes
 from benchmark.options import AttackOptions
 from benchmark.randomness import Rng
 from benchmark.setting import Setting
+
+if TYPE_CHECKING:
+    from bench_art.estimator import Estimator
 
 ORDERS = {"linf": np.inf, "l2": 2, "l1": 1}
 """Norms as ART writes them."""
@@ -43,6 +44,7 @@ class ArtAttack(Attack):
     """An attack of ART. The author writes `build`; images that are wrong already are returned as they are."""
 
     Options: ClassVar[type[AttackOptions]] = AttackOptions
+    libraries = ("art.attacks.evasion", "bench_art.estimator")
 
     @abstractmethod
     def build(self, victim: Victim, count: int) -> Any:
@@ -91,6 +93,8 @@ class Apgd(ArtAttack):
         """Return adversarial examples (N, C, H, W) in [0, 1]: the best points that ART looked at, or its answer."""
         if self.options.keep == "last":
             return super().craft(victim, x, y, rng)
+        from bench_art.estimator import Watched
+
         x = x.detach()
         best = Best(x)
         with torch.no_grad():
@@ -125,15 +129,21 @@ class Apgd(ArtAttack):
 
     def build(self, victim: Victim, count: int) -> Any:
         """Return ART's AutoProjectedGradientDescent on the chosen loss."""
+        from bench_art.estimator import Estimator
+
         return self._attack(Estimator(victim, self._loss()), count, self.options.restarts)
 
     def _loss(self) -> nn.Module | None:
+        from bench_art.estimator import DifferenceOfLogitsRatio
+
         # The loss is the estimator's own: ART's choice by name averages over the batch, and its step in l2 then
         # shrinks with the number of images (the gradient is divided by its norm plus 1e-7).
         return DifferenceOfLogitsRatio() if self.options.loss == "dlr" else None
 
     def _attack(self, estimator: Estimator, count: int, restarts: int) -> Any:
-        return library.AutoProjectedGradientDescent(
+        from art.attacks.evasion import AutoProjectedGradientDescent
+
+        return AutoProjectedGradientDescent(
             estimator,
             norm=ORDERS[self.options.norm],
             eps=float(self.options.eps),
@@ -176,8 +186,11 @@ class AutoAttackArt(ArtAttack):
 
     def build(self, victim: Victim, count: int) -> Any:
         """Return ART's AutoAttack with the attacks that it chooses itself."""
+        from art.attacks.evasion import AutoAttack
 
-        ensemble = library.AutoAttack(
+        from bench_art.estimator import Estimator
+
+        ensemble = AutoAttack(
             Estimator(victim),
             norm=ORDERS[self.options.norm],
             eps=float(self.options.eps),
@@ -218,6 +231,7 @@ class AnyArtAttack(ArtAttack):
         Raises:
             InputError: as `check`.
         """
+        from bench_art.estimator import Estimator
 
         name, given = self.options.attack, dict(self.options.arguments)
         classes = _classes()
@@ -267,9 +281,13 @@ class _Opaque(nn.Module):
 
 def _classes() -> dict[str, Any]:
     """Return ART's evasion attacks that take a PyTorch image classifier, by class name."""
+    from art.attacks import evasion
+    from art.attacks.attack import EvasionAttack
+
+    from bench_art.estimator import Estimator
 
     example = object.__new__(Estimator)  # ART looks at its type only
-    found: dict[str, Any] = {name: value for name, value in vars(library).items() if isinstance(value, type)}
+    found: dict[str, Any] = {name: value for name, value in vars(evasion).items() if isinstance(value, type)}
     return {
         name: kind
         for name, kind in found.items()

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from art.defences import preprocessor as library
 from torch import Tensor, nn
 
 from bench_art import options
-from bench_art.estimator import library_call
+from bench_art.library import library_call
 from benchmark.defense import Batch, Defense, Verdict
 from benchmark.model import Passes
 from benchmark.options import TrainOptions
@@ -31,6 +30,7 @@ class Preprocessor(Defense):
     """A defense that treats the image and asks the deployed classifier; learns nothing."""
 
     family = "preprocessor"
+    libraries = ("art.defences.preprocessor",)
 
     @abstractmethod
     def build(self) -> Any:
@@ -70,7 +70,9 @@ class Jpeg(Preprocessor):
 
     def build(self) -> Any:
         """Return ART's JpegCompression."""
-        return library.JpegCompression(CLIP_VALUES, quality=self.options.quality, channels_first=True)
+        from art.defences import preprocessor
+
+        return preprocessor.JpegCompression(CLIP_VALUES, quality=self.options.quality, channels_first=True)
 
 
 class FeatureSqueezing(Preprocessor):
@@ -80,7 +82,9 @@ class FeatureSqueezing(Preprocessor):
 
     def build(self) -> Any:
         """Return ART's FeatureSqueezing."""
-        return library.FeatureSqueezing(CLIP_VALUES, bit_depth=self.options.bit_depth)
+        from art.defences import preprocessor
+
+        return preprocessor.FeatureSqueezing(CLIP_VALUES, bit_depth=self.options.bit_depth)
 
 
 class SpatialSmoothing(Preprocessor):
@@ -90,7 +94,9 @@ class SpatialSmoothing(Preprocessor):
 
     def build(self) -> Any:
         """Return ART's SpatialSmoothing."""
-        return library.SpatialSmoothing(self.options.window_size, channels_first=True, clip_values=CLIP_VALUES)
+        from art.defences import preprocessor
+
+        return preprocessor.SpatialSmoothing(self.options.window_size, channels_first=True, clip_values=CLIP_VALUES)
 
 
 class StraightThrough(nn.Module):

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from bench_unmask.alignment import Alignment, align, flag, soft_jaccard, soft_presence
 from bench_unmask.defense_options import UnMaskDefenseOptions
-from bench_unmask.extractor.artifact import backend_class
+from bench_unmask.extractor.artifact import check_library
 from bench_unmask.parts import PAPER, ClassParts, class_parts_of, part_presence, read_class_parts
 from benchmark.defense import ArtifactRequest, Batch, Defense, FitContext, Observation, Verdict
 from benchmark.errors import InputError
@@ -67,7 +67,7 @@ class UnMask(Defense):
             MissingError: the library is not installed; the message says how to install it.
             InputError: the table is missing or no such table.
         """
-        backend_class(self.options.extractor).check(self.options.extractor)
+        check_library(self.options.extractor)
         self._given_class_parts()
 
     def check_setting(self, setting: Setting) -> None:

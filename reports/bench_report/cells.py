@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -362,8 +362,8 @@ class CellPages:
         names = class_names(self.run, place.dataset)
         shape = [int(side) for side in facts.get("image_shape") or (1, 1, 1)]
         y = int(row["y"])
-        clean = _verdict(row, "clean_")
-        attacked = _verdict(row, "") if as_text(row["adversarial"]) else None
+        clean = partial(_verdict, row, "clean_")
+        attacked = partial(_verdict, row, "") if as_text(row["adversarial"]) else None
         truth = _class(names, y)
         pictures = [("clean", "Clean", sentences.clean_alt(truth))]
         if attacked is not None:
@@ -382,7 +382,7 @@ class CellPages:
                 for which, caption, alt in pictures
             ),
             verdicts=tuple(
-                _verdict_view(name, verdict, y, names)
+                _verdict_view(name, verdict(), y, names)
                 for name, verdict in (("Clean", clean), ("Attacked", attacked))
                 if verdict is not None
             ),

@@ -7,14 +7,12 @@ data, but load another script. What is in it is JSON, compressed; the page's scr
 from __future__ import annotations
 
 import base64
-import copy
 import json
 import math
 import re
 import zlib
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
-from functools import cached_property
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -37,8 +35,8 @@ FILE = re.compile(r"[0-9a-f]{20}\.(png|json)")
 
 
 def packed(value: Any) -> str:
-    """Return JSON, compressed, as text that may stand in a script."""
-    text = json.dumps(value, separators=(",", ":"), allow_nan=False)
+    """Return JSON, compressed, as text that may stand in a script; objects are the mappings of their attributes."""
+    text = json.dumps(value, separators=(",", ":"), allow_nan=False, default=vars)
     return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
@@ -51,18 +49,26 @@ class Panels:
         self._explanations: dict[str, Any] = {}
 
     def of(
-        self, place: Place, y: int, clean: ImageVerdict, attacked: ImageVerdict | None, explanation: str
+        self,
+        place: Place,
+        y: int,
+        clean: Callable[[], ImageVerdict],
+        attacked: Callable[[], ImageVerdict] | None,
+        explanation: str,
     ) -> Iterator[tuple[str, tuple[PanelPart, ...]]]:
-        """Yield title and parts of each panel that has something to show; `explanation` is a file's name."""
+        """Yield title and parts of each panel that has something to show.
+
+        Args:
+            clean, attacked: make the verdicts, anew for each panel: what one does to its own reaches no other.
+            explanation: a file's name.
+        """
         if not self.panels:
             return
         use = as_text(((self.run.suite.get("defenses") or {}).get(place.defense) or {}).get("use"))
         names = class_names(self.run, place.dataset)
         for panel in self.panels:
-            # Each panel gets an image of its own.
-            image = GalleryImage(
-                use, names, y, copy.deepcopy(clean), copy.deepcopy(attacked), self._explanation(explanation)
-            )
+            told = None if attacked is None else attacked()
+            image = GalleryImage(use, names, y, clean(), told, self._explanation(explanation))
             try:
                 parts = tuple(panel.of_image(image))
             except Exception as error:  # a plugin must not cost the report
@@ -179,7 +185,7 @@ class Samples:
     def _judged(self, rows: np.ndarray) -> Answers:
         columns = self._columns
         score, flagged = columns["score"][rows], columns["flagged"][rows]
-        unknown = pd.isna(flagged)
+        unknown = np.array([flag is None for flag in flagged], dtype=bool)
         return Answers(
             base_label=columns["base_label"][rows],
             label=columns["label"][rows],
@@ -201,8 +207,8 @@ class Samples:
             if name not in details and name not in clean_details:
                 continue
             here, before = details.get(name, ("", "")), clean_details.get(name, ("", ""))
-            clean = self._verdict(row if clean_rows is None else clean_rows[number], before[0])
-            attacked = None if clean_rows is None else self._verdict(row, here[0])
+            clean = partial(self._verdict, row if clean_rows is None else clean_rows[number], before[0])
+            attacked = None if clean_rows is None else partial(self._verdict, row, here[0])
             y = int(self._columns["y"][row])
             panels = self.panels.of(place, y, clean, attacked, here[1] or before[1])
             if parts := [{"title": title, "parts": [_plain(part) for part in parts]} for title, parts in panels]:
@@ -211,12 +217,11 @@ class Samples:
 
     def _verdict(self, row: int, details: str) -> ImageVerdict:
         columns = self._columns
-        flagged = columns["flagged"][row]
         return ImageVerdict(
             base_label=int(columns["base_label"][row]),
             label=int(columns["label"][row]),
             score=as_number(columns["score"][row]),
-            flagged=None if pd.isna(flagged) else bool(flagged),
+            flagged=columns["flagged"][row],
             details=json.loads(details) if details else {},
         )
 
@@ -229,7 +234,8 @@ class Samples:
         frame = self.run.samples
         whole = {name: frame[name].fillna(-1).to_numpy(dtype=np.int64) for name in ("y", "base_label", "label")}
         real = {name: frame[name].to_numpy(dtype=np.float64, na_value=np.nan) for name in ("score", "perturbation")}
-        return {**whole, **real, **{name: frame[name].to_numpy(dtype=object) for name in ("flagged", "sample")}}
+        flagged = np.array([None if pd.isna(value) else bool(value) for value in frame["flagged"]], dtype=object)
+        return {**whole, **real, "flagged": flagged, "sample": frame["sample"].to_numpy(dtype=object)}
 
     @cached_property
     def _sheets(self) -> dict[tuple[str, ...], list[dict[str, Any]]]:
@@ -269,4 +275,4 @@ def _short(values: np.ndarray) -> list[float | None]:
 
 def _plain(part: PanelPart) -> dict[str, Any]:
     """Return a part as the page's script draws it."""
-    return {"of": type(part).__name__.lower(), **asdict(part)}
+    return {"of": type(part).__name__.lower(), **vars(part)}

@@ -32,6 +32,18 @@ ASSESS_BATCH = 64
 """Images that are read together."""
 
 
+def check_library(options: PartExtractorOptions) -> None:
+    """Look whether the backend's library is installed; torchvision, which takes seconds to import, is always there.
+
+    Raises:
+        MissingError: it is not; the message says how to install it.
+    """
+    if options.backend == "detectron2":
+        from bench_unmask.extractor.detectron2_backend import check_installed
+
+        check_installed()
+
+
 def backend_class(options: PartExtractorOptions) -> type[Backend]:
     """Return the backend that the options name; nothing of another library is imported."""
     if options.backend == "detectron2":
@@ -79,8 +91,8 @@ class PartExtractor(SharedArtifact):
             TaskError: the training diverged.
         """
         options: PartExtractorOptions = self.options
+        check_library(options)
         library = backend_class(options)
-        library.check(options)
         annotated = AnnotatedParts(context.train.part_annotations())
         self.parts = annotated.parts
         self.presence = part_presence(context.train) if len(context.train.class_names) > 1 else None
@@ -124,8 +136,8 @@ class PartExtractor(SharedArtifact):
         self.parts = tuple(known["parts"])
         self.presence = known["presence"]
         self._history = known["history"]
+        check_library(self.options)
         library = backend_class(self.options)
-        library.check(self.options)
         with torch.random.fork_rng(devices=[]):
             self._backend = library(self.options, len(self.parts))
         self._backend.network.load_state_dict(read_tensors(folder / "weights.safetensors"))

@@ -52,7 +52,7 @@ class Detections:
 
 
 class Backend(ABC):
-    """A detector of parts from some library. Lifecycle: `check`, the constructor, `network.to(device)`, then the rest.
+    """A detector of parts from some library. Lifecycle: the constructor, `network.to(device)`, then the rest.
 
     Images are batches (N, 3, H, W) RGB float32 in [0, 1], all resized already and on the network's device; subtracting
     ImageNet's mean and dividing by its deviation, and padding to the strides, are up to the backend. Learned state is
@@ -82,15 +82,6 @@ class Backend(ABC):
         if options.weights is not None:
             return "frozen"
         return "batch" if options.batch_size >= 4 else "group"
-
-    @classmethod  # noqa: B027 - torchvision is always there
-    def check(cls, options: PartExtractorOptions) -> None:
-        """Look whether the library is installed and knows all that the options ask for, without building anything.
-
-        Raises:
-            MissingError: the library is not installed; the message says how to install it.
-            InputError: an option that it cannot honour.
-        """
 
     @abstractmethod
     def build(self) -> nn.Module:

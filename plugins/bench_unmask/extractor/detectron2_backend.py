@@ -19,7 +19,6 @@ import torch
 from torch import Tensor, nn
 
 from bench_unmask.extractor.backend import IMAGENET_MEAN, IMAGENET_STD, Backend, Detections, Stage, Target
-from bench_unmask.extractor.options import PartExtractorOptions
 from benchmark.errors import MissingError, TaskError
 
 INSTALL = (
@@ -40,23 +39,23 @@ _NORMS = {"batch": "BN", "frozen": "FrozenBN", "group": "GN"}
 _STRIDES = (4, 8, 16, 32, 64)
 
 
+def check_installed() -> None:
+    """Look whether detectron2 is installed, without importing it: that takes seconds.
+
+    Raises:
+        MissingError: it is not; the message says where it is and how to install it.
+    """
+    if find_spec("detectron2") is None:
+        raise MissingError(
+            "the part extractor's `backend: detectron2` needs the package detectron2, which is not installed and "
+            "not on the package index. It is built from its public repository, with git, a C++ compiler, "
+            f"setuptools and wheel, in some minutes:\n  {INSTALL}\nOr set `backend: torchvision`, which needs "
+            "nothing more."
+        )
+
+
 class Detectron2Backend(Backend):
     """detectron2's Mask R-CNN."""
-
-    @classmethod
-    def check(cls, options: PartExtractorOptions) -> None:
-        """Look whether detectron2 is installed, without importing it: that takes seconds.
-
-        Raises:
-            MissingError: it is not; the message says where it is and how to install it.
-        """
-        if find_spec("detectron2") is None:
-            raise MissingError(
-                "the part extractor's `backend: detectron2` needs the package detectron2, which is not installed and "
-                "not on the package index. It is built from its public repository, with git, a C++ compiler, "
-                f"setuptools and wheel, in some minutes:\n  {INSTALL}\nOr set `backend: torchvision`, which needs "
-                "nothing more."
-            )
 
     def build(self) -> nn.Module:
         """Return a `GeneralizedRCNN`, with a mask head where masks are learned."""
