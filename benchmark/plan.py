@@ -818,7 +818,10 @@ class _Planner:
             else:
                 victim = self._network(dataset, model, defense, copy)
         split = self.suite.protocol.split
-        return self._craft_on(dataset, split, attack, victim, held, seed, bounded=not instance.minimum_norm)
+        draws = self.suite.protocol.draws if held == "pipeline" and defended.randomised else 1
+        return self._craft_on(
+            dataset, split, attack, victim, held, seed, bounded=not instance.minimum_norm, draws=draws
+        )
 
     def _check_retrained(self, model: str, defense: str, entry: GridEntry) -> None:
         component = self.suite.models[model]
@@ -868,20 +871,31 @@ class _Planner:
             )
 
     def _craft_on(
-        self, dataset: str, split: str, attack: str, victim: str, held: str, seed: int, *, bounded: bool = True
+        self,
+        dataset: str,
+        split: str,
+        attack: str,
+        victim: str,
+        held: str,
+        seed: int,
+        *,
+        bounded: bool = True,
+        draws: int = 1,
     ) -> str:
         parts = {"attack": self._attack_part(attack, bounded), "dataset": self._data(dataset, split)}
         count = self.datasets[dataset].sizes[split]
         per_image = self._instance(self.suite.attacks[attack]).passes()
         work = None
         if per_image is not None:
-            work = self._passes(victim, per_image.forward * count, per_image.backward * count, per_image.at_most)
+            passes = per_image.forward * count * draws, per_image.backward * count * draws
+            work = self._passes(victim, *passes, per_image.at_most)
         spec = {
             "victim": victim,
             "held": held,
             "split": split,
             "batch_size": self.suite.batch_size,
             "seed": seed,
+            **({"draws": draws} if draws > 1 else {}),
         }
         label = f"{attack} against {self._who(victim)}" + ("" if split == "test" else f", {split} images")
         return self._add("craft", label, spec, (victim,), work, parts=parts)

@@ -651,6 +651,7 @@ def _manifest(suite: Suite, registry: Registry, plan: Plan, request: RunRequest)
             "false_positive_rate": suite.protocol.false_positive_rate,
             "success": suite.protocol.success,
             "repeats": suite.protocol.repeats,
+            "draws": suite.protocol.draws,
             "split": suite.protocol.split,
         },
         "only": [one.text for one in suite.only],

@@ -137,6 +137,10 @@ class Protocol:
     repeats: Annotated[int, Field(ge=1)] = 5
     """Judgements of a randomised defense."""
 
+    draws: Annotated[int, Field(ge=1)] = 10
+    """Draws of a randomised defense over which an attacker who knows it averages in each pass (expectation over
+    transformation, Athalye et al. 2018, arXiv:1707.07397)."""
+
     split: Literal["test", "val"] = "test"
     """Images that are attacked and judged. `val` is for choosing a hyperparameter, such as the epsilon of adversarial
     training; not for defenses with scores, whose thresholds are set on these images."""

@@ -10,14 +10,14 @@ import resource
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from benchmark.alarms import PROBED, evenly, probe
 from benchmark.attack import TOLERANCE, Attack, Victim, perturbation_size
@@ -354,7 +354,7 @@ class Worker:
         spec = task.spec
         attack: Attack = self.registry.create("attack", spec["attack"]["use"], spec["attack"]["options"])
         split = self._split(spec, spec["split"])
-        victim = self._victim(spec["victim"], spec["held"], split)
+        victim = self._victim(spec["victim"], spec["held"], split, spec.get("draws", 1))
         rng = Rng(spec["seed"]).spawn(task.identity)
         eps = attack.options.eps
 
@@ -765,20 +765,27 @@ class Worker:
             defense.classifier = defense.classifier.to(self.device).frozen()
         return defense
 
-    def _victim(self, key: str, held: str, split: Split) -> Victim:
+    def _victim(self, key: str, held: str, split: Split, draws: int = 1) -> Victim:
         roads: dict[str, Callable[..., Any]] = {}
         if held == "pipeline":
             defense = self._fitted(key)
             network = defense.surrogate() or defense.classifier
+            if draws > 1:
+                network = _Expected(network, draws)
             for road in ("detector_loss", "class_suspicions", "class_likelihoods", "training_loss"):
                 if offers(defense, road):
-                    roads[road] = _on_copies(getattr(defense, road))
+                    roads[road] = _on_copies(getattr(defense, road), draws)
             if defense.family not in ("none", "hardener"):
 
                 def judge(x: Tensor, rng: Rng) -> tuple[Tensor, Tensor | None]:
                     with torch.no_grad():
-                        verdict = _checked(defense.judge(Batch(x.clone(), defense, rng)), x, defense, 0)
-                    return verdict.label, verdict.score
+                        verdicts = [
+                            _checked(defense.judge(Batch(x.clone(), defense, rng.spawn(draw))), x, defense, 0)
+                            for draw in range(draws)
+                        ]
+                    label = torch.stack([verdict.label for verdict in verdicts]).mode(0).values
+                    scores = [verdict.score for verdict in verdicts if verdict.score is not None]
+                    return label, torch.stack(scores).mean(0) if scores else None
 
                 roads["judge"] = judge
             network.eval().requires_grad_(False)
@@ -1023,15 +1030,43 @@ def _check_adversarial(x_adv: Any, x: Tensor, norm: str, eps: float | None, firs
             )
 
 
-def _on_copies(road: Callable[..., Any]) -> Callable[..., Any]:
-    """Return what a defense offers to attackers, so that it cannot write into their tensors."""
+def _on_copies(road: Callable[..., Any], draws: int = 1) -> Callable[..., Any]:
+    """Return what a defense offers to attackers, averaged over draws, so that it cannot write into their tensors."""
 
     def told(*tensors: Tensor) -> Any:
-        answer = road(*(tensor.clone() for tensor in tensors))
-        assert answer is not None
-        return answer
+        answers = [road(*(tensor.clone() for tensor in tensors)) for _ in range(draws)]
+        assert answers[0] is not None
+        return _mean(answers)
 
     return told
+
+
+def _mean(answers: Sequence[Any]) -> Any:
+    """Return the mean of tensors, or of each of those that a tuple or `ClassLikelihoods` holds."""
+    first = answers[0]
+    if len(answers) == 1:
+        return first
+    if isinstance(first, Tensor):
+        return torch.stack(list(answers)).mean(0)
+    if isinstance(first, tuple):
+        return tuple(_mean(parts) for parts in zip(*answers, strict=True))
+    return replace(first, **{name: _mean([getattr(answer, name) for answer in answers]) for name in vars(first)})
+
+
+class _Expected(nn.Module):
+    """Logs of the mean probabilities over draws of a random network, in place of its logits.
+
+    Their cross-entropy is that of the expected answer (Salman et al. 2019, arXiv:1906.04584, section 2.2).
+    """
+
+    def __init__(self, network: nn.Module, draws: int) -> None:
+        super().__init__()
+        self.network, self.draws = network, draws
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return log-probabilities (N, classes) of images (N, C, H, W)."""
+        drawn = torch.stack([self.network(x).log_softmax(1) for _ in range(self.draws)])
+        return drawn.logsumexp(0) - math.log(self.draws)
 
 
 def _checked(verdict: Any, x: Tensor, defense: Defense, first: int) -> Verdict:

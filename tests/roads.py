@@ -8,9 +8,9 @@ from __future__ import annotations
 from typing import Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from benchmark import Attack, Rng, Victim, hookimpl
+from benchmark import Attack, Batch, Defense, Rng, Verdict, Victim, hookimpl
 from benchmark.options import AttackOptions, Budget
 
 
@@ -82,7 +82,62 @@ def told(victim: Victim, x: Tensor) -> tuple[Tensor, Tensor]:
     return suspicion.detach(), gradient
 
 
+class Blurry(nn.Module):
+    """A network behind noise that is drawn anew in each pass."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x + torch.randn_like(x))
+
+
+class Random(Defense):
+    """Adds noise before it classifies and scores; an attacker may look through both."""
+
+    family = "rectifier"
+    randomised = True
+
+    def judge(self, batch: Batch) -> Verdict:
+        noise = torch.randn(batch.x.shape, generator=batch.rng.torch)
+        return Verdict(label=self.classifier(batch.x + noise).argmax(1), score=(batch.x + noise).mean((1, 2, 3)))
+
+    def surrogate(self) -> nn.Module:
+        return Blurry(self.classifier)
+
+    def detector_loss(self, x: Tensor) -> Tensor:
+        return (x + torch.randn_like(x)).mean((1, 2, 3))
+
+
+class LookSteady(Look):
+    """What a random defense offers is its mean over many draws."""
+
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        assert victim.detector_loss is not None
+        assert victim.judge is not None
+        with torch.no_grad():
+            answers = torch.stack([victim.classifier(x).softmax(1) for _ in range(4)])
+            scores = torch.stack([victim.detector_loss(x) for _ in range(4)])
+            judged = [victim.judge(x, rng.spawn(look)) for look in range(4)]
+        sure = answers.mean(0).amax(1) > 0.8
+        for name, drawn in {
+            "answer": answers.std(0).mean(),
+            "suspicion": scores.std(0).mean(),
+            "score": torch.stack([score for _, score in judged if score is not None]).std(0).mean(),
+            "label": (torch.stack([label for label, _ in judged])[:, sure].double().std(0)).mean(),
+        }.items():
+            assert drawn < 0.08, f"another {name} each time, by {drawn:.3f}"
+        return x
+
+
 @hookimpl
 def register_attacks(register):
     register("look", Look)
     register("look-closer", LookCloser)
+    register("look-steady", LookSteady)
+
+
+@hookimpl
+def register_defenses(register):
+    register("random", Random)

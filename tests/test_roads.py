@@ -89,3 +89,24 @@ def test_what_is_offered_is_the_score_and_leads_down(tmp_path):
     robust = run.metrics[run.metrics.metric == "robust_accuracy"]
     assert set(robust.defense) == set(CLOSER | LOOKED_AT)
     assert (robust.status == "ok").all()
+
+
+def test_who_knows_a_randomised_defense_averages_over_its_draws(run_toy):
+    """And each draw is a pass that is counted, and foreseen by the plan."""
+    costs = {}
+    for draws in (1, 40):
+        finished = run_toy(
+            out=f"of-{draws}",
+            plugins=("roads",),
+            attacks="{steady: {use: look-steady}, step: {use: step, eps: 0.1}}",
+            defenses="{random: {use: random}}",
+            protocol=f"{{draws: {draws}}}",
+            grid="[{attacks: steady, knowledge: white-box}, {attacks: step, knowledge: [white-box, gray-box]}]",
+        )
+        assert finished.code == (0 if draws > 1 else 1), finished.said
+        assert ("another answer each time" in finished.said) == (draws == 1)
+        table = finished.run.costs
+        costs[draws] = table[table.kind == "craft"].set_index("label").forward
+    labels = {label for label in costs[1].index if label.startswith("step")}
+    ratios = sorted((costs[40][label] / costs[1][label]) for label in labels)
+    assert ratios == [1, 40]  # gray-box steps look at the network alone
