@@ -36,6 +36,11 @@ Name = Literal[
 ]
 
 
+Reach = Literal["attack", "attacks", "numbers"]
+"""What an alarm tells of: one attack, which a stronger one beside it makes up for; attacks, whose successes stand, so
+that accuracy is at most what was measured; or the numbers themselves."""
+
+
 @dataclass(frozen=True)
 class AlarmKind:
     """What an alarm is, in the words that docs and report show.
@@ -44,6 +49,7 @@ class AlarmKind:
         sign: what was seen, as a heading.
         meaning: what the numbers of a flagged cell may be instead of what they seem.
         remedy: what to do.
+        reach: what it tells of.
         source: where the sign was published, "" for a plain contradiction.
     """
 
@@ -51,6 +57,7 @@ class AlarmKind:
     sign: str
     meaning: str
     remedy: str
+    reach: Reach
     source: str = ""
 
 
@@ -66,6 +73,7 @@ KINDS: dict[Name, AlarmKind] = {
             "Outputs are probabilities",
             "Attacks take them for logits: a second softmax flattens their loss, and robustness is overestimated.",
             "Let the network end with its logits: remove the softmax (or sigmoid) at its end.",
+            "attacks",
             "Carlini and Wagner 2017, arXiv:1608.04644",
         ),
         AlarmKind(
@@ -75,6 +83,7 @@ KINDS: dict[Name, AlarmKind] = {
             "and robustness is overestimated.",
             "Give the attacker a differentiable stand-in (`surrogate`), and add attacks without gradients and "
             "transferred ones.",
+            "attacks",
             f"{ATHALYE}; {PINTOR}",
         ),
         AlarmKind(
@@ -83,6 +92,7 @@ KINDS: dict[Name, AlarmKind] = {
             "Labels and gradients are drawn anew in every pass, so that attack and judgement meet different networks.",
             "Switch dropout and other noise off in eval mode, or declare the defense `randomised` and let attacks "
             "average over draws.",
+            "numbers",
             f"{ATHALYE}; {CARLINI}",
         ),
         AlarmKind(
@@ -91,6 +101,7 @@ KINDS: dict[Name, AlarmKind] = {
             "Labels depend on which images share a batch, as with batch statistics in use, and the numbers hold for "
             "this order of images only.",
             "Let the network use running statistics in eval mode, and nothing else of other images.",
+            "numbers",
         ),
         AlarmKind(
             "one-step",
@@ -98,6 +109,7 @@ KINDS: dict[Name, AlarmKind] = {
             "The stronger attack of two that differ in their steps does worse: gradients mislead it or it is set up "
             "badly, and robustness is overestimated.",
             "Check the step size, the number of steps and the loss of the iterative attack; look for masked gradients.",
+            "attack",
             f"{ATHALYE}; {CARLINI}",
         ),
         AlarmKind(
@@ -105,6 +117,7 @@ KINDS: dict[Name, AlarmKind] = {
             "An attacker who knows more does worse",
             "What the attacker was given to differentiate misleads it, and robustness against it is overestimated.",
             "Mend `surrogate` or `detector_loss`; until then the number of the attacker who knows less counts.",
+            "attacks",
             f"{ATHALYE}; {CARLINI}",
         ),
         AlarmKind(
@@ -113,6 +126,7 @@ KINDS: dict[Name, AlarmKind] = {
             "A larger budget holds every attack of a smaller one. An accuracy that rises with it, or stays where it "
             "is, tells of the attack and not of the defense.",
             "Check step size and steps at the large budget; look for masked gradients.",
+            "attack",
             f"{ATHALYE}; {CARLINI}",
         ),
         AlarmKind(
@@ -120,6 +134,7 @@ KINDS: dict[Name, AlarmKind] = {
             "AUROC below one half",
             "The score falls with suspicion, at least under this attack. A threshold on it flags the wrong images.",
             "A score must rise with suspicion: turn its sign, unless the attack is the reason.",
+            "numbers",
         ),
         AlarmKind(
             "constant-score",
@@ -127,12 +142,14 @@ KINDS: dict[Name, AlarmKind] = {
             "All clean and attacked images have one score, so that it tells nothing and an AUROC of one half is no "
             "result.",
             "Check that the score depends on the image, and that it is not rounded or cut off.",
+            "numbers",
         ),
         AlarmKind(
             "unbeaten",
             "Accuracy 1.0 under every attack",
             "No attack changed a single answer. Attacks that do not work look just like that.",
             "Raise budgets until something breaks, and add attacks without gradients and transferred ones.",
+            "attacks",
             f"{ATHALYE}; {CARLINI}",
         ),
     )

@@ -280,6 +280,7 @@ class _RunBuilder:
                 sentences.group_title(group, models),
                 tuple(lines),
                 tuple(self._few_images(group.dataset)),
+                bool(group.hardest_of),
             )
 
     def _notices(self, failures: Sequence[FailureView], missing: Sequence[FailedCell]) -> Iterator[Notice]:

@@ -6,6 +6,7 @@ there is no comparison. docs/measures.md ("Verdicts") says when a defense holds.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,18 @@ STRONGEST_FIRST = ("white-box", "gray-box", "gray-box-retrained", "black-box")
 
 Standing = Literal["holds", "fails", "undecided", "baseline"]
 Why = Literal[
-    "", "failed", "missing", "doubt", "guessing", "costly", "level", "no-baseline", "weak-attacks", "unpaired", "chance"
+    "",
+    "failed",
+    "missing",
+    "doubt",
+    "baseline-doubt",
+    "guessing",
+    "costly",
+    "level",
+    "no-baseline",
+    "weak-attacks",
+    "unpaired",
+    "chance",
 ]
 Bound = Literal["", "defense", "network"]
 """What the attacker does not have, so that the numbers are upper bounds: nothing, the defense, the network itself."""
@@ -38,6 +50,7 @@ class Scope:
     Attributes:
         attack: label of the group of attacks, or of the only attack.
         attacks: labels of its attacks.
+        hardest_of: how many groups there are of which none holds another; this one is the hardest, see `settings`.
     """
 
     dataset: str
@@ -45,6 +58,7 @@ class Scope:
     knowledge: str
     attack: str
     attacks: tuple[str, ...]
+    hardest_of: int = 1
 
 
 @dataclass(frozen=True)
@@ -106,10 +120,15 @@ class Verdict:
     page: str
 
     @property
+    def badness(self) -> int:
+        """How much worse than holding it is: undecided is, and not holding more."""
+        return {"holds": 0, "baseline": 0, "undecided": 1, "fails": 2}[self.standing]
+
+    @property
     def sort_key(self) -> tuple[int, float]:
         """What holds first; what says nothing, and what nothing is compared with, last."""
         order = {"holds": 0 if not self.bound else 1, "undecided": 2, "fails": 3, "baseline": 5}[self.standing]
-        if self.why in ("guessing", "costly", "doubt"):
+        if self.why in ("guessing", "costly", "doubt", "baseline-doubt"):
             order = 4
         return order, -(self.robust.value if self.robust else -1.0)
 
@@ -119,20 +138,25 @@ class VerdictRow:
     """A defense over the models of a group: its verdict with the model where it fares worst.
 
     Attributes:
-        models: how many there are, and with how many of them it holds.
+        models: how many there are.
         taught: attacks that it learns from.
+        worse: its verdict under another group of attacks, where that is worse.
     """
 
     defense: str
     hardest: Verdict
     models: int
-    held: int
     taught: tuple[str, ...]
+    worse: Verdict | None = None
 
 
 @dataclass(frozen=True)
 class VerdictGroup:
-    """Verdicts of one data set, attacker and set of attacks."""
+    """Verdicts of one data set, attacker and set of attacks.
+
+    Attributes:
+        hardest_of: as in `Scope`, 0 for a group that is not the hardest.
+    """
 
     dataset: str
     knowledge: str
@@ -140,6 +164,7 @@ class VerdictGroup:
     attacks: tuple[str, ...]
     models: tuple[str, ...]
     rows: tuple[VerdictRow, ...]
+    hardest_of: int = 1
 
     @property
     def n(self) -> tuple[int, int] | None:
@@ -291,29 +316,64 @@ class RunFacts:
     # -- settings ------------------------------------------------------------------------------------------------------
 
     @cached_property
-    def scopes(self) -> tuple[Scope, ...]:
-        """Per data set, model and attacker, the group that holds most of the attacks that were run there."""
-        found = []
+    def settings(self) -> tuple[tuple[Scope, ...], ...]:
+        """Per data set, model and attacker, the groups of attacks of which none holds another; the hardest first.
+
+        A group that lies within another one leaves no less. Of the rest the hardest is the one that leaves least of
+        the defense that fares best there, of the second best where that is equal, and so on: no defense's own best
+        group speaks for it.
+        """
+        found: dict[tuple[str, str, tuple[str, ...]], list[list[Scope]]] = {}
         for dataset in self.axes.datasets:
             for knowledge in self._attackers(dataset):
                 for model in self.axes.models:
-                    attacks = self.table.attacks.get((dataset, model, knowledge), set())
-                    bounded = sorted(
-                        x for x in attacks if not self.table.unbounded(Place(dataset, model, x, "", knowledge))
-                    )
-                    members = {
-                        group: held
-                        for group in self.axes.groups
-                        if (held := self.table.members(Place(dataset, model, group, "", knowledge)))
-                        and attacks & {*held}
-                    }
-                    sizes = {x: (len(attacks & {*held}), x == WORST_OF + ALL_ATTACKS) for x, held in members.items()}
-                    group = max(sizes, key=sizes.__getitem__, default=None)
-                    if group is not None:
-                        found.append(Scope(dataset, model, knowledge, group, members[group]))
-                    elif len(bounded) == 1:
-                        found.append(Scope(dataset, model, knowledge, bounded[0], tuple(bounded)))
-        return tuple(found)
+                    mine = self._groups_of(dataset, knowledge, model)
+                    if mine:
+                        found.setdefault((dataset, knowledge, tuple(x.attack for x in mine)), []).append(mine)
+        settings: list[tuple[Scope, ...]] = []
+        for by_model in found.values():
+            alike = list(zip(*by_model))
+            if len(alike) > 1:
+                alike.sort(key=self._left)
+            settings += [
+                tuple(replace(x, hardest_of=len(alike) * (x is of_model[0])) for x in of_model)
+                for of_model in zip(*alike)
+            ]
+        return tuple(settings)
+
+    def _groups_of(self, dataset: str, knowledge: str, model: str) -> list[Scope]:
+        """Return the groups of attacks that were run there without those within another, or the only attack."""
+        attacks = self.table.attacks.get((dataset, model, knowledge), set())
+        members = {
+            group: held
+            for group in self.axes.groups
+            if (held := self.table.members(Place(dataset, model, group, "", knowledge))) and attacks & {*held}
+        }
+        largest = sorted(members, key=lambda x: (-len(attacks & {*members[x]}), x != WORST_OF + ALL_ATTACKS))
+        widest: list[str] = []
+        for group in largest:
+            if not any(attacks & {*members[group]} <= attacks & {*members[other]} for other in widest):
+                widest.append(group)
+        if widest:
+            return [Scope(dataset, model, knowledge, group, members[group]) for group in widest]
+        bounded = sorted(x for x in attacks if not self.table.unbounded(Place(dataset, model, x, "", knowledge)))
+        return [Scope(dataset, model, knowledge, bounded[0], tuple(bounded))] if len(bounded) == 1 else []
+
+    def _left(self, scopes: Sequence[Scope]) -> list[float]:
+        """Return what a group leaves of each defense with the model where it fares worst, most first."""
+        left: dict[str, float] = {}
+        for scope in scopes:
+            names = self.defenses(scope)
+            for name in [x for x in names if x != self.axes.baseline] or names:
+                robust = self._draft(scope, name).robust
+                if robust is not None:
+                    left[name] = min(robust.value, left.get(name, robust.value))
+        return sorted(left.values(), reverse=True) or [math.inf]
+
+    @cached_property
+    def scopes(self) -> tuple[Scope, ...]:
+        """Per data set, model and attacker, the hardest group of attacks."""
+        return tuple(setting[0] for setting in self.settings)
 
     def _attackers(self, dataset: str) -> list[str]:
         kinds = dict.fromkeys(k for (d, _, k) in self.table.attacks if d == dataset)
@@ -362,11 +422,12 @@ class RunFacts:
     @cached_property
     def _drafted(self) -> dict[Scope, tuple[Verdict, ...]]:
         """The verdicts before their comparisons are corrected for each other."""
-        return {scope: tuple(self._draft(scope, x) for x in self.defenses(scope)) for scope in self.scopes}
+        scopes = [scope for setting in self.settings for scope in setting]
+        return {scope: tuple(self._draft(scope, x) for x in self.defenses(scope)) for scope in scopes}
 
     @cached_property
     def _firsts(self) -> tuple[Best, ...]:
-        return tuple(filter(None, map(self._first, self._drafted.values())))
+        return tuple(filter(None, (self._first(self._drafted[scope]) for scope in self.scopes)))
 
     @cached_property
     def _corrected(self) -> dict[tuple[Scope, str, str], Comparison]:
@@ -398,12 +459,16 @@ class RunFacts:
 
     @cached_property
     def groups(self) -> tuple[VerdictGroup, ...]:
-        """The verdicts by data set, attacker and set of attacks; what fares best first, without rank."""
-        scopes: dict[tuple[str, str, str, tuple[str, ...]], list[Scope]] = {}
-        for scope in self.scopes:
-            scopes.setdefault((scope.dataset, scope.knowledge, scope.attack, scope.attacks), []).append(scope)
+        """The verdicts by data set, attacker and set of attacks; what fares best first, without rank.
+
+        Each setting's hardest group comes first, then the others.
+        """
+        scopes: dict[tuple[str, str, str, tuple[str, ...], int], list[Scope]] = {}
+        for scope in self._drafted:
+            key = (scope.dataset, scope.knowledge, scope.attack, scope.attacks, scope.hardest_of)
+            scopes.setdefault(key, []).append(scope)
         found = []
-        for (dataset, knowledge, attack, attacks), mine in scopes.items():
+        for (dataset, knowledge, attack, attacks, hardest_of), mine in scopes.items():
             by_defense: dict[str, list[Verdict]] = {}
             for scope in mine:
                 for verdict in self.verdicts[scope]:
@@ -413,15 +478,31 @@ class RunFacts:
                     defense,
                     max(verdicts, key=lambda v: v.sort_key),
                     len(verdicts),
-                    sum(v.standing == "holds" for v in verdicts),
                     self.taught.get(defense, ()),
                 )
                 for defense, verdicts in by_defense.items()
             ]
             rows.sort(key=lambda row: row.hardest.sort_key)
             models = tuple(scope.model for scope in mine)
-            found.append(VerdictGroup(dataset, knowledge, attack, attacks, models, tuple(rows)))
-        return tuple(found)
+            found.append(VerdictGroup(dataset, knowledge, attack, attacks, models, tuple(rows), hardest_of))
+        others: dict[tuple[str, str, str], Verdict] = {}
+        for group in (group for group in found if not group.hardest_of):
+            for row in group.rows:
+                key_of = (group.dataset, group.knowledge, row.defense)
+                others[key_of] = max(others.get(key_of, row.hardest), row.hardest, key=lambda v: v.badness)
+        return tuple(
+            replace(group, rows=tuple(self._beside(group, row, others) for row in group.rows))
+            if group.hardest_of
+            else group
+            for group in found
+        )
+
+    def _beside(
+        self, group: VerdictGroup, row: VerdictRow, others: Mapping[tuple[str, str, str], Verdict]
+    ) -> VerdictRow:
+        """Return a row with the verdict under another group where that is worse."""
+        other = others.get((group.dataset, group.knowledge, row.defense))
+        return replace(row, worse=other) if other is not None and other.badness > row.hardest.badness else row
 
     def _draft(self, scope: Scope, defense: str) -> Verdict:
         prefix = "worst_case_" if scope.attack.startswith(WORST_OF) else ""
@@ -494,7 +575,8 @@ class RunFacts:
             return replace(verdict, why="weak-attacks" if weak else verdict.why)
         if robust is None or low is None or high is None:
             return replace(verdict, why=verdict.why or "missing")
-        if robust.doubt:
+        # What attacks that are too weak have turned wrong stays wrong.
+        if robust.doubt is not None and not (robust.doubt.at_most and high < verdict.level):
             return replace(verdict, why="doubt")
         if clean is None or clean.low is None or clean.low <= self.guessing(verdict.scope.dataset):
             return replace(verdict, why="guessing")
@@ -510,7 +592,7 @@ class RunFacts:
             return replace(verdict, why="no-baseline")
         other = next(v for v in self._drafted[verdict.scope] if v.defense == verdict.baseline)
         if other.robust is None or other.robust.doubt:
-            return replace(verdict, why="doubt" if other.robust else "no-baseline")
+            return replace(verdict, why="baseline-doubt" if other.robust else "no-baseline")
         if other.robust.low is not None and other.robust.low >= other.level:
             return replace(verdict, why="weak-attacks")
         if against is None:
@@ -585,7 +667,9 @@ class RunFacts:
             clean = self.table.estimate(clean_place, "joint_clean_accuracy") or self.table.estimate(
                 clean_place, "clean_accuracy"
             )
-            if robust is None or robust.doubt or clean is None or place.defense == self.axes.baseline:
+            if robust is None or clean is None or place.defense == self.axes.baseline:
+                continue
+            if robust.doubt is not None and not robust.doubt.at_most:
                 continue
             alarms = self.table.estimate(clean_place, "clean_fpr")
             worth = clean.low is not None and clean.low > max(self.guessing(place.dataset), BROKEN)

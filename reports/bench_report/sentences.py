@@ -131,18 +131,23 @@ def caveat(row: VerdictRow) -> Sentence:
         if verdict.why in ("failed", "missing"):
             words = [Word(f"{gone} {'failed' if verdict.why == 'failed' else 'not run'}")]
     elif verdict.standing == "holds":
-        words = [Word(BOUNDS.get(verdict.bound, "against these attacks; no stronger one was run"))]
+        said = "against these attacks" + ("" if row.worse else "; no stronger one was run")
+        words = [Word(BOUNDS.get(verdict.bound, said))]
     elif verdict.standing == "fails":
         words = [Word("though this attacker does not even know it")] if verdict.bound == "defense" else []
         if verdict.hardest is not None and of > 1:
             attack, left, page = verdict.hardest
             words = [_name(attack, page), Word(" alone leaves "), _number(f"{left.text} %"), *_after(words)]
+        if robust is not None and robust.doubt is not None:
+            words += [*([Word(", ")] if words else []), *_doubtful(robust), Word(": it may be even less")]
     elif verdict.why in ("failed", "missing"):
         words = [Word(f"{gone} {'failed' if verdict.why == 'failed' else 'not run'}: no worst case")]
         if robust is not None:
             words.append(Word(", it is not above this"))
     elif verdict.why == "doubt":
-        words = [Word("an alarm puts the numbers in doubt")]
+        words = [*([] if robust is None else _doubtful(robust)), Word(" puts the numbers in doubt")]
+    elif verdict.why == "baseline-doubt":
+        words = [Word("an alarm puts the numbers of "), _name(verdict.baseline), Word(" in doubt")]
     elif verdict.why == "guessing":
         words = [Word("no better than guessing on clean images: nothing to break")]
     elif verdict.why == "costly":
@@ -161,7 +166,18 @@ def caveat(row: VerdictRow) -> Sentence:
         words = [Word("not told apart from "), _name(verdict.baseline), Word(p)]
     if verdict.standing in ("undecided",) and verdict.bound and robust is not None:
         words += [Word(f"; at most: {BOUNDS[verdict.bound]}")]
+    if (worse := row.worse) is not None:
+        words += [Word("; "), Word(standing(worse)), Word(" under "), _name(worse.scope.attack.removeprefix(WORST_OF))]
+        words += [] if worse.robust is None else [Word(": "), *rate(worse.robust, bool(worse.bound) or worse.partial)]
     return tuple(words)
+
+
+def _doubtful(estimate: Estimate) -> list[Word]:
+    """Return `an alarm on pgd`, or how many of the attacks have one."""
+    doubt = estimate.doubt
+    if doubt is None or len(doubt.attacks) == doubt.of:
+        return [Word("an alarm")]
+    return [Word("an alarm on "), *_listed(doubt.attacks)]
 
 
 def _after(words: Sequence[Word]) -> list[Word]:
@@ -195,6 +211,7 @@ def group_title(group: VerdictGroup, several_models: bool) -> Sentence:
     many = len(group.attacks) > 1
     words.append(Word(" · worst case per image of " if many else " · under "))
     words.append(_name(attacks_text(group.attack, group.attacks)))
+    words += [Word(f", the hardest of {group.hardest_of} groups")] if group.hardest_of > 1 else []
     if group.n is not None:
         least, most = group.n
         words.append(Word(f" · n = {least:,}" + (f" to {most:,}" if most != least else "")))
@@ -256,7 +273,7 @@ def headline(facts: RunFacts, only: Sequence[str] = ()) -> Sentence:
 def of_block(facts: RunFacts, dataset: str, model: str, knowledge: str) -> Iterator[Sentence]:
     """Yield a sentence per defense of a setting."""
     for scope, verdicts in facts.verdicts.items():
-        if (scope.dataset, scope.model, scope.knowledge) != (dataset, model, knowledge):
+        if (scope.dataset, scope.model, scope.knowledge) != (dataset, model, knowledge) or not scope.hardest_of:
             continue
         for verdict in sorted(verdicts, key=lambda v: v.sort_key):
             if verdict.robust is None:
@@ -264,7 +281,7 @@ def of_block(facts: RunFacts, dataset: str, model: str, knowledge: str) -> Itera
             words = [_name(verdict.defense, verdict.page), Word(f" {_stands(verdict)}: ")]
             words += rate(verdict.robust, bool(verdict.bound) or verdict.partial)
             words += [Word(" withstood under "), _name(attacks_text(scope.attack, scope.attacks)), *_clean(verdict)]
-            note = caveat(VerdictRow(verdict.defense, verdict, 1, 0, ()))
+            note = caveat(VerdictRow(verdict.defense, verdict, 1, ()))
             yield (*words, *([Word(". "), *_capital(note)] if note else []), Word("."))
 
 
@@ -524,7 +541,7 @@ def in_doubt(alarms: int, anchor: str) -> Notice:
     return Notice(
         "warn",
         f"{plural(alarms, 'alarm')}: some numbers may not mean what they seem to.",
-        "They are marked as in doubt, decide nothing, and none of them is called best.",
+        "They are marked as in doubt, decide nothing in favour of a defense, and none of them is called best.",
         anchor,
         "Which, and what to do",
     )

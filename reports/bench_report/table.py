@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ import pandas as pd
 
 from bench_report.links import file_name
 from bench_report.measures import MEASURES, Measure, measure
-from bench_report.view import AlarmView, CellView, DifferenceView, Estimate
+from bench_report.view import AlarmView, CellView, DifferenceView, Doubt, Estimate
 from benchmark.alarms import KINDS
 from benchmark.options import Budget
 from benchmark.results import CLEAN, CROSSED, KNOWING, MEAN, STD, SUMMARIES, WORST_OF
@@ -57,6 +58,15 @@ class Place(NamedTuple):
     attack: str
     defense: str
     knowledge: str
+
+
+class Raised(NamedTuple):
+    """An alarm at a place; `against` is the accuracy that it was held against, None for no accuracy."""
+
+    place: Place
+    kind: str
+    finding: str
+    against: float | None
 
 
 def as_text(value: Any) -> str:
@@ -135,7 +145,7 @@ class Table:
         groups: Mapping[GroupKey, Mapping[str, float | None]] | None = None,
         anchor: str = "r1",
         measures: Mapping[str, Measure] | None = None,
-        alarms: Iterable[tuple[Place, str, str]] = (),
+        alarms: Iterable[Raised] = (),
         bare: Collection[str] = (),
     ) -> None:
         self.rows = list(rows)
@@ -160,21 +170,65 @@ class Table:
             if row.status == "ok" or row.seed not in seeds:
                 seeds[row.seed] = row.status
         self._alarms: dict[tuple[str, str], list[Place]] = {}
-        self._doubtful: dict[Place, list[tuple[str, str]]] = {}
-        for place, kind, finding in alarms:
-            if kind in KINDS:
-                places, found = self._alarms.setdefault((kind, finding), []), self._doubtful.setdefault(place, [])
-                if place not in places:  # of another seed
-                    places.append(place)
-                    found.append((kind, finding))
+        self._raised: dict[Place, list[Raised]] = {}
+        for alarm in alarms:
+            # What is said of a group is said of its attacks, and reaches it where its numbers rest on them.
+            if alarm.kind in KINDS and not alarm.place.attack.startswith(WORST_OF):
+                places = self._alarms.setdefault((alarm.kind, alarm.finding), [])
+                if alarm.place not in places:  # of another seed
+                    places.append(alarm.place)
+                    self._raised.setdefault(alarm.place, []).append(alarm)
+        self._doubts: dict[Place, Doubt | None] = {}
 
     def alarms(self, place: Place | None = None) -> tuple[AlarmView, ...]:
         """Return what puts the numbers of a cell or group in doubt, or all alarms of the run."""
+        found = self._alarms
+        if place is not None:
+            found = dict.fromkeys((x.kind, x.finding) for x in itertools.chain(*self._reaching(place).values()))  # type: ignore[assignment]
         views = []
-        for kind, finding in self._alarms if place is None else self._doubtful.get(place, ()):
-            single = [cell for cell in self._alarms[kind, finding] if not cell.attack.startswith(WORST_OF)]
-            views.append(AlarmView(KINDS[kind], finding, len(single), next(map(self.page, single), "")))  # type: ignore[index]
+        for kind, finding in found:
+            cells = self._alarms[kind, finding]
+            views.append(AlarmView(KINDS[kind], finding, len(cells), self.page(cells[0])))  # type: ignore[index]
         return tuple(views)
+
+    def _reaching(self, place: Place) -> dict[str, list[Raised]]:
+        """Return the alarms that reach the numbers at a place, by attack."""
+        members = self.members(place)
+        cells = {x: self.place(*place._replace(attack=x)) for x in members or (place.attack,)}
+        found = {x: self._raised[cell] for x, cell in cells.items() if cell in self._raised}
+        sure = [cell for x, cell in cells.items() if x not in found and not self.unbounded(cell)]
+        if not members or not found or not sure:
+            return found
+        rest = {x: [alarm for alarm in mine if not self._made_up(alarm, sure)] for x, mine in found.items()}
+        return {x: mine for x, mine in rest.items() if mine}
+
+    def _made_up(self, alarm: Raised, sure: Sequence[Place]) -> bool:
+        """Return whether an alarm of one weak attack is made up for by a sure one that surely leaves less."""
+        if KINDS[alarm.kind].reach != "attack" or alarm.against is None:  # type: ignore[index]
+            return False
+        metric = "joint_robust_accuracy" if "joint_robust_accuracy" in self.by_place[alarm.place] else "robust_accuracy"
+
+        def ends(place: Place) -> tuple[list[float | None], list[float | None]]:
+            rows = [row for seed, row in self.by_place.get(place, {}).get(metric, {}).items() if seed not in SUMMARIES]
+            return [row.low for row in rows], [row.high for row in rows]
+
+        weak = [low for low in ends(alarm.place)[0] if low is not None]
+        for place in sure:
+            highs = ends(place)[1]
+            if highs and weak and all(high is not None and high < min(*weak, alarm.against) for high in highs):
+                return True
+        return False
+
+    def doubt(self, place: Place) -> Doubt | None:
+        """Return what alarms leave of the numbers at a place, None where none reaches them."""
+        if not self._raised:
+            return None
+        if place not in self._doubts:
+            found = self._reaching(place)
+            kinds = {KINDS[x.kind].reach for x in itertools.chain(*found.values())}  # type: ignore[index]
+            of = len(self.members(place)) or 1
+            self._doubts[place] = Doubt(tuple(found), of, "numbers" not in kinds) if found else None
+        return self._doubts[place]
 
     def measure(self, name: str) -> Measure:
         """Return what is known of a measure, those of plugins too."""
@@ -209,7 +263,7 @@ class Table:
         chosen = seeds.get(seed) if seed is not None else seeds.get(MEAN, single[0] if single else None)
         if chosen is None or chosen.value is None:
             return None
-        unit, doubt = self.measure(metric).unit, place in self._doubtful
+        unit, doubt = self.measure(metric).unit, self.doubt(place)
         if chosen.seed != MEAN:
             spans: Literal["images", "seeds and images"] = "seeds and images" if chosen.seed == CROSSED else "images"
             of = len(single) if chosen.seed == CROSSED else 1
@@ -288,11 +342,14 @@ def read_groups(frame: pd.DataFrame, rows: Iterable[Row]) -> dict[GroupKey, dict
     return found
 
 
-def read_alarms(frame: pd.DataFrame) -> list[tuple[Place, str, str]]:
-    """Return where each alarm was raised, its kind and its finding."""
-    columns = [*Place._fields, "alarm", "finding"]
+def read_alarms(frame: pd.DataFrame) -> list[Raised]:
+    """Return the alarms of a run."""
+    columns = [*Place._fields, "alarm", "finding", "against"]
     rows = frame[columns].itertuples(index=False, name=None)
-    return [(Place(*map(as_text, values[:-2])), as_text(values[-2]), as_text(values[-1])) for values in rows]
+    return [
+        Raised(Place(*map(as_text, where)), as_text(kind), as_text(finding), as_number(against))
+        for *where, kind, finding, against in rows
+    ]
 
 
 def read_comparisons(frame: pd.DataFrame) -> dict[tuple[str, ...], DifferenceView]:

@@ -15,6 +15,22 @@ TOLERANCE = 0.05
 
 
 @dataclass(frozen=True)
+class Doubt:
+    """What alarms leave of a number.
+
+    Attributes:
+        attacks: of the number's attacks those that they were raised for.
+        of: how many attacks the number rests on.
+        at_most: whether they tell no more than that attacks are weaker than they should be, so that accuracy is at
+            most what was measured.
+    """
+
+    attacks: tuple[str, ...]
+    of: int
+    at_most: bool
+
+
+@dataclass(frozen=True)
 class Estimate:
     """A number with its 95 % interval and the images it rests on.
 
@@ -24,7 +40,7 @@ class Estimate:
         spread: standard deviation over seeds, None for one seed.
         seeds: number of seeds that the value is the mean of.
         reference: the published value, None where the suite names none.
-        doubt: whether an alarm puts it in doubt.
+        doubt: what alarms leave of it, None where there are none.
     """
 
     metric: str
@@ -36,7 +52,7 @@ class Estimate:
     spread: float | None = None
     seeds: int = 1
     reference: float | None = None
-    doubt: bool = False
+    doubt: Doubt | None = None
     spans: Literal["images", "seeds and images", "seeds"] = "images"
     uneven: bool = False
 
@@ -343,7 +359,7 @@ class VerdictLine:
 
 @dataclass(frozen=True)
 class VerdictsView:
-    """The verdicts of one data set, attacker and set of attacks."""
+    """The verdicts of one data set, attacker and set of attacks; the first screen shows those of the hardest set."""
 
     dataset: str
     knowledge: str
@@ -352,6 +368,7 @@ class VerdictsView:
     title: tuple[Word, ...]
     lines: tuple[VerdictLine, ...]
     notices: tuple[Notice, ...]
+    hardest: bool
 
 
 @dataclass(frozen=True)

@@ -454,8 +454,44 @@ def test_many_groups_each_have_a_verdict(make_run, page_of):
     assert bodies == list(product(("digits", "letters"), ("white-box", "gray-box", "black-box")))
     assert {b.get("data-attack") for b in table.all("tbody")} == {"worst-of: known"}
     assert all("known, 2 attacks" in head.text for head in table.all("th") if head.get("scope") == "rowgroup")
+    assert all("the hardest of 2 groups" in head.text for head in table.all("th") if head.get("scope") == "rowgroup")
     black = lines(page_of(run), dataset="digits", knowledge="black-box")
     assert "this attacker does not hold the network" in black["mahalanobis"].text + black["adversarial-training"].text
+
+
+@pytest.mark.parametrize("order", [("easy", "hard", "middle"), ("middle", "easy", "hard"), ("hard", "middle", "easy")])
+def test_the_hardest_group_speaks_whatever_the_order_of_the_suite(make_run, site_of, order):
+    """Equally large groups: the first of the suite is not what the verdict rests on, nor what suits a defense."""
+    groups = {"easy": ["pgd-l2"], "hard": ["fgsm"], "middle": ["pgd-linf"]}
+    share = {
+        "first": {"pgd-l2": 0.9, "fgsm": 0.6, "pgd-linf": 0.8},
+        "second": {"pgd-l2": 0.1, "fgsm": 0.58, "pgd-linf": 0.5},
+    }
+    run = make_run(
+        models=("mlp",),
+        attacks=("fgsm", "pgd-linf", "pgd-l2"),
+        suite={"groups": {name: groups[name] for name in order}},
+        defenses=("none", "first", "second", "flags"),
+        detectors=("flags",),
+        right=lambda m, a, x, k: 0.95 if a == "none" else share.get(x, {}).get(a, 0.0),
+        flags=lambda a, d, k: 1.0,  # is equal under all groups, and chooses none
+        n=2000,
+    )
+    site = site_of(run)
+    page = site.index
+    (about,) = (h.text for h in page.one("table", data_table="verdicts").all("th") if h.get("scope") == "rowgroup")
+    assert "hard, 1 attack, the hardest of 3 groups" in about
+    rows = lines(page)
+    assert verdict(rows["first"]) == ("holds", "against these attacks; no stronger one was run")
+    # What does worse under another group says so, here and in the headline.
+    assert verdict(rows["second"])[0] == "holds"
+    assert "; does not hold under easy: 10.0 % (" in verdict(rows["second"])[1]
+    assert headline(page).startswith("first holds against every attacker that was run; second does not hold")
+    others = page.one("table", data_table="other-verdicts")
+    assert others.parent.parent.tag == "details"
+    assert [b.get("data-attack") for b in others.all("tbody")] == ["worst-of: middle", "worst-of: easy"]
+    (best,) = (said for said in findings(page) if "best" in said)
+    assert "hard, 1 attack" in best
 
 
 # -- kinds of images ---------------------------------------------------------------------------------------------------
