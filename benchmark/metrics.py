@@ -134,15 +134,16 @@ class Metric(ABC):
             a group of attacks together (worst case).
         unit: `rate` (0 to 1), `area`, `distance`, `count` or `ratio`.
         better: which direction favours the defense, None for neither.
-        reads: the fields of `Answers` that it looks at. What the host's threshold moves (`flagged`, and the `label` of
-            a defense that answers otherwise where it flags) is not compared between runs of different thresholds.
+        reads: the fields of `Answers` that it looks at, and `success` where it looks at `Cell.success`. What the host's
+            threshold moves (`flagged`, and the `label` of a defense that answers otherwise where it flags) is not
+            compared between runs of different thresholds, nor `success` between runs that mean another thing by it.
     """
 
     title: ClassVar[str]
     scope: ClassVar[Literal["clean", "attack", "group"]]
     unit: ClassVar[Literal["rate", "area", "distance", "count", "ratio"]] = "rate"
     better: ClassVar[Literal["high", "low"] | None] = None
-    reads: ClassVar[tuple[str, ...]] = ("base_label", "label", "score", "flagged", "details")
+    reads: ClassVar[tuple[str, ...]] = ("base_label", "label", "score", "flagged", "details", "success")
 
     @abstractmethod
     def compute(self, cells: Sequence[Cell]) -> MetricValue | None:
@@ -509,7 +510,7 @@ class Auroc(_CellMetric):
     """Area under the ROC curve of the score: successful adversarial images against their clean versions."""
 
     title, scope, unit, better = "AUROC", "attack", "area", "high"
-    reads = ("base_label", "score")
+    reads: ClassVar[tuple[str, ...]] = ("base_label", "score", "success")
     all_attacks: ClassVar[bool] = False
 
     def _measure(self, cell: Cell) -> MetricValue | None:
@@ -533,6 +534,7 @@ class AurocAll(Auroc):
     """As `Auroc`, with the attacks that failed counted as adversarial too."""
 
     title = "AUROC, failed attacks included"
+    reads = ("base_label", "score")
     all_attacks = True
 
 
@@ -540,7 +542,7 @@ class Tpr(_CellRate):
     """Share of the successful adversarial images that are flagged."""
 
     title, scope, better = "True-positive rate at the threshold", "attack", "high"
-    reads = ("base_label", "flagged")
+    reads = ("base_label", "flagged", "success")
 
     def _shares(self, cell: Cell) -> Shares | None:
         answers = attacked(cell)
@@ -551,7 +553,7 @@ class Fpr(_CellRate):
     """Share of the clean versions of the successfully attacked images that are flagged."""
 
     title, scope, better = "False-positive rate at the threshold", "attack", "low"
-    reads = ("base_label", "flagged")
+    reads = ("base_label", "flagged", "success")
 
     def _shares(self, cell: Cell) -> Shares | None:
         return None if cell.clean.flagged is None else _share(rejected(cell.clean), among=successful(cell))
@@ -561,7 +563,7 @@ class TprAt5Fpr(_CellMetric):
     """Share of the successful adversarial images above the threshold that flags 5 % of their clean versions."""
 
     title, scope, better = "TPR at 5 % FPR", "attack", "high"
-    reads = ("base_label", "score")
+    reads = ("base_label", "score", "success")
 
     def _measure(self, cell: Cell) -> MetricValue | None:
         pairs = score_pairs(cell)
@@ -572,7 +574,7 @@ class FprAt95Tpr(_CellMetric):
     """Share of the clean versions flagged at the threshold that flags 95 % of the successful adversarial images."""
 
     title, scope, better = "FPR at 95 % TPR", "attack", "low"
-    reads = ("base_label", "score")
+    reads = ("base_label", "score", "success")
 
     def _measure(self, cell: Cell) -> MetricValue | None:
         pairs = score_pairs(cell)

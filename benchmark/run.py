@@ -667,7 +667,11 @@ def _manifest(suite: Suite, registry: Registry, plan: Plan, request: RunRequest)
             for label, facts in plan.datasets.items()
         },
         "defenses": {
-            label: {"family": defense.family, "attacks": list(defense.training_attacks())}
+            label: {
+                "family": defense.family,
+                "attacks": list(defense.training_attacks()),
+                "randomised": defense.randomised,
+            }
             for label, defense in _defenses(plan, registry).items()
         },
         "citations": _citations(suite, registry),

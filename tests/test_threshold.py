@@ -114,9 +114,10 @@ def test_a_measure_reads_what_it_says():
                 for old, new in ((clean, answers(200)), (attacked, answers(200)))
             ]
             under_attack = None if metric.scope == "clean" else others[1]
-            cell = Cell(y, others[0], under_attack, np.full(200, 0.1), "linf", 0.1)
-            value = metric.compute([cell])
-            values.add(None if value is None else value.value)
+            for success in ("initially-correct",) if "success" in metric.reads else ("initially-correct", "any-wrong"):
+                cell = Cell(y, others[0], under_attack, np.full(200, 0.1), "linf", 0.1, success=success)
+                value = metric.compute([cell])
+                values.add(None if value is None else value.value)
         assert len(values) == 1, registration.name
 
 

@@ -92,11 +92,10 @@ def build_report(
     builders = [_RunBuilder(run, table, f"r{number}") for number, (run, table) in enumerate(zip(runs, tables), 1)]
     views = tuple(builder.build() for builder in builders)
     seen = {row.metric.partition(":")[0] for table in tables for row in table.rows}
-    titles = list(dict.fromkeys(view.title for view in views))
     view = ReportView(
-        title=" · ".join(titles[:3]) + (" · …" if len(titles) > 3 else ""),
+        title=sentences.report_title([view.title for view in views]),
         runs=views,
-        compare=compare_runs(runs, tables, views) if len(runs) > 1 else None,
+        compare=compare_runs(runs, [builder.facts for builder in builders], views) if len(runs) > 1 else None,
         glossary=tuple(known for name, known in {**MEASURES, **measures}.items() if name in seen),
     )
     cells = tuple(
@@ -183,7 +182,7 @@ class _RunBuilder:
             published=published_tables(
                 self.table,
                 (self.suite.get("reference") or {}).get("rows") or (),
-                self._artifacts(),
+                self.run.artifacts,
                 self.suite.get("attacks"),
             ),
             artifacts=tuple(self._assessed()),
@@ -346,13 +345,8 @@ class _RunBuilder:
 
     # Tables
 
-    def _artifacts(self) -> pd.DataFrame | None:
-        """Return the measures of shared artifacts, None for a run of before there were any."""
-        return self.run.artifacts if (self.run.path / "artifacts.parquet").exists() else None
-
     def _assessed(self) -> Iterator[AssessedRow]:
-        frame = self._artifacts()
-        for record in () if frame is None else frame.to_dict("records"):
+        for record in self.run.artifacts.to_dict("records"):
             value = as_number(record["value"])
             yield AssessedRow(
                 as_text(record["artifact"]),

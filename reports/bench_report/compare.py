@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-import json
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
+from bench_report import sentences
+from bench_report.across import (
+    RATE,
+    Beside,
+    Change,
+    Judged,
+    OnlyIn,
+    Outcomes,
+    fingerprint,
+    letters,
+    pair,
+    substitutes,
+    terms,
+)
+from bench_report.facts import RunFacts
 from bench_report.measures import FAMILIES, measure
-from bench_report.table import Place, Table, as_text, grouped
-from bench_report.view import CompareView, DifferenceView, Estimate, LinedUpRow, RunView
+from bench_report.table import Place, Table, as_text
+from bench_report.view import CompareView, DifferenceView, LinedUpRow, RunView
 from bench_report.words import budget_text, difference_text
-from benchmark.metrics import near
-from benchmark.results import CLEAN
-from benchmark.statistics import compare_paired
+from benchmark.results import BARE, CLEAN, KNOWING
+from benchmark.statistics import holm
 
 if TYPE_CHECKING:
     from benchmark.results import Run
@@ -24,221 +37,231 @@ _LINED_UP = (
     *dict.fromkeys(name for f in _FAMILIES for name in (f.clean, f.attack, f.worst) if name is not None),
     "auroc",
 )
-RATE = "false_positive_rate"
-"""The part of the protocol that only measures at the host's threshold depend on."""
+_FIRST = {"higher": 0, "lower": 0, "unknown": 1}
+"""Rows that stand before the others."""
 _SECTIONS = {"datasets": "data set", "models": "model", "attacks": "attack", "defenses": "defense"}
 
 
-def compare_runs(runs: Sequence[Run], tables: Sequence[Table], views: Sequence[RunView]) -> CompareView:
-    """Return equal cells of the runs beside each other, and all differences between the runs."""
-    letters = [_letter(number) for number in range(len(runs))]
-    obstacles = list(_obstacles(runs, tables, letters))
-    changed: dict[str, set[str]] = {section: set() for section in _SECTIONS}
-    changes = list(_changes(runs, changed))
-    keys: dict[tuple[Place, str], None] = {}
-    for table in tables:
-        for place, metrics in table.by_place.items():
-            keys |= dict.fromkeys((place, name) for name in _LINED_UP if name in metrics)
-    order = {name: number for number, name in enumerate(_LINED_UP)}
-    pairs = _Pairs(runs)
-    rows, alone = [], [0] * len(runs)
-    for place, name in sorted(keys, key=lambda key: order[key[1]]):
-        estimates = [table.estimate(place, name) for table in tables]
-        holders = [number for number, estimate in enumerate(estimates) if estimate is not None]
-        if not holders:
-            continue
-        alike: dict[tuple[object, ...], list[int]] = {}
-        for number in holders:
-            alike.setdefault(_terms(runs[number], tables[number], place, name), []).append(number)
-        for members in alike.values():
-            if len(members) < 2:
-                alone[members[0]] += 1
-            else:
-                first = members[0]
-                paired = [
-                    pairs.difference(first, number, place, name, tables[first].counted(place))
-                    if number in members[1:]
-                    else None
-                    for number in range(len(runs))
-                ]
-                remarks = [_remark(place, tables[first], changed), *(why for why in paired if isinstance(why, str))]
-                found = [None if isinstance(pair, str) else pair for pair in paired]
-                remark = "; ".join(filter(None, dict.fromkeys(remarks)))
-                rows.append(_lined_up(place, name, estimates, members, found, remark))
-    return CompareView(
-        runs=tuple((letter, view.name) for letter, view in zip(letters, views)),
-        obstacles=tuple(obstacles),
-        changes=tuple(changes),
-        rows=tuple(rows),
-        only=tuple((letter, count) for letter, count in zip(letters, alone) if count),
-    )
+def compare_runs(runs: Sequence[Run], facts: Sequence[RunFacts], views: Sequence[RunView]) -> CompareView:
+    """Return what changed between runs, equal cells of them beside each other, and all differences between them."""
+    return _Comparer(runs, facts, views).view()
 
 
-class _Pairs:
-    """Pairs the verdicts of two runs on the same images."""
-
-    def __init__(self, runs: Sequence[Run]) -> None:
+class _Comparer:
+    def __init__(self, runs: Sequence[Run], facts: Sequence[RunFacts], views: Sequence[RunView]) -> None:
         self.runs = runs
-        self._read: dict[int, tuple[dict[tuple[str, ...], dict[str, np.ndarray]], dict[str, np.ndarray]]] = {}
+        self.facts = facts
+        self.tables = [one.table for one in facts]
+        self.letters = letters(len(runs))
+        self.names = tuple((letter, view.name) for letter, view in zip(self.letters, views))
+        self.changed: dict[str, set[str]] = {section: set() for section in _SECTIONS}
+        self.differ = tuple(_changes(runs, self.changed))
+        self._judged: dict[int, Judged] = {}
+        self._outcomes: dict[tuple[int, Place, str], Outcomes | None] = {}
 
-    def difference(
-        self, first: int, second: int, place: Place, name: str, counted: Mapping[str, float | None]
-    ) -> DifferenceView | str | None:
-        """Return the difference of an accuracy, second minus first, on the images that both have.
-
-        Over a group of attacks it is the worst case of each image: `counted` has them, and the budget at which one
-        counts that has none. Of several seeds an image counts once, with the mean over the seeds: its verdicts are no
-        independent observations, so the image is the sampling unit, as it is for randomised defenses.
-
-        Returns:
-            None where the measure is no share of single verdicts, and a text that says why, where the seeds differ.
-        """
-        if not name.endswith("accuracy"):
-            return None
-        one, two = (self._outcomes(number, place, name, counted) for number in (first, second))
-        if one is None or two is None:
-            return None
-        if len(one) != len(two) or (len(one) > 1 and set(one) != set(two)):
-            return f"not paired: seeds {', '.join(one)} and {', '.join(two)}"
-        # One seed against another is two trained systems on the same images, whatever the seeds are called.
-        seeds = list(zip(one.values(), two.values())) if len(one) == 1 else [(one[seed], two[seed]) for seed in one]
-        common = [image for image in seeds[0][0] if all(image in side for pair in seeds for side in pair)]
-        if not common:
-            return None
-        a, b = (np.array([[pair[side][image] for image in common] for pair in seeds], dtype=float) for side in (0, 1))
-        paired = compare_paired(b.mean(0), a.mean(0))
-        return DifferenceView(
-            name,
-            "rate",
-            paired.difference,
-            paired.low,
-            paired.high,
-            paired.p_value,
-            paired.n,
-            tuple((b - a).mean(1).tolist()) if len(seeds) > 1 else (),
+    def view(self) -> CompareView:
+        """Return what the page shows."""
+        places: dict[Place, list[str]] = {}
+        for name in _LINED_UP:
+            for table in self.tables:
+                for place, metrics in table.by_place.items():
+                    if name in metrics and name not in places.setdefault(place, []):
+                        places[place].append(name)
+        beside = self._beside(list(places))
+        said: dict[tuple[Place, str], list[Change]] = {}
+        for change in beside.changes:
+            said.setdefault((change.place, change.metric), []).append(change)
+        rows = [
+            row
+            for name in _LINED_UP
+            for place, names in places.items()
+            if name in names
+            for row in self._rows(place, name, said.get((place, name), ()))
+        ]
+        rows.sort(key=lambda row: _FIRST.get(row.told, len(_FIRST)))
+        return CompareView(
+            runs=self.names,
+            headline=sentences.beside_headline(beside),
+            findings=tuple(sentences.beside(beside)),
+            how=sentences.beside_how(beside),
+            notices=tuple(sentences.not_lined_up(*one) for one in _obstacles(self.runs, self.tables, self.letters)),
+            changes=self.differ,
+            rows=tuple(rows),
         )
 
-    def _outcomes(
-        self, number: int, place: Place, name: str, counted: Mapping[str, float | None]
-    ) -> dict[str, dict[str, bool]] | None:
-        """Return by seed and image whether it was answered as it should be; None where an attack has no verdicts."""
-        rows_of, columns = self._samples(number)
-        by_attack = {attack: rows_of.get(tuple(place._replace(attack=attack)), {}) for attack in counted}
-        clean = rows_of.get(tuple(place._replace(attack=CLEAN, knowledge="")), {})
-        needed = [*by_attack.values(), *([clean] if any(counted.values()) else [])]
-        seeds = [seed for seed in needed[0] if all(seed in found for found in needed)]
-        if not seeds:
-            return None
+    # -- facts ---------------------------------------------------------------------------------------------------------
 
-        def good(rows: np.ndarray, attacked: bool) -> np.ndarray:
-            right, flagged = columns["right"][rows], columns["flagged"][rows]
-            return right if "joint" not in name else right | flagged if attacked else right & ~flagged
+    def _beside(self, places: Sequence[Place]) -> Beside:
+        changes: list[Change] = []
+        apart: Counter[tuple[str, ...]] = Counter()
+        unpaired: Counter[str] = Counter()
+        only: dict[int, list[Place]] = {}
+        gone: Counter[str] = Counter()
+        for place in places:
+            in_runs = [number for number, table in enumerate(self.tables) if place in table.by_place]
+            if any(self.tables[number].unbounded(place) for number in in_runs):
+                continue  # counts in groups, at their budgets, and never alone
+            if place.knowledge in KNOWING and self.facts[in_runs[0]].families.get(place.defense) in BARE:
+                continue  # its gray-box cells stand there, and are counted as such
+            if len(in_runs) == 1:
+                only.setdefault(in_runs[0], []).append(place)
+                continue
+            having = [n for n in in_runs if self._headline(n, place)]
+            if having:
+                gone.update(self.letters[number] for number in in_runs if number not in having)
+            if len(having) < 2:
+                continue
+            found, why, reasons = self._changes_of(place, having)
+            changes += found
+            unpaired.update(why)
+            apart.update(reasons)
+        adjusted = holm([one.difference.p or 0.0 for one in changes])
+        changes = [replace(one, p=p, of=len(changes)) for one, p in zip(changes, adjusted)]
+        changes.sort(key=lambda one: -abs(one.difference.difference))
+        keys = [run.key for run in self.runs]
+        return Beside(
+            names=self.names,
+            changes=tuple(changes),
+            apart=tuple(apart.items()),
+            unpaired=tuple(unpaired.items()),
+            only=tuple(self._only(number, mine) for number, mine in sorted(only.items())),
+            gone=tuple(gone.items()),
+            equal=tuple(x for x, key in zip(self.letters, keys) if key and keys.count(key) > 1),
+            seeds=tuple(tuple(table.seeds) for table in self.tables),
+            differ=self.differ,
+        )
 
-        outcomes: dict[str, dict[str, bool]] = {}
-        for seed in sorted(seeds):
-            held: dict[str, bool] = {}
-            for attack, found in by_attack.items():
-                rows, eps = found[seed], counted[attack]
-                holds = dict(zip(columns["sample"][rows].tolist(), good(rows, attack != CLEAN).tolist()))
-                if eps is not None:  # the clean image is submitted where the example is too far
-                    far = columns["sample"][rows[~near(columns["perturbation"][rows], eps)]]
-                    submitted = dict(zip(columns["sample"][clean[seed]].tolist(), good(clean[seed], True).tolist()))
-                    holds |= {image: submitted[image] for image in far.tolist() if image in submitted}
-                for image, answer in holds.items():
-                    held[image] = held.get(image, True) and answer
-            outcomes[seed] = held
-        return outcomes
+    def _headline(self, number: int, place: Place) -> list[str]:
+        """Return the accuracies of a cell; the joint one first where it rejects: a rejected image is withstood."""
+        table = self.tables[number]
+        clean = table.place(place.dataset, place.model, CLEAN, place.defense, place.knowledge)
+        rejects = table.estimate(clean, "clean_fpr") is not None
+        names = sorted((x for x in _LINED_UP if x != "auroc"), key=lambda name: ("joint" in name) != rejects)
+        return [name for name in names if table.estimate(place, name) is not None]
 
-    def _samples(self, number: int) -> tuple[dict[tuple[str, ...], dict[str, np.ndarray]], dict[str, np.ndarray]]:
-        if number not in self._read:
-            frame = self.runs[number].samples
-            columns = {
-                "sample": frame["sample"].astype("object").to_numpy(),
-                "right": (frame["y"] == frame["label"]).to_numpy(dtype=bool, na_value=False),
-                "flagged": frame["flagged"].fillna(False).to_numpy(dtype=bool),
-                "perturbation": frame["perturbation"].to_numpy(dtype=np.float64, na_value=np.nan),
-            }
-            rows_of: dict[tuple[str, ...], dict[str, np.ndarray]] = {}
-            for (*place, seed), rows in grouped(frame, (*Place._fields, "seed")).items():
-                rows_of.setdefault(tuple(place), {})[seed] = rows
-            self._read[number] = rows_of, columns
-        return self._read[number]
+    def _changes_of(self, place: Place, having: Sequence[int]) -> tuple[list[Change], list[str], list[tuple[str, ...]]]:
+        """Return the changes of a cell from the first run that has it, why others are unpaired, and what differs."""
+        first, changes, unpaired, apart = having[0], [], [], []
+        for number in having[1:]:
+            differing: tuple[str, ...] = ()
+            for name in self._headline(first, place):
+                if name not in self._headline(number, place):
+                    continue
+                mine, other = (terms(self.runs[n], self.tables[n], place, name) for n in (first, number))
+                differing = tuple(what for what in {**mine, **other} if mine.get(what) != other.get(what))
+                if differing:
+                    continue
+                found = self._difference(first, number, place, name)
+                if isinstance(found, str):
+                    unpaired.append(found)
+                    break
+                difference, identical = found
+                estimates = [self.tables[n].estimate(place, name) for n in (first, number)]
+                assert estimates[0] is not None
+                assert estimates[1] is not None
+                changes.append(
+                    Change(
+                        place,
+                        name,
+                        self.letters[first],
+                        self.letters[number],
+                        estimates[0],
+                        estimates[1],
+                        difference,
+                        identical,
+                        name != self._headline(first, place)[0],
+                        "" if place.attack == CLEAN else self.facts[number].bound(place.defense, place.knowledge),
+                        self._remark(place, number),
+                    )
+                )
+                break
+            else:
+                apart.append(differing)
+        return changes, unpaired, apart
 
+    def _only(self, number: int, places: Sequence[Place]) -> OnlyIn:
+        others = [table for n, table in enumerate(self.tables) if n != number]
+        labels = []
+        nouns = {
+            "dataset": "data set",
+            "model": "model",
+            "defense": "defense",
+            "attack": "attack",
+            "knowledge": "attacker",
+        }
+        for axis, noun in nouns.items():
+            known = {getattr(place, axis) for table in others for place in table.by_place}
+            mine = dict.fromkeys(getattr(place, axis) for place in places)
+            labels += [(noun, label) for label in mine if label and label not in known]
+        return OnlyIn(self.letters[number], len(places), tuple(labels))
 
-def _letter(number: int) -> str:
-    return chr(ord("A") + number) if number < 26 else f"Run {number + 1}"
+    # -- images --------------------------------------------------------------------------------------------------------
 
+    def _of(self, number: int, place: Place, name: str) -> Outcomes | None:
+        if number not in self._judged:
+            self._judged[number] = Judged(self.runs[number], self.tables[number])
+        if (number, place, name) not in self._outcomes:
+            self._outcomes[number, place, name] = self._judged[number].outcomes(place, name)
+        return self._outcomes[number, place, name]
 
-def _fingerprint(run: Run, dataset: str) -> str:
-    return as_text((run.manifest.get("datasets") or {}).get(dataset, {}).get("fingerprint"))
+    def _difference(self, first: int, second: int, place: Place, name: str) -> tuple[DifferenceView, bool] | str:
+        """Return the difference of an accuracy, second minus first, and whether all answers are equal; or why none."""
+        one, two = self._of(first, place, name), self._of(second, place, name)
+        if one is None or two is None:
+            return "not paired: no verdicts" if name.endswith("accuracy") else ""
+        found = pair(one, two)
+        if isinstance(found, str):
+            return found
+        of = found.paired
+        view = DifferenceView(name, "rate", of.difference, of.low, of.high, of.p_value, of.n, found.by_seed)
+        return view, found.identical
 
+    # -- rows ----------------------------------------------------------------------------------------------------------
 
-def _terms(run: Run, table: Table, place: Place, name: str) -> tuple[object, ...]:
-    """Return what must be equal for a measure of two cells to stand beside each other."""
-    protocol = dict(run.manifest.get("protocol") or {})
-    if not _at_threshold(run, place, name):
-        protocol.pop(RATE, None)
-    return (
-        _fingerprint(run, place.dataset),
-        json.dumps(protocol, sort_keys=True),
-        table.budgets.get((place.dataset, place.attack)),
-        table.members(place),
-        _substitutes(run, place.knowledge),
-    )
+    def _rows(self, place: Place, name: str, said: Sequence[Change]) -> Iterator[LinedUpRow]:
+        """Yield a row for all runs in which a number may stand beside that of another one."""
+        estimates = [table.estimate(place, name) for table in self.tables]
+        alike: dict[tuple[tuple[str, str], ...], list[int]] = {}
+        for number, estimate in enumerate(estimates):
+            if estimate is not None:
+                of = terms(self.runs[number], self.tables[number], place, name)
+                alike.setdefault(tuple(of.items()), []).append(number)
+        known = measure(name)
+        for members in alike.values():
+            if len(members) < 2:
+                continue
+            first, *others = members
+            start = estimates[first]
+            assert start is not None
+            found = {number: self._difference(first, number, place, name) for number in others}
+            paired = {number: one[0] for number, one in found.items() if not isinstance(one, str)}
+            remarks = [self._remark(place, number) for number in others]
+            remarks += [one for one in found.values() if isinstance(one, str)]
+            changes = [one for one in said if one.first == self.letters[first]]
+            yield LinedUpRow(
+                *place,
+                metric=name,
+                title=known.title,
+                estimates=tuple(e if number in members else None for number, e in enumerate(estimates)),
+                differences=tuple(
+                    difference_text(e.value - start.value, known.unit) if e is not None and number in others else ""
+                    for number, e in enumerate(estimates)
+                ),
+                paired=tuple(paired.get(number) for number in range(len(self.runs))),
+                told=changes[0].told if len(changes) == 1 else "",
+                change=sentences.change_told(changes, len(self.runs)),
+                remark="; ".join(filter(None, dict.fromkeys(remarks))),
+            )
 
-
-def _at_threshold(run: Run, place: Place, name: str) -> bool:
-    """Tell whether another false-positive rate would move a measure; yes, where the run does not say."""
-    thresholds = run.manifest.get("thresholds")
-    if not isinstance(thresholds, list):
-        return True
-    cell = (place.dataset, place.model, place.defense)
-    return any(name in one["moves"] for one in thresholds if (one["dataset"], one["model"], one["defense"]) == cell)
-
-
-def _substitutes(run: Run, knowledge: str) -> tuple[str, ...]:
-    """Return the networks that the attacker of `knowledge` trains."""
-    entries = [entry for entry in run.suite.get("grid") or () if entry.get("knowledge", "") == knowledge]
-    return tuple(sorted({_network(entry["substitute"]) for entry in entries if entry.get("substitute")}))
-
-
-def _network(substitute: object) -> str:
-    """Return what a suite says of a substitute: a model's label, or the labels of a model and of its defense."""
-    if not isinstance(substitute, Mapping):
-        return as_text(substitute)
-    return ", ".join(filter(None, (as_text(substitute.get("model")), as_text(substitute.get("defense")))))
-
-
-def _lined_up(
-    place: Place,
-    name: str,
-    estimates: Sequence[Estimate | None],
-    members: Sequence[int],
-    paired: Sequence[DifferenceView | None],
-    remark: str,
-) -> LinedUpRow:
-    shown = [estimate if number in members else None for number, estimate in enumerate(estimates)]
-    first = next(estimate for estimate in shown if estimate is not None)
-    known = measure(name)
-    return LinedUpRow(
-        *place,
-        metric=name,
-        title=known.title,
-        estimates=tuple(shown),
-        differences=tuple(
-            "" if estimate is None or estimate is first else difference_text(estimate.value - first.value, known.unit)
-            for estimate in shown
-        ),
-        paired=tuple(paired),
-        remark=remark,
-    )
+    def _remark(self, place: Place, number: int) -> str:
+        return _remark(place, self.tables[number], self.changed)
 
 
 def _obstacles(runs: Sequence[Run], tables: Sequence[Table], letters: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Yield what keeps runs from being lined up: other images, another protocol, another budget."""
     labels = dict.fromkeys(label for run in runs for label in run.manifest.get("datasets") or {})
     for label in labels:
-        found = {x: print_ for run, x in zip(runs, letters) if (print_ := _fingerprint(run, label))}
+        found = {x: print_ for run, x in zip(runs, letters) if (print_ := fingerprint(run, label))}
         if len(set(found.values())) > 1:
             yield (
                 f"data set {label}",
@@ -259,7 +282,7 @@ def _obstacles(runs: Sequence[Run], tables: Sequence[Table], letters: Sequence[s
         if len(set(found.values())) > 1:
             yield " / ".join(filter(None, group)), _per_run(found)
     for knowledge in dict.fromkeys(place.knowledge for table in tables for place in table.by_place):
-        trained = {x: ", ".join(_substitutes(run, knowledge)) for run, x in zip(runs, letters)}
+        trained = {x: ", ".join(substitutes(run, knowledge)) for run, x in zip(runs, letters)}
         if len(set(trained.values())) > 1:
             yield f"substitute of the {knowledge} attacker", _per_run(trained)
     for attack in dict.fromkeys(attack for table in tables for attack in table.budgets):

@@ -46,9 +46,7 @@ class Probes:
     """The table of a run, setting by setting."""
 
     def __init__(self, run: Run) -> None:
-        # A run of before there were any has no such table.
-        known = (run.path / "probes.parquet").exists()
-        self._records = run.probes.to_dict("records") if known else []
+        self._records = run.probes.to_dict("records")
         self._seeds = {record["seed"] for record in self._records}
 
     def of(self, block: BlockView) -> tuple[ProbeRow, ...]:

@@ -25,7 +25,7 @@ MOST_COLUMNS = 12
 def published_tables(
     table: Table,
     rows: Sequence[Mapping[str, Any]],
-    artifacts: pd.DataFrame | None,
+    artifacts: pd.DataFrame,
     attacks: Mapping[str, Any] | None = None,
 ) -> tuple[PublishedTable, ...]:
     """Return the published numbers of a suite, a table for each that a row names and each family of measures.
@@ -156,7 +156,7 @@ def _table(
     name: str,
     title: str,
     rows: Sequence[Mapping[str, Any]],
-    artifacts: pd.DataFrame | None,
+    artifacts: pd.DataFrame,
     rungs: Sequence[Ladder],
 ) -> PublishedTable:
     entries: dict[tuple[str, ...], PublishedCell] = {}
@@ -263,10 +263,8 @@ def _places(table: Table, row: Mapping[str, Any], metric: str) -> list[Place]:
     return found
 
 
-def _assessed(artifacts: pd.DataFrame | None, artifact: str, dataset: str, metric: str) -> Estimate | None:
+def _assessed(artifacts: pd.DataFrame, artifact: str, dataset: str, metric: str) -> Estimate | None:
     """Return the mean over seeds of a measure of a shared artifact."""
-    if artifacts is None:
-        return None
     mine = artifacts[(artifacts.artifact == artifact) & (artifacts.metric == metric) & (artifacts.status == "ok")]
     mine = mine[mine.dataset == dataset] if dataset else mine
     if mine.empty:

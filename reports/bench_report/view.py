@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from bench_report.measures import Measure, Unit
-from bench_report.words import difference_text, number_text
+from bench_report.words import difference_text, number_text, pairs_text
 from benchmark.alarms import AlarmKind
 from benchmark.reporter import PanelPart
 
@@ -220,12 +220,11 @@ class DifferenceView:
 
     @property
     def pairs_text(self) -> str:
-        """`n = 360`, or `3 seeds × 360 images = 1,080 pairs, by seed −1.2 to +0.4`."""
+        """`n = 360`, or `40 images under 2 seeds each: 80 pairs, of 40 different images; by seed −1.2 to +0.4`."""
         if self.n is None or not self.by_seed:
             return "" if self.n is None else f"n = {self.n:,}"
-        seeds = len(self.by_seed)
         low, high = (difference_text(value, self.unit) for value in (min(self.by_seed), max(self.by_seed)))
-        return f"{seeds} seeds × {self.n:,} images = {seeds * self.n:,} pairs, by seed {low} to {high}"
+        return f"{pairs_text(self.n, len(self.by_seed))}; by seed {low} to {high}"
 
     @property
     def text(self) -> str:
@@ -935,6 +934,7 @@ class LinedUpRow:
 
     Attributes:
         paired: the difference from the first of these runs on the same images, None where none can be paired.
+        told: how the cell changed, "" where another measure of it, or more than one run, tells; `change` in words.
     """
 
     dataset: str
@@ -947,6 +947,8 @@ class LinedUpRow:
     estimates: tuple[Estimate | None, ...]
     differences: tuple[str, ...]
     paired: tuple[DifferenceView | None, ...]
+    told: str
+    change: str
     remark: str
 
 
@@ -955,15 +957,19 @@ class CompareView:
     """Several runs beside each other.
 
     Attributes:
-        obstacles: differences that forbid to line rows up, with what they concern.
+        runs: letter and name of each.
+        headline, findings, how: what changed, and how it was compared.
+        notices: differences that forbid to line rows up.
         changes: differences that do not.
     """
 
     runs: tuple[tuple[str, str], ...]
-    obstacles: tuple[tuple[str, str], ...]
+    headline: tuple[Word, ...]
+    findings: tuple[tuple[Word, ...], ...]
+    how: str
+    notices: tuple[Notice, ...]
     changes: tuple[tuple[str, tuple[str, ...]], ...]
     rows: tuple[LinedUpRow, ...]
-    only: tuple[tuple[str, int], ...]
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,15 @@ def plural(count: int, word: str, many: str = "") -> str:
     return f"{count:,} {word if count == 1 else many or word + 's'}"
 
 
+def pairs_text(images: int, seeds: int) -> str:
+    """Return how many images, under how many seeds, and how many pairs these are: images are not counted twice."""
+    if seeds == 1:
+        return plural(images, "image")
+    return (
+        f"{plural(images, 'image')} under {seeds} seeds each: {seeds * images:,} pairs, of {images:,} different images"
+    )
+
+
 def norm_text(norm: str) -> str:
     """Return how people write a norm."""
     return {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0"}.get(norm, norm)

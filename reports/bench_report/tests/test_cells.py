@@ -360,8 +360,8 @@ def paired_of(page, defense, attack, metric):
     return (found[0] if found else None), row.text
 
 
-def test_runs_of_several_seeds_count_each_image_once(make_run, page_of):
-    from benchmark.statistics import compare_paired
+def test_runs_of_several_seeds_are_compared_over_seeds_and_images(make_run, page_of):
+    from benchmark.statistics import compare_over_seeds
 
     about = {"models": ("mlp",), "attacks": ("fgsm", "pgd-l2"), "seeds": (0, 1, 2), "n": 90}
     runs = [make_run("first", **about), make_run("second", **about, strength=0.2, draw=1)]
@@ -378,7 +378,7 @@ def test_runs_of_several_seeds_count_each_image_once(make_run, page_of):
         ("worst-of: all attacks", ["fgsm", "pgd-l2"], "worst_case_robust_accuracy"),
     ):
         one, two = (held(run, attacks, "joint" in metric) for run in runs)
-        wanted = compare_paired(two.mean(axis=1).to_numpy(), one.mean(axis=1).to_numpy())
+        wanted = compare_over_seeds(two.to_numpy().T, one.to_numpy().T)
         found, text = paired_of(page, "mahalanobis", attack, metric)
         assert found == pytest.approx(
             {
@@ -388,7 +388,7 @@ def test_runs_of_several_seeds_count_each_image_once(make_run, page_of):
             rel=1e-5, abs=1e-9,
         )  # fmt: skip
         by_seed = (two - one).mean()
-        assert "3 seeds × 90 images = 270 pairs" in text
+        assert "90 images under 3 seeds each: 270 pairs, of 90 different images" in text
         ends = [difference_text(value, "rate") for value in (by_seed.min(), by_seed.max())]
         assert f"by seed {ends[0]} to {ends[1]}" in text
 

@@ -818,7 +818,7 @@ def test_other_images_are_not_lined_up(make_run, page_of):
     page = page_of(first, second)
     assert {row.get("data-dataset") for row in lined_up(page)} == {"digits"}
     assert any("data set letters" in text and "fingerprints" in text for text in notices(page))
-    assert "have no counterpart" in page.one("main").text
+    assert "must not be compared between runs: other images." in page.one("main").text
 
 
 def test_runs_that_agree_are_lined_up_past_one_that_does_not(make_run, page_of):
@@ -827,15 +827,29 @@ def test_runs_that_agree_are_lined_up_past_one_that_does_not(make_run, page_of):
     rows = lined_up(page_of(*runs))
     assert rows
     for row in rows:
-        cells = list(row.all("td"))[-4:-1]
+        cells = list(row.all("td"))[-5:-2]
         assert [("data-value" in cell.attributes) for cell in cells] == [False, True, True]
 
 
-def test_another_protocol_is_named_and_nothing_is_lined_up(make_run, page_of):
+def test_what_another_protocol_does_not_move_is_lined_up(make_run, page_of):
     protocol = {"false_positive_rate": 0.05, "success": "any-wrong", "repeats": 5}
     page = page_of(make_run("first"), make_run("second", manifest={"protocol": protocol}))
-    assert not lined_up(page)
+    metrics = {row.get("data-metric") for row in lined_up(page)}
+    assert {"clean_accuracy", "robust_accuracy", "worst_case_joint_robust_accuracy"} < metrics
+    assert "auroc" not in metrics  # over successful attacks
     assert any("protocol, success" in text and "A: initially-correct; B: any-wrong" in text for text in notices(page))
+
+
+@pytest.mark.parametrize(("randomised", "lined"), [(True, False), (False, True)])
+def test_repeats_matter_to_randomised_defenses_alone(make_run, lined, randomised):
+    from bench_report.build import build_report
+
+    runs = [make_run(name, models=("mlp",), attacks=("fgsm",)) for name in ("first", "second")]
+    for run, repeats in zip(runs, (5, 10)):
+        run.manifest["protocol"] = {"false_positive_rate": 0.05, "success": "any-wrong", "repeats": repeats}
+        for about in run.manifest["defenses"].values():
+            about["randomised"] = randomised
+    assert bool(build_report(runs).view.compare.rows) == lined
 
 
 def test_other_options_under_the_same_label_are_remarked(make_run, page_of):
@@ -861,7 +875,7 @@ def test_three_runs_with_nothing_in_common_are_still_shown(make_run, page_of):
     page = page_of(*runs)
     check_document(page)
     assert not lined_up(page)
-    assert next(page.all("h2")).text == "The runs beside each other"
+    assert next(page.all("h2")).text == "What changed"
     assert len(list(shown(page))) == 3 * len(list(shown(page_of(runs[0]))))
 
 
