@@ -42,13 +42,6 @@ CARLINI_WAGNER = """@inproceedings{carlini2017towards,
   year = {2017}
 }"""
 
-SQUARE = """@inproceedings{andriushchenko2020square,
-  title = {Square Attack: A Query-Efficient Black-Box Adversarial Attack via Random Search},
-  author = {Andriushchenko, Maksym and Croce, Francesco and Flammarion, Nicolas and Hein, Matthias},
-  booktitle = {European Conference on Computer Vision},
-  year = {2020}
-}"""
-
 
 @hookimpl
 def register_attacks(register: Register) -> None:
@@ -109,12 +102,4 @@ def register_attacks(register: Register) -> None:
         version="1",
         summary="optimises under a shrinking bound on every pixel (Carlini & Wagner 2017); minimum linf norm",
         cite=CARLINI_WAGNER,
-    )
-    register(
-        "square",
-        "bench_gradient.square:Square",
-        options="bench_gradient.options:SquareOptions",
-        version="3",
-        summary="random search with squares, needs scores only (Andriushchenko et al. 2020); linf or l2",
-        cite=SQUARE,
     )

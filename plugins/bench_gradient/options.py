@@ -74,26 +74,6 @@ class PgdOptions(BimOptions):
         return self
 
 
-class SquareOptions(AttackOptions):
-    """Options of the Square attack."""
-
-    norm: Literal["linf", "l2"] = "linf"
-    """Norm of the budget."""
-
-    eps: Budget
-    """Largest perturbation in the norm, in pixel units of [0, 1], for example 8/255."""
-
-    steps: int = Field(1000, ge=1)
-    """Queries of each start: one forward pass (the paper makes 10,000). The squares shrink in step with them."""
-
-    restarts: int = Field(1, ge=1)
-    """Searches from the start; images that are fooled are not searched again."""
-
-    p_init: float = Field(0.8, gt=0, lt=1)
-    """Share of the image that the first square covers: 0.8 as in AutoAttack. The paper has 0.05 (linf) and 0.1 (l2) for
-    undefended networks, and more for robust ones."""
-
-
 class MinimumNormOptions(AttackOptions):
     """What the minimum-norm attacks share."""
 

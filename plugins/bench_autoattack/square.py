@@ -2,7 +2,8 @@
 
 Andriushchenko, Croce, Flammarion, Hein, "Square Attack: a query-efficient black-box adversarial attack via random
 search", ECCV 2020, Algorithm 1, with Algorithm 2 (linf) and Algorithm 3 (l2), the initialisations of section 3.4 and
-the schedule of square sizes of section 3.2 as the authors' code has it for other numbers of queries than 10,000.
+the schedule of square sizes of section 3.2, by default as the authors' code has it for other numbers of queries than
+10,000.
 
 Squares are drawn for each image by itself. Where an image is so small that the authors' sizes do not fit, the largest
 square that does is taken.
@@ -15,8 +16,8 @@ import math
 import torch
 from torch import Tensor
 
-from bench_gradient import options
-from benchmark.attack import Attack, Victim
+from bench_autoattack import options
+from bench_autoattack.part import Part, Standing
 from benchmark.gradient import Best
 from benchmark.model import Passes
 from benchmark.randomness import Rng
@@ -29,53 +30,50 @@ TRIES = 8
 """Signs that are drawn for a linf square until one changes a pixel: the authors draw as long as it takes."""
 
 
-class Square(Attack):
+class Square(Part):
     """Random search that keeps a repainted square where it lowers the margin of the true class."""
 
     Options = options.SquareOptions
     needs = "scores"
 
-    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
-        """Return adversarial examples (N, C, H, W) in [0, 1] within eps of `x`; per image the best point seen.
-
-        An image that is classified wrongly is not searched on, nor one that the classifier gets wrong already.
-        """
-        x = x.detach()
-        best = Best(x)
+    def attack(self, standing: Standing, rng: Rng) -> None:
+        """Attack the images that stand, and settle the best points seen; an image that is fooled is not searched on."""
+        rows, best = standing.rows, Best(standing.x)
+        best.offer(standing.x, -_margin(standing.logits, standing.y), None)
+        pending = rows
         with torch.no_grad():
-            margin = _margin(victim.classifier(x), y)
-            best.offer(x, -margin, margin < 0)
-            pending = (margin >= 0).nonzero().flatten()
             for restart in range(self.options.restarts):
                 if not len(pending):
                     break
-                pending = self._search(victim, x, y, rng.spawn(restart), pending, best)
-        return best.x
+                pending = self._search(standing, rng.spawn(restart), pending, best)
+        standing.settle(rows, best.x[rows], ~torch.isin(rows, pending))
 
     def passes(self) -> Passes:
         """Return a pass per query, and one that tells which images are wrong already: at most, fooled images rest."""
         return Passes(1 + self.options.restarts * self.options.steps, 0, at_most=True)
 
-    def _search(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng, pending: Tensor, best: Best) -> Tensor:
+    def _search(self, standing: Standing, rng: Rng, pending: Tensor, best: Best) -> Tensor:
         """Search on the images `pending`, offer the best points found, and return what is still classified rightly."""
-        eps, l2 = float(self.options.eps), self.options.norm == "l2"
+        eps, l2, steps = float(self.options.eps), self.options.norm == "l2", self.options.steps
+        x, y, classifier = standing.x, standing.y, standing.victim.classifier
         count, channels, height, width = x.shape
         point = (_bumps(x, eps, rng) if l2 else _stripes(x, eps, rng))[pending]
-        margin = _margin(victim.classifier(point), y[pending])
-        for query in range(1, self.options.steps):
+        margin = _margin(classifier(point), y[pending])
+        for query in range(1, steps):
             done = ~(margin >= 0)  # fooled, or not a number: the host must see a network that answers so
             if done.any():
                 best.offer(point[done], -margin[done], margin[done] < 0, pending[done])
                 pending, point, margin = pending[~done], point[~done], margin[~done]
                 if not len(pending):
                     return pending
-            share = self.options.p_init / 2 ** sum(1e4 * query / self.options.steps > after for after in SCHEDULE)
+            reached = 1e4 * query / (self.options.horizon or steps)
+            share = self.options.p_init / 2 ** sum(reached > after for after in SCHEDULE)
             side = round(math.sqrt(share * height * width))
             side = min(max(side, 3) // 2 * 2 + 1, height, width) if l2 else min(max(side, 1), height, width)
             # Drawn for the whole batch, so that what one image gets does not depend on when others are fooled.
             draws = torch.rand(count, 5 + TRIES * channels, generator=rng.torch)[pending.cpu()].to(x.device)
             moved = (_moved_l2 if l2 else _moved_linf)(point, x[pending], eps, side, draws)
-            seen = _margin(victim.classifier(moved), y[pending])
+            seen = _margin(classifier(moved), y[pending])
             better = ~(seen >= margin)
             point[better], margin[better] = moved[better], seen[better]
         best.offer(point, -margin, margin < 0, pending)

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bench_gradient.options import SquareOptions
-from bench_gradient.square import Square, _bump
+from bench_autoattack.options import SquareOptions
+from bench_autoattack.square import Square, _bump
 from benchmark.attack import TOLERANCE, Victim, perturbation_size
 from benchmark.model import Classifier, passes
 from benchmark.randomness import Rng
