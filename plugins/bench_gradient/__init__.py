@@ -99,7 +99,7 @@ def register_attacks(register: Register) -> None:
         "cw-linf",
         "bench_gradient.minimum_norm:CarliniWagnerLinf",
         options="bench_gradient.options:CarliniWagnerLinfOptions",
-        version="1",
+        version="2",
         summary="optimises under a shrinking bound on every pixel (Carlini & Wagner 2017); minimum linf norm",
         cite=CARLINI_WAGNER,
     )

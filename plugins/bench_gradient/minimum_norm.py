@@ -27,6 +27,9 @@ from benchmark.randomness import Rng
 SMALLEST_BOUND = 1 / 256
 """The linf attack does not look below one grey level, as the authors' code does not."""
 
+SMALLEST_WEIGHT = 1e-5
+"""Nor at smaller weights of the margin than the one their code begins with."""
+
 
 class MinimumNormAttack(Attack):
     """Host of the common frame; the author writes `search`."""
@@ -154,24 +157,36 @@ class CarliniWagnerL2(MinimumNormAttack):
 class CarliniWagnerLinf(MinimumNormAttack):
     """Seeks an adversarial example none of whose pixels moves farther than a bound, and shrinks the bound by turns.
 
-    Every image has its own bound and weight, so that all are attacked side by side.
+    Every image has its own bound and weight of the margin, so that all are attacked side by side. Where a bound cannot
+    be kept, the weight was too small if the image was not fooled, and is raised; it was too large if the image was
+    fooled beyond the bound, and is lowered: section V's smallest weight that works, from wherever the search begins.
+    The paper and the authors' code only raise it, from a very low one.
     """
 
     Options = options.CarliniWagnerLinfOptions
 
     def search(self, classifier: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, logits: Tensor) -> Tensor:
-        """Return per image the example found under the smallest bound that could be kept."""
+        """Return per image the nearest adversarial point that any descent passed through."""
         best, best_size = x.clone(), x.new_full((len(x),), torch.inf)
         bound = x.new_ones(len(x))
         weight = x.new_full((len(x),), self.options.initial_const)
+        smallest = min(SMALLEST_WEIGHT, self.options.initial_const)
+        # Weights that were too small and too large for the present bound.
+        lower, upper = torch.zeros_like(weight), torch.full_like(weight, torch.inf)
         w = _to_tanh_space(x)
         active = torch.arange(len(x), device=x.device)
         while len(active):
-            kept = self._descend(classifier, x, y, w, bound, weight, active, best, best_size)
+            kept, beyond = self._descend(classifier, x, y, w, bound, weight, active, best, best_size)
             bound[kept] = self.options.decrease_factor * torch.minimum(bound[kept], best_size[kept])
-            failed = active[~torch.isin(active, kept)]
-            weight[failed] *= self.options.const_factor
-            active = active[(bound[active] > SMALLEST_BOUND) & (weight[active] < self.options.largest_const)]
+            lower[kept], upper[kept] = 0, torch.inf
+            short = active[~torch.isin(active, torch.cat([kept, beyond]))]
+            lower[short], upper[beyond] = weight[short], weight[beyond]
+            weight[short] = (weight[short] * self.options.const_factor).clamp_max(self.options.largest_const)
+            weight[beyond] = (weight[beyond] / self.options.const_factor).clamp_min(smallest)
+            untried = (weight[active] > 1.001 * lower[active]) & (
+                1.001 * weight[active] < upper[active]
+            )  # but for rounding
+            active = active[(bound[active] > SMALLEST_BOUND) & untried]
         return best
 
     def _descend(
@@ -185,30 +200,37 @@ class CarliniWagnerLinf(MinimumNormAttack):
         active: Tensor,
         best: Tensor,
         best_size: Tensor,
-    ) -> Tensor:
-        """Move `w` in place and keep what was found in `best`; return the indices that kept their bound."""
+    ) -> tuple[Tensor, Tensor]:
+        """Move `w` in place and keep what was found in `best`.
+
+        Returns:
+            The indices that kept their bound, and those that were fooled in the second half, but only beyond it.
+        """
         adam = _Adam(w)
         kept = []
-        for _ in range(self.options.steps):
+        late = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        for step in range(self.options.steps):
             with torch.enable_grad():
                 point = w[active].requires_grad_()
                 candidate = _from_tanh_space(point)
                 margin = _margin(classifier(candidate), y[active]) + self.options.confidence
-                beyond = ((candidate - x[active]).abs().flatten(1) - bound[active, None]).clamp_min(0).sum(1)
-                loss = weight[active] * margin.clamp_min(0) + beyond
+                excess = ((candidate - x[active]).abs().flatten(1) - bound[active, None]).clamp_min(0).sum(1)
+                loss = weight[active] * margin.clamp_min(0) + excess
                 (gradient,) = torch.autograd.grad(loss.sum(), point)
-            candidate = candidate.detach()
-            # The authors' test that the bound was kept, with their tolerance.
-            done = (loss.detach() < 1e-4 * weight[active]) & (margin.detach() - self.options.confidence < 0)
+            candidate, fooled = candidate.detach(), margin.detach() < 0
             size = perturbation_size(candidate - x[active], "linf")
-            better = done & (size < best_size[active])
+            better = fooled & (size < best_size[active])
             best[active[better]], best_size[active[better]] = candidate[better], size[better]
+            if 2 * step >= self.options.steps - 1:
+                late[active[fooled]] = True
+            # The authors' test that the bound was kept, with their tolerance.
+            done = fooled & (excess.detach() < 1e-4 * weight[active])
             kept.append(active[done])
             active, gradient = active[~done], gradient[~done]
             if not len(active):
                 break
             w[active] -= adam.step(gradient, active, self.options.learning_rate)
-        return torch.cat(kept)
+        return torch.cat(kept), active[late[active]]
 
 
 class _Adam:

@@ -130,19 +130,32 @@ class CarliniWagnerLinfOptions(MinimumNormOptions):
     """Logit margin by which a wrong class must win (the paper's kappa)."""
 
     learning_rate: float = Field(0.02, gt=0)
-    """Step size of Adam in tanh space."""
+    """Step size of Adam in tanh space, where black and white lie 7.3 from grey: `steps` times this should be as much on
+    images with many such pixels."""
 
     steps: int = Field(100, ge=1)
     """Most Adam steps for each bound and weight."""
 
     initial_const: float = Field(0.01, gt=0)
-    """First weight of the margin (the paper's c)."""
+    """Weight of the margin that is tried first (the paper's c)."""
 
     largest_const: float = Field(20.0, gt=0)
-    """The attack on an image ends when this weight is passed."""
+    """Largest weight that is tried."""
 
     const_factor: float = Field(10.0, gt=1)
-    """Factor by which the weight grows when a bound cannot be kept."""
+    """Factor by which the weight grows where a bound could not be kept since the image was not fooled, and shrinks
+    where it was fooled beyond the bound."""
 
     decrease_factor: float = Field(0.9, gt=0, lt=1)
     """Factor by which the bound shrinks when it was kept (the paper's 0.9)."""
+
+    @model_validator(mode="after")
+    def _first_weight_is_allowed(self) -> CarliniWagnerLinfOptions:
+        if self.initial_const > self.largest_const:
+            raise PydanticCustomError(
+                "weights",
+                "initial_const: {initial} is larger than largest_const: {largest}, so that no weight can be tried; "
+                "lower the first or raise the second",
+                {"initial": self.initial_const, "largest": self.largest_const},
+            )
+        return self

@@ -12,9 +12,11 @@ from pydantic import ValidationError
 from torch import nn
 
 from bench_gradient import options
+from bench_gradient.fixed_budget import Pgd
 from bench_gradient.minimum_norm import CarliniWagnerL2, CarliniWagnerLinf, DeepFool
 from benchmark.attack import Attack, Victim, perturbation_size
 from benchmark.model import Classifier, passes
+from benchmark.options import Budget
 from benchmark.randomness import Rng
 
 ATTACKS: dict[str, type[Any]] = {"deepfool": DeepFool, "cw-l2": CarliniWagnerL2, "cw-linf": CarliniWagnerLinf}
@@ -160,6 +162,27 @@ def test_deepfool_costs_what_each_image_needs(digits64):
     assert together == passes - before
     steps = (together.forward - 40) / 2  # a pass to look, then two per step
     assert together.backward == 9 * steps
+
+
+@pytest.mark.parametrize(("chosen", "points"), [
+    ({"initial_const": 10.0, "steps": 100, "learning_rate": 0.05}, 0.05),  # a weight far too large to begin with
+    ({"initial_const": 10.0, "largest_const": 10.0, "steps": 30, "learning_rate": 0.2}, 0.15),  # and few, wide steps
+])  # fmt: skip
+def test_carlini_wagner_linf_leaves_what_pgd_leaves(digits, chosen, points):
+    """Wherever its search for the weight begins: a bound that failed at one weight is tried at others."""
+    few = digits.first(40)
+    attacked = make("cw-linf", eps=0.2, **chosen).craft(few.victim, few.x, few.y, Rng(0))
+    pgd = Pgd(options.PgdOptions(eps=Budget(0.2), steps=40)).craft(few.victim, few.x, few.y, Rng(0))
+    share = 1 / few.right.sum()
+    assert (few.fooled(pgd).sum() - few.fooled(attacked).sum()) * share <= points
+
+
+def test_no_weight_to_try_is_refused():
+    with pytest.raises(
+        ValidationError, match=r"initial_const: 1\.0 is larger than largest_const: 0\.1.*lower the first"
+    ):
+        options.CarliniWagnerLinfOptions(initial_const=1.0, largest_const=0.1)
+    options.CarliniWagnerLinfOptions(initial_const=0.1, largest_const=0.1)  # one weight, held
 
 
 @given(seed=st.integers(0, 2**31), confidence=st.floats(0, 3))
