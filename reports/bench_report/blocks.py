@@ -287,9 +287,7 @@ class BlockBuilder:
         if "auroc" in detector:
             yield self._list(
                 "detector",
-                "Detectors",
-                "The score of a defense against successful adversarial images. Rates in percent, areas from 0 to 1. "
-                "The threshold was set on clean validation images.",
+                *sentences.detectors(),
                 detector,
             )
         shown = {name for family in FAMILIES for name in (family.clean, family.attack, family.worst)} | set(detector)
@@ -298,8 +296,7 @@ class BlockBuilder:
         if others:
             yield self._list(
                 "others",
-                "Other measures",
-                "Rates in percent, distances in pixel units of [0, 1], ratios as they are.",
+                *sentences.other_measures(),
                 others,
             )
 

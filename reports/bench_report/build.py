@@ -92,11 +92,16 @@ def build_report(
     builders = [_RunBuilder(run, table, f"r{number}") for number, (run, table) in enumerate(zip(runs, tables), 1)]
     views = tuple(builder.build() for builder in builders)
     seen = {row.metric.partition(":")[0] for table in tables for row in table.rows}
+    protocols = [run.manifest.get("protocol") or {} for run in runs]
     view = ReportView(
         title=sentences.report_title([view.title for view in views]),
         runs=views,
         compare=compare_runs(runs, [builder.facts for builder in builders], views) if len(runs) > 1 else None,
-        glossary=tuple(known for name, known in {**MEASURES, **measures}.items() if name in seen),
+        glossary=tuple(
+            replace(known, definition=sentences.definition(known, protocols))
+            for name, known in {**MEASURES, **measures}.items()
+            if name in seen
+        ),
     )
     cells = tuple(
         CellPages(run, table, builder.facts, one.blocks, panels)
@@ -200,23 +205,13 @@ class _RunBuilder:
         split = as_text((self.manifest.get("protocol") or {}).get("split")) or "test"
         facts = self._dataset_facts()  # data that only a shared artifact learns from is not judged
         images = sum(facts[label].get("sizes", {}).get(split, 0) for label in self.axes.datasets if label in facts)
-        parts = [
-            plural(len(self.axes.defenses), "defense"),
-            plural(len(self.axes.attacks), "attack"),
-            plural(len(self.axes.models), "model"),
-            plural(len(self.axes.datasets), "data set"),
-        ]
-        text = f"{parts[0]} against {parts[1]} on {parts[2]} and {parts[3]}"
-        if images:
-            text += f" with {plural(images, 'validation image' if split == 'val' else 'test image')}"
         cells = sum(
             seed not in SUMMARIES
             for place, statuses in self.table.status.items()
             for seed in statuses
             if place.attack not in self.axes.groups
         )
-        text += f", {plural(max(len(seeds), 1), 'seed')}: {plural(cells, 'cell')}."
-        return text
+        return sentences.what_ran(self.axes, self.manifest.get("protocol") or {}, images, len(seeds), cells)
 
     def _dataset_facts(self) -> Mapping[str, Mapping[str, Any]]:
         facts = self.manifest.get("datasets") or {}
@@ -400,9 +395,11 @@ class _RunBuilder:
                 cells = tuple(found.get(defense, CellView("missing")) for defense in self.axes.defenses)
                 rows.append(OverviewRow(block.page, block.dataset, block.model, block.knowledge, cells))
             shown = [cell for row in rows for cell in row.cells]
+            title, note = sentences.overview(attack, attacks, self.manifest.get("protocol") or {})
             yield OverviewView(
                 attack,
-                sentences.attacks_text(attack, attacks),
+                title,
+                note,
                 "worst_case_robust_accuracy",
                 sentences.intervals(cell.estimate for cell in shown),
                 tuple(self.axes.defenses),
@@ -475,7 +472,10 @@ class _RunBuilder:
             ("Threads per task", as_text(manifest.get("threads"))),
             ("Seeds", ", ".join(map(as_text, manifest.get("seeds") or ()))),
             ("Threshold", f"{_percent(protocol.get('false_positive_rate'))} of clean validation images may be flagged"),
-            ("Successful attack", _SUCCESS.get(as_text(protocol.get("success")), as_text(protocol.get("success")))),
+            (
+                "Successful attack",
+                sentences.SUCCESS.get(as_text(protocol.get("success")), as_text(protocol.get("success"))),
+            ),
             ("Images judged", "validation images, to choose by" if protocol.get("split") == "val" else "test images"),
             ("Repeats", f"{as_text(protocol.get('repeats'))} judgements of a randomised defense"),
             ("Git commit", commit),
@@ -504,12 +504,6 @@ class _RunBuilder:
             if self.suite
             else "",
         )
-
-
-_SUCCESS = {
-    "initially-correct": "the clean image was labelled rightly by the deployed classifier, the attacked one wrongly",
-    "any-wrong": "the attacked image is labelled wrongly by the deployed classifier, whatever it said of the clean one",
-}
 
 
 def _workers(count: Any) -> str:

@@ -26,7 +26,7 @@ class Measure:
         title: heading.
         short: heading of a narrow column.
         better: which direction favours the defense, None for neither.
-        definition: what is counted, and over what.
+        definition: what is counted, and over what; `sentences.definition` says which images those are.
         foreign: its words are another plugin's.
     """
 
@@ -66,7 +66,7 @@ _ALL = (
         "clean",
         "rate",
         "high",
-        "Clean test images whose label by the defended system is right, out of all clean test images.",
+        "Clean {judged} images whose label by the defended system is right, out of all clean {judged} images.",
     ),
     Measure(
         "robust_accuracy",
@@ -74,7 +74,7 @@ _ALL = (
         "robust",
         "rate",
         "high",
-        "Attacked test images whose label by the defended system is right, out of all attacked test images. "
+        "Attacked {judged} images whose label by the defended system is right, out of all attacked {judged} images. "
         "Attacks that failed count too, so this is what the system gets right while it is under attack.",
     ),
     Measure(
@@ -83,7 +83,7 @@ _ALL = (
         "worst case",
         "rate",
         "high",
-        "Test images whose label is right under every attack of the group, out of all test images. "
+        "{Judged} images whose label is right under every attack of the group, out of all {judged} images. "
         "It is never above the lowest robust accuracy in the group, and usually below it.",
     ),
     Measure(
@@ -92,7 +92,8 @@ _ALL = (
         "clean",
         "rate",
         "high",
-        "Clean test images whose label is right and which the defense does not reject, out of all clean test images.",
+        "Clean {judged} images whose label is right and which the defense does not reject, out of all clean {judged} "
+        "images.",
     ),
     Measure(
         "joint_robust_accuracy",
@@ -100,8 +101,9 @@ _ALL = (
         "joint robust",
         "rate",
         "high",
-        "Attacked test images that are withstood: the label is right, or the image is rejected, out of all attacked "
-        "test images. Read it beside joint clean accuracy: a defense that rejects everything withstands everything.",
+        "Attacked {judged} images that are withstood: the label is right, or the image is rejected, out of all "
+        "attacked {judged} images. Read it beside joint clean accuracy: a defense that rejects everything withstands "
+        "everything.",
     ),
     Measure(
         "worst_case_joint_robust_accuracy",
@@ -109,8 +111,8 @@ _ALL = (
         "worst case",
         "rate",
         "high",
-        "Test images that are withstood (right label or rejected) under every attack of the group, out of all test "
-        "images.",
+        "{Judged} images that are withstood (right label or rejected) under every attack of the group, out of all "
+        "{judged} images.",
     ),
     Measure(
         "base_clean_accuracy",
@@ -118,8 +120,8 @@ _ALL = (
         "clean",
         "rate",
         "high",
-        "Clean test images that the deployed classifier alone, without the defense beside it, labels rightly, out of "
-        "all clean test images.",
+        "Clean {judged} images that the deployed classifier alone, without the defense beside it, labels rightly, "
+        "out of all clean {judged} images.",
     ),
     Measure(
         "base_robust_accuracy",
@@ -127,7 +129,8 @@ _ALL = (
         "base robust",
         "rate",
         "high",
-        "Attacked test images that the deployed classifier alone labels rightly, out of all attacked test images.",
+        "Attacked {judged} images that the deployed classifier alone labels rightly, out of all attacked "
+        "{judged} images.",
     ),
     Measure(
         "worst_case_base_robust_accuracy",
@@ -135,8 +138,8 @@ _ALL = (
         "worst case",
         "rate",
         "high",
-        "Test images that the deployed classifier alone labels rightly under every attack of the group, out of all "
-        "test images.",
+        "{Judged} images that the deployed classifier alone labels rightly under every attack of the group, out of all "
+        "{judged} images.",
     ),
     Measure(
         "robust_accuracy_worst_repeat",
@@ -144,8 +147,8 @@ _ALL = (
         "worst repeat",
         "rate",
         "high",
-        "For defenses that judge differently each time: attacked test images whose label is right in every repeat, out "
-        "of all attacked test images. Robust accuracy is the mean over the repeats.",
+        "For defenses that judge differently each time: attacked {judged} images whose label is right in every repeat, "
+        "out of all attacked {judged} images. Robust accuracy is the mean over the repeats.",
     ),
     Measure(
         "attack_success_rate",
@@ -189,7 +192,8 @@ _ALL = (
         "rate",
         "high",
         "Successful adversarial images that are flagged at the defense's threshold, out of all successful adversarial "
-        "images. The threshold was set on clean validation images, never on test images.",
+        "images. The threshold was set on clean validation images, never on those that are judged, unless the "
+        "defense flags by itself.",
     ),
     Measure(
         "fpr",
@@ -221,7 +225,7 @@ _ALL = (
         "clean FPR",
         "rate",
         "low",
-        "Clean test images that the defense rejects, out of all clean test images.",
+        "Clean {judged} images that the defense rejects, out of all clean {judged} images.",
     ),
     Measure(
         "feature_separation",
@@ -230,7 +234,7 @@ _ALL = (
         "ratio",
         None,
         "Mean distance between the centres of two classes over the mean distance of a feature to the centre of its "
-        "class, in the classifier's last hidden states of clean test images, or at the layer named.",
+        "class, in the classifier's last hidden states of clean {judged} images, or at the layer named.",
     ),
     Measure(
         "success_at_5fpr",
@@ -240,7 +244,7 @@ _ALL = (
         "low",
         "Attack success against detector and classifier together: initially right images that end with a wrong label "
         "and are not rejected, out of all initially right images, with the threshold that rejects at most 5 % of all "
-        "clean test images.",
+        "clean {judged} images.",
     ),
     Measure(
         "success_at_50fpr",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
 from bench_report.across import Beside, Change, OnlyIn
 from bench_report.facts import (
@@ -22,7 +23,8 @@ from bench_report.facts import (
     VerdictGroup,
     VerdictRow,
 )
-from bench_report.table import ALL_ATTACKS, Place
+from bench_report.measures import Measure
+from bench_report.table import ALL_ATTACKS, Axes, Place
 from bench_report.view import TOLERANCE, AlarmView, ChartView, DifferenceView, Estimate, FigureView, Notice, Word
 from bench_report.words import difference_text, number_text, pairs_text, plural
 from benchmark.results import BARE, CLEAN, CROSSED, KNOWING, WORST_OF
@@ -338,7 +340,9 @@ def findings(facts: RunFacts, alarms: Sequence[Sequence[AlarmView]]) -> Iterator
     yield from _some(
         [_uneven(one) for one in facts.uneven()], "more detector", "that catches one attack and misses another"
     )
-    yield from _some([_false_alarms(one) for one in facts.false_alarms()], "more defense", "with too many false alarms")
+    yield from _some(
+        [_false_alarms(one, facts) for one in facts.false_alarms()], "more defense", "with too many false alarms"
+    )
     published = facts.published()
     if published is not None:
         yield _published(published)
@@ -440,9 +444,12 @@ def _uneven(one: Uneven) -> Sentence:
     return (*words, Word(" ("), *_setting(place), Word(")."))
 
 
-def _false_alarms(one: Alarms) -> Sentence:
+def _false_alarms(one: Alarms, facts: RunFacts) -> Sentence:
     words = [_name(one.place.defense, one.page), Word(" rejects "), *rate(one.rate)]
-    words += [Word(" of the clean test images, more than the "), _number(f"{100 * one.target:g} %")]
+    words += [
+        Word(f" of the clean {judged([facts.manifest.get('protocol') or {}])} images, more than the "),
+        _number(f"{100 * one.target:g} %"),
+    ]
     return (*words, Word(" its threshold was set for ("), *_setting(one.place, one.rate.n), Word(")."))
 
 
@@ -473,6 +480,67 @@ def _far(one: Published) -> Sentence:
     words += [Word(" ("), *([] if not place.knowledge else [_name(place.knowledge), Word(" attacker, ")])]
     words += _setting(place, one.measured.n)
     return (*words, Word(f", the farthest of {one.places:,} cells)." if one.places > 1 else ")."))
+
+
+# -- measures ----------------------------------------------------------------------------------------------------------
+
+SUCCESS = {
+    "initially-correct": "the clean image was labelled rightly by the deployed classifier, the attacked one wrongly",
+    "any-wrong": "the attacked image is labelled wrongly by the deployed classifier, whatever it said of the clean one",
+}
+"""What a protocol calls a successful attack."""
+
+
+def judged(protocols: Iterable[Mapping[str, Any]]) -> str:
+    """Return which images runs judge: `test`, `validation`, or both."""
+    kinds = dict.fromkeys("validation" if one.get("split") == "val" else "test" for one in protocols)
+    return " or ".join(kinds) or "test"
+
+
+def definition(known: Measure, protocols: Sequence[Mapping[str, Any]]) -> str:
+    """Return what a measure counts under the protocols of runs; what another plugin says of its own stays as it is."""
+    if known.foreign:
+        return known.definition
+    images = judged(protocols)
+    text = known.definition.format(judged=images, Judged=images.capitalize())
+    if "successful adversarial" in text.lower():
+        kinds = dict.fromkeys(SUCCESS[kind] for one in protocols if (kind := one.get("success")) in SUCCESS)
+        text += "".join(f" Successful: {kind}." for kind in kinds)
+    return text
+
+
+def what_ran(axes: Axes, protocol: Mapping[str, Any], images: int, seeds: int, cells: int) -> str:
+    """Return how much a run spans; `images` that are judged, 0 where it is not known."""
+    parts = [
+        plural(len(axes.defenses), "defense"),
+        plural(len(axes.attacks), "attack"),
+        plural(len(axes.models), "model"),
+        plural(len(axes.datasets), "data set"),
+    ]
+    text = f"{parts[0]} against {parts[1]} on {parts[2]} and {parts[3]}"
+    text += f" with {plural(images, judged([protocol]) + ' image')}" if images else ""
+    return f"{text}, {plural(max(seeds, 1), 'seed')}: {plural(cells, 'cell')}."
+
+
+def overview(attack: str, attacks: Sequence[str], protocol: Mapping[str, Any]) -> tuple[Sentence, str]:
+    """Return title and definition of the table of worst cases of all settings."""
+    title = (Word("Worst-case robust accuracy over "), _name(attacks_text(attack, attacks)))
+    return title, (
+        f"Share of {judged([protocol])} images that the defended system labels rightly under every attack of the group."
+    )
+
+
+def detectors() -> tuple[str, str]:
+    """Return title and definition of the table of scores."""
+    return "Detectors", (
+        "The score of a defense against successful adversarial images. Rates in percent, areas from 0 to 1. The "
+        "threshold was set on clean validation images, unless the defense flags by itself."
+    )
+
+
+def other_measures() -> tuple[str, str]:
+    """Return title and definition of the table of what no other table shows."""
+    return "Other measures", "Rates in percent, distances in pixel units of [0, 1], ratios as they are."
 
 
 # -- captions ----------------------------------------------------------------------------------------------------------

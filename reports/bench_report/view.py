@@ -488,7 +488,8 @@ class OverviewView:
     """Worst-case accuracy of every defense in the blocks that have one group of the same attacks."""
 
     attack: str
-    group: str
+    title: tuple[Word, ...]
+    note: str
     metric: str
     intervals: str
     defenses: tuple[str, ...]

@@ -665,6 +665,29 @@ def test_a_page_without_scores_has_no_heading_of_scores(make_run, site_of):
     assert "Score and threshold" not in headings
 
 
+def test_what_was_judged_and_what_success_is_are_those_of_the_run(make_run, site_of):
+    """Validation images are called so in every caption, definition and finding; success is what the protocol says."""
+    protocol = {"false_positive_rate": 0.05, "success": "any-wrong", "repeats": 5, "split": "val"}
+    right = shares({"none": 0.2, "adversarial-training": 0.6, "mahalanobis": 0.2})
+    run = make_run(attacks=LINF, n=60, manifest={"protocol": protocol}, flags=lambda a, d, k: 0.4, right=right)
+    site = site_of(run)
+    for page in site.pages:
+        assert "test image" not in page.text.lower().replace("val / 60 test images", "")  # of what the data set has
+    assert "with 360 validation images" in site.index.text  # as the manifest counts them
+    (said,) = (one for one in findings(site.index) if one.startswith("mahalanobis rejects"))
+    assert "of the clean validation images" in said
+    (meant,) = (dt.parent.text for dt in site.index.all("dt") if dt.text.endswith("auroc"))
+    assert "Successful: the attacked image is labelled wrongly by the deployed classifier, whatever" in meant
+    usual = site_of(make_run("usual", models=("mlp",), attacks=LINF, n=60)).index
+    (meant,) = (dt.parent.text for dt in usual.all("dt") if dt.text.endswith("auroc"))
+    assert (
+        "Successful: the clean image was labelled rightly by the deployed classifier, the attacked one wrong" in meant
+    )
+    assert "validation image" not in usual.one("dl", **{"class": "measures"}).text.replace(
+        "clean validation images", ""
+    )
+
+
 # -- any run -----------------------------------------------------------------------------------------------------------
 
 
