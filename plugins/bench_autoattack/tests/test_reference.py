@@ -105,8 +105,13 @@ def theirs(victim, x, y, norm, eps, version="standard"):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("case", ["plain", "robust", "saturated", "underflow"])
+@pytest.mark.parametrize(
+    ("case", "norm"),
+    [
+        ("plain", "linf"), ("plain", "l2"), ("robust", "linf"), ("robust", "l2"), ("saturated", "linf"),
+        ("underflow", "linf"), ("underflow", "l2"),
+    ],
+)  # fmt: skip
 def test_autoattack_leaves_the_same_robust_accuracy(digits, robust, norm, case):
     """Within one image of 200, for no more than 1.02 times the passes."""
     known = {
@@ -125,8 +130,9 @@ def test_autoattack_leaves_the_same_robust_accuracy(digits, robust, norm, case):
         x_adv = run()
         used.append(passes - before)
         counts.append(int(known.right(x_adv).sum()))
-    assert counts[0] - 1 <= counts[1] <= counts[0] + 1 or (case == "underflow" and counts[1] <= counts[0])
-    assert 20 < counts[1] < 190
+    assert 20 < counts[1] <= counts[0] + 1 < 190
+    # Where squares of gradients underflow, the authors' l2 steps are none.
+    assert counts[1] >= counts[0] - 1 or (case, norm) == ("underflow", "l2")
     assert used[1].forward <= 1.02 * used[0].forward
     assert used[1].backward <= 1.02 * used[0].backward
 
