@@ -1250,10 +1250,14 @@ class Run:
         return _damaged(path, what, self._cure("writes it anew, from the cache"))
 
     def _cure(self, does: str) -> str:
-        command = shlex.join(map(str, self.manifest.get("command") or ()))
-        return (
-            f"The same command {does}" + (f": `{command}`" if command else ", `bench run` with the same --output") + "."
-        )
+        command = [str(word) for word in self.manifest.get("command") or ("bench", "run", "SUITE")]
+        kept = [
+            word
+            for before, word in zip(["", *command], command)
+            if "--output" not in (before, word) and not word.startswith("--output=")
+        ]
+        # Where it lies now: the folder may have been moved or copied since.
+        return f"The same command {does}: `{shlex.join([*kept, '--output', str(self.path)])}`."
 
 
 def _damaged(path: Path, what: object, cure: str) -> InputError:
@@ -1287,7 +1291,9 @@ def load_run(path: str | Path) -> Run:
     try:
         return Run(folder, read_manifest(folder))
     except (OSError, ValueError) as error:
-        cure = "`bench run` of the same suite, with this --output, writes it anew, from the cache."
+        cure = (
+            f"`bench run SUITE --output {shlex.quote(str(folder))}` of the same suite writes it anew, from the cache."
+        )
         raise _damaged(manifest, error, cure) from None
 
 

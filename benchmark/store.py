@@ -16,6 +16,7 @@ import errno
 import hashlib
 import json
 import os
+import resource
 import shutil
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -53,7 +54,7 @@ def digest(*parts: Any) -> str:
 
 
 def storage_error(error: BaseException, where: Path) -> StorageError | None:
-    """Return the message for a write under `where` that failed because the disk is full, or None for any other error.
+    """Return the message for a write under `where` that failed for want of space or by a limit, None for other errors.
 
     Ask only about what the host writes: a plugin's scratch folder may be full while there is room here.
     """
@@ -61,18 +62,29 @@ def storage_error(error: BaseException, where: Path) -> StorageError | None:
 
     if isinstance(error, OSError):
         named = error.filename if isinstance(error.filename, str) else where
-        full = error.errno in FULL and Path(named).absolute().is_relative_to(where.absolute())
+        code = error.errno if Path(named).absolute().is_relative_to(where.absolute()) else None
     else:
-        full = isinstance(error, SafetensorError) and any(f"(os error {code})" in str(error) for code in FULL)
-    if not full:
+        told = str(error) if isinstance(error, SafetensorError) else ""
+        code = next((code for code in FULL if f"(os error {code})" in told), None)
+    if code not in FULL:
         return None
-    try:
-        free = f"{shutil.disk_usage(where).free / 1024**3:.2f} GiB free"
-    except OSError:
-        free = "free space unknown"
+    elsewhere = "hoose another place by --cache or --output"
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if code != errno.EFBIG:
+        try:
+            room = f"{shutil.disk_usage(where).free / 1024**3:.2f} GiB free"
+        except OSError:
+            room = "free space unknown"
+        what = "no space left to write" if code == errno.ENOSPC else "nothing of the disk quota is left to write"
+        cure = f"Free some space or c{elsewhere}"
+    else:
+        what = "a file would grow beyond the largest that may be written"
+        room, cure = f"{limit:,} bytes by `ulimit -f`", "Raise that limit"
+        if limit == resource.RLIM_INFINITY:
+            room, cure = "the file system's", f"C{elsewhere}"
     return StorageError(
-        f"no space left to write under {str(where)!r} ({free}). Finished work is kept. Free some space or choose "
-        "another place by --cache or --output, then give the same command again: it goes on where it stopped."
+        f"{what} under {str(where)!r} ({room}). Finished work is kept. {cure}, then give the same command again: it "
+        "goes on where it stopped."
     )
 
 

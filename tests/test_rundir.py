@@ -18,7 +18,7 @@ from inline import toy_run
 from benchmark import load_run
 from benchmark.cli import main
 from benchmark.errors import ExecutorError, InputError
-from benchmark.store import Store
+from benchmark.store import Store, digest
 from suites import write_suite
 
 TABLES = ("metrics", "samples", "curves", "comparisons", "groups", "artifacts", "alarms", "probes", "costs")
@@ -102,6 +102,23 @@ def test_export_and_report_name_the_damaged_file(place, capfd):
         assert f"error: '{table}' is damaged (its checksum differs). The same command" in capfd.readouterr().err
 
 
+def test_a_folder_that_was_moved_is_mended_where_it_lies_now(place, tmp_path):
+    moved = tmp_path / "moved here"
+    shutil.move(place / "run", moved)
+    manifest = json.loads((moved / "manifest.json").read_text())
+    for written in (["--output", "elsewhere"], ["--output=elsewhere"], []):
+        facts = {name: value for name, value in manifest.items() if name != "checksum"}
+        facts["command"] = ["bench", "run", "toy.yaml", *written, "--plugin", "toy"]
+        (moved / "manifest.json").write_text(json.dumps({**facts, "checksum": digest(facts)}))
+        (moved / "metrics.parquet").write_bytes(b"?")
+        with pytest.raises(InputError) as refused:
+            print(load_run(moved).metrics)
+        assert str(refused.value).endswith(f": `bench run toy.yaml --plugin toy --output '{moved}'`.")
+    (moved / "manifest.json").write_text("?")
+    with pytest.raises(InputError, match=f"--output '{moved}'`"):
+        load_run(moved)
+
+
 def test_another_suite_is_refused_with_what_differs_and_the_ways_out(place):
     before = {path: path.read_bytes() for path in (place / "run").rglob("*") if path.is_file()}
     other = {"attacks": "{step: {use: step, eps: 0.2}}", "batch_size": "8"}
@@ -169,7 +186,7 @@ def test_an_interrupted_try_leaves_no_old_numbers_to_be_read(place, monkeypatch,
         assert stop.value.code == 2
         said = capfd.readouterr().err
         assert "has no metrics.parquet: it was started 20" in said
-        assert "The same command goes on with it: `bench run`." in said
+        assert f"The same command goes on with it: `bench run --output {place / 'run'}`." in said
     monkeypatch.undo()
     assert again(place).code == 0
     assert len(load_run(place / "run").metrics)
@@ -318,8 +335,8 @@ def test_what_another_version_of_the_host_saw_of_a_network_is_seen_anew(place):
     assert [path.read_text() for path in probes] == before
 
 
-def test_a_full_disk_is_one_message_wherever_it_is_noticed(place):
-    """The limit on file sizes makes writing fail as a full disk does: at the manifest, at the tables, at the report."""
+def test_a_limit_on_file_sizes_is_one_message_wherever_it_is_noticed(place):
+    """At the manifest, at the tables, at the report: writing fails there as it does where the disk is full."""
     arguments = ["run", str(write_suite(place)), "--output", str(place / "new"), "--cache", str(place / "cache")]
     program = (
         "import resource, shutil, sys; from benchmark.cli import main\n"
@@ -345,10 +362,11 @@ def test_a_full_disk_is_one_message_wherever_it_is_noticed(place):
     left = done.stderr
     for limit in limits:
         said, _, left = left.partition(f"exit code 2 under {limit}\n")
-        assert said.count("error: no space left to write under") == 1, (limit, done.stderr)
+        assert said.count("error: a file would grow beyond the largest that may be written under") == 1, done.stderr
+        assert f"({limit:,} bytes by `ulimit -f`). Finished work is kept. Raise that limit, then" in said
         if limit > 100:
             told = load_run(place / f"under {limit}").manifest
-            assert (told["exit_code"], told["ended_by"][:13]) == (2, "no space left"), limit
+            assert (told["exit_code"], told["ended_by"][:12]) == (2, "a file would"), limit
     assert not left
     assert again(place, out="new", report=True).code == 0
     assert (place / "new" / "report" / "index.html").exists()

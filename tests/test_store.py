@@ -264,10 +264,18 @@ def test_a_flipped_bit_in_what_is_half_done_changes_no_number(tmp_path_factory, 
         np.testing.assert_array_equal(array, arrays(0, 12)[name])
 
 
-@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
-def test_a_full_disk_is_told_from_other_errors(tmp_path, code):
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        (errno.ENOSPC, r"no space left to write under .* GiB free\)"),
+        (errno.EDQUOT, r"nothing of the disk quota is left to write under .* GiB free\)"),
+        (errno.EFBIG, r"a file would grow beyond the largest that may be written under .* \(the file system's\)"),
+    ],
+)
+def test_a_full_disk_is_told_from_other_errors(tmp_path, code, said):
     error = storage_error(OSError(code, "full"), tmp_path)
     assert error is not None
+    assert re.match(said, str(error))
     assert "--cache" in str(error)
     assert storage_error(OSError(errno.EIO, "broken"), tmp_path) is None
     assert storage_error(RuntimeError("shapes differ"), tmp_path) is None

@@ -104,6 +104,8 @@ class HtmlReporter(Reporter):
     def clear(self, folder: Path) -> None:
         """Remove an earlier report."""
         if _is_ours(folder):
+            # First: a first page whose others have gone must not look like a report.
+            write_whole(folder / INDEX, UNFINISHED.encode())
             for name in OWNED:
                 shutil.rmtree(folder / name, ignore_errors=True)
             (folder / INDEX).unlink()
