@@ -6,11 +6,13 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections import Counter
 from importlib.resources import files
 from itertools import pairwise, product
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -568,6 +570,44 @@ def test_an_earlier_report_is_replaced_and_folders_of_others_are_not(make_run, t
     with pytest.raises(InputError, match=r"index\.html"):
         render.HtmlReporter().write([make_run("four", models=("mlp",))], site)
     assert (site / "index.html").read_text() == "my page"
+
+
+def test_a_report_that_was_killed_is_never_taken_for_whole(make_run, tmp_path):
+    """`kill -9` at some of the steps of replacing an older report; then written again: the same bytes."""
+    run, whole = make_run(models=("mlp",), pictures=True), tmp_path / "whole"
+    render.HtmlReporter().write([run], whole)
+    steps = ("shutil.rmtree 1", "os.rmdir 1", "os.mkdir 2", "os.rename 3")
+    for step in steps:
+        shutil.copytree(whole, tmp_path / step)
+    program = (
+        "import os, signal, sys; from pathlib import Path; from benchmark import load_run\n"
+        "from bench_report.render import HtmlReporter\n"
+        "left = {}\n"
+        "def kill(event, arguments):\n"
+        "    if event in left:\n"
+        "        left[event] -= 1\n"
+        "        if left[event] == 0: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "sys.addaudithook(kill)\n"
+        "run, folder, *steps = sys.argv[1:]\n"
+        "for step in steps:\n"
+        "    event, count = step.split()\n"
+        "    if os.fork() == 0:\n"
+        "        left[event] = int(count)\n"
+        "        HtmlReporter().write([load_run(run)], Path(folder, step))\n"
+        "        os._exit(0)\n"
+        "    assert os.wait()[1] == signal.SIGKILL, step\n"
+        "for step in steps[1:3]: HtmlReporter().write([load_run(run)], Path(folder, step))\n"
+    )
+    command = [sys.executable, "-c", program, str(run.path), str(tmp_path), *steps]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    there = [
+        {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        for folder in (whole, *(tmp_path / step for step in steps))
+    ]
+    assert there[2] == there[3] == there[0]
+    for killed in (there[1], there[4]):
+        assert b"Unfinished report" in killed[Path("index.html")]
 
 
 def test_nothing_is_fetched(make_run, tmp_path):
