@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -26,19 +26,27 @@ def _axis(field: str, title: str, *, domain: list[float] | None = None, **axis: 
 
 _FPR, _TPR = "False-positive rate", "True-positive rate"
 _KINDS = ["clean", "attack successful", "attack failed", "wrong before the attack"]
+_SHARES = ["robust accuracy", "attack success"]
 _PALETTE = ["var(--chart-clean)", "var(--chart-success)", "var(--chart-failed)", "var(--chart-before)"]
 
 SERIES = 8
-"""Colours of a chart with several lines; the lines after them have the same colours and another dash."""
-_DASHES = [[1, 0], [6, 3], [2, 2]]
-MOST_LINES = SERIES * len(_DASHES)
+"""Colours of a chart with several lines; the lines after them have the same colours, other dashes and other marks."""
+_DASHES = [[1, 0], [7, 3], [2, 2], [10, 3, 2, 3], [5, 2, 1, 2, 1, 2], [12, 5]]
+_KIN = (0, 2, 1, 1, 0, 2, 2, 0)
+"""Colours of one number are told apart by everybody, in light and dark; what may look alike has another number."""
+MOST_LINES = 2 * SERIES
 """Lines of a chart that can still be told apart."""
 COLOURS = [f"var(--series-{number + 1})" for number in range(SERIES)]
+_NAMED = [{"lookup": "n", "from": {"data": {"name": "names"}, "key": "n", "fields": ["s"]}}]
+"""A row of a line has the number of its series alone; names can be long."""
 _GUESSING = {
     "data": {"values": [{"x": 0, "y": 0}, {"x": 1, "y": 1}]},
     "mark": {"type": "line", "strokeDash": [4, 4], "color": "var(--chart-grid-strong)", "strokeWidth": 1},
     "encoding": {"x": {"field": "x", "type": "quantitative"}, "y": {"field": "y", "type": "quantitative"}},
 }
+
+
+_PALETTE_DASHES = [_DASHES[at] for at in (0, 1, 2, 0)]
 
 
 def _by_series(channel: str, values: list[Any]) -> dict[str, Any]:
@@ -55,13 +63,14 @@ def _by_series(channel: str, values: list[Any]) -> dict[str, Any]:
     }
 
 
+_SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-left", "triangle-right"]
+_SHAPES = [*_SHAPES, *(_SHAPES[at] for at in (1, 5, 3, 4, 7, 6, 2, 0))]  # what may look alike differs in shape
 _SERIES_COLOUR = _by_series("color", COLOURS)
-_SERIES_DASH = _by_series("strokeDash", [dash for dash in _DASHES for _ in range(SERIES)])
+_SERIES_DASH = _by_series("strokeDash", [_DASHES[kin + 3 * again] for again in (0, 1) for kin in _KIN])
+_SERIES_SHAPE = {"shape": {**_by_series("shape", _SHAPES)["shape"], "legend": None}}
 
 
 _FRONT = ["yes", "at most", "no"]
-_SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-left", "triangle-right"]
-_SHAPES = [*_SHAPES, *_SHAPES[4:], *_SHAPES[:4]]  # what shares a colour differs in shape
 _GIVEN_COLOUR = {"color": {"field": "colour", "type": "nominal", "scale": None}}
 """For marks that have no dash: a scale of colours alone would have a legend of its own."""
 
@@ -69,8 +78,8 @@ _GIVEN_COLOUR = {"color": {"field": "colour", "type": "nominal", "scale": None}}
 def _lines(scale: dict[str, Any]) -> dict[str, Any]:
     """Return lines; data `lines` (x, y, s, at, low, high, colour), `worst` and `published` (x, y, s, at), and `names`.
 
-    The first row of `lines` has the titles of the axes: xt and yt. `names` (x, y, s, colour, left, from, height)
-    are names at (x, y) that end there, with a thin line from their left to the point (from, height) of their line.
+    The first row of `lines` has the titles of the axes: xt and yt. `names` (x, y, s, colour, end) stand right of the
+    last point (x, end) of their line, at the height y.
     """
     y = _axis("y", "lines.yt", domain=[0, 1], tickCount=5, format=".2~f")
     either = {"y": y, **_SERIES_COLOUR, **_SERIES_DASH}  # the same in all layers, or each gets a legend of its own
@@ -84,7 +93,7 @@ def _lines(scale: dict[str, Any]) -> dict[str, Any]:
             ]
         }
 
-    ends = {"y": {"field": "low", "type": "quantitative"}, "y2": {"field": "high"}}
+    ends = {"y": y | {"field": "low"}, "y2": {"field": "high"}}
     return {
         "description": "A measure over a number in which attacks or defenses differ",
         "width": 420,
@@ -96,14 +105,14 @@ def _lines(scale: dict[str, Any]) -> dict[str, Any]:
             {
                 "data": {"name": "lines"},
                 "transform": [{"filter": "isValid(datum.low)"}],
-                "mark": {"type": "area", "fillOpacity": 0.16},
-                "encoding": {"y": y, "detail": {"field": "s", "type": "nominal"}, **_GIVEN_COLOUR} | ends,
+                "mark": {"type": "rule", "strokeWidth": 1.3, "strokeOpacity": 0.65},
+                "encoding": {**_GIVEN_COLOUR, **ends},
             },
             _line("lines", either),
             {
                 "data": {"name": "lines"},
-                "mark": {"type": "point", "filled": True, "size": 45, "opacity": 1},
-                "encoding": either | tooltip("Line"),
+                "mark": {"type": "point", "filled": True, "size": 55, "opacity": 1},
+                "encoding": {**either, **_SERIES_SHAPE, **tooltip("Line")},
             },
             {
                 "data": {"name": "worst"},
@@ -117,18 +126,17 @@ def _lines(scale: dict[str, Any]) -> dict[str, Any]:
             },
             {
                 "data": {"name": "names"},
-                "mark": {"type": "rule", "strokeWidth": 0.8, "strokeOpacity": 0.7},
+                "mark": {"type": "rule", "strokeWidth": 0.8, "strokeOpacity": 0.7, "xOffset": 5, "x2Offset": 15},
                 "encoding": {
-                    **either,
-                    "x": {"field": "from", "type": "quantitative"},
-                    "x2": {"field": "left"},
-                    "y": {"field": "height", "type": "quantitative"},
+                    **_GIVEN_COLOUR,
+                    "x2": {"field": "x"},
+                    "y": y | {"field": "end"},
                     "y2": {"field": "y"},
                 },
             },
             {
                 "data": {"name": "names"},
-                "mark": {"type": "text", "align": "right", "fontSize": 11.5, "fontWeight": 600},
+                "mark": {"type": "text", "align": "left", "dx": 18, "limit": 150, "fontSize": 11.5, "fontWeight": 600},
                 "encoding": {"y": y, "text": {"field": "s", "type": "nominal"}, **_GIVEN_COLOUR},
             },
         ],
@@ -204,16 +212,32 @@ def _trade_off() -> dict[str, Any]:
     }
 
 
-_PLOTTED = {
-    "field": "series",
-    "type": "nominal",
-    "title": None,
-    "sort": None,
-    "scale": {
-        "range": [*_PALETTE, "var(--chart-cut)", "#2e8b57", "#b8860b", "#c2418f", "#4f9aa8", "#a0703c", "#7b9e1f"]
-    },
-    "legend": {"orient": "top", "columns": 3, "labelLimit": 130},
-}
+def _by_kind(
+    field: str, channel: str, values: Sequence[Any], kinds: Sequence[str], **legend: str | int
+) -> dict[str, Any]:
+    """Return an encoding of what an image or a number is: the kinds in this order, or as they are found."""
+    scale = {"range": list(values), **({"domain": list(kinds)} if kinds else {})}
+    usual = {"orient": "top", **legend}
+    return {channel: {"field": field, "type": "nominal", "title": None, "sort": None, "scale": scale, "legend": usual}}
+
+
+def _plotted(channel: str, values: Sequence[Any]) -> dict[str, Any]:
+    return _by_kind("series", channel, values, (), columns=3, labelLimit=130)
+
+
+def _kinds(kinds: Sequence[str]) -> dict[str, Any]:
+    """Return colour and dash of kinds."""
+    legend: dict[str, Any] = {"symbolType": "stroke", "symbolSize": 300}
+    of = len(kinds)
+    return {
+        **_by_kind("kind", "color", _PALETTE[:of], kinds, **legend),
+        **_by_kind("kind", "strokeDash", _PALETTE_DASHES[:of], kinds, **legend),
+    }
+
+
+_PLOT_COLOURS = _plotted("color", [*_PALETTE, *COLOURS])
+_PLOT_SHAPES = _plotted("shape", _SHAPES[: len(_PALETTE) + SERIES])
+_PLOT_DASHES = _plotted("strokeDash", [*_PALETTE_DASHES, *(_DASHES[kin + 3] for kin in _KIN)])
 
 DESCRIPTIONS: dict[str, dict[str, Any]] = {
     "roc": {
@@ -266,13 +290,7 @@ DESCRIPTIONS: dict[str, dict[str, Any]] = {
                         "stack": None,
                         "axis": {"format": ".0%", "tickCount": 5},
                     },
-                    "color": {
-                        "field": "kind",
-                        "type": "nominal",
-                        "title": None,
-                        "scale": {"domain": _KINDS, "range": _PALETTE},
-                        "legend": {"orient": "top", "symbolType": "square"},
-                    },
+                    **_kinds(_KINDS),
                 },
             },
             {
@@ -291,16 +309,7 @@ DESCRIPTIONS: dict[str, dict[str, Any]] = {
         "encoding": {
             "x": _axis("eps", "Budget ε", tickCount=7),
             "y": _axis("value", "Share of images", domain=[0, 1], **PERCENT),
-            "color": {
-                "field": "kind",
-                "type": "nominal",
-                "title": None,
-                "scale": {
-                    "domain": ["robust accuracy", "attack success"],
-                    "range": ["var(--chart-clean)", "var(--chart-success)"],
-                },
-                "legend": {"orient": "top"},
-            },
+            **_kinds(_SHARES),
             "tooltip": [
                 {"field": "kind", "type": "nominal", "title": "Measure"},
                 {"field": "eps", "type": "quantitative", "title": "ε", "format": ".4g"},
@@ -330,11 +339,12 @@ DESCRIPTIONS: dict[str, dict[str, Any]] = {
         "width": 420,
         "height": 300,
         "data": {"name": "points"},
-        "mark": {"type": "point", "shape": "square", "filled": True, "size": 20, "opacity": 0.75},
+        "mark": {"type": "point", "filled": True, "size": 26, "opacity": 0.75},
         "encoding": {
             "x": _axis("x", "points.xt", tickCount=7),
             "y": _axis("y", "points.yt", tickCount=7),
-            "color": _PLOTTED,
+            **_PLOT_COLOURS,
+            **_PLOT_SHAPES,
         },
     },
     "steps": {
@@ -346,7 +356,8 @@ DESCRIPTIONS: dict[str, dict[str, Any]] = {
         "encoding": {
             "x": _axis("x", "points.xt", tickCount=7),
             "y": _axis("y", "points.yt", tickCount=5) | {"stack": None, "scale": {"zero": True}},
-            "color": _PLOTTED,
+            **_PLOT_COLOURS,
+            **_PLOT_DASHES,
         },
     },
 }
@@ -373,8 +384,21 @@ DESCRIPTIONS |= {
                     ],
                 },
             )
-            # A line of the page's data has the number of its series alone; names can be long.
-            | {"transform": [{"lookup": "n", "from": {"data": {"name": "names"}, "key": "n", "fields": ["s"]}}]},
+            | {
+                "transform": _NAMED,
+            },
+            {
+                "data": {"name": "marks"},
+                "transform": _NAMED,
+                "mark": {"type": "point", "filled": True, "size": 50, "opacity": 1},
+                "encoding": {
+                    "x": {"field": "x", "type": "quantitative"},
+                    "y": {"field": "y", "type": "quantitative"},
+                    **_SERIES_COLOUR,
+                    **_SERIES_DASH,
+                    **_SERIES_SHAPE,
+                },
+            },
         ],
     },
     # Colour and shape say the same, so that colours need not be told apart.

@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench_report import sentences
 from bench_report.charts import COLOURS, MOST_LINES, SERIES, coordinate
 from bench_report.facts import RunFacts
 from bench_report.measures import measure
@@ -32,17 +33,21 @@ if TYPE_CHECKING:
     from benchmark.results import Run
 
 ROC_LINES = 2 * SERIES
+ROC_MARKS = 3
+"""Marks on a ROC curve."""
 MOST_FIGURES = 24
 """Figures of a page; more would be a grid of charts that nobody reads."""
 MOST_GROUPS = 4
-NAMED = 6
+NAMED = SERIES
 """Lines of a figure that have their names and intervals beside them; of more it could not be told whose they are."""
-NAME_HEIGHT, NAME_WIDTH = 0.075, 0.019
-"""What a name in a figure takes up: of its height, and per letter of its width."""
+NAME_HEIGHT = 0.07
+"""What a name in a figure takes up of its height."""
 WIDE = 30
 """The largest number of an axis over the smallest, from which on equal steps would squeeze the small ones together."""
 RUNGS = 3
 """Values that make a line; two of them are read better in a table."""
+BUDGETS = RUNGS - 1
+"""Budgets that make a line: the clean images are its first point."""
 MOST_MEANS = 240
 """Cells of the table of means on the first page, which has to stay small."""
 FIGURE = re.compile(r"\bfig(?:ure|\.)\s*(\w+)", re.IGNORECASE)
@@ -71,11 +76,11 @@ class Ladder:
         """The labels, that of the lowest number first."""
         return tuple(label for label, _, _ in self.rungs)
 
-    def only(self, labels: Iterable[str]) -> Ladder | None:
+    def only(self, labels: Iterable[str], fewest: int = RUNGS) -> Ladder | None:
         """Return the ladder of some of the labels, None where too few are left."""
         kept = set(labels)
         rungs = tuple(rung for rung in self.rungs if rung[0] in kept)
-        return Ladder(self.option, self.name, rungs) if len(rungs) >= RUNGS else None
+        return Ladder(self.option, self.name, rungs) if len(rungs) >= fewest else None
 
 
 def ladders(components: Mapping[str, Any] | None, fewest: int = RUNGS) -> tuple[Ladder, ...]:
@@ -158,6 +163,8 @@ class Figures:
         self.axes = read_axes(table, run.suite)
         self.seeds = table.seeds
         self.attacks = ladders(run.suite.get("attacks"))
+        # Two budgets and the clean images make a line.
+        self.budgets = [x for x in ladders(run.suite.get("attacks"), BUDGETS) if x.option == "eps"]
         self.defenses = ladders(run.suite.get("defenses"))
         self.rows = tuple((run.suite.get("reference") or {}).get("rows") or ())
 
@@ -292,9 +299,11 @@ class _Setting:
         self.defenses = [row.defense for row in block.headline.rows]
         here = {column.attack for column in block.headline.columns if column.kind == "attack"}
         self.attacks = [attack for attack in figures.axes.attacks if attack in here]
+        self.drawn: set[tuple[str, ...]] = set()
 
     def all(self) -> Iterator[FigureView]:
         """Yield the figures."""
+        yield from self.over_budgets()
         yield from self.trade_off()
         yield from self.rocs()
         yield from self.means()
@@ -309,6 +318,69 @@ class _Setting:
     def estimate(self, attack: str, defense: str, metric: str) -> Estimate | None:
         """Return a measure of a cell, over all seeds."""
         return self.table.estimate(self.place(attack, defense), metric)
+
+    # What becomes of all defenses as the budget grows
+
+    def over_budgets(self) -> Iterator[FigureView]:
+        """Yield, per norm, the worst case over the same attacks at each budget; else a figure per attack with budgets.
+
+        Labelled rightly or rejected, from the clean images on, a line per defense.
+        """
+        norms: dict[str, list[Ladder]] = {}
+        for whole in self.figures.budgets:
+            ladder = whole.only(self.attacks, BUDGETS)
+            if ladder is not None:
+                norms.setdefault(self._norm(ladder), []).append(ladder)
+        for norm, several in norms.items():
+            together = self._worst_cases(several)
+            for ladder in [together] if together else several:
+                lines = {defense: self._withstood(ladder, defense) for defense in self.defenses}
+                if not _moves(lines):
+                    continue
+                attacks = (
+                    f"the worst case per image over {_joined([x.name for x in several])}"
+                    if together
+                    else f"attacks that differ in the budget alone ({ladder.name})"
+                )
+                self.drawn.add(ladder.labels)
+                yield from self._lines(
+                    f"{'Worst case' if together else ladder.name} over the budget{norm}",
+                    sentences.over_budgets(self.figures.facts, self.block.knowledge, lines, attacks),
+                    "worst_case_joint_robust_accuracy" if together else "joint_robust_accuracy",
+                    Ladder(ladder.option, ladder.name, ((CLEAN, 0.0, "0"), *ladder.rungs)),
+                    lines,
+                )
+
+    def _worst_cases(self, several: Sequence[Ladder]) -> Ladder | None:
+        """Return the groups of attacks that hold the same attacks at each budget, None where there are none."""
+        if len(several) < 2:
+            return None
+        kinds = {label: number for number, ladder in enumerate(several) for label in ladder.labels}
+        value = {label: (x, text) for ladder in several for label, x, text in ladder.rungs}
+        alike: dict[frozenset[int | str], dict[float, tuple[str, float, str]]] = {}
+        for group in self.figures.axes.groups:
+            members = self._members(group)
+            at = {value[label] for label in members if label in value}
+            if len({x for x, _ in at}) != 1 or any(x not in kinds and not self._unbounded(x) for x in members):
+                continue
+            (x, text), *_ = at
+            of = frozenset(kinds.get(label, label) for label in members)
+            if len(of) == len(members) > 1:
+                alike.setdefault(of, {}).setdefault(x, (group, x, text))
+        rungs = max(alike.values(), key=len, default={})
+        if len(rungs) < BUDGETS:
+            return None
+        return Ladder("eps", "", tuple(rungs[x] for x in sorted(rungs)))
+
+    def _unbounded(self, attack: str) -> bool:
+        return self.table.unbounded(self.place(attack, ""))
+
+    def _withstood(self, ladder: Ladder, defense: str) -> list[Estimate | None]:
+        """Return what is labelled rightly or rejected, of clean images first; what rejects nothing has one accuracy."""
+        joint = "joint_" if self.estimate(CLEAN, defense, "clean_fpr") is not None else ""
+        worst = "worst_case_" if ladder.rungs[0][0].startswith(WORST_OF) else ""
+        attacked = (self.estimate(label, defense, f"{worst}{joint}robust_accuracy") for label in ladder.labels)
+        return [self.estimate(CLEAN, defense, f"{joint}clean_accuracy"), *attacked]
 
     # What a defense costs against what it is worth
 
@@ -377,6 +449,11 @@ class _Setting:
                     {"n": number, "order": order, "x": coordinate(x), "y": coordinate(y)}
                     for number, attack in enumerate(attacks)
                     for order, (x, y) in enumerate(zip(*(axis.tolist() for axis in curves[attack])))
+                ],
+                "marks": [
+                    {"n": number, "x": coordinate(x), "y": coordinate(y)}
+                    for number, attack in enumerate(attacks)
+                    for x, y in _along(*curves[attack], number)
                 ],
                 "names": [
                     {"n": number, "s": attack if area is None else f"{attack} · {area.text}"}
@@ -539,7 +616,10 @@ class _Setting:
         """Yield lines over a number in which attacks differ, such as eps: a line per defense, then one per attack."""
         mine = [ladder for whole in self.figures.attacks if (ladder := whole.only(self.attacks)) is not None]
         for ladder in mine:
-            for metric in ("robust_accuracy", "auroc"):
+            rejects = any(self.estimate(CLEAN, defense, "clean_fpr") is not None for defense in self.defenses)
+            # Where nothing is rejected and no worst case was drawn, the figure of this accuracy stands first already.
+            first = ladder.option == "eps" and not rejects and ladder.labels in self.drawn
+            for metric in ("auroc",) if first else ("robust_accuracy", "auroc"):
                 lines = {defense: self._rungs(ladder, defense, metric) for defense in self.defenses}
                 yield from self._lines(
                     f"{measure(metric).title} over {ladder.option} of {ladder.name}{self._norm(ladder)}",
@@ -637,7 +717,11 @@ class _Setting:
                 title=title + part,
                 how=how
                 + (" Lines that coincide are one." if len(drawn) < len(shown) else "")
-                + (" Shaded: 95 % intervals." if any("low" in row for row in rows) else "")
+                + (
+                    sentences.bars(p for line in lines.values() for p in line)
+                    if any("low" in row for row in rows)
+                    else ""
+                )
                 + (" Squares: what was published." if published else ""),
                 data={
                     "lines": rows,
@@ -648,7 +732,7 @@ class _Setting:
                         if point is not None
                     ],
                     "published": published,
-                    "names": _named(drawn, lines, xs, kind),
+                    "names": _named(drawn, lines, xs),
                 },
                 heads=(ladder.option,),
                 columns=tuple(
@@ -666,6 +750,14 @@ class _Setting:
                     for n, (_, _, at) in enumerate(ladder.rungs)
                 ),
             )
+
+
+def _along(x: np.ndarray, y: np.ndarray, number: int) -> Iterator[tuple[float, float]]:
+    """Yield some points of a curve for the marks that tell it from others; no two curves have them at one place."""
+    way = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
+    for share in (np.arange(ROC_MARKS) + (number % SERIES + 1) / (SERIES + 1)) / ROC_MARKS:
+        at = int(np.searchsorted(way, share * way[-1]))
+        yield float(x[at]), float(y[at])
 
 
 def _class_name(part: str, names: Sequence[str]) -> str:
@@ -697,66 +789,28 @@ def _joined(names: Sequence[str]) -> str:
 
 
 def _named(
-    drawn: Sequence[Sequence[str]], lines: Mapping[str, Sequence[Estimate | None]], xs: Sequence[float], kind: str
+    drawn: Sequence[Sequence[str]], lines: Mapping[str, Sequence[Estimate | None]], xs: Sequence[float]
 ) -> list[dict[str, Any]]:
-    """Return where a few lines have their names: at the right, below or above all lines, in the order of the lines.
-
-    Nothing where lines leave no room there; the legend has the names as well.
-    """
+    """Return where a few lines have their names: right of their last points, moved apart where these are close."""
     if not 1 < len(drawn) <= NAMED:
         return []
-    scale, back = _SCALES[kind]
-    start, end = scale(xs[0]), scale(xs[-1])
-    shares = [(scale(x) - start) / (end - start) for x in xs]
-    points = {
-        _joined(names): [(share, point) for share, point in zip(shares, lines[names[0]]) if point is not None]
-        for names in drawn
-    }
-    width = min(0.5, NAME_WIDTH * max(map(len, points)))
-    ends = [point for line in points.values() for point in _from(line, 1 - width)]
-    lowest, highest = min(low for low, _ in ends), max(high for _, high in ends)
-    needed = NAME_HEIGHT * len(drawn)
-    if 1 - highest > needed:
-        top = 1 - NAME_HEIGHT / 2
-    elif lowest > needed:
-        top = lowest - NAME_HEIGHT / 2
-    else:
-        return []
-    anchors = {}
-    for name, line in points.items():
-        # Where the lines are farthest from each other, each is told best.
-        heights = [[p.value for other in points.values() for x, p in other if x == share] for share, _ in line]
-        spread = [max(at_once) - min(at_once) for at_once in heights]
-        anchors[name] = line[spread.index(max(spread))]
-    order = sorted(points, key=lambda name: (-anchors[name][1].value, -sum(p.value for _, p in points[name])))
+    ends = []
+    for number, names in enumerate(drawn):
+        x, point = [(x, point) for x, point in zip(xs, lines[names[0]]) if point is not None][-1]
+        before = next(p.value for p in lines[names[0]] if p is not None)
+        ends.append((point.value, before, x, number))
+    ends.sort(reverse=True)  # lines that end alike stand in the order of their beginnings
+    heights: list[float] = []
+    for rank, (value, *_) in enumerate(ends):
+        highest = 1 - NAME_HEIGHT * rank if not heights else heights[-1] - NAME_HEIGHT
+        heights.append(min(value, highest))
+    for rank in range(len(ends) - 1, -1, -1):  # none below the axis
+        heights[rank] = max(heights[rank], NAME_HEIGHT * (len(ends) - 1 - rank))
     return [
-        {
-            "s": name,
-            "colour": COLOURS[list(points).index(name)],
-            "x": coordinate(xs[-1]),
-            "y": coordinate(top - NAME_HEIGHT * n),
-            "left": coordinate(back(start + (1 - NAME_WIDTH * len(name) - 0.01) * (end - start))),
-            "from": coordinate(back(start + anchors[name][0] * (end - start))),
-            "height": coordinate(anchors[name][1].value),
-        }
-        for n, name in enumerate(order)
+        {"s": _joined(drawn[number]), "colour": COLOURS[number], "x": coordinate(x), "y": coordinate(height)}
+        | {"end": coordinate(value)}
+        for height, (value, _, x, number) in zip(heights, ends)
     ]
-
-
-def _from(line: Sequence[tuple[float, Estimate]], start: float) -> Iterator[tuple[float, float]]:
-    """Yield the ends of intervals from a share of the axis on; between two points they are on straight lines."""
-    shares = [share for share, _ in line]
-    lows = [point.value if point.low is None else point.low for _, point in line]
-    highs = [point.value if point.high is None else point.high for _, point in line]
-    for share in (start, *(share for share in shares if share > start)):
-        yield float(np.interp(share, shares, lows)), float(np.interp(share, shares, highs))
-
-
-_SCALES: dict[str, tuple[Callable[[float], float], Callable[[float], float]]] = {
-    "lines": (float, float),
-    "lines-log": (math.log, math.exp),
-    "lines-root": (math.sqrt, partial(pow, exp=2)),
-}
 
 
 def _ends(point: Estimate, drawn: Sequence[Sequence[str]], number: int) -> dict[str, Any]:

@@ -754,6 +754,23 @@ def trade_off(trade: TradeOff) -> str:
     return text
 
 
+def over_budgets(facts: RunFacts, knowledge: str, names: Iterable[str], attacks: str) -> str:
+    """Return how lines over the budget are to be read, one per defense of `names`.
+
+    Args:
+        attacks: what the budgets are of.
+    """
+    bounds: dict[Bound, list[str]] = {}
+    for name in names:
+        if bound := facts.bound(name, knowledge):
+            bounds.setdefault(bound, []).append(name)
+    at_most = "".join(f" At most, since {BOUNDS[bound]}: {_text(_listed(found))}." for bound, found in bounds.items())
+    return (
+        f"Attacked images labelled rightly or rejected, by budget: {attacks}. A line per defense; at 0 stand the clean "
+        f"images, labelled rightly and not rejected.{at_most}"
+    )
+
+
 def figure_alt(view: FigureView) -> str:
     """Return what a figure shows, for who does not see it, in numbers of its table."""
     rows = []
@@ -763,7 +780,7 @@ def figure_alt(view: FigureView) -> str:
             for n, e in enumerate(row.cells)
         ]
         rows.append((", ".join(row.heads), texts))
-    return _alt(view.title, view.columns, rows)
+    return _alt(view.title + (", in percent" if view.percent else ""), view.columns, rows)
 
 
 def chart_alt(view: ChartView) -> str:

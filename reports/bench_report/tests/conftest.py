@@ -46,6 +46,7 @@ def write_run(
     datasets: Sequence[str] = ("digits",),
     models: Sequence[str] = ("small-cnn", "mlp"),
     attacks: Sequence[str] = ("fgsm", "pgd-linf", "pgd-l2", "deepfool"),
+    budgets: Sequence[tuple[str, str, float | None]] = BUDGETS,
     defenses: Sequence[str] = ("none", "adversarial-training", "mahalanobis"),
     detectors: Sequence[str] = ("mahalanobis",),
     families: Mapping[str, str] | None = None,
@@ -73,6 +74,7 @@ def write_run(
     Args:
         families: of the defenses, where they are not `none`, detectors or hardeners.
         taught: attacks that a defense learns from.
+        budgets: norm, budget and its number of the attacks, by their places, over and over.
         failed: reason for which a cell has no numbers, "" for none.
         missing: whether a cell was not run.
         absent: whether a cell is no part of the grid.
@@ -127,7 +129,7 @@ def write_run(
                         attack = "none" if what is None else attacks[what[1]]
                         if what is not None and absent(dataset, model, attack, defense, what[0]):
                             continue
-                        norm, eps, size = ("", "", None) if what is None else BUDGETS[what[1] % len(BUDGETS)]
+                        norm, eps, size = ("", "", None) if what is None else budgets[what[1] % len(budgets)]
                         identity: dict[str, Any] = {
                             "dataset": dataset,
                             "model": model,

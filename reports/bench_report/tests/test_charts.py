@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+import re
+import xml.etree.ElementTree as ET
+from importlib.resources import files
+
 import pytest
+
+from bench_report.charts import MOST_LINES, chart_svg
 
 
 def shares(table):
@@ -143,3 +151,189 @@ def test_each_setting_has_its_own_chart_of_its_own_attackers(make_run, site_of):
         for model, more in (("mlp", 0), ("cnn", 0.1))
         for white in (True, False)
     }
+
+
+# -- accuracy over the budget ------------------------------------------------------------------------------------------
+
+EPS = (2, 4, 8)
+SWEEPS = {f"{a}@{k}": {"use": a, "norm": "linf", "eps": f"{k}/255"} for a in ("pgd", "fgsm") for k in EPS}
+
+
+def swept(model, attack, defense, knowledge):
+    """Return less the larger the budget, and less under PGD."""
+    lost = 0 if attack == "none" else int(attack.partition("@")[2]) / (10 if attack.startswith("pgd") else 20)
+    return round((0.9 if defense == "none" else 0.8) - lost * (0.9 if defense == "none" else 0.3), 6)
+
+
+BUDGETS = tuple(("linf", f"{k}/255", k / 255) for k in EPS)
+"""Of the attacks above, in their order."""
+
+
+def test_a_suite_with_sweeps_begins_with_the_worst_case_over_the_budget(make_run, site_of):
+    run = make_run(
+        models=("mlp",), defenses=("none", "at", "detector"), detectors=("detector",), attacks=tuple(SWEEPS), n=100,
+        budgets=BUDGETS, right=swept, flags=lambda attack, defense, knowledge: 0.04 if attack == "none" else 0.5,
+        suite={"attacks": SWEEPS},
+    )  # fmt: skip
+    (page,) = site_of(run).settings
+    figure = next(e for e in page.all("figure") if e.get("data-chart"))
+    assert next(e.text for e in figure.all("span") if e.get("class") == "title") == "Worst case over the budget, L∞"
+    assert "the worst case per image over pgd@…, fgsm@…" in caption(figure)
+    assert "At most, since this attacker does not know the defense: detector. Bars: 95 % intervals." in caption(figure)
+    frame = run.metrics.set_index(["attack", "defense", "metric"])
+    drawn = figure.drawn()
+    for defense, joint in (("none", ""), ("at", ""), ("detector", "joint_")):
+        cells = [frame.loc["none", defense, f"{joint}clean_accuracy"]]
+        cells += [frame.loc[f"worst-of: linf {k}/255", defense, f"worst_case_{joint}robust_accuracy"] for k in EPS]
+        rows = [row for row in drawn["lines"] if row["s"] == defense]
+        assert [row["x"] for row in rows] == [0, *EPS]
+        for row, cell in zip(rows, cells, strict=True):
+            assert [row[k] for k in ("y", "low", "high")] == near([cell.value, cell.ci_low, cell.ci_high])
+    assert [row["s"] for row in drawn["names"]] == ["detector", "at", "none"]
+    heights = [row["y"] for row in drawn["names"]]
+    assert all(a - b > 0.06 for a, b in itertools.pairwise(heights))
+    assert alt(figure).startswith("Worst case over the budget, L∞, in percent. 0: none 90.0 (82.6–94.5), at 80.0 ")
+    assert "8/255: none 18.0 (11.7–26.7), at " in alt(figure)
+
+
+def test_two_budgets_of_one_attack_and_the_clean_images_make_a_line(make_run, site_of):
+    attacks = {name: SWEEPS[name] for name in ("pgd@2", "pgd@4")}
+    run = make_run(
+        models=("mlp",), defenses=("none", "at"), detectors=(), attacks=tuple(attacks), n=60, right=swept,
+        budgets=BUDGETS, suite={"attacks": attacks},
+    )  # fmt: skip
+    (page,) = site_of(run).settings
+    (figure,) = charts(page, "lines")
+    assert figure is next(e for e in page.all("figure") if e.get("data-chart"))
+    assert "attacks that differ in the budget alone (pgd@…)" in caption(figure)
+    assert [(row["s"], row["x"]) for row in figure.drawn()["lines"]] == [
+        (s, x) for s in ("none", "at") for x in (0, 2, 4)
+    ]
+
+
+def test_budgets_of_different_attacks_share_no_line(make_run, site_of):
+    attacks = {name: SWEEPS[name] for name in ("pgd@2", "pgd@4", "pgd@8", "fgsm@2")}
+    run = make_run(
+        models=("mlp",), defenses=("none", "at"), detectors=(), attacks=tuple(attacks), n=60, right=swept,
+        budgets=BUDGETS, suite={"attacks": attacks},
+    )  # fmt: skip
+    titles = [next(figure.all("span")).text for figure in charts(site_of(run).settings[0], "lines")]
+    assert titles == ["pgd@… over the budget, L∞"]
+
+
+# -- told apart without colours ----------------------------------------------------------------------------------------
+
+# Machado, Oliveira, Fernandes 2009, IEEE TVCG 15:1291-1298, severity 1, on linear sRGB.
+EYES = {
+    "all cones": ((1, 0, 0), (0, 1, 0), (0, 0, 1)),
+    "no red": ((0.152286, 1.052583, -0.204868), (0.114503, 0.786281, 0.099216), (-0.003882, -0.048116, 1.051998)),
+    "no green": ((0.367322, 0.860646, -0.227968), (0.280085, 0.672501, 0.047413), (-0.01182, 0.04294, 0.968881)),
+}
+ENOUGH = 20.0
+"""CIEDE2000; below 10 two thin lines are told apart by who knows that they differ."""
+
+
+def colours(theme):
+    """Return the colours of the style sheet by their names."""
+    light, _, dark = files("bench_report").joinpath("assets", "report.css").read_text("utf-8").partition("@media")
+    found = dict(re.findall(r"(--[\w-]+):\s*([^;]+);", light))
+    return found if theme == "light" else found | dict(re.findall(r"(--[\w-]+):\s*(#\w+);", dark.partition("\n}\n")[0]))
+
+
+def lab(colour, eyes):
+    """Return CIELAB (D65) of a colour as these eyes see it."""
+    values = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+    linear = [x / 12.92 if x <= 0.04045 else ((x + 0.055) / 1.055) ** 2.4 for x in values]
+    seen = [min(1.0, max(0.0, sum(a * b for a, b in zip(row, linear)))) for row in eyes]
+    to_xyz = ((0.433891, 0.376235, 0.189906), (0.2126729, 0.7151522, 0.072175), (0.0177566, 0.109468, 0.8729557))
+    x, y, z = (sum(a * b for a, b in zip(row, seen)) for row in to_xyz)
+    x, y, z = (t ** (1 / 3) if t > 216 / 24389 else (24389 / 27 * t + 16) / 116 for t in (x, y, z))
+    return 116 * y - 16, 500 * (x - y), 200 * (y - z)
+
+
+def ciede2000(one, other):
+    """Return the difference of two colours (Sharma, Wu, Dalal 2005, Color Res. Appl. 30:21-30)."""
+    (l1, a1, b1), (l2, a2, b2) = one, other
+    c = ((math.hypot(a1, b1) + math.hypot(a2, b2)) / 2) ** 7
+    g = 1.5 - math.sqrt(c / (c + 25**7)) / 2
+    c1, c2 = math.hypot(a1 * g, b1), math.hypot(a2 * g, b2)
+    h1, h2 = math.degrees(math.atan2(b1, a1 * g)), math.degrees(math.atan2(b2, a2 * g))
+    turn = (h2 - h1 + 180) % 360 - 180 if c1 * c2 else 0.0
+    hue = math.radians(h1 + turn / 2 if c1 * c2 else h1 + h2) % math.tau
+    light, chroma = (l1 + l2) / 2 - 50, (c1 + c2) / 2
+    t = 1 - 0.17 * math.cos(hue - math.radians(30)) + 0.24 * math.cos(2 * hue)
+    t += 0.32 * math.cos(3 * hue + math.radians(6)) - 0.2 * math.cos(4 * hue - math.radians(63))
+    dl = (l2 - l1) / (1 + 0.015 * light**2 / math.sqrt(20 + light**2))
+    dc = (c2 - c1) / (1 + 0.045 * chroma)
+    dh = 2 * math.sqrt(c1 * c2) * math.sin(math.radians(turn / 2)) / (1 + 0.015 * chroma * t)
+    bend = math.radians(60 * math.exp(-(((math.degrees(hue) - 275) / 25) ** 2)))
+    return math.sqrt(dl**2 + dc**2 + dh**2 - math.sin(bend) * 2 * math.sqrt(chroma**7 / (chroma**7 + 25**7)) * dc * dh)
+
+
+def test_the_difference_of_colours_is_that_of_its_authors():
+    # Sharma et al., Table 1, pairs 1, 7, 17, 25.
+    for one, other, wanted in (
+        ((50, 2.6772, -79.7751), (50, 0, -82.7485), 2.0425),
+        ((50, 0, 0), (50, -1, 2), 2.3669),
+        ((50, 2.5, 0), (73, 25, -18), 27.1492),
+        ((60.2574, -34.0099, 36.2677), (60.4626, -34.1751, 39.4387), 1.2644),
+    ):
+        assert ciede2000(one, other) == pytest.approx(wanted, abs=1e-4)
+
+
+def told_apart(svg, role="mark-line"):
+    """Return colour, dash and mark of the lines of a picture."""
+    picture = ET.fromstring(svg)
+    lines, marks = {}, {}
+    for group in picture.iter("{http://www.w3.org/2000/svg}g"):
+        kind = group.get("class", "").split()
+        for path in group.findall("{http://www.w3.org/2000/svg}path") if kind else ():
+            if "role-mark" in kind and role in kind and path.get("stroke", "none").startswith("#"):
+                lines.setdefault((path.get("stroke"), path.get("stroke-dasharray", "")), None)
+            if "role-mark" in kind and "mark-symbol" in kind and path.get("fill", "none").startswith("#"):
+                marks.setdefault(path.get("fill"), {}).setdefault(path.get("d"), None)
+    return list(lines), marks
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_lines_that_some_eyes_take_for_one_colour_have_other_dashes_and_marks(theme):
+    rows = [
+        {"s": f"line {n:02}", "x": x, "y": n / 20, "at": "", "xt": "", "yt": ""}
+        for n in range(MOST_LINES)
+        for x in (0, 1)
+    ]
+    dashed, marks = told_apart(chart_svg("lines", {"lines": rows}, colours(theme)))
+    assert len(dashed) == MOST_LINES
+    # Of one colour the lines come in their order, and so do their marks.
+    again: dict[str, int] = {}
+    styles = []
+    for colour, dash in dashed:
+        styles.append((colour, dash, list(marks[colour])[again.get(colour, 0)]))
+        again[colour] = again.get(colour, 0) + 1
+    for one, other in itertools.combinations(styles, 2):
+        nearest = min(ciede2000(lab(one[0], eyes), lab(other[0], eyes)) for eyes in EYES.values())
+        if nearest < ENOUGH:
+            assert one[1] != other[1], (one, other, nearest)
+            assert one[2] != other[2], (one, other, nearest)
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize(("kind", "names", "more"), [
+    ("scores", ["clean", "attack successful", "attack failed", "wrong before the attack"], {"cut": []}),
+    ("budget", ["robust accuracy", "attack success"], {}),
+    ("steps", ["clean", "attack successful", "attack failed", "wrong before the attack", "a", "b"], {}),
+])  # fmt: skip
+def test_kinds_of_images_are_told_apart_by_dashes_too(theme, kind, names, more):
+    field, value, data = {
+        "scores": ("kind", "share", "bins"), "budget": ("kind", "value", "sweep"), "steps": ("series", "y", "points")
+    }[kind]  # fmt: skip
+    rows = [
+        {field: name, value: 0.1 + n / 10, ("eps" if kind == "budget" else "x"): x, "xt": "", "yt": ""}
+        for n, name in enumerate(names)
+        for x in (0.0, 1.0)
+    ]
+    styles, _ = told_apart(chart_svg(kind, {data: rows, **more}, colours(theme)))
+    assert len(styles) == len(names)
+    for one, other in itertools.combinations(styles, 2):
+        nearest = min(ciede2000(lab(one[0], eyes), lab(other[0], eyes)) for eyes in EYES.values())
+        assert nearest >= ENOUGH or one[1] != other[1], (one, other, nearest)

@@ -564,13 +564,11 @@ def test_a_budget_chart_names_its_lines_and_has_the_published_points_of_a_papers
     assert "As the paper's Figure 4, as far as this setting goes." in how
     assert "Squares: what was published." in how
     assert [(row["s"], row["x"], row["y"]) for row in data["published"]] == [("pgd@…", 0.02, 0.875)]
-    # Above all lines, in their order, each led to a point of its line.
+    # Right of the last points, in their order.
     first, second = data["names"]
     assert (first["s"], second["s"]) == ("fgsm@…", "pgd@…")
-    assert 1 > first["y"] > second["y"] > 0.42
-    for name, attack in ((first, "fgsm"), (second, "pgd")):
-        assert name["height"] == near(heights[attack, name["from"]])
-        assert 0 < name["left"] < 1.0
+    assert [(row["x"], row["end"]) for row in (first, second)] == [(1.0, near(0.4)), (1.0, near(0.1))]
+    assert first["y"] > second["y"] > 0
     assert "As the paper's" not in found["Attacks on at over eps"][1]
 
 
