@@ -129,7 +129,7 @@
     all(".sheet").forEach((other) => (other.hidden = other !== shown));
     document.title = shown.dataset.title || document.title;
     for (const [key, { get, set }] of controls.get(shown)) if (get() !== (settings.get(key) ?? "")) set(settings.get(key) ?? "");
-    all(".chart", shown).forEach(draw);
+    all(".chart[data-chart]", shown).forEach(draw);
     if (moved) land(anchor);
     else if (all(".sheet").length + kept().length > 1) window.scrollTo(0, history.state?.y ?? 0);
     changedSheet = shown;

@@ -201,6 +201,32 @@
     "±": "$\\pm$", "×": "$\\times$", "∞": "$\\infty$", "ε": "$\\varepsilon$", "≤": "$\\leq$", "≥": "$\\geq$", "→": "$\\rightarrow$",
     "•": "$\\bullet$", "★": "", "▲": "", "▼": "", "⚠": "" };
   const tex = (text) => text.replace(/[\\&%$#_{}~^<>|−–±×∞ε≤≥→•★▲▼⚠]/g, (c) => TEX[c]).trim();
+  // What a table says without its page: measure, data set, network, attacker, n, and what its bold numbers are.
+  function captionOf(table) {
+    const words = (node) => node.textContent.replace(/\s+/g, " ").trim();
+    const sentence = (text) => (text && !/[.!?:]$/.test(text) ? `${text}.` : text);
+    const figure = table.closest("figure");
+    const labels = (table.getAttribute("aria-labelledby") || "").split(" ").map((id) => document.getElementById(id)).filter(Boolean);
+    const title = (figure && one("figcaption .title, figcaption .hidden", figure)) || labels.at(-1);
+    const found = records(table);
+    const kinds = (field) => [...new Set(found.map((record) => record[field]).filter(Boolean))];
+    const only = (field, say) => (kinds(field).length === 1 ? say(kinds(field)[0]) : "");
+    const of = [
+      [only("model", (model) => model), only("dataset", (dataset) => dataset)].filter(Boolean).join(" on "),
+      only("knowledge", (knowledge) => `${knowledge} attacker`), only("seed", (seed) => `seed ${seed}`),
+    ].filter(Boolean).join(", ");
+    const measures = kinds("metric").map((name) => name.replaceAll("_", " "));
+    const counts = kinds("n").map(Number).sort((a, b) => a - b);
+    const how = figure ? all(".how", figure).filter(visible).map(words).join(" ") : "";
+    const legend = figure && all(".legend > span", figure).filter(visible).map(words).find((text) => text.startsWith("★"));
+    return [
+      [title ? words(title) : "", of].filter(Boolean).join(": "),
+      how,
+      measures.length && measures.length <= 4 ? `Measures: ${measures.join(", ")}` : "",
+      counts.length && !/\bn = /.test(how) ? `n = ${[...new Set([counts[0], counts.at(-1)])].join(" to ")} images` : "",
+      legend ? legend.replace(/^★ and frame/, "Bold") : "",
+    ].map(sentence).filter(Boolean).join(" ");
+  }
   function latex(table) {
     const heads = places(headRows(table), visible);
     const width = Math.max(...heads.map((row) => row.length), ...places(shownRows(table), visible).map((row) => row.length));
@@ -224,7 +250,8 @@
     const rows = places(shownRows(table), visible).map((row) =>
       `  ${Array.from({ length: width }, (_, x) => (row[x] ? (best(row[x]) ? `\\textbf{${tex(cellText(row[x]))}}` : tex(cellText(row[x]))) : "")).join(" & ")} \\\\`);
     const kinds = Array.from({ length: width }, (_, x) => (isNumber(table, x) ? "r" : "l")).join("");
-    return ["% needs \\usepackage{booktabs}", `\\begin{tabular}{${kinds}}`, "  \\toprule", ...lines, "  \\midrule", ...rows, "  \\bottomrule", "\\end{tabular}", ""].join("\n");
+    return ["% needs \\usepackage{booktabs}", "\\begin{table}", "  \\centering", `  \\caption{${tex(captionOf(table))}}`, `  \\label{tab:${stem(table)}}`,
+      `  \\begin{tabular}{${kinds}}`, "  \\toprule", ...lines, "  \\midrule", ...rows, "  \\bottomrule", "  \\end{tabular}", "\\end{table}", ""].join("\n");
   }
 
   // -- saving and copying ---------------------------------------------------------------------------------------------

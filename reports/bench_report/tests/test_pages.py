@@ -240,6 +240,13 @@ def test_a_table_is_copied_as_markdown_and_latex(drawn, open_page):
     assert r"\cmidrule(lr){3-4}" in latex
     assert rf"\textbf{{{best} [" in latex
     assert latex.count(r"\\") == shown + 2
+    # Read alone, it says what it is of.
+    caption = latex.partition(r"\caption{")[2].partition("\n")[0]
+    assert caption.startswith("Accuracy under attack: mlp on digits, gray-box attacker. Share of images")
+    assert "n = 90 images in every cell." in caption
+    assert "Measures: clean accuracy, robust accuracy, worst case robust accuracy." in caption
+    assert "Bold: best of the column, ahead of the second in the paired test" in caption
+    assert r"\label{tab:robust_digits_mlp_gray-box}" in latex
     columns = latex.partition(r"\begin{tabular}{")[2].partition("}")[0]
     body = [line for line in latex.splitlines() if line.endswith(r"\\") and "multicolumn" not in line]
     assert {line.count(" & ") for line in body} == {len(columns) - 1}
