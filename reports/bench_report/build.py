@@ -183,6 +183,7 @@ class _RunBuilder:
             findings=tuple(sentences.findings(self.facts, alarms_by_kind(self.table))),
             overviews=tuple(self._overviews(blocks)),
             blocks=blocks,
+            central=self.figures.central(blocks),
             means=self.figures.means(blocks),
             published=published_tables(
                 self.table,

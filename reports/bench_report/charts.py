@@ -509,22 +509,26 @@ def charts_script() -> str:
     return f"window.benchCharts={json.dumps(compiled, separators=(',', ':'))};\n"
 
 
-def chart_svg(kind: str, data: Mapping[str, list[dict[str, Any]]], colours: Mapping[str, str]) -> str:
-    """Return a chart as a picture that stands for itself: no script, no style sheet, a page of its own colour.
+def chart_svg(kind: str, data: Mapping[str, list[dict[str, Any]]]) -> str:
+    """Return a chart as a picture that needs no script; its colours are variables of the style sheet.
 
     Args:
         kind: key of `DESCRIPTIONS`.
         data: rows by the name of the data set in the description.
-        colours: by the names of the style sheet's variables.
     """
     import vl_convert
 
-    description = _in_colours(kind, tuple(colours.items()))
+    description = _pictured(kind)
     sets = [
         {**named, "values": data[named["name"]]} if named["name"] in data else named for named in description["data"]
     ]
     svg: str = vl_convert.vega_to_svg({**description, "data": sets})
     return svg
+
+
+def in_colours(svg: str, colours: Mapping[str, str]) -> str:
+    """Return a picture that stands for itself: without a style sheet, in colours by the names of its variables."""
+    return re.sub(r"var\((--[\w-]+)\)", lambda name: colours[name[1]], svg)
 
 
 @cache
@@ -535,12 +539,11 @@ def _compiled(kind: str) -> dict[str, Any]:
 
 
 @cache
-def _in_colours(kind: str, colours: tuple[tuple[str, str], ...]) -> dict[str, Any]:
-    """Return the compiled chart without variables, on the colour of the page."""
-    known = dict(colours)
-    text = json.dumps({**_compiled(kind), "background": "var(--page)"})
-    text = re.sub(r"var\((--[\w-]+)\)", lambda name: known[name[1]], text)
-    # The name of every font is written at every word of a picture.
+def _pictured(kind: str) -> dict[str, Any]:
+    """Return the compiled chart on a page of its own; the name of every font is written at every word of a picture."""
+    # Words at the edge are as wide as the reader's font has them.
+    padding = {"left": 5, "top": 5, "right": 24, "bottom": 5}
+    text = json.dumps({**_compiled(kind), "background": "var(--page)", "padding": padding})
     found: dict[str, Any] = json.loads(text.replace(json.dumps(CONFIG["font"])[1:-1], "sans-serif"))
     return found
 

@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import takewhile
+from itertools import chain, islice, takewhile
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,7 +24,17 @@ from bench_report.facts import RunFacts
 from bench_report.measures import measure
 from bench_report.table import Place, Table, as_text, grouped, read_axes
 from bench_report.tradeoff import trade_off_figure
-from bench_report.view import BlockView, Estimate, FigureRow, FiguresView, FigureView, MeansCell, MeansRow, MeansView
+from bench_report.view import (
+    BlockView,
+    CentralView,
+    Estimate,
+    FigureRow,
+    FiguresView,
+    FigureView,
+    MeansCell,
+    MeansRow,
+    MeansView,
+)
 from bench_report.words import norm_text, plural
 from benchmark.results import CLEAN, WORST_OF
 from benchmark.suite import is_of_a_cell
@@ -38,6 +48,8 @@ ROC_MARKS = 3
 MOST_FIGURES = 24
 """Figures of a page; more would be a grid of charts that nobody reads."""
 MOST_GROUPS = 4
+MOST_CENTRAL = 6
+"""Figures of the first page."""
 NAMED = SERIES
 """Lines of a figure that have their names and intervals beside them; of more it could not be told whose they are."""
 NAME_HEIGHT = 0.07
@@ -169,6 +181,13 @@ class Figures:
         self.rows = tuple((run.suite.get("reference") or {}).get("rows") or ())
 
     # The first page
+
+    def central(self, blocks: Sequence[BlockView]) -> tuple[CentralView, ...]:
+        """Return the figures that answer what a run asks: over its budgets, then robustness and its price."""
+        settings = [_Setting(self, block) for block in blocks if block.headline is not None]
+        over = (CentralView("budget", one.block, figure) for one in settings for figure in one.over_budgets())
+        prices = (CentralView("price", one.block, figure) for one in settings for figure in one.trade_off())
+        return tuple(islice(chain(over, prices), MOST_CENTRAL))
 
     def means(self, blocks: Sequence[BlockView]) -> tuple[MeansView, ...]:
         """Return, per group of attacks and kind of attacker, the means over its attacks and all models, by data set.
@@ -349,6 +368,7 @@ class _Setting:
                     "worst_case_joint_robust_accuracy" if together else "joint_robust_accuracy",
                     Ladder(ladder.option, ladder.name, ((CLEAN, 0.0, "0"), *ladder.rungs)),
                     lines,
+                    brief=sentences.budgets_brief(self.figures.facts, self.block.knowledge, lines, attacks),
                 )
 
     def _worst_cases(self, several: Sequence[Ladder]) -> Ladder | None:
@@ -686,6 +706,7 @@ class _Setting:
         ladder: Ladder,
         lines: Mapping[str, Sequence[Estimate | None]],
         worst: Mapping[str, Sequence[Estimate | None]] | None = None,
+        brief: str = "",
     ) -> Iterator[FigureView]:
         """Yield a figure of the lines of two points or more besides clean images; several where lines are many."""
         attacked = [n for n, (_, value, _) in enumerate(ladder.rungs) if value]
@@ -712,6 +733,7 @@ class _Setting:
                 for x, (_, _, at), point in zip(xs, ladder.rungs, lines[together[0]])
                 if point is not None and point.reference is not None
             ]
+            bars = sentences.bars(p for line in lines.values() for p in line) if any("low" in x for x in rows) else ""
             yield FigureView(
                 kind=kind,
                 title=title + part,
@@ -749,6 +771,7 @@ class _Setting:
                     )
                     for n, (_, _, at) in enumerate(ladder.rungs)
                 ),
+                brief=brief + bars if brief else "",
             )
 
 

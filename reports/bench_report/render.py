@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -20,12 +21,12 @@ from markupsafe import Markup
 from bench_report import markup
 from bench_report.blocks import SWITCH
 from bench_report.build import Report, build_report
-from bench_report.charts import chart_svg, charts_script, vega_script
+from bench_report.charts import chart_svg, charts_script, in_colours, vega_script
 from bench_report.links import INDEX, Links, data_file, page_id
 from bench_report.measures import measures_of_plugins
 from bench_report.samples import packed
-from bench_report.sentences import chart_alt, conclusions, figure_alt
-from bench_report.view import ChartView
+from bench_report.sentences import CENTRAL, chart_alt, conclusions, figure_alt
+from bench_report.view import ChartView, FigureView
 from bench_report.words import KNOWLEDGE, bytes_text, plural, seconds_text
 from benchmark.errors import InputError
 from benchmark.files import write_whole
@@ -175,7 +176,7 @@ def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> str:
                 _place(runs[run_number - 1].path / "images" / name, folder / "images" / name)
             return links.file(f"images/{name}")
 
-        def picture(chart: ChartView, of: str, links: Links = links) -> str:
+        def picture(chart: ChartView | FigureView, of: str, links: Links = links) -> str:
             drawn = pictures.draw(chart, of)
             if drawn is None:
                 return ""
@@ -193,6 +194,7 @@ def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> str:
             links=links,
             image=image,
             picture=picture,
+            drawn=pictures.inline,
             download=lambda name, links=links: links.file(f"downloads/{name}"),
             policy="script-src 'self' file:; style-src 'self' file: 'unsafe-inline'",
             stylesheet=links.file(f"assets/{STYLE}"),
@@ -227,7 +229,7 @@ def _single(report: Report, runs: Sequence[Run]) -> str:
 
     pictures = _Pictures()
 
-    def picture(chart: ChartView, of: str) -> str:
+    def picture(chart: ChartView | FigureView, of: str) -> str:
         drawn = pictures.draw(chart, of)
         return "" if drawn is None else "data:image/svg+xml;base64," + _base64(drawn[1].encode())
 
@@ -248,6 +250,7 @@ def _single(report: Report, runs: Sequence[Run]) -> str:
         links=Links(INDEX, single=True),
         image=image,
         picture=picture,
+        drawn=pictures.inline,
         download=downloads.__getitem__,
         policy=f"script-src {hashes}; style-src 'unsafe-inline'",
         terms=_terms(report),
@@ -264,36 +267,54 @@ def _single(report: Report, runs: Sequence[Run]) -> str:
 
 def _rendered(template: Template, sheets: Sequence[Sheet], **values: Any) -> str:
     usual: dict[str, Any] = {"style": None, "stylesheet": "", "scripts": (), "inline": (), "data": {}, "held": {}}
-    usual |= {"terms": "", "page_id": page_id, "data_file": data_file, "most_pictures": MOST_PICTURES}
+    usual |= {
+        "terms": "",
+        "page_id": page_id,
+        "data_file": data_file,
+        "most_pictures": MOST_PICTURES,
+        "central_kinds": CENTRAL,
+    }
     return template.render(sheets=sheets, verdict_notes=conclusions(), **{**usual, **values})
 
 
 class _Pictures:
-    """Draws the first charts of a report, in the colours of the light theme."""
+    """Draws the first charts of a report, each once; the files are in the colours of the light theme."""
 
     def __init__(self) -> None:
         light = _asset(STYLE).partition("@media")[0]
         self._colours = {name: value.strip() for name, value in re.findall(r"(--[\w-]+):\s*([^;]+);", light)}
-        self._names: set[str] = set()
+        self._drawn: dict[str, tuple[str, str]] = {}
 
-    def draw(self, chart: ChartView, of: str) -> tuple[str, str] | None:
+    def draw(self, chart: ChartView | FigureView, of: str) -> tuple[str, str] | None:
         """Return a chart's file name and SVG, None where enough have been drawn.
 
         Args:
             of: id in the page of what the chart is about.
         """
-        if len(self._names) == MOST_PICTURES:
-            return None
-        stem = f"{of.removeprefix('page-')}-{chart.kind}"
-        tails = ("", *(f"-{number}" for number in range(2, MOST_PICTURES + 2)))
-        name = next(name for tail in tails if (name := f"{stem}{tail}.svg") not in self._names)
-        self._names.add(name)
+        drawn = self._draw(chart, of)
+        return None if drawn is None else (drawn[0], in_colours(drawn[1], self._colours))
+
+    def inline(self, chart: FigureView, of: str) -> Markup:
+        """Return a chart as part of a page, in the colours of its theme; nothing where enough have been drawn."""
+        drawn = self._draw(chart, of)
+        return Markup("" if drawn is None else drawn[1])
+
+    def _draw(self, chart: ChartView | FigureView, of: str) -> tuple[str, str] | None:
         # XML, like HTML, has no place for control characters.
         data = {
             part: [{field: markup.printable(value) for field, value in row.items()} for row in rows]
             for part, rows in chart.data.items()
         }
-        return name, chart_svg(chart.kind, data, self._colours)
+        shown = json.dumps([chart.kind, data])
+        if shown not in self._drawn:
+            if len(self._drawn) == MOST_PICTURES:
+                return None
+            stem = f"{of.removeprefix('page-')}-{chart.kind}"
+            names = {name for name, _ in self._drawn.values()}
+            tails = ("", *(f"-{number}" for number in range(2, MOST_PICTURES + 2)))
+            name = next(name for tail in tails if (name := f"{stem}{tail}.svg") not in names)
+            self._drawn[shown] = name, chart_svg(chart.kind, data)
+        return self._drawn[shown]
 
 
 def _downloads(runs: Sequence[Run]) -> Iterator[tuple[str, bytes]]:

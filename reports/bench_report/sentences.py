@@ -723,8 +723,28 @@ def on_front(trade: TradeOff, verdict: Verdict) -> str:
     return "at most" if verdict.bound else "yes"
 
 
+PRICE = (
+    "Across: clean images labelled rightly and not rejected. Up: attacked images labelled rightly or rejected, the "
+    "worst case per image. On the front no other is better in one and no worse in the other; being on it is no tested "
+    "difference."
+)
+"""How the chart of clean accuracy against worst case is read."""
+BUDGETS = (
+    "Attacked images labelled rightly or rejected, by budget, a line per defense. At 0 stand the clean images, "
+    "labelled rightly and not rejected."
+)
+"""How lines over the budget are read."""
+CENTRAL = (("budget", "As the budget grows", BUDGETS), ("price", "At what price?", PRICE))
+"""Kinds of figures of the first page: what they are about, heading, and how they are read."""
+
+
 def trade_off(trade: TradeOff) -> str:
     """Return how the chart of clean accuracy against worst case is to be read, and who is on its front."""
+    return f"{PRICE} {trade_off_brief(trade)}"
+
+
+def trade_off_brief(trade: TradeOff) -> str:
+    """Return who is on the front of clean accuracy against worst case, and what cannot be."""
     scope, points = trade.scope, trade.points
     n = {v.robust.n for v in points if v.robust and v.robust.n is not None}
     counted = f", n = {min(n):,}" + (f" to {max(n):,}" if len(n) > 1 else "") if n else ""
@@ -732,20 +752,16 @@ def trade_off(trade: TradeOff) -> str:
     for verdict in points:
         by[on_front(trade, verdict)].append(verdict.defense)
     text = (
-        "Across: clean images labelled rightly and not rejected. Up: attacked images labelled rightly or rejected, "
-        f"the worst case per image under {attacks_text(scope.attack, scope.attacks)} of "
-        f"{_text(_attacker(scope.knowledge))}{counted}.{bars(e for v in points for e in (v.clean, v.robust))}"
+        f"Under {attacks_text(scope.attack, scope.attacks)} of {_text(_attacker(scope.knowledge))}{counted}."
+        f"{bars(e for v in points for e in (v.clean, v.robust))}"
     )
     if by["yes"]:
-        text += (
-            f" On the front, where no other is better in one and no worse in the other: {_text(_listed(by['yes']))}."
-        )
+        text += f" On the front: {_text(_listed(by['yes']))}."
     bounds = dict.fromkeys(v.bound for v in points if v.bound)
     if bounds:
         why = " or ".join(BOUNDS[bound] for bound in bounds)
         most = f" At most on the front: {_text(_listed(by['at most']))}." if by["at most"] else ""
         text += f"{most} Open marks are upper bounds, since {why}."
-    text += " Being on the front is no tested difference."
     if trade.loses:
         text += " On no front, since on clean images no better than guessing or half of the undefended: "
         text += f"{_text(_listed(trade.loses))}."
@@ -755,9 +771,15 @@ def trade_off(trade: TradeOff) -> str:
 
 
 def over_budgets(facts: RunFacts, knowledge: str, names: Iterable[str], attacks: str) -> str:
-    """Return how lines over the budget are to be read, one per defense of `names`.
+    """Return how lines over the budget are to be read; see `budgets_brief`."""
+    return f"{BUDGETS} {budgets_brief(facts, knowledge, names, attacks)}"
+
+
+def budgets_brief(facts: RunFacts, knowledge: str, names: Iterable[str], attacks: str) -> str:
+    """Return whose budgets they are, and which lines are upper bounds.
 
     Args:
+        names: defenses, a line each.
         attacks: what the budgets are of.
     """
     bounds: dict[Bound, list[str]] = {}
@@ -765,10 +787,7 @@ def over_budgets(facts: RunFacts, knowledge: str, names: Iterable[str], attacks:
         if bound := facts.bound(name, knowledge):
             bounds.setdefault(bound, []).append(name)
     at_most = "".join(f" At most, since {BOUNDS[bound]}: {_text(_listed(found))}." for bound, found in bounds.items())
-    return (
-        f"Attacked images labelled rightly or rejected, by budget: {attacks}. A line per defense; at 0 stand the clean "
-        f"images, labelled rightly and not rejected.{at_most}"
-    )
+    return f"Of {_text(_attacker(knowledge))}: {attacks}.{at_most}"
 
 
 def figure_alt(view: FigureView) -> str:

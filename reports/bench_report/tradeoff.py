@@ -17,8 +17,9 @@ LETTER, LINE, MARK = 6.4, 13.0, 13.0
 """Pixels of a letter, a line of text, and a mark."""
 LONGEST = 26
 """Letters of a name; the table has it whole."""
-STEP = 0.05
-"""The axis of clean accuracy begins and ends at multiples of this."""
+STEP, SPAN = 0.05, 0.2
+"""The axis of clean accuracy begins and ends at multiples of a step, and is no shorter than its span: small differences
+are to look small."""
 
 
 class _Box(NamedTuple):
@@ -38,7 +39,8 @@ def trade_off_figure(trade: TradeOff, judging: Mapping[str, Estimate]) -> Figure
     points = [_Point(v, sentences.on_front(trade, v)) for v in trade.points]
     low = STEP * math.floor(min(p.left for p in points) / STEP - 0.2)
     high = STEP * math.ceil(max(p.right for p in points) / STEP + 0.2)
-    low, high = max(0.0, round(low, 4)), min(1.0, round(high, 4))
+    high = min(1.0, round(high, 4))
+    low = max(0.0, round(min(low, high - SPAN), 4))
     known = ("Defense", "On the front")
     columns = ["Right on clean, %", "Withstood at worst, %", "False alarms, %"]
     timed = any(p.verdict.defense in judging for p in points)
@@ -65,6 +67,7 @@ def trade_off_figure(trade: TradeOff, judging: Mapping[str, Estimate]) -> Figure
         heads=known,
         columns=(*columns, *(["Judging, ms per image"] if timed else [])),
         rows=rows,
+        brief=sentences.trade_off_brief(trade),
     )
 
 

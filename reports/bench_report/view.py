@@ -667,6 +667,7 @@ class RunView:
     findings: tuple[tuple[Word, ...], ...]
     overviews: tuple[OverviewView, ...]
     blocks: tuple[BlockView, ...]
+    central: tuple[CentralView, ...]
     means: tuple[MeansView, ...]
     published: tuple[PublishedTable, ...]
     artifacts: tuple[AssessedRow, ...]
@@ -714,6 +715,7 @@ class FigureView:
 
     Attributes:
         kind, data: as of a `ChartView`.
+        brief: what is said of it on the first page, where `how` it is read is said once.
         heads, columns: what the rows stand for, and what their numbers are.
     """
 
@@ -724,6 +726,7 @@ class FigureView:
     heads: tuple[str, ...]
     columns: tuple[str, ...]
     rows: tuple[FigureRow, ...]
+    brief: str = ""
 
     @property
     def percent(self) -> bool:
@@ -737,6 +740,15 @@ class FiguresView:
 
     figures: tuple[FigureView, ...]
     left_out: int
+
+
+@dataclass(frozen=True)
+class CentralView:
+    """A figure of a setting on the first page, by what all of its kind there have in common: `budget` or `price`."""
+
+    about: Literal["budget", "price"]
+    block: BlockView
+    figure: FigureView
 
 
 @dataclass(frozen=True)

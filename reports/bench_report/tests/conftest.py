@@ -392,10 +392,10 @@ def _drawn_once():
     """Draw equal charts once: the pages of many tests show the same run, and the pictures are most of a page's time."""
     drawn: dict[str, str] = {}
 
-    def draw(kind: str, data: Mapping[str, Any], colours: Mapping[str, str]) -> str:
-        what = json.dumps([kind, data, colours])
+    def draw(kind: str, data: Mapping[str, Any]) -> str:
+        what = json.dumps([kind, data])
         if what not in drawn:
-            drawn[what] = chart_svg(kind, data, colours)
+            drawn[what] = chart_svg(kind, data)
         return drawn[what]
 
     with pytest.MonkeyPatch.context() as patch:

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 import pytest
 
-from bench_report.charts import MOST_LINES, chart_svg
+from bench_report.charts import MOST_LINES, chart_svg, in_colours
 
 
 def shares(table):
@@ -84,11 +84,10 @@ def test_a_chart_has_joint_accuracies_with_intervals_and_its_front(traded):
 def test_a_caption_says_who_is_on_the_front_and_what_that_is_not(traded):
     _, figure, _ = traded
     said = caption(figure)
-    assert "the worst case per image under all 4 attacks of a gray-box attacker" in said
-    assert "n = 200. Bars: 95 % intervals." in said
-    assert "no worse in the other: none and at." in said
+    assert "Under all 4 attacks of a gray-box attacker, who knows the network, n = 200. Bars: 95 % intervals." in said
+    assert "On the front: none and at." in said
     assert "At most on the front: detector. Open marks are upper bounds, since this attacker does not know" in said
-    assert "Being on the front is no tested difference." in said
+    assert "being on it is no tested difference." in said
     assert "no better than guessing or half of the undefended: costly." in said
     seen = alt(figure)
     assert "at, yes: Right on clean, % 85.0 (79.4–89.3), Withstood at worst, % 60.0 (53.1–66.5)" in seen
@@ -221,6 +220,50 @@ def test_budgets_of_different_attacks_share_no_line(make_run, site_of):
     assert titles == ["pgd@… over the budget, L∞"]
 
 
+# -- the first page ----------------------------------------------------------------------------------------------------
+
+
+def central(page, about):
+    """Return the figures of a kind on the first page."""
+    found = [e for e in page.all("section") if e.get("aria-labelledby") == f"r1-{about}"]
+    return [figure for section in found for figure in section.all("figure")]
+
+
+def test_the_first_page_answers_in_pictures_that_need_no_script(make_run, site_of):
+    run = make_run(
+        models=("mlp", "cnn"), defenses=("none", "at", "detector"), detectors=("detector",), attacks=tuple(SWEEPS),
+        budgets=BUDGETS, n=80, right=swept, suite={"attacks": SWEEPS},
+    )  # fmt: skip
+    site = site_of(run)
+    links = [link.get("href") for link in site.index.one("nav", aria_label="Contents").all("a")]
+    assert links.index("#r1-verdicts") < links.index("#r1-budget") < links.index("#r1-price")
+    pages = {next(page.all("h1")).text: page for page in site.settings}
+    for about, kind in (("budget", "lines"), ("price", "tradeoff")):
+        figures = central(site.index, about)
+        assert [next(figure.all("a")).text for figure in figures] == ["mlp on digits", "cnn on digits"]
+        for figure in figures:
+            (theirs,) = (one for one in charts(pages[next(figure.all("a")).text], kind)[:1])
+            # The same words, the same picture; the page's own colours, so that it is dark on a dark page.
+            assert alt(figure) == alt(theirs)
+            assert caption(figure) in caption(theirs)
+            (picture,) = figure.all("svg")
+            assert any(e.get("stroke").startswith("var(--") for e in picture.all("path"))
+            words = {e.text for e in picture.all("text")}
+            assert {"none", "at", "detector"} <= words
+            (drawn,) = (e.get("href") for e in theirs.all("a") if "data-svg" in e.attributes)
+            text = (site.folder / drawn.removeprefix("../")).read_text("utf-8")
+            assert words == {e.text or "" for e in ET.fromstring(text).iter("{http://www.w3.org/2000/svg}text")}
+    assert not any("vega" in script.get("src") for script in site.index.all("script"))
+
+
+def test_the_first_page_has_a_few_figures_however_many_settings(make_run, site_of):
+    models = tuple(f"m{n}" for n in range(9))
+    run = make_run(models=models, attacks=("fgsm",), defenses=("none", "at"), detectors=(), n=40)
+    site = site_of(run)
+    assert len(central(site.index, "price")) == 6
+    assert sum(len(charts(page, "tradeoff")) for page in site.settings) == len(models)
+
+
 # -- told apart without colours ----------------------------------------------------------------------------------------
 
 # Machado, Oliveira, Fernandes 2009, IEEE TVCG 15:1291-1298, severity 1, on linear sRGB.
@@ -302,7 +345,7 @@ def test_lines_that_some_eyes_take_for_one_colour_have_other_dashes_and_marks(th
         for n in range(MOST_LINES)
         for x in (0, 1)
     ]
-    dashed, marks = told_apart(chart_svg("lines", {"lines": rows}, colours(theme)))
+    dashed, marks = told_apart(in_colours(chart_svg("lines", {"lines": rows}), colours(theme)))
     assert len(dashed) == MOST_LINES
     # Of one colour the lines come in their order, and so do their marks.
     again: dict[str, int] = {}
@@ -332,7 +375,7 @@ def test_kinds_of_images_are_told_apart_by_dashes_too(theme, kind, names, more):
         for n, name in enumerate(names)
         for x in (0.0, 1.0)
     ]
-    styles, _ = told_apart(chart_svg(kind, {data: rows, **more}, colours(theme)))
+    styles, _ = told_apart(in_colours(chart_svg(kind, {data: rows, **more}), colours(theme)))
     assert len(styles) == len(names)
     for one, other in itertools.combinations(styles, 2):
         nearest = min(ciede2000(lab(one[0], eyes), lab(other[0], eyes)) for eyes in EYES.values())

@@ -101,12 +101,15 @@ def test_the_same_run_gives_the_same_charts(small, tmp_path):
 
 
 def test_names_in_a_chart_are_text():
-    points = [{"series": name, "x": x, "y": x, "xt": "", "yt": ""} for name in ("clean", HOSTILE) for x in (0.0, 1.0)]
-    view = ChartView("dots", "", "", {"points": points}, (), ())
+    def view(end):
+        rows = [{"series": name, "x": x, "y": x, "xt": "", "yt": ""} for name in ("clean", HOSTILE) for x in (0.0, end)]
+        return ChartView("dots", "", "", {"points": rows}, (), ())
+
     drawing = render._Pictures()
-    first, second = (drawing.draw(view, "page-cells-x-s1") for _ in range(2))
+    first, second, again = (drawing.draw(view(end), "page-cells-x-s1") for end in (1.0, 2.0, 1.0))
     assert first is not None
     assert second is not None
+    assert again == first
     assert (first[0], second[0]) == ("cells-x-s1-dots.svg", "cells-x-s1-dots-2.svg")
     picture = ET.fromstring(first[1])
     assert not list(picture.iter(f"{SVG}script"))
