@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import pytest
 import yaml
+from scipy.stats import binomtest
 
 from benchmark.defense import Defense
+from benchmark.errors import InputError
+from benchmark.plan import make_plan
 from benchmark.plugins import load_plugins
+from benchmark.suite import load_suite
 
+SHIPPED = str(Path(__file__).parents[1] / "suites" / "adaptive_detectors.yaml")
 FGSM = {"attacks": ["fgsm"]}
 CLOSER = {
     "kernel-density": {"use": "kernel-density"},
@@ -35,21 +43,44 @@ LOOKED_AT = {
     "safetynet-msvm": {"use": "safetynet-msvm", **FGSM},
 }
 """Those whose score has steps or edges: it quantises, or takes medians of pixels that are often equal."""
+TREATED = {
+    "none": {"use": "none"},
+    "fewer-levels": {"use": "feature-squeezing", "bit_depth": 2},
+    "smoothing": {"use": "spatial-smoothing"},
+    "jpeg": {"use": "jpeg", "quality": 60},
+}
+"""Those without a score."""
+ADAPTIVE = ("joint", "orthogonal", "selective")
+BRIEF = {"norm": "linf", "eps": 0.15, "steps": 12}
 SUITE = {
     "suite": "roads",
     "title": "What is offered",
     "seeds": [0],
-    "datasets": {"digits": {"use": "digits", "limit": {"train": 400, "val": 40, "test": 16}}},
+    "datasets": {"digits": {"use": "digits", "limit": {"train": 400, "val": 40, "test": 24}}},
     "models": {"cnn": {"use": "small_cnn", "width": 8, "train": {"epochs": 4, "batch_size": 32, "lr": 0.05}}},
     "attacks": {
         "fgsm": {"use": "fgsm", "norm": "linf", "eps": 0.15},
         "look": {"use": "look"},
         "closer": {"use": "look-closer"},
+        "pgd": {"use": "pgd", **BRIEF},
+        "joint": {"use": "joint-pgd", **BRIEF, "targets": 1},
+        "orthogonal": {"use": "orthogonal-pgd", **BRIEF},
+        "selective": {"use": "selective-pgd", **BRIEF},
+        "shorter": {"use": "joint-pgd", **BRIEF, "steps": 6, "targets": 0},
     },
-    "defenses": CLOSER | LOOKED_AT,
+    "defenses": CLOSER | LOOKED_AT | TREATED,
     "grid": [
         {"attacks": "closer", "defenses": list(CLOSER), "knowledge": "white-box"},
         {"attacks": "look", "defenses": list(LOOKED_AT), "knowledge": "white-box"},
+        {"attacks": "pgd", "defenses": "all", "knowledge": "gray-box"},
+        {
+            "attacks": list(ADAPTIVE),
+            "defenses": "all",
+            "knowledge": "white-box",
+            "exclude": [{"defenses": "defense-gan"}],
+        },
+        # It searches anew in each step.
+        {"attacks": "shorter", "defenses": "defense-gan", "knowledge": "white-box"},
     ],
 }
 ELSEWHERE = {"unmask", "defense-gan-rectifier"}
@@ -74,21 +105,43 @@ def test_every_shipped_defense_offers_a_road_to_what_it_does_beside_the_network(
             )
 
 
-def test_what_is_offered_is_the_score_and_leads_down(tmp_path):
+@pytest.fixture(scope="module")
+def looked(tmp_path_factory):
+    """Return the exit code, the run, and what was said."""
     from inline import run_inline
 
-    from benchmark.suite import load_suite
-
-    scored = {name for name, defense in shipped() if defense.family in ("detector", "rectifier")}
-    assert {options["use"] for options in (CLOSER | LOOKED_AT).values()} == scored - ELSEWHERE
-    path = tmp_path / "roads.yaml"
+    folder = tmp_path_factory.mktemp("roads")
+    path = folder / "roads.yaml"
     path.write_text(yaml.safe_dump(SUITE, sort_keys=False))
     registry = load_plugins(["roads", "inline"])
-    code, run, said = run_inline(load_suite(str(path), registry=registry), registry, tmp_path)
+    return run_inline(load_suite(str(path), registry=registry), registry, folder)
+
+
+def test_what_is_offered_is_the_score_and_leads_down(looked):
+    scored = {name for name, defense in shipped() if defense.family in ("detector", "rectifier")}
+    assert {options["use"] for options in (CLOSER | LOOKED_AT).values()} == scored - ELSEWHERE
+    code, run, said = looked
     assert code == 0, said
-    robust = run.metrics[run.metrics.metric == "robust_accuracy"]
+    robust = run.metrics[(run.metrics.metric == "robust_accuracy") & run.metrics.attack.isin(["look", "closer"])]
     assert set(robust.defense) == set(CLOSER | LOOKED_AT)
     assert (robust.status == "ok").all()
+
+
+def test_who_knows_the_defense_is_no_weaker_than_who_does_not(looked):
+    """Paired by image: where one gets an image through, wrong and not flagged, the other does so as often."""
+    samples = looked[1].samples
+    through = samples.assign(through=(samples.label != samples.y) & ~samples.flagged.fillna(False).astype(bool))
+    table = through.pivot_table("through", ["defense", "sample"], "attack", "first")
+    gained = dict.fromkeys((*ADAPTIVE, "shorter"), 0)
+    for defense in SUITE["defenses"]:
+        for attack in ("shorter",) if defense == "defense-gan" else ADAPTIVE:
+            rows = table.loc[defense][["pgd", attack]].astype(bool)
+            lost, won = (rows.pgd & ~rows[attack]).sum(), (~rows.pgd & rows[attack]).sum()
+            if lost > won:
+                assert binomtest(int(lost), int(lost + won), alternative="greater").pvalue > 0.05, (defense, attack)
+            gained[attack] += won - lost
+    assert gained["joint"] > 20  # of 24 images, behind ten detectors and three preprocessors
+    assert min(gained[attack] for attack in ADAPTIVE) >= 0
 
 
 def test_who_knows_a_randomised_defense_averages_over_its_draws(run_toy):
@@ -110,3 +163,23 @@ def test_who_knows_a_randomised_defense_averages_over_its_draws(run_toy):
     labels = {label for label in costs[1].index if label.startswith("step")}
     ratios = sorted((costs[40][label] / costs[1][label]) for label in labels)
     assert ratios == [1, 40]  # gray-box steps look at the network alone
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            "grid.1.knowledge=adaptive",
+            "found the text 'adaptive', allowed: gray-box, black-box, gray-box-retrained, white-",
+        ),
+        ("grid.0.knowledge=white-box", "the attack 'pgd' does not try to evade a detector.*gray-box for 'i-defender'"),
+        ("attacks.joint.weight=[0.9, 0.1]", r"two weights from 0 to 1 .*the smaller one first.*found \[0.9, 0.1\]"),
+        ("attacks.orthogonal.restarts=0", r"found the number 0, allowed: a whole number \(at least 1\)"),
+        ("protocol.draws=0", r"found the number 0, allowed: a whole number \(at least 1\)"),
+    ],
+)
+def test_what_an_informed_attacker_cannot_do_is_refused_with_one_message(change, message):
+    registry = load_plugins()
+    with pytest.raises(InputError, match=message) as told:
+        make_plan(load_suite(SHIPPED, profile="embedded", sets=[change], registry=registry), registry)
+    assert str(told.value).count("\n") == 0

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from abc import abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -28,6 +28,9 @@ from benchmark.gradient import Best, per_image, project, random_start, unit_step
 from benchmark.model import Passes
 from benchmark.options import AttackOptions
 from benchmark.randomness import Rng
+
+WEIGHT_STEPS = 10
+"""Steps in which the weight of `joint-pgd` goes from one end of its range to the other."""
 
 
 @dataclass(frozen=True)
@@ -75,29 +78,32 @@ class Evasion(Attack):
     options: EvasionOptions
 
     @abstractmethod
-    def search(self, victim: Victim, x: Tensor, aim: Aim, start: Tensor) -> Iterator[Tensor]:
-        """Yield candidates (N, C, H, W) within eps of `x`, each the best of one search from `start`."""
+    def search(self, victim: Victim, x: Tensor, aim: Aim, start: Tensor, fooled: Tensor) -> Tensor:
+        """Return the best points (N, C, H, W) within eps of `x`, from `start` or from what PGD on the class found."""
 
     def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
         """Return adversarial examples (N, C, H, W) in [0, 1] within eps of `x`.
 
         Of all searches an image's least suspicious success by the deployed system's own answers; where none succeeds,
-        what came nearest to it.
+        what came nearest to it. PGD on the class alone is one of the searches, so that an attacker who knows the
+        detector is no weaker than one who does not.
         """
         options, eps = self.options, float(self.options.eps)
         x = x.detach()
-        best = Best(x)
+        best, deployed = Best(x), Aim(y, None, 0.0)
         for target in self._targets(victim, x, y):
             aim = Aim(y, target, options.confidence)
             for restart in range(options.restarts):
                 start = x if restart == 0 else random_start(x, options.norm, eps, rng.numpy)
-                for candidate in self.search(victim, x, aim, start):
-                    self._offer(victim, best, candidate, Aim(y, None, 0.0), rng)
+                plain = self._walk(victim, x, aim, start, lambda seen: seen.to_class, eps / 2, evade=False)
+                self._offer(victim, best, plain, deployed, rng)
+                if victim.detector_loss is not None:
+                    self._offer(victim, best, self.search(victim, x, aim, start, plain), deployed, rng)
         return best.x
 
     def _targets(self, victim: Victim, x: Tensor, y: Tensor) -> Iterator[Tensor | None]:
+        yield None
         if not self.options.targets:
-            yield None
             return
         with torch.no_grad():
             order = _without(victim.classifier(x), y).argsort(1, descending=True)
@@ -119,63 +125,79 @@ class Evasion(Attack):
             candidate, missing if score is None else torch.where(wrong, -score.to(missing.dtype), missing), wrong
         )
 
-    def _moved(self, x_adv: Tensor, x: Tensor, direction: Tensor, size: float) -> Tensor:
-        """Return the points (N, C, H, W) a step further, inside the ball around `x` and [0, 1]."""
-        norm = self.options.norm
-        moved = (x_adv + size * unit_step(direction, norm)).clamp(0, 1)
-        return project(moved, x, norm, float(self.options.eps)).clamp(0, 1)
+    def _walk(
+        self,
+        victim: Victim,
+        x: Tensor,
+        aim: Aim,
+        start: Tensor,
+        direction: Callable[[_Seen], Tensor],
+        size: float,
+        *,
+        evade: bool = True,
+        shrink: bool = True,
+    ) -> Tensor:
+        """Return the least suspicious wrongly classified points on the way, or those that came nearest to the aim.
 
-    def _searches(self) -> int:
-        """Return how many searches are made per target and start."""
-        return 1
+        Args:
+            victim: the system.
+            x: images, the centres of the balls.
+            aim: what is wanted.
+            start: where to begin.
+            direction: what is seen at a point to the step from it.
+            size: of the first step in the norm.
+            evade: whether `direction` reads `to_evasion`.
+            shrink: whether steps shrink to nothing along a cosine.
+        """
+        options = self.options
+        best, x_adv = Best(x), start
+        for number in range(options.steps + 1):
+            last = number == options.steps
+            seen = _look(victim, x_adv, aim, fool=not last, evade=evade and not last)
+            best.offer(x_adv, torch.where(seen.wrong, -seen.suspicion, -seen.shortfall), seen.wrong)
+            if not last:
+                share = (1 + math.cos(math.pi * number / options.steps)) / 2 if shrink else 1.0
+                moved = (x_adv + share * size * unit_step(direction(seen), options.norm)).clamp(0, 1)
+                x_adv = project(moved, x, options.norm, float(options.eps)).clamp(0, 1)
+        return best.x
 
     def passes(self) -> Passes:
-        """Return the passes of all searches, each step with one through the classifier and one through the detector."""
+        """Return the passes of all searches: of PGD one through each of classifier and detector, and one back.
+
+        Of the others one back through each.
+        """
         options = self.options
-        searches = max(1, options.targets) * options.restarts * self._searches()
-        steps = searches * options.steps
-        return Passes(2 * steps + 4 * searches + bool(options.targets), 2 * steps, at_most=True)
+        searches = (1 + options.targets) * options.restarts
+        return Passes(
+            searches * (4 * options.steps + 8) + bool(options.targets), searches * 3 * options.steps, at_most=True
+        )
 
 
 class JointPgd(Evasion):
-    """Steps down a weighted sum of classifier and detector, the weight searched per image.
+    """Steps down a weighted sum of classifier and detector, whose weight is searched per image on the way.
 
-    Both gradients are normalised, so that the weight has no unit. The first weight is 0: PGD on the classifier, whose
-    least suspicious success is a candidate like any other. Then the classifier's share is its hinge, which says nothing
-    once the class is wrong, and the weight rises where the class became wrong and falls where it did not.
+    Both gradients are normalised, so that the weight has no unit. It rises while the class is wrong and falls while it
+    is not, so that the steps stay at the border, where the score is lowest.
     """
 
     Options = JointPgdOptions
     options: JointPgdOptions
 
-    def search(self, victim: Victim, x: Tensor, aim: Aim, start: Tensor) -> Iterator[Tensor]:
-        """Yield the best point at each weight."""
-        low, high = (torch.full((len(x),), value, device=x.device) for value in (0.0, 1.0))
-        weight = low
-        for _ in range(self.options.weights if victim.detector_loss is not None else 1):
-            best = self._descend(victim, x, aim, start, weight)
-            yield best.x
-            low, high = torch.where(best.reached, weight, low), torch.where(best.reached, high, weight)
-            # Where PGD alone found nothing, half the way to the detector is not tried again and again.
-            weight = (low + torch.where(high > 0, high, 0.5)) / 2
+    def search(self, victim: Victim, x: Tensor, aim: Aim, start: Tensor, fooled: Tensor) -> Tensor:
+        """Return the best points on the way from what PGD found."""
+        options = self.options
+        least, most = options.weight
+        weight = torch.full((len(x),), (least + most) / 2, device=x.device)
 
-    def _descend(self, victim: Victim, x: Tensor, aim: Aim, start: Tensor, weight: Tensor) -> Best:
-        """Return the least suspicious wrongly classified points on the way down at weights (N,) of the detector."""
-        options, eps = self.options, float(self.options.eps)
-        first = eps / 2 if options.step is None else float(options.step)
-        best, x_adv, share = Best(x), start, per_image(weight, x)
-        for number in range(options.steps + 1):
-            seen = _look(victim, x_adv, aim, plain=not weight.any())
-            best.offer(x_adv, torch.where(seen.wrong, -seen.suspicion, -seen.shortfall), seen.wrong)
-            if number == options.steps:
-                break
-            direction = (1 - share) * unit_step(seen.to_class, "l2") + share * unit_step(seen.to_evasion, "l2")
-            size = first * (1 + math.cos(math.pi * number / options.steps)) / 2
-            x_adv = self._moved(x_adv, x, direction, size)
-        return best
+        def direction(seen: _Seen) -> Tensor:
+            nonlocal weight
+            gain = (most - least) / WEIGHT_STEPS
+            weight = (weight + torch.where(seen.shortfall == 0, gain, -gain)).clamp(least, most)
+            share = per_image(weight, x)
+            return (1 - share) * unit_step(seen.to_class, "l2") + share * unit_step(seen.to_evasion, "l2")
 
-    def _searches(self) -> int:
-        return self.options.weights
+        step = options.eps / 2 if options.step is None else options.step
+        return self._walk(victim, x, aim, fooled, direction, float(step))
 
 
 class OrthogonalPgd(Evasion):
@@ -184,25 +206,20 @@ class OrthogonalPgd(Evasion):
     Options = OrthogonalPgdOptions
     options: OrthogonalPgdOptions
 
-    def search(self, victim: Victim, x: Tensor, aim: Aim, start: Tensor) -> Iterator[Tensor]:
-        """Yield the least suspicious wrongly classified points on the way."""
-        options, eps = self.options, float(self.options.eps)
-        size = eps / 8 if options.step is None else float(options.step)
-        best, x_adv = Best(x), start
-        for number in range(options.steps + 1):
-            seen = _look(victim, x_adv, aim, plain=True, both=True)
-            best.offer(x_adv, torch.where(seen.wrong, -seen.suspicion, -seen.shortfall), seen.wrong)
-            if number == options.steps:
-                break
+    def search(self, victim: Victim, x: Tensor, aim: Aim, start: Tensor, fooled: Tensor) -> Tensor:
+        """Return the best points on the way from the start."""
+        options = self.options
+
+        def direction(seen: _Seen) -> Tensor:
             to_class, to_evasion = seen.to_class, seen.to_evasion
             if options.project in ("both", "classifier"):
                 to_class = _off(seen.to_class, seen.to_evasion)
             if options.project in ("both", "detector"):
                 to_evasion = _off(seen.to_evasion, seen.to_class)
-            fooled = per_image(seen.shortfall == 0, x)
-            direction = torch.where(fooled, to_evasion, to_class)
-            x_adv = self._moved(x_adv, x, direction, size)
-        yield best.x
+            return torch.where(per_image(seen.shortfall == 0, x), to_evasion, to_class)
+
+        step = options.eps / 8 if options.step is None else options.step
+        return self._walk(victim, x, aim, start, direction, float(step), shrink=False)
 
 
 class SelectivePgd(OrthogonalPgd):
@@ -222,32 +239,29 @@ class _Seen:
     to_evasion: Tensor
 
 
-def _look(victim: Victim, x: Tensor, aim: Aim, *, plain: bool, both: bool = False) -> _Seen:
-    """Return class, suspicion and directions of descent at `x`.
+def _look(victim: Victim, x: Tensor, aim: Aim, *, fool: bool, evade: bool) -> _Seen:
+    """Return class, suspicion and directions of descent at `x`, 0 where they are not wanted.
 
     Args:
         victim: the system.
         x: images.
         aim: what is wanted.
-        plain: the classifier's direction is that of the cross-entropy, which goes on once the class is wrong.
-        both: the detector's direction is wanted beside a plain one.
+        fool: whether the direction of the class's cross-entropy is wanted.
+        evade: whether the direction of the suspicion is wanted.
     """
-    with torch.enable_grad():
-        point = x.detach().requires_grad_()
+    with torch.set_grad_enabled(fool):
+        point = x.detach().requires_grad_(fool)
         logits = victim.classifier(point)
-        shortfall = aim.shortfall(logits)
-        (rise,) = torch.autograd.grad((aim.loss(logits) if plain else shortfall).sum(), point)
+        rise = torch.autograd.grad(aim.loss(logits).sum(), point)[0] if fool else torch.zeros_like(x)
     logits = logits.detach()
-    wrong = logits.argmax(1) != aim.y
+    wrong, shortfall = logits.argmax(1) != aim.y, aim.shortfall(logits)
     if victim.detector_loss is None:
-        return _Seen(wrong, shortfall.detach(), -shortfall.detach(), -rise, torch.zeros_like(x))
-    with torch.set_grad_enabled(both or not plain):
-        point = x.detach().requires_grad_(both or not plain)
+        return _Seen(wrong, shortfall, -shortfall, -rise, torch.zeros_like(x))
+    with torch.set_grad_enabled(evade):
+        point = x.detach().requires_grad_(evade)
         suspicion = aim.suspicion(victim, point, logits)
-        away = torch.zeros_like(x)
-        if both or not plain:
-            (away,) = torch.autograd.grad(suspicion.sum(), point)
-    return _Seen(wrong, shortfall.detach(), suspicion.detach().to(logits.dtype), -rise, -away)
+        away = torch.autograd.grad(suspicion.sum(), point)[0] if evade else torch.zeros_like(x)
+    return _Seen(wrong, shortfall, suspicion.detach().to(logits.dtype), -rise, -away)
 
 
 def _off(gradient: Tensor, other: Tensor) -> Tensor:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from benchmark.options import AttackOptions, Budget
 
@@ -19,7 +20,7 @@ class EvasionOptions(AttackOptions):
     """Largest perturbation in the norm, in pixel units of [0, 1], for example 8/255."""
 
     steps: int = Field(100, ge=1)
-    """Steps of each search; each costs two forward and two backward passes, one through the detector."""
+    """Steps of each search: of PGD on the class, and of the one on both that goes on from it."""
 
     step: Budget | None = None
     """Size of a step in the norm; it may exceed eps, the result is projected. Unless given, what the attack says."""
@@ -29,8 +30,8 @@ class EvasionOptions(AttackOptions):
     released code of Bryniarski et al."""
 
     targets: int = Field(0, ge=0)
-    """Wrong classes that are aimed at one after the other, those first that the system finds likeliest on the clean
-    image; 0 for any wrong class at once. At most the number of wrong classes."""
+    """Wrong classes that are aimed at after any wrong class, those first that the system finds likeliest on the clean
+    image. At most the number of wrong classes."""
 
     restarts: int = Field(1, ge=1)
     """Starts of each search: the image itself, then points drawn uniformly from the ball."""
@@ -40,15 +41,30 @@ class JointPgdOptions(EvasionOptions):
     """Options of `joint-pgd`."""
 
     steps: int = Field(40, ge=1)
-    """Steps of each search; each costs two forward and two backward passes, one through the detector."""
+    """Steps of each search: of PGD on the class, and of the one on both that goes on from it."""
 
     step: Budget | None = None
     """Size of the first step in the norm, eps / 2 unless given; steps shrink to nothing along a cosine. It may exceed
     eps, the result is projected."""
 
-    weights: int = Field(6, ge=1)
-    """Weights of the detector against the classifier that are tried per image: 0, which is PGD on the classifier, then
-    a bisection of (0, 1) for the largest at which the class is still wrong."""
+    targets: int = Field(3, ge=0)
+    """Wrong classes that are aimed at after any wrong class, those first that the system finds likeliest on the clean
+    image. At most the number of wrong classes."""
+
+    weight: tuple[float, float] = (0.0, 1.0)
+    """Least and largest weight of the detector against the classifier, between 0 (PGD on the class) and 1 (descent of
+    the score alone): between them it is searched per image. Two equal ones fix it."""
+
+    @field_validator("weight")
+    @classmethod
+    def _in_order(cls, weight: tuple[float, float]) -> tuple[float, float]:
+        if not 0 <= weight[0] <= weight[1] <= 1:
+            raise PydanticCustomError(
+                "weight",
+                "two weights from 0 to 1 are needed, the smaller one first, such as [0, 1], found {found}",
+                {"found": str(list(weight))},
+            )
+        return weight
 
 
 class OrthogonalPgdOptions(EvasionOptions):

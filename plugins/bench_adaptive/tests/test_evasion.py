@@ -6,6 +6,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from bench_adaptive.evasion import JointPgd, OrthogonalPgd, SelectivePgd
@@ -138,6 +139,53 @@ def test_the_budget_and_the_range_are_kept_and_the_seed_decides(name, norm, eps,
     assert found.min() >= 0
     assert found.max() <= 1
     assert (perturbation_size(found - x, norm) <= eps * (1 + 1e-5)).all()
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+def test_no_image_that_pgd_alone_gets_through_is_lost(name):
+    """The detector's gradient leads away from every wrong class: PGD's own images still count."""
+    x, y = torch.full((8, 1, 1, 2), 0.5), torch.zeros(8, dtype=torch.int64)
+    found = made(name, steps=10).craft(victim(Ramp(), lambda x: 1e6 * slope(x)), x, y, Rng(0))
+    assert (Ramp()(found).argmax(1) == 1).all()
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize("detector_loss", [slope, None])
+def test_the_passes_that_are_foreseen_are_those_that_are_made(name, detector_loss):
+    made_of = {"forward": 0, "backward": 0}
+
+    def counted(answer: Tensor) -> Tensor:
+        made_of["forward"] += len(answer)
+        if answer.requires_grad:
+            made_of["backward"] += len(answer)
+        return answer
+
+    class Counted(Corners):
+        def forward(self, x: Tensor) -> Tensor:
+            return counted(super().forward(x))
+
+    system = victim(Counted(), None if detector_loss is None else lambda x: counted(detector_loss(x)))
+    attack = made(name, steps=7, targets=2, restarts=2)
+    attack.craft(system, MIDDLE, ZERO, Rng(0))
+    foreseen = attack.passes()
+    assert foreseen.at_most
+    share = 0.9 if detector_loss is not None else 0.2
+    assert share * foreseen.forward <= made_of["forward"] <= foreseen.forward
+    assert share * foreseen.backward <= made_of["backward"] <= foreseen.backward
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("joint-pgd", {"weight": (0.9, 0.1)}, r"the smaller one first, such as \[0, 1\], found \[0.9, 0.1\]"),
+        ("joint-pgd", {"weight": (0.0, 2.0)}, "two weights from 0 to 1 are needed"),
+        ("orthogonal-pgd", {"restarts": 0}, "restarts"),
+        ("selective-pgd", {"steps": 0}, "steps"),
+    ],
+)
+def test_options_that_mean_no_search_are_refused(name, options, message):
+    with pytest.raises(ValidationError, match=message):
+        made(name, **options)
 
 
 def test_the_projected_step_leaves_the_other_loss_as_it_is():
