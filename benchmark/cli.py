@@ -193,12 +193,18 @@ def report(runs: Sequence[Path], output: Path | None, single_file: bool, plugins
 
     if output is None and len(runs) > 1:
         raise InputError("comparing several runs needs a place for the report: give -o DIR.")
-    written, problems = write_reports(_registry(plugins), runs, output or runs[0] / "report", single_file)
-    for path in written:
-        say(f"report: {path}")
-    for problem in problems:
-        say(f"error: {problem}", err=True)
-    return 1 if problems else 0
+    return _written("report", *write_reports(_registry(plugins), runs, output or runs[0] / "report", single_file))
+
+
+@cli.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", required=True, help="Where to write.")
+@plugin_option
+def leaderboard(runs: Sequence[Path], output: Path, plugins: Sequence[str]) -> int:
+    """Rank the defenses of many runs, where images, network, attacks, attacker and protocol are equal."""
+    from benchmark.run import write_leaderboards
+
+    return _written("leaderboard", *write_leaderboards(_registry(plugins), runs, output))
 
 
 @cli.command()
@@ -282,6 +288,15 @@ def doctor(plugins: Sequence[str]) -> None:
     from benchmark.inspection import describe_machine
 
     say(describe_machine(_registry(plugins), default_cache()))
+
+
+def _written(what: str, written: Sequence[Path], problems: Sequence[str]) -> int:
+    """Say what reporters have written and what went wrong, and return the exit code."""
+    for path in written:
+        say(f"{what}: {path}")
+    for problem in problems:
+        say(f"error: {problem}", err=True)
+    return 1 if problems else 0
 
 
 def default_cache() -> Path:

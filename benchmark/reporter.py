@@ -182,6 +182,13 @@ class Reporter(ABC):
         Several runs are compared. Every text from labels, files and plugins is escaped.
         """
 
+    def rank(self, runs: Sequence[Run], folder: Path) -> Path | None:
+        """Write a leaderboard of `runs` into `folder` and return the file to open first; None for a reporter of none.
+
+        What it did not write itself stays: it raises `InputError` where that would be overwritten.
+        """
+        return None
+
     @abstractmethod
     def clear(self, folder: Path) -> None:
         """Remove what `write` has left in `folder` earlier, if anything, and nothing else.

@@ -9,7 +9,7 @@ import os
 import platform
 import subprocess
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -253,9 +253,40 @@ def write_reports(
     """Let every reporter write, and return the files to open first, and what went wrong with reporters of plugins.
 
     Raises:
-        InputError: a run directory is damaged, or the folder cannot be written to.
+        InputError: a run directory is damaged or given twice, or the folder cannot be written to.
     """
-    written, problems = [], []
+
+    def write(reporter: Reporter, loaded: list[results.Run]) -> Path:
+        folder.mkdir(parents=True, exist_ok=True)
+        return reporter.write(loaded, folder, single_file=single_file)
+
+    return _let_write(registry, runs, folder, write)
+
+
+def write_leaderboards(registry: Registry, runs: Sequence[Path], folder: Path) -> tuple[list[Path], list[str]]:
+    """Let every reporter that offers a leaderboard write it, and return what `write_reports` does.
+
+    Raises:
+        InputError: as of `write_reports`, or there is nothing to rank.
+    """
+    written, problems = _let_write(registry, runs, folder, lambda reporter, loaded: reporter.rank(loaded, folder))
+    if not written and not problems:
+        raise InputError("no installed reporter offers a leaderboard; `bench plugins --kind reporter` lists them.")
+    return written, problems
+
+
+def _let_write(
+    registry: Registry,
+    runs: Sequence[Path],
+    folder: Path,
+    act: Callable[[Reporter, list[results.Run]], Path | None],
+) -> tuple[list[Path], list[str]]:
+    places = [path.resolve() for path in runs]
+    for number, place in enumerate(places):
+        if place in places[:number]:
+            raise InputError(f"the run {str(runs[number])!r} is given twice. Give each run once.")
+    written: list[Path] = []
+    problems: list[str] = []
     for registration in registry.all("reporter"):
         # Each has runs, panels and measures of its own.
         loaded = [results.load_run(path) for path in runs]
@@ -263,9 +294,9 @@ def write_reports(
         reporter.panels = _panels(registry)
         reporter.measures = {metric.name: metric.load() for metric in registry.all("metric")}
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             with isolated("it, or a panel in it,"), Rng(0).seeded_globals():
-                written.append(reporter.write(loaded, folder, single_file=single_file))
+                first = act(reporter, loaded)
+            written += [] if first is None else [first]
         except InputError:
             raise
         except OSError as error:

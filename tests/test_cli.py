@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 
+import pandas as pd
 import pytest
 
 from benchmark.cli import main
@@ -65,7 +66,8 @@ def test_the_options_of_run_are_those_of_the_contract(bench):
 
 def test_the_commands_are_those_of_the_contract(bench):
     said = bench("--help")
-    for command in ("run", "plan", "validate", "suites", "report", "export", "plugins", "show", "schema", "doctor"):
+    reads = ("report", "leaderboard", "export", "plugins", "show", "schema", "doctor")
+    for command in ("run", "plan", "validate", "suites", *reads):
         assert f"\n  {command} " in said
 
 
@@ -163,3 +165,63 @@ def test_report_is_rebuilt_from_the_tables(run_toy, bench, tmp_path):
     said = bench("report", str(finished.path), "-o", str(tmp_path / "out"), "--single-file")
     assert "report:" in said
     assert "Toy" in (tmp_path / "out" / "index.html").read_text()
+
+
+RANKS = """
+from benchmark import Reporter, hookimpl
+
+
+class Ranks(Reporter):
+    def write(self, runs, folder, *, single_file=False):
+        (folder / "report.txt").write_text("")
+        return folder / "report.txt"
+
+    def clear(self, folder):
+        pass
+
+    def rank(self, runs, folder):
+        (folder / "ranks.txt").write_text(" ".join(str(len(run.metrics)) for run in runs))
+        return folder / "ranks.txt"
+
+
+@hookimpl
+def register_reporters(register):
+    register("ranks", Ranks)
+"""
+
+
+def test_a_leaderboard_of_runs(run_toy, bench, tmp_path, monkeypatch, capfd):
+    (tmp_path / "ranks.py").write_text(RANKS)
+    monkeypatch.syspath_prepend(tmp_path)
+    defenses = "{none: {use: plain}, bright: {use: brightness}}"
+    runs = [
+        str(run_toy(out=name, defenses=defenses, protocol=f"{{false_positive_rate: {rate}}}").path)
+        for name, rate in (("low", 0.05), ("high", 0.4))
+    ]
+    board = tmp_path / "board"
+    said = bench("leaderboard", *runs, "-o", str(board), "--plugin", "toy", "--plugin", "ranks")
+    assert said.splitlines() == [f"leaderboard: {board / 'index.html'}", f"leaderboard: {board / 'ranks.txt'}"]
+    table = pd.read_csv(board / "leaderboard.csv")
+    # Undefended images do not depend on the rate: they stand beside the detector of either.
+    found = {rate: sorted(zip(of.run, of.defense)) for rate, of in table.groupby("threshold_false_positive_rate")}
+    bare = [("high", "none"), ("low", "none")]
+    assert found == {0.05: sorted([*bare, ("low", "bright")]), 0.4: sorted([*bare, ("high", "bright")])}
+    assert (table[table.defense == "none"].groupby("condition").value.nunique() == 1).all()
+
+    before = (board / "index.html").read_bytes()
+    metrics = tmp_path / "high" / "metrics.parquet"
+    metrics.write_bytes(metrics.read_bytes()[:-1] + b"?")
+    twice, new = [runs[0], f"{runs[0]}/../low"], ["-o", str(tmp_path / "new")]
+    for arguments, wanted in (
+        (["leaderboard", *runs, "-o", str(board)], f"'{metrics}' is damaged"),
+        (["leaderboard", *twice, *new], "low' is given twice. Give each run once."),
+        (["report", *twice, *new], "low' is given twice. Give each run once."),
+        (["leaderboard", runs[0]], "Missing option '-o'"),
+        (["leaderboard", str(tmp_path / "nowhere"), *new], "does not exist"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 2
+        assert wanted in capfd.readouterr().err
+    assert (board / "index.html").read_bytes() == before
+    assert not (tmp_path / "new").exists()

@@ -88,8 +88,10 @@ def build_report(
 ) -> Report:
     """Return what a report of `runs` shows; several runs are compared. `measures` are those of plugins."""
     measures = measures or {}
-    tables = [_table(run, f"r{number}", measures) for number, run in enumerate(runs, 1)]
-    builders = [_RunBuilder(run, table, f"r{number}") for number, (run, table) in enumerate(zip(runs, tables), 1)]
+    builders = [
+        _RunBuilder(run, read_facts(run, measures, f"r{number}"), f"r{number}") for number, run in enumerate(runs, 1)
+    ]
+    tables = [builder.table for builder in builders]
     views = tuple(builder.build() for builder in builders)
     seen = {row.metric.partition(":")[0] for table in tables for row in table.rows}
     protocols = [run.manifest.get("protocol") or {} for run in runs]
@@ -143,19 +145,25 @@ def _table(run: Run, anchor: str, measures: Mapping[str, Measure]) -> Table:
     return Table(rows, failures, groups, anchor, measures, alarms, bare)
 
 
+def read_facts(run: Run, measures: Mapping[str, Measure], anchor: str = "r1") -> RunFacts:
+    """Return the facts of a run. `anchor` is part of its pages' names: that of a report of one run is the default."""
+    table = _table(run, anchor, measures)
+    references = (run.suite.get("reference") or {}).get("rows") or ()
+    return RunFacts(table, read_axes(table, run.suite), read_comparisons(run.comparisons), run.manifest, references)
+
+
 class _RunBuilder:
-    def __init__(self, run: Run, table: Table, anchor: str) -> None:
+    def __init__(self, run: Run, facts: RunFacts, anchor: str) -> None:
         self.run = run
-        self.table = table
+        self.facts = facts
+        self.table = facts.table
+        self.axes = facts.axes
+        self.differences = facts.differences
         self.anchor = anchor
         self.manifest: Mapping[str, Any] = run.manifest
         self.suite: Mapping[str, Any] = run.suite
         self.name = run.path.resolve().name  # not the path: a report has the same bytes wherever it is made from
-        self.axes = read_axes(table, run.suite)
-        self.differences = read_comparisons(run.comparisons)
-        references = (run.suite.get("reference") or {}).get("rows") or ()
-        self.facts = RunFacts(table, self.axes, self.differences, run.manifest, references)
-        self.figures = Figures(run, table, self.facts)
+        self.figures = Figures(run, self.table, self.facts)
 
     def build(self) -> RunView:
         blocks = tuple(self._blocks())

@@ -307,7 +307,7 @@ class RunFacts:
         self.table = table
         self.axes = axes
         self.manifest = manifest
-        self._differences = differences
+        self.differences = differences
         self._references = references
         about: Mapping[str, Mapping[str, Any]] = manifest.get("defenses") or {}
         self.families = {label: as_text(facts.get("family")) for label, facts in about.items()}
@@ -365,7 +365,7 @@ class RunFacts:
         for scope in scopes:
             names = self.defenses(scope)
             for name in [x for x in names if x != self.axes.baseline] or names:
-                robust = self._draft(scope, name).robust
+                robust = self.draft(scope, name).robust
                 if robust is not None:
                     left[name] = min(robust.value, left.get(name, robust.value))
         return sorted(left.values(), reverse=True) or [math.inf]
@@ -408,13 +408,13 @@ class RunFacts:
 
     # -- comparisons ---------------------------------------------------------------------------------------------------
 
-    def _paired(self, scope: Scope, first: str, second: str, metric: str, clean: bool = False) -> Comparison | None:
+    def paired(self, scope: Scope, first: str, second: str, metric: str, clean: bool = False) -> Comparison | None:
         """Return a paired comparison of a scope; several seeds are compared over seeds and images, or not at all."""
         seed = CROSSED if len(self.table.seeds) > 1 else next(iter(self.table.seeds), "")
         where = (CLEAN, "") if clean else (scope.attack, scope.knowledge)
         # Where one of the two rejects, a rejected image counts as it does in the verdict.
         for name in (metric.replace("robust", "joint_robust").replace("clean", "joint_clean"), metric):
-            pair = self._differences.get((scope.dataset, scope.model, *where, seed, name, first, second))
+            pair = self.differences.get((scope.dataset, scope.model, *where, seed, name, first, second))
             if pair is not None:
                 return Comparison(scope, name, first, second, pair)
         return None
@@ -423,7 +423,7 @@ class RunFacts:
     def _drafted(self) -> dict[Scope, tuple[Verdict, ...]]:
         """The verdicts before their comparisons are corrected for each other."""
         scopes = [scope for setting in self.settings for scope in setting]
-        return {scope: tuple(self._draft(scope, x) for x in self.defenses(scope)) for scope in scopes}
+        return {scope: tuple(self.draft(scope, x) for x in self.defenses(scope)) for scope in scopes}
 
     @cached_property
     def _firsts(self) -> tuple[Best, ...]:
@@ -504,7 +504,8 @@ class RunFacts:
         other = others.get((group.dataset, group.knowledge, row.defense))
         return replace(row, worse=other) if other is not None and other.badness > row.hardest.badness else row
 
-    def _draft(self, scope: Scope, defense: str) -> Verdict:
+    def draft(self, scope: Scope, defense: str) -> Verdict:
+        """Return the numbers of a defense against a group of attacks, before anything is concluded from them."""
         prefix = "worst_case_" if scope.attack.startswith(WORST_OF) else ""
         place, clean_place = self._place(scope, defense, scope.attack), self._place(scope, defense, CLEAN)
         alone = {x: self._share(self._place(scope, defense, x), "") for x in scope.attacks}
@@ -526,7 +527,7 @@ class RunFacts:
         other = baseline if baseline != defense else ""
         undefended = self._place(scope, baseline, CLEAN) if baseline else clean_place
         best = self.table.estimate(undefended, "clean_accuracy") or clean
-        cost = self._paired(scope, defense, other, "clean_accuracy", clean=True) if other else None
+        cost = self.paired(scope, defense, other, "clean_accuracy", clean=True) if other else None
         statuses = [self.table.cell(self._place(scope, defense, x), "robust_accuracy").status for x in scope.attacks]
         gone = [status for status in statuses if status in ("failed", "missing")]
         why: Why = "" if not partial and robust is not None else "failed" if "failed" in gone else "missing"
@@ -546,7 +547,7 @@ class RunFacts:
             absent=len(gone),
             seeds=len(self.table.seeds),
             hardest=None if lowest is None else (lowest, known[lowest], self._page(scope, defense, lowest)),
-            against=self._paired(scope, defense, other, f"{prefix}robust_accuracy") if other else None,
+            against=self.paired(scope, defense, other, f"{prefix}robust_accuracy") if other else None,
             page=self.table.page(place),
         )
 
@@ -608,17 +609,18 @@ class RunFacts:
     def _first(self, verdicts: Sequence[Verdict]) -> Best | None:
         """Return the first and the second of a setting's defenses; None where there are no two with a number."""
         defended = [v for v in verdicts if v.standing != "baseline"]
-        counted = [v for v in defended if v.robust and not v.partial and not v.robust.doubt and self._worth(v)]
+        counted = [v for v in defended if v.robust and not v.partial and not v.robust.doubt and self.worth(v)]
         counted.sort(key=lambda v: -v.robust.value if v.robust else 0.0)
         # An upper bound is ahead of nothing.
         if len(counted) < 2 or counted[0].bound:
             return None
         first, second = counted[:2]
         prefix = "worst_case_" if first.scope.attack.startswith(WORST_OF) else ""
-        paired = self._paired(first.scope, first.defense, second.defense, f"{prefix}robust_accuracy")
+        paired = self.paired(first.scope, first.defense, second.defense, f"{prefix}robust_accuracy")
         return Best(first, second, paired, tuple(v.defense for v in defended if v not in counted))
 
-    def _worth(self, verdict: Verdict) -> bool:
+    def worth(self, verdict: Verdict) -> bool:
+        """Return whether clean accuracy is worth something: above guessing, and half of the undefended at least."""
         clean = verdict.clean
         if clean is None or clean.low is None or clean.high is None:
             return False
@@ -638,7 +640,7 @@ class RunFacts:
         ]
         if len({v.robust.value for v in points if v.robust}) < 2:
             return None
-        worth = [v for v in points if self._worth(v)]
+        worth = [v for v in points if self.worth(v)]
         front = [v.defense for v in worth if not any(_ahead(other, v) for other in worth)]
         known = {v.defense for v in points}
         return TradeOff(

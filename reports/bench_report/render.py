@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -22,23 +22,27 @@ from bench_report import markup
 from bench_report.blocks import SWITCH
 from bench_report.build import Report, build_report
 from bench_report.charts import chart_svg, charts_script, in_colours, vega_script
+from bench_report.leaderboard import Board, address
 from bench_report.links import INDEX, Links, data_file, page_id
-from bench_report.measures import measures_of_plugins
+from bench_report.measures import MEASURES, Measure, measures_of_plugins
 from bench_report.samples import packed
 from bench_report.sentences import CENTRAL, chart_alt, conclusions, figure_alt
-from bench_report.view import ChartView, FigureView
+from bench_report.view import BoardView, ChartView, FigureView
 from bench_report.words import KNOWLEDGE, bytes_text, plural, seconds_text
 from benchmark.errors import InputError
 from benchmark.files import write_whole
 from benchmark.reporter import Reporter
 from benchmark.results import csv_text
+from benchmark.rundir import REPORT
 
 if TYPE_CHECKING:
     from benchmark.results import Run
 
 STYLE, VEGA, CHARTS, TERMS = "report.css", "vega.js", "charts.js", "terms.js"
 SCRIPTS = ("report.js", "tables.js", "samples.js")
+BOARD_SCRIPTS = ("report.js", "tables.js", "leaderboard.js")
 MARK = '<meta name="generator" content="unmask-bench">'
+BOARD_MARK = '<meta name="generator" content="unmask-bench leaderboard">'
 UNFINISHED = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8">{MARK}<title>Unfinished report</title></head>
 <body><p>This report is being written, or was interrupted: <code>bench report</code> writes it anew.</p></body>
@@ -102,6 +106,30 @@ class HtmlReporter(Reporter):
         write_whole(folder / INDEX, first.encode())
         return folder / INDEX
 
+    def rank(self, runs: Sequence[Run], folder: Path) -> Path:
+        """Write a leaderboard of `runs`: `index.html`, a page that needs no other file, and `leaderboard.csv`.
+
+        Raises:
+            InputError: a run is damaged, none has a row, or the folder holds what no leaderboard wrote.
+            OSError: the folder cannot be written to.
+        """
+        found = [run.path / REPORT for run in runs]
+        reports = [(address(report, folder), report) if _is_ours(report) else None for report in found]
+        board = Board(runs, reports, measures_of_plugins(self.measures))
+        view = board.view()
+        page, table = _board(view, [run.key for run in board.runs]), csv_text(board.table())
+        if not _is_ours(folder, BOARD_MARK):
+            for name in (INDEX, view.file):
+                if (folder / name).exists():
+                    raise InputError(
+                        f"{str(folder)!r} has {name!r} in it, which no leaderboard wrote. Give an empty or a new "
+                        "folder by -o, so that nothing of yours is overwritten."
+                    )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / INDEX, page.encode())
+        write_whole(folder / view.file, table.encode("utf-8", "replace"))
+        return folder / INDEX
+
     def clear(self, folder: Path) -> None:
         """Remove an earlier report."""
         if _is_ours(folder):
@@ -112,9 +140,9 @@ class HtmlReporter(Reporter):
             (folder / INDEX).unlink()
 
 
-def _is_ours(folder: Path) -> bool:
+def _is_ours(folder: Path, mark: str = MARK) -> bool:
     index = folder / INDEX
-    return index.is_file() and MARK in index.read_text(encoding="utf-8", errors="replace")
+    return index.is_file() and mark in index.read_text(encoding="utf-8", errors="replace")
 
 
 def _sheets(report: Report, runs: Sequence[Run]) -> Iterator[Sheet]:
@@ -155,7 +183,7 @@ def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> str:
     for name in ("assets", "cells", "settings", "downloads"):
         (folder / name).mkdir()
     (folder / "assets" / STYLE).write_text(_asset(STYLE), encoding="utf-8")
-    (folder / "assets" / TERMS).write_text(f"window.benchTerms = {_terms(report)};\n", encoding="utf-8")
+    (folder / "assets" / TERMS).write_text(f"window.benchTerms = {_terms(report.view.glossary)};\n", encoding="utf-8")
     for name in SCRIPTS:
         (folder / "assets" / name).write_text(_asset(name), encoding="utf-8")
     for name, content in _downloads(runs):
@@ -235,13 +263,7 @@ def _single(report: Report, runs: Sequence[Run]) -> str:
 
     sheets = list(_sheets(report, runs))
     charts = [vega_script(), charts_script()] if any(sheet.charts for sheet in sheets) else []
-    # A script that is closed by what it holds would let the rest of it into the page.
-    scripts = [
-        script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
-        for script in [*charts, *map(_asset, SCRIPTS)]
-    ]
-    digests = [hashlib.sha256(f"\n{script}\n".encode()).digest() for script in scripts]
-    hashes = " ".join(f"'sha256-{_base64(digest)}'" for digest in digests)
+    inline, policy = _inline([*charts, *map(_asset, SCRIPTS)])
     return _rendered(
         _environment().get_template("page.html"),
         sheets,
@@ -252,8 +274,8 @@ def _single(report: Report, runs: Sequence[Run]) -> str:
         picture=picture,
         drawn=pictures.inline,
         download=downloads.__getitem__,
-        policy=f"script-src {hashes}; style-src 'unsafe-inline'",
-        terms=_terms(report),
+        policy=policy,
+        terms=_terms(report.view.glossary),
         data={Path(data_file(sheet.page)).stem: sheet.data for sheet in sheets if sheet.data},
         held={
             name: _base64(runs[sheet.values["run_number"] - 1].image(name))
@@ -261,13 +283,40 @@ def _single(report: Report, runs: Sequence[Run]) -> str:
             for name in sheet.pictures
         },
         style=Markup(_asset(STYLE)),  # files of this package and of libraries, not data
-        inline=[Markup(script) for script in scripts],
+        inline=inline,
+    )
+
+
+def _inline(scripts: Sequence[str]) -> tuple[list[Markup], str]:
+    """Return scripts as a page may hold them, and the policy that allows them and no others."""
+    # A script that is closed by what it holds would let the rest of it into the page.
+    safe = [script.replace("</script", "<\\/script").replace("<!--", "<\\!--") for script in scripts]
+    digests = [hashlib.sha256(f"\n{script}\n".encode()).digest() for script in safe]
+    hashes = " ".join(f"'sha256-{_base64(digest)}'" for digest in digests)
+    return [Markup(script) for script in safe], f"script-src {hashes}; style-src 'unsafe-inline'"
+
+
+def _board(view: BoardView, keys: Sequence[str]) -> str:
+    """Return the page of a leaderboard."""
+    inline, policy = _inline([*map(_asset, BOARD_SCRIPTS)])
+    return _rendered(
+        _environment().get_template("page.html"),
+        [Sheet(INDEX, view.title, "leaderboard.html", {"board": view})],
+        title=view.title,
+        generator="unmask-bench leaderboard",
+        keys=keys,
+        links=Links(INDEX),
+        policy=policy,
+        terms=_terms(MEASURES.values()),
+        style=Markup(_asset(STYLE)),
+        inline=inline,
     )
 
 
 def _rendered(template: Template, sheets: Sequence[Sheet], **values: Any) -> str:
     usual: dict[str, Any] = {"style": None, "stylesheet": "", "scripts": (), "inline": (), "data": {}, "held": {}}
     usual |= {
+        "generator": "unmask-bench",
         "terms": "",
         "page_id": page_id,
         "data_file": data_file,
@@ -333,9 +382,9 @@ def _place(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _terms(report: Report) -> Markup:
-    """Return what the measures and attackers of a report are, as JSON by their names: title and meaning."""
-    terms = {known.name: [known.title, known.definition] for known in report.view.glossary}
+def _terms(measures: Iterable[Measure]) -> Markup:
+    """Return what measures and attackers are, as JSON by their names: title and meaning."""
+    terms = {known.name: [known.title, known.definition] for known in measures}
     terms |= {name: [f"{name} attacker", f"The attacker {text}"] for name, text in KNOWLEDGE.items()}
     return markup.script_data(terms)
 

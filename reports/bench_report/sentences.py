@@ -24,6 +24,7 @@ from bench_report.facts import (
     VerdictRow,
 )
 from bench_report.measures import Measure
+from bench_report.ranks import Condition, Entry, Trust, Unranked
 from bench_report.table import ALL_ATTACKS, Axes, Place
 from bench_report.view import TOLERANCE, AlarmView, ChartView, DifferenceView, Estimate, FigureView, Notice, Word
 from bench_report.words import difference_text, number_text, pairs_text, plural
@@ -994,3 +995,108 @@ def change_told(changes: Sequence[Change], runs: int) -> str:
 def not_lined_up(what: str, difference: str) -> Notice:
     """Say what keeps numbers of several runs apart."""
     return Notice("warn", f"{what}:", difference)
+
+
+# -- a leaderboard -----------------------------------------------------------------------------------------------------
+
+NO_RANK: dict[Unranked, str] = {
+    "": "",
+    "bound": "an upper bound has no rank",
+    "flagged": "flagged: in doubt",
+    "incomplete": "not all attacks, or seeds, have a result",
+    "guessing": "no better than guessing on clean images",
+    "costly": "loses more than half on clean images",
+    "alarms": "more false alarms than the threshold may have",
+    "alone": "nothing to rank it against",
+    "none": "no attack has a result",
+}
+"""Why a row of a leaderboard has no rank."""
+
+
+def board_title(runs: int) -> str:
+    """Return the title of a leaderboard."""
+    return f"Leaderboard of {plural(runs, 'run')}"
+
+
+def board_headline(conditions: Sequence[Condition], runs: int) -> Sentence:
+    """Return how many rows are ranked, under how many conditions."""
+    rows, ranked = sum(len(one.entries) for one in conditions), sum(one.ranked for one in conditions)
+    words = [
+        _number(f"{ranked:,}"),
+        Word(f" of {plural(rows, 'row')} have a rank, under "),
+        _number(f"{len(conditions):,}"),
+    ]
+    words += [Word(f" {'condition' if len(conditions) == 1 else 'conditions'} of {plural(runs, 'run')}. A rank holds ")]
+    return (*words, Word("within its condition only: the same images, network, attacks, attacker and protocol."))
+
+
+def board_how() -> str:
+    """Return how a leaderboard ranks."""
+    return (
+        "Withstood at worst: labelled rightly or rejected under every attack of the group, with 95 % interval. A rank "
+        "is one more than the number of rows that are better beyond chance (paired image by image, Holm over the pairs "
+        "of the condition): what the test does not tell apart shares a rank. Never ranked are upper bounds (at most) "
+        "and rows with an alarm or a failed check for masked gradients, without all attacks, with clean accuracy near "
+        "guessing or halved, or with more false alarms than the threshold may have. Not to be concluded: anything of "
+        "attacks that nobody ran."
+    )
+
+
+def condition_title(condition: Condition) -> Sentence:
+    """Return what all rows of a condition share."""
+    scope = condition.scope
+    own = ATTACKERS.get(scope.knowledge, "")
+    words = [_name(scope.dataset), Word(", "), _name(scope.model), Word(", "), _name(scope.knowledge or "unnamed")]
+    words += [Word(" attacker" + (f": {own}" if own else ""))]
+    many = len(scope.attacks) > 1
+    words.append(Word(" · worst case per image of " if many else " · under "))
+    words.append(_name(attacks_text(scope.attack, scope.attacks)))
+    if many:
+        words += [Word(" ("), *_listed(scope.attacks), Word(")")]
+    if condition.rate is not None:
+        words.append(Word(f" · thresholds for {100 * condition.rate:g} % false alarms"))
+    paired_, of = condition.pairs
+    if of and paired_ < of:
+        rest = "no pair shares" if not paired_ else f"{of - paired_} of {of} pairs do not share"
+        words.append(Word(f" · {rest} images and seeds: told apart by intervals that do not overlap"))
+    return tuple(words)
+
+
+def rank_text(entry: Entry) -> str:
+    """Return the rank of a row, or what stands in its place."""
+    return f"{entry.rank}" if entry.rank is not None else "at most" if entry.unranked == "bound" else "–"
+
+
+def trust(trust: Trust) -> Sentence:
+    """Return what a run says of how far a number can be believed, and what it does not say."""
+    parts: list[str] = []
+    if trust.bound:
+        parts.append(f"at most: {BOUNDS[trust.bound]}")
+    if trust.absent:
+        parts.append(f"{trust.absent} of {plural(trust.of, 'attack')} without a result")
+    parts += [f"alarm: {sign.rstrip('.')}" for sign in trust.alarms]
+    asked = trust.passed + trust.failed + trust.not_run
+    if asked:
+        done = [(trust.failed, "failed"), (trust.passed, "passed"), (trust.not_run, "not run")]
+        parts.append("gradient checks: " + ", ".join(f"{count} {word}" for count, word in done if count))
+    else:
+        parts.append("gradient checks not asked for")
+    if not trust.alarms:
+        parts.insert(len(parts) - 1, "no alarm")
+    return (Word("; ".join(parts)),)
+
+
+def left_out(names: Sequence[str]) -> Notice:
+    """Say which runs have no row."""
+    return Notice("warn", "No row of: " + ", ".join(names) + ".", "No attack has a result there.")
+
+
+def same_key(name: str, first: str) -> Notice:
+    """Say that a run was given in two places."""
+    return Notice("note", f"{name} has the key of {first}:", "its numbers are the same, and stand there once.")
+
+
+def other_versions(what: str, by_run: Mapping[str, Sequence[str]]) -> Notice:
+    """Say that runs were made by other versions: version → names of runs."""
+    text = "; ".join(f"{version or 'not known'}: {', '.join(names)}" for version, names in by_run.items())
+    return Notice("note", f"Other versions of {what}:", f"{text}. Numbers may differ for that alone.")

@@ -993,3 +993,63 @@ class ReportView:
     runs: tuple[RunView, ...]
     compare: CompareView | None
     glossary: tuple[Measure, ...]
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    """A defense of a run in a leaderboard.
+
+    Attributes:
+        rank: `1`, `at most`, or `–` where it has none.
+        why: why it has no rank, "" where it has one.
+        labels: what its run calls the data set and the network, where that is not as its condition has it.
+        robust: joint worst-case accuracy; `at_most` where it is an upper bound.
+        trust: what the run says of how far it can be believed.
+        flagged: whether that is an alarm or a failed check.
+        run: name of the run; `report` is the address of its report, and `page` of the row's cell in it, "" for none.
+        key: of all that its numbers were made from.
+        when: the day that the run was started, ISO 8601.
+    """
+
+    rank: str
+    why: str
+    defense: str
+    labels: tuple[str, ...]
+    robust: Estimate | None
+    at_most: bool
+    clean: Estimate | None
+    false_alarms: Estimate | None
+    seeds: int
+    trust: tuple[Word, ...]
+    flagged: bool
+    run: str
+    run_title: str
+    report: str
+    page: str
+    when: str
+    key: str
+
+
+@dataclass(frozen=True)
+class BoardCondition:
+    """Rows of a leaderboard that may be ranked."""
+
+    dataset: str
+    model: str
+    knowledge: str
+    group: str
+    title: tuple[Word, ...]
+    rows: tuple[BoardRow, ...]
+
+
+@dataclass(frozen=True)
+class BoardView:
+    """A leaderboard over several runs; `file` is the table to download."""
+
+    title: str
+    runs: int
+    headline: tuple[Word, ...]
+    how: str
+    notices: tuple[Notice, ...]
+    conditions: tuple[BoardCondition, ...]
+    file: str

@@ -1,0 +1,196 @@
+"""A leaderboard over many runs: the page's values, and the same rows as a table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from bench_report import sentences
+from bench_report.across import names_of
+from bench_report.build import read_facts
+from bench_report.facts import RunFacts
+from bench_report.measures import Measure
+from bench_report.ranks import Condition, Entry, rank_runs
+from bench_report.table import as_text
+from bench_report.view import BoardCondition, BoardRow, BoardView, Estimate, Notice
+from bench_report.words import moment
+from benchmark.errors import InputError
+from benchmark.results import WORST_OF
+
+if TYPE_CHECKING:
+    from benchmark.results import Run
+
+FILE = "leaderboard.csv"
+VERSIONS = ("unmask-bench", "torch", "torchvision", "adversarial-robustness-toolbox")
+"""Whose versions are told where runs differ in them."""
+
+
+class Board:
+    """A leaderboard.
+
+    Args:
+        reports: address of each run's report from where the leaderboard stands, and its folder; None for none.
+        measures: those of plugins.
+
+    Raises:
+        InputError: no run has a row, or one is damaged.
+    """
+
+    def __init__(
+        self,
+        runs: Sequence[Run],
+        reports: Sequence[tuple[str, Path] | None],
+        measures: Mapping[str, Measure] | None = None,
+    ) -> None:
+        self._all = len(runs)
+        names = names_of(runs)
+        first: dict[str, int] = {}
+        kept = [n for n, run in enumerate(runs) if first.setdefault(run.key or f"{n}", n) == n]
+        self.again = [(names[n], names[first[run.key]]) for n, run in enumerate(runs) if n not in kept]
+        self.runs = [runs[n] for n in kept]
+        self.names = [names[n] for n in kept]
+        self.reports = [reports[n] for n in kept]
+        facts: list[RunFacts] = [read_facts(run, measures or {}) for run in self.runs]
+        self.conditions = rank_runs(self.runs, facts)
+        if not self.conditions:
+            raise InputError(
+                "there is nothing to rank: no attack has a result in "
+                + ", ".join(map(repr, self.names))
+                + ". `bench report` says why; `bench run` goes on with a run."
+            )
+
+    def view(self) -> BoardView:
+        """Return what the page shows."""
+        return BoardView(
+            title=sentences.board_title(self._all),
+            runs=self._all,
+            headline=sentences.board_headline(self.conditions, len(self.runs)),
+            how=sentences.board_how(),
+            notices=tuple(self._notices()),
+            conditions=tuple(
+                BoardCondition(
+                    one.scope.dataset,
+                    one.scope.model,
+                    one.scope.knowledge,
+                    one.scope.attack.removeprefix(WORST_OF),
+                    sentences.condition_title(one),
+                    tuple(self._row(one, entry) for entry in one.entries),
+                )
+                for one in self.conditions
+            ),
+            file=FILE,
+        )
+
+    def _row(self, condition: Condition, entry: Entry) -> BoardRow:
+        run, report, verdict = self.runs[entry.run], self.reports[entry.run], entry.verdict
+        page = ""
+        if report is not None and verdict.page and (report[1] / verdict.page).is_file():
+            page = report[0] + verdict.page
+        return BoardRow(
+            rank=sentences.rank_text(entry),
+            why=sentences.NO_RANK[entry.unranked],
+            defense=entry.defense,
+            labels=tuple(
+                mine
+                for name in ("dataset", "model")
+                if (mine := getattr(verdict.scope, name)) != getattr(condition.scope, name)
+            ),
+            robust=entry.robust,
+            at_most=bool(entry.trust.bound),
+            clean=verdict.clean,
+            false_alarms=verdict.false_alarms,
+            seeds=1 if verdict.robust is None else verdict.robust.seeds,
+            trust=sentences.trust(entry.trust),
+            flagged=entry.trust.flagged,
+            run=self.names[entry.run],
+            run_title=as_text(run.manifest.get("title")),
+            report="" if report is None else report[0] + "index.html",
+            page=page,
+            when=_day(run),
+            key=run.key,
+        )
+
+    def _notices(self) -> Iterator[Notice]:
+        there = {entry.run for one in self.conditions for entry in one.entries}
+        if rest := [name for number, name in enumerate(self.names) if number not in there]:
+            yield sentences.left_out(rest)
+        for name, first in self.again:
+            yield sentences.same_key(name, first)
+        for what in VERSIONS:
+            by_version: dict[str, list[str]] = {}
+            for run, name in zip(self.runs, self.names):
+                by_version.setdefault(as_text((run.manifest.get("versions") or {}).get(what)), []).append(name)
+            if len(by_version) > 1:
+                yield sentences.other_versions(what, by_version)
+
+    # -- the table -----------------------------------------------------------------------------------------------------
+
+    def table(self) -> pd.DataFrame:
+        """Return a row per row of the page, in its order: rates from 0 to 1, what does not apply is missing."""
+        rows = [
+            self._record(number, condition, entry)
+            for number, condition in enumerate(self.conditions, 1)
+            for entry in condition.entries
+        ]
+        frame = pd.DataFrame(rows)
+        return frame.astype(dict.fromkeys(("rank", "n"), "Int64"))
+
+    def _record(self, number: int, condition: Condition, entry: Entry) -> dict[str, Any]:
+        run, scope, trust, report = self.runs[entry.run], entry.verdict.scope, entry.trust, self.reports[entry.run]
+        robust, clean, alarms = entry.robust, entry.verdict.clean, entry.verdict.false_alarms
+        return {
+            "condition": number,
+            "rank": entry.rank,
+            "no_rank": entry.unranked,
+            "dataset": scope.dataset,
+            "fingerprint": condition.fingerprint,
+            "model": scope.model,
+            "knowledge": scope.knowledge,
+            "group": scope.attack.removeprefix(WORST_OF),
+            "attacks": "; ".join(scope.attacks),
+            "threshold_false_positive_rate": condition.rate,
+            **{f"protocol_{name}": value for name, value in condition.protocol},
+            "defense": entry.defense,
+            "metric": "" if robust is None else robust.metric,
+            **_numbers("value", robust),
+            "n": None if robust is None else robust.n,
+            "seeds": 0 if robust is None else robust.seeds,
+            **_numbers("joint_clean_accuracy", clean),
+            **_numbers("clean_fpr", alarms),
+            "upper_bound": trust.bound,
+            "alarms": "; ".join(trust.alarms),
+            "probes_passed": trust.passed,
+            "probes_failed": trust.failed,
+            "probes_not_run": trust.not_run,
+            "attacks_without_result": trust.absent,
+            "run": self.names[entry.run],
+            "date": _day(run),
+            "key": run.key,
+            "report": "" if report is None else report[0] + "index.html",
+        }
+
+
+def _numbers(name: str, estimate: Estimate | None) -> dict[str, float | None]:
+    ends = ("ci_low", "ci_high") if name == "value" else (f"{name}_low", f"{name}_high")
+    if estimate is None:
+        return dict.fromkeys((name, *ends))
+    return dict(zip((name, *ends), (estimate.value, estimate.low, estimate.high)))
+
+
+def _day(run: Run) -> str:
+    started = moment(run.manifest.get("started"))
+    return "" if started is None else started.date().isoformat()
+
+
+def address(folder: Path, start: Path) -> str:
+    """Return the relative address of a folder from another one, with the `/` at its end."""
+    try:
+        path = os.path.relpath(folder.resolve(), start.resolve())
+    except ValueError:  # on another drive
+        return folder.resolve().as_uri() + "/"
+    return quote(Path(path).as_posix()) + "/"

@@ -1,0 +1,313 @@
+"""Rows of a leaderboard over many runs, ranked only where all that decides is equal.
+
+A rank is one more than the number of rows that are better beyond chance, so that what the paired test does not tell
+apart shares a rank (the approximate rankings of Chiang et al. 2024, Chatbot Arena, arXiv:2403.04132, with tests on the
+same images in the place of simultaneous intervals).
+docs/measures.md, "Leaderboard", has the rules.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+from bench_report.across import RATE, Judged, Outcomes, fingerprint, pair, protocol, substitutes
+from bench_report.facts import CERTAIN, Bound, RunFacts, Scope, Verdict
+from bench_report.table import Place, as_number, as_text
+from bench_report.view import Estimate
+from benchmark.options import Budget
+from benchmark.results import WORST_OF
+from benchmark.statistics import holm
+
+if TYPE_CHECKING:
+    from benchmark.results import Run
+
+Unranked = Literal["", "bound", "flagged", "incomplete", "guessing", "costly", "alarms", "alone", "none"]
+"""Why a row has no rank: an upper bound; alarms or failed probes; attacks without a result; clean accuracy no better
+than guessing; half of it lost; more false alarms than the threshold may have; nothing to rank it against; no number."""
+
+
+@dataclass(frozen=True)
+class Trust:
+    """How far the number of a row can be believed, as far as the run says.
+
+    Attributes:
+        bound: what the attacker does not have: the number is an upper bound.
+        alarms: signs that put it in doubt, each once.
+        passed, failed, not_run: how many checks for masked gradients did, of those that the suite asked for.
+        absent, of: attacks without a result, of how many.
+    """
+
+    bound: Bound
+    alarms: tuple[str, ...]
+    passed: int
+    failed: int
+    not_run: int
+    absent: int
+    of: int
+
+    @property
+    def flagged(self) -> bool:
+        """Whether something says that the number is not what it seems."""
+        return bool(self.alarms or self.failed)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A defense of a run under a condition.
+
+    Attributes:
+        run: number of the run.
+        rank: None where it has none, and `unranked` says why.
+        rejects_at: the false-positive rate that its number depends on, None for none.
+    """
+
+    run: int
+    verdict: Verdict
+    trust: Trust
+    rejects_at: float | None
+    unranked: Unranked = ""
+    rank: int | None = None
+
+    @property
+    def defense(self) -> str:
+        """The label of the defense."""
+        return self.verdict.defense
+
+    @property
+    def robust(self) -> Estimate | None:
+        """Joint worst-case accuracy, None where the run has none over all attacks."""
+        return None if self.verdict.partial else self.verdict.robust
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Rows that may be ranked: the same images, network, attacks, attacker and protocol.
+
+    Attributes:
+        scope: as the first of its runs labels it.
+        rate: false-positive rate that thresholds were set for, None where no row depends on it.
+        protocol: the other parts that the numbers depend on.
+        pairs: how many pairs of ranked rows were compared image by image, of how many.
+    """
+
+    scope: Scope
+    fingerprint: str
+    rate: float | None
+    protocol: tuple[tuple[str, str], ...]
+    entries: tuple[Entry, ...]
+    pairs: tuple[int, int]
+
+    @property
+    def ranked(self) -> int:
+        """How many rows have a rank."""
+        return sum(entry.rank is not None for entry in self.entries)
+
+
+def rank_runs(runs: Sequence[Run], facts: Sequence[RunFacts]) -> tuple[Condition, ...]:
+    """Return the conditions that the runs were made under, each with its rows in order of rank."""
+    return tuple(_Ranking(runs, facts).conditions())
+
+
+class _Ranking:
+    def __init__(self, runs: Sequence[Run], facts: Sequence[RunFacts]) -> None:
+        self.runs = runs
+        self.facts = facts
+        self._judged: dict[int, Judged] = {}
+        self._outcomes: dict[tuple[int, Scope, str], Outcomes | None] = {}
+
+    def conditions(self) -> Iterator[Condition]:
+        """Yield each condition once."""
+        found: dict[str, list[Entry]] = {}
+        about: dict[str, dict[str, Any]] = {}
+        for number, facts in enumerate(self.facts):
+            for scope in scopes(facts):
+                for defense in facts.defenses(scope):
+                    entry = self._entry(number, scope, defense)
+                    terms = self._terms(entry)
+                    key = json.dumps(terms, sort_keys=True)
+                    about.setdefault(key, terms)
+                    found.setdefault(key, []).append(entry)
+        for key, entries in found.items():
+            if all(entry.verdict.robust is None for entry in entries):
+                continue
+            rates: list[float | None] = [*sorted({x.rejects_at for x in entries if x.rejects_at is not None})]
+            # What no rate moves stands beside the rows of each.
+            for rate in rates or [None]:
+                mine = [entry for entry in entries if entry.rejects_at in (None, rate)]
+                ranked, pairs = self._ranked(mine)
+                parts = tuple((name, as_text(value)) for name, value in about[key]["protocol"].items())
+                scope = mine[0].verdict.scope
+                yield Condition(scope, about[key]["images"], rate, parts, tuple(ranked), pairs)
+
+    # -- rows ----------------------------------------------------------------------------------------------------------
+
+    def _entry(self, number: int, scope: Scope, defense: str) -> Entry:
+        facts, run = self.facts[number], self.runs[number]
+        verdict = facts.draft(scope, defense)
+        place = self._place(number, scope, defense)
+        robust = verdict.robust
+        probes = self._probes[number].get((scope.dataset, scope.model, defense, place.knowledge), ())
+        trust = Trust(
+            bound=verdict.bound,
+            alarms=tuple(dict.fromkeys(alarm.kind.sign for alarm in facts.table.alarms(place))),
+            passed=probes.count("pass"),
+            failed=probes.count("fail"),
+            not_run=probes.count("not run"),
+            absent=verdict.absent,
+            of=len(scope.attacks),
+        )
+        parts = {} if robust is None else protocol(run, place, robust.metric)
+        at = as_number(parts.get(RATE))
+        target = as_number((run.manifest.get("protocol") or {}).get(RATE))
+        alarms, clean = verdict.false_alarms, verdict.clean
+        why: Unranked = ""
+        if robust is None:
+            why = "none"
+        elif verdict.partial or verdict.absent or robust.low is None or robust.seeds < verdict.seeds:
+            why = "incomplete"
+        elif trust.flagged or robust.doubt:
+            why = "flagged"
+        elif clean is None or clean.low is None or clean.low <= facts.guessing(scope.dataset):
+            why = "guessing"
+        elif not facts.worth(verdict):
+            why = "costly"
+        elif alarms is not None and target is not None and alarms.low is not None and alarms.low > target:
+            why = "alarms"
+        elif verdict.bound:
+            why = "bound"
+        return Entry(number, verdict, trust, at, why)
+
+    def _place(self, number: int, scope: Scope, defense: str) -> Place:
+        return self.facts[number].table.place(scope.dataset, scope.model, scope.attack, defense, scope.knowledge)
+
+    @cached_property
+    def _probes(self) -> list[dict[tuple[str, str, str, str], list[str]]]:
+        found: list[dict[tuple[str, str, str, str], list[str]]] = []
+        for run in self.runs:
+            mine: dict[tuple[str, str, str, str], list[str]] = {}
+            frame = run.probes[["dataset", "model", "defense", "knowledge", "verdict"]]
+            for *where, verdict in frame.itertuples(index=False, name=None):
+                key = as_text(where[0]), as_text(where[1]), as_text(where[2]), as_text(where[3])
+                mine.setdefault(key, []).append(as_text(verdict))
+            found.append(mine)
+        return found
+
+    def _terms(self, entry: Entry) -> dict[str, Any]:
+        """Return what must be equal for two rows to be ranked, by content: labels may differ."""
+        scope, run, table = entry.verdict.scope, self.runs[entry.run], self.facts[entry.run].table
+        place = self._place(entry.run, scope, entry.defense)
+        robust = entry.verdict.robust
+        parts = protocol(run, place, "joint_robust_accuracy" if robust is None else robust.metric)
+        parts.pop(RATE, None)
+        group = Place(scope.dataset, scope.model, scope.attack, "", scope.knowledge)
+        counted = table.counted(group)
+        attacks = []
+        for attack in scope.attacks:
+            norm, eps = table.budgets.get((scope.dataset, attack), ("", ""))
+            made = {name: value for name, value in _component(run, "attacks", attack).items() if name != "eps"}
+            attacks.append([made, norm, _number(eps) if eps else counted.get(attack)])
+        return {
+            "images": fingerprint(run, scope.dataset),
+            "network": _component(run, "models", scope.model),
+            "knowledge": scope.knowledge,
+            "substitutes": substitutes(run, scope.knowledge),
+            "attacks": sorted(attacks, key=lambda one: json.dumps(one, sort_keys=True, default=str)),
+            "protocol": parts,
+        }
+
+    # -- ranks ---------------------------------------------------------------------------------------------------------
+
+    def _ranked(self, entries: Sequence[Entry]) -> tuple[list[Entry], tuple[int, int]]:
+        """Return rows with their ranks, in order, and how many pairs were compared by images, of how many."""
+        pool = [entry for entry in entries if not entry.unranked]
+        rest = [entry for entry in entries if entry.unranked]
+        if len(pool) < 2:
+            rest = [replace(entry, unranked=entry.unranked or "alone") for entry in entries]
+            return sorted(rest, key=_order), (0, 0)
+        better = [0] * len(pool)
+        tested: list[tuple[int, int, float]] = []
+        couples = list(itertools.combinations(range(len(pool)), 2))
+        for a, b in couples:
+            found = self._compared(pool[a], pool[b])
+            if found is not None:
+                difference, p = found
+                tested.append((*((a, b) if difference < 0 else (b, a)), p))
+                continue
+            one, two = pool[a].robust, pool[b].robust
+            if one and two and None not in (one.low, one.high, two.low, two.high):
+                better[a] += two.low > one.high  # type: ignore[operator]
+                better[b] += one.low > two.high  # type: ignore[operator]
+        for (worse, _, _), p in zip(tested, holm([p for _, _, p in tested])):
+            better[worse] += p <= CERTAIN
+        ranked = [replace(entry, rank=1 + count) for entry, count in zip(pool, better)]
+        return sorted([*ranked, *rest], key=_order), (len(tested), len(couples))
+
+    def _compared(self, first: Entry, second: Entry) -> tuple[float, float] | None:
+        """Return first minus second and its p-value, image by image; None where they cannot be paired."""
+        if first.run == second.run and first.verdict.scope == second.verdict.scope:
+            prefix = "worst_case_" if first.verdict.scope.attack.startswith(WORST_OF) else ""
+            names = (first.defense, second.defense)
+            known = self.facts[first.run].paired(first.verdict.scope, *names, f"{prefix}robust_accuracy")
+            return (
+                None
+                if known is None or known.difference.p is None
+                else (known.difference.difference, known.difference.p)
+            )
+        one, two = self._of(first), self._of(second)
+        found = pair(two, one) if one is not None and two is not None else ""
+        return None if isinstance(found, str) else (found.paired.difference, found.paired.p_value)
+
+    def _of(self, entry: Entry) -> Outcomes | None:
+        """Return what a row does image by image; None for a randomised defense, of which a table has one judgement."""
+        number, scope, robust = entry.run, entry.verdict.scope, entry.robust
+        about = (self.runs[number].manifest.get("defenses") or {}).get(entry.defense) or {}
+        if robust is None or about.get("randomised"):
+            return None
+        key = (number, scope, entry.defense)
+        if key not in self._outcomes:
+            if number not in self._judged:
+                self._judged[number] = Judged(self.runs[number], self.facts[number].table)
+            place = self._place(number, scope, entry.defense)
+            self._outcomes[key] = self._judged[number].outcomes(place, robust.metric)
+        return self._outcomes[key]
+
+
+def scopes(facts: RunFacts) -> Iterator[Scope]:
+    """Yield every group of attacks that a run has a worst case over, of equal ones the first; or its only attack."""
+    for dataset, model, knowledge in sorted(facts.table.attacks):
+        attacks = facts.table.attacks[dataset, model, knowledge]
+        seen: list[Mapping[str, float | None]] = []
+        for group in sorted(facts.axes.groups, key=lambda group: group != facts.axes.main_group):
+            place = Place(dataset, model, group, "", knowledge)
+            members = facts.table.members(place)
+            if members and attacks & {*members} and facts.table.counted(place) not in seen:
+                seen.append(facts.table.counted(place))
+                yield Scope(dataset, model, knowledge, group, members)
+        bounded = sorted(x for x in attacks if not facts.table.unbounded(Place(dataset, model, x, "", knowledge)))
+        if not seen and len(bounded) == 1:
+            yield Scope(dataset, model, knowledge, bounded[0], tuple(bounded))
+
+
+def _component(run: Run, section: str, label: str) -> dict[str, Any]:
+    found = (run.suite.get(section) or {}).get(label)
+    return dict(found) if isinstance(found, Mapping) else {"use": label}
+
+
+def _number(eps: str) -> float | str:
+    try:
+        return float(Budget(eps))
+    except ValueError:  # of another plugin
+        return eps
+
+
+_LAST = ("", "bound", "alone", "incomplete", "flagged", "alarms", "costly", "guessing", "none")
+
+
+def _order(entry: Entry) -> tuple[int, int, float, str, int]:
+    value = entry.verdict.robust.value if entry.verdict.robust else -1.0
+    return (entry.rank or 1_000_000, _LAST.index(entry.unranked), -value, entry.defense, entry.run)
