@@ -769,12 +769,15 @@ class Worker:
         roads: dict[str, Callable[..., Any]] = {}
         if held == "pipeline":
             defense = self._fitted(key)
-            network = defense.surrogate() or defense.classifier
+            surrogate = defense.surrogate()
+            if surrogate is None and offers(defense, "surrogate"):
+                raise TaskError(f"surrogate returned None instead of a network. {LEAVE_OUT}")
+            network = surrogate or defense.classifier
             if draws > 1:
                 network = _Expected(network, draws)
             for road in ("detector_loss", "class_suspicions", "class_likelihoods", "training_loss"):
                 if offers(defense, road):
-                    roads[road] = _on_copies(getattr(defense, road), draws)
+                    roads[road] = _road(defense, road, draws)
             if defense.family not in ("none", "hardener"):
 
                 def judge(x: Tensor, rng: Rng) -> tuple[Tensor, Tensor | None]:
@@ -924,6 +927,7 @@ class AttackedSplit(Split):
         return self._clean.sample_ids(indices)
 
 
+LEAVE_OUT = "A defense that has none leaves the method out, and its white-box rows are refused while planning."
 JUDGE_BATCH = 256
 """Images per forward pass where nothing random depends on the batch."""
 
@@ -1030,12 +1034,21 @@ def _check_adversarial(x_adv: Any, x: Tensor, norm: str, eps: float | None, firs
             )
 
 
-def _on_copies(road: Callable[..., Any], draws: int = 1) -> Callable[..., Any]:
+def _road(defense: Defense, name: str, draws: int) -> Callable[..., Any]:
     """Return what a defense offers to attackers, averaged over draws, so that it cannot write into their tensors."""
+    method = getattr(defense, name)
+    shapes: dict[str, tuple[int, ...]] = {"detector_loss": (), "class_suspicions": (len(defense.class_names),)}
 
     def told(*tensors: Tensor) -> Any:
-        answers = [road(*(tensor.clone() for tensor in tensors)) for _ in range(draws)]
-        assert answers[0] is not None
+        answers = [method(*(tensor.clone() for tensor in tensors)) for _ in range(draws)]
+        if answers[0] is None:
+            raise TaskError(f"{name} returned None. {LEAVE_OUT}")
+        if name in shapes:
+            wanted = (len(tensors[0]), *shapes[name])
+            for answer in answers:
+                if not isinstance(answer, Tensor) or answer.shape != wanted:
+                    found = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
+                    raise TaskError(f"{name} returned {found} instead of a tensor of shape {wanted}")
         return _mean(answers)
 
     return told

@@ -10,13 +10,17 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from benchmark import Attack, Batch, Defense, Rng, Verdict, Victim, hookimpl
+from benchmark import Attack, Batch, Defense, Options, Rng, Verdict, Victim, hookimpl
 from benchmark.options import AttackOptions, Budget
 
 
 class LookOptions(AttackOptions):
     norm: Literal["linf"] = "linf"
     eps: Budget = Budget(1.0)
+
+
+class WrongOptions(Options):
+    what: Literal["network", "score", "shape", "nothing"]
 
 
 class Look(Attack):
@@ -110,6 +114,29 @@ class Random(Defense):
         return (x + torch.randn_like(x)).mean((1, 2, 3))
 
 
+class Unroaded(Defense):
+    """Offers what is none, by `what` is wrong with it."""
+
+    family = "rectifier"
+    Options = WrongOptions
+
+    def judge(self, batch: Batch) -> Verdict:
+        return Verdict(label=batch.logits.argmax(1), score=batch.x.mean((1, 2, 3)))
+
+    def surrogate(self) -> nn.Module | None:
+        return None if self.options.what == "network" else self.classifier
+
+    def detector_loss(self, x: Tensor) -> Tensor | None:
+        if self.options.what == "score":
+            return None
+        return x.mean((2, 3)) if self.options.what == "shape" else x.mean((1, 2, 3))
+
+
+class UnroadedPerClass(Unroaded):
+    def class_suspicions(self, x: Tensor) -> Tensor:
+        return self.classifier(x)[:, :1]
+
+
 class LookSteady(Look):
     """What a random defense offers is its mean over many draws."""
 
@@ -141,3 +168,5 @@ def register_attacks(register):
 @hookimpl
 def register_defenses(register):
     register("random", Random)
+    register("unroaded", Unroaded)
+    register("unroaded-per-class", UnroadedPerClass)

@@ -183,3 +183,27 @@ def test_what_an_informed_attacker_cannot_do_is_refused_with_one_message(change,
     with pytest.raises(InputError, match=message) as told:
         make_plan(load_suite(SHIPPED, profile="embedded", sets=[change], registry=registry), registry)
     assert str(told.value).count("\n") == 0
+
+
+def test_a_road_that_is_none_fails_its_own_cells_with_what_it_lacks(run_toy, capsys):
+    messages = {
+        "network": "surrogate returned None instead of a network. A defense that has none leaves the method out",
+        "score": "detector_loss returned None. A defense that has none leaves the method out",
+        "shape": "detector_loss returned (16, 1) instead of a tensor of shape (16,)",
+        "classes": "class_suspicions returned (16, 1) instead of a tensor of shape (16, 2)",
+    }
+    finished = run_toy(
+        plugins=("roads",),
+        attacks="{joint: {use: joint-pgd, eps: 0.3, steps: 2}}",
+        defenses="{none: {use: plain}, "
+        "network: {use: unroaded, what: network}, score: {use: unroaded, what: score}, "
+        "shape: {use: unroaded, what: shape}, classes: {use: unroaded-per-class, what: nothing}}",
+        grid="[{knowledge: white-box}]",
+    )
+    assert finished.code == 1
+    told = capsys.readouterr().out
+    for what, message in messages.items():
+        assert f"against {what} for linear on blobs: {message}" in told
+    metrics = finished.run.metrics
+    robust = metrics[metrics.metric == "robust_accuracy"].set_index("defense").status
+    assert dict(robust) == {"none": "ok", **dict.fromkeys(messages, "failed")}
