@@ -522,7 +522,10 @@ def chart_svg(kind: str, data: Mapping[str, list[dict[str, Any]]]) -> str:
     sets = [
         {**named, "values": data[named["name"]]} if named["name"] in data else named for named in description["data"]
     ]
-    svg: str = vl_convert.vega_to_svg({**description, "data": sets})
+    # Words at the edge are as wide as the reader's font has them.
+    longest = max((len(row["s"]) for row in data.get("names", ()) if "end" in row), default=0)
+    padding = {"left": 5, "top": 5, "right": 24 + 2 * longest, "bottom": 5}
+    svg: str = vl_convert.vega_to_svg({**description, "data": sets, "padding": padding})
     return svg
 
 
@@ -541,9 +544,7 @@ def _compiled(kind: str) -> dict[str, Any]:
 @cache
 def _pictured(kind: str) -> dict[str, Any]:
     """Return the compiled chart on a page of its own; the name of every font is written at every word of a picture."""
-    # Words at the edge are as wide as the reader's font has them.
-    padding = {"left": 5, "top": 5, "right": 24, "bottom": 5}
-    text = json.dumps({**_compiled(kind), "background": "var(--page)", "padding": padding})
+    text = json.dumps({**_compiled(kind), "background": "var(--page)"})
     found: dict[str, Any] = json.loads(text.replace(json.dumps(CONFIG["font"])[1:-1], "sans-serif"))
     return found
 

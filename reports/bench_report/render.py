@@ -346,7 +346,8 @@ class _Pictures:
     def inline(self, chart: FigureView, of: str) -> Markup:
         """Return a chart as part of a page, in the colours of its theme; nothing where enough have been drawn."""
         drawn = self._draw(chart, of)
-        return Markup("" if drawn is None else drawn[1])
+        # Its place has a label; what Vega says of its groups is not for readers.
+        return Markup("" if drawn is None else drawn[1].replace("<svg ", '<svg aria-hidden="true" ', 1))
 
     def _draw(self, chart: ChartView | FigureView, of: str) -> tuple[str, str] | None:
         # XML, like HTML, has no place for control characters.

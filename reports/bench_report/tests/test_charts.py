@@ -247,6 +247,7 @@ def test_the_first_page_answers_in_pictures_that_need_no_script(make_run, site_o
             assert alt(figure) == alt(theirs)
             assert caption(figure) in caption(theirs)
             (picture,) = figure.all("svg")
+            assert picture.get("aria-hidden") == "true"  # its place says it all; Vega gives its groups roles
             assert any(e.get("stroke").startswith("var(--") for e in picture.all("path"))
             words = {e.text for e in picture.all("text")}
             assert {"none", "at", "detector"} <= words
