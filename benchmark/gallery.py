@@ -91,11 +91,37 @@ class Gallery:
         self._sheet_rows: list[dict[str, Any]] = []
         self._detail_rows: list[dict[str, Any]] = []
         self._kept: dict[str, np.ndarray] = {}  # data set → indices of the images in sheets
+        self._clean_rows: dict[str, list[dict[str, Any]]] = {}  # data set → rows of its clean images
+        self._shown: set[str] = set()  # data sets of cells that were added
         self._sheets: dict[tuple[str, ...], list[dict[str, Any]]] = {}  # of what → rows without their cell
         self._used: set[str] = set()
         self._names: dict[bytes, str] = {}  # digest of pixels → file
         self._orders: dict[int, tuple[Sequence[str], np.ndarray]] = {}
         self._clean = lru_cache(maxsize=128)(self._read_clean)
+
+    def add_clean(self, dataset: str, sample_ids: Sequence[str], images: Callable[[Sequence[int]], Any]) -> None:
+        """Write the clean images of a data set, which needs no result, beforehand: `add` does so where nobody has.
+
+        Args:
+            dataset: label.
+            sample_ids: names of the test images.
+            images: as for `add`.
+
+        Raises:
+            OSError: a file cannot be written.
+        """
+        if dataset in self._kept:
+            return
+        order = self._order(sample_ids)
+        size = np.asarray(images([0])).size if len(order) else 1
+        kept = np.sort(order[: max(FEWEST, MOST_PIXELS // (size * (self._crafted + 1)))])
+        rows: list[dict[str, Any]] = []
+        self._kept[dataset], self._clean_rows[dataset] = kept, rows
+        of = dict.fromkeys(IDENTITY, "") | {"dataset": dataset}
+        for number, row in enumerate(self._written(kept, lambda indices: np.asarray(images(indices.tolist())))):
+            most = on_sheet(row["width"], row["height"])
+            names = [str(sample_ids[index]) for index in kept[number * most : (number + 1) * most]]
+            rows.append({**of, "number": number, **row, "samples": json.dumps(names)})
 
     def add(
         self,
@@ -121,7 +147,7 @@ class Gallery:
         identity = {name: str(getattr(result, name)) for name in IDENTITY}
         order = self._order(result.sample_ids)
         explained = self._explanation(explanation)
-        self._add_sheets(identity, result.sample_ids, cell, order, images, adversarial)
+        self._add_sheets(identity, result.sample_ids, cell, images, adversarial)
         self._add_details(identity, result.sample_ids, cell, explained)
         chosen = [
             (stratum, int(member.sum()), int(index))
@@ -164,8 +190,10 @@ class Gallery:
         make_folder(self._folder)
         for name, frame in frames.items():
             write_whole(self._tables[name], parquet(frame, key))
+        named = set(frames[GALLERY][["clean", "adversarial", "perturbation", "explanation"]].to_numpy().flat)
+        named |= {*frames[SHEETS]["file"], *frames[DETAILS]["explanation"]}
         for file in self._folder.iterdir():
-            if file.name not in self._used and file not in self._tables.values():
+            if file.name not in named and file not in self._tables.values():
                 remove(file)
 
     def _add_sheets(
@@ -173,24 +201,18 @@ class Gallery:
         identity: Mapping[str, str],
         sample_ids: Sequence[str],
         cell: Cell,
-        order: np.ndarray,
         images: Callable[[Sequence[int]], Any],
         reader: ArrayReader | None,
     ) -> None:
         """Write all images of a cell that no other cell has brought yet, many in one file."""
         dataset = identity["dataset"]
-        if dataset not in self._kept:
-            size = np.asarray(images([0])).size if len(order) else 1
-            most = max(FEWEST, MOST_PIXELS // (size * (self._crafted + 1)))
-            self._kept[dataset] = np.sort(order[:most])
-            clean = self._written(dataset, lambda indices: np.asarray(images(indices.tolist())))
-            of = dict.fromkeys(IDENTITY, "") | {"dataset": dataset}
-            for number, row in enumerate(clean):
-                names = [str(sample_ids[index]) for index in self._on_sheet(dataset, row, number)]
-                self._sheet_rows.append({**of, "number": number, **row, "samples": json.dumps(names)})
+        self.add_clean(dataset, sample_ids, images)
+        if dataset not in self._shown:
+            self._shown.add(dataset)
+            self._sheet_rows += self._clean_rows[dataset]
         if reader is None or cell.attacked is None:
             return
-        moved = np.ones(len(order), dtype=bool) if cell.perturbation is None else cell.perturbation > 0
+        moved = np.ones(len(cell.y), dtype=bool) if cell.perturbation is None else cell.perturbation > 0
         key = (dataset, str(reader.folder), hashlib.blake2b(np.packbits(moved).tobytes()).hexdigest())
         if key not in self._sheets:
 
@@ -201,18 +223,14 @@ class Gallery:
                     read = np.where(moved[indices, None, None, None], read, np.asarray(images(indices.tolist())))
                 return read
 
-            self._sheets[key] = self._written(dataset, attacked)
+            self._sheets[key] = self._written(self._kept[dataset], attacked)
         for number, row in enumerate(self._sheets[key]):
             self._sheet_rows.append({**identity, "number": number, **row, "samples": ""})
 
-    def _on_sheet(self, dataset: str, row: Mapping[str, Any], number: int) -> np.ndarray:
-        most = on_sheet(row["width"], row["height"])
-        return self._kept[dataset][number * most : (number + 1) * most]
-
-    def _written(self, dataset: str, read: Callable[[np.ndarray], np.ndarray]) -> list[dict[str, Any]]:
-        """Write the kept images of a data set as `read` gives them, (n, C, H, W), and return a row per sheet."""
+    def _written(self, kept: np.ndarray, read: Callable[[np.ndarray], np.ndarray]) -> list[dict[str, Any]]:
+        """Write the images of the indices `kept` as `read` gives them, (n, C, H, W), and return a row per sheet."""
         rows: list[dict[str, Any]] = []
-        kept, at = self._kept[dataset], 0
+        at = 0
         while at < len(kept):
             height, width = read(kept[at : at + 1]).shape[2:] if not rows else (rows[0]["height"], rows[0]["width"])
             most = on_sheet(width, height)

@@ -150,13 +150,26 @@ def run_suite(
                     fresh=fresh,
                     heard=heard,
                     earlier=None if earlier is None else earlier.records,
-                    meanwhile=partial(_prepare_reports, registry) if request.report else lambda: None,
+                    meanwhile=meanwhile,
                 )
+
+            def new_gallery() -> Gallery:
+                return Gallery(run.path, len(plan.cells), len({cell.craft for cell in plan.cells} - {None}))
+
+            gallery = new_gallery()
+
+            def meanwhile() -> None:
+                nonlocal gallery
+                if request.report:
+                    _prepare_reports(registry)
+                try:
+                    _add_clean(plan, registry, gallery)
+                except (Exception, SystemExit):  # it goes wrong again, and is told, when the tables are made
+                    gallery = new_gallery()
 
             try:
                 outcome = work(request.fresh)
                 for repairs in reversed(range(TRIES)):
-                    gallery = Gallery(run.path, len(plan.cells), len({cell.craft for cell in plan.cells} - {None}))
                     ended = _Ended(final=not repairs)
                     try:
                         with Rng(0).seeded_globals():
@@ -169,6 +182,7 @@ def run_suite(
                         # Or another run, with --fresh, has taken it away.
                         display.note(f"{plan.tasks[damaged.key].label}: {damaged}")
                         store.discard(damaged.key, damaged_only=True)
+                        gallery = new_gallery()
                         if not outcome.stopped:
                             outcome = work(False, outcome)
                 with writing(run.path):
@@ -444,19 +458,30 @@ def _thresholds(ended: _Ended, registry: Registry) -> list[dict[str, Any]]:
     return listed
 
 
+def _split_of(plan: Plan, registry: Registry, label: str) -> Split:
+    """Return the images of a data set that its cells are about."""
+    component = plan.suite.datasets[label]
+    split: Split = registry.get("dataset", component.use).load()(component.options).split(plan.suite.protocol.split)
+    return split
+
+
+def _names_of(split: Split) -> list[str]:
+    return [legible(name) for name in split.sample_ids(range(len(split)))]
+
+
+def _add_clean(plan: Plan, registry: Registry, gallery: Gallery) -> None:
+    """Write the clean images into the gallery."""
+    with Rng(0).seeded_globals():
+        for label in dict.fromkeys(cell.dataset for cell in plan.cells):
+            split = _split_of(plan, registry, label)
+            gallery.add_clean(label, _names_of(split), split.images)
+
+
 def _cells(
     plan: Plan, store: Store, registry: Registry, outcome: Outcome, gallery: Gallery, ended: _Ended
 ) -> Iterator[results.CellResult]:
-    @lru_cache(maxsize=8)
-    def split_of(label: str) -> Split:
-        component = plan.suite.datasets[label]
-        split: Split = registry.get("dataset", component.use).load()(component.options).split(plan.suite.protocol.split)
-        return split
-
-    @lru_cache(maxsize=8)
-    def ids_of(label: str) -> list[str]:
-        split = split_of(label)
-        return [legible(name) for name in split.sample_ids(range(len(split)))]
+    split_of = lru_cache(maxsize=8)(partial(_split_of, plan, registry))
+    ids_of = lru_cache(maxsize=8)(lambda label: _names_of(split_of(label)))
 
     @lru_cache(maxsize=64)
     def arrays_of(key: str, *names: str) -> dict[str, np.ndarray]:

@@ -255,6 +255,7 @@ def test_a_full_disk_keeps_finished_work_and_the_run_can_go_on(tmp_path):
     (tmp_path / "suite.yaml").write_text(SUITE.replace("{use: small_cnn}", "{use: small_cnn, train: {epochs: 2}}"))
     arguments = [sys.executable, "-m", "benchmark.cli", "run", "suite.yaml", "--device", "cpu", "--no-report"]
     environment = {**os.environ, "BENCH_CACHE": str(tmp_path / "cache")}
+    environment["PYTHONDONTWRITEBYTECODE"] = "1"  # half a file of byte code would be taken for whole from then on
     full = subprocess.run(
         arguments,
         cwd=tmp_path,

@@ -102,6 +102,16 @@ def test_export_and_report_name_the_damaged_file(place, capfd):
         assert f"error: '{table}' is damaged (its checksum differs). The same command" in capfd.readouterr().err
 
 
+def test_a_run_of_the_cache_alone_leaves_the_same_images(place):
+    """What is written while tasks are at work is what is written after them where there are none."""
+    assert again(place, out="cached").code == 0
+    of_tasks, of_the_cache = (
+        {path.name: path.read_bytes() for path in (place / run / "images").iterdir()} for run in ("run", "cached")
+    )
+    assert of_tasks == of_the_cache
+    assert sum(name.endswith(".png") for name in of_tasks) > 2
+
+
 def test_a_folder_that_was_moved_is_mended_where_it_lies_now(place, tmp_path):
     moved = tmp_path / "moved here"
     shutil.move(place / "run", moved)
@@ -351,7 +361,8 @@ def test_a_limit_on_file_sizes_is_one_message_wherever_it_is_noticed(place):
         "    shutil.copytree(place + '/new', place + '/under ' + limit)\n"
     )
     command = [*arguments, "--plugin", "toy", "--plugin", "inline", "--executor", "inline", "--device", "cpu"]
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    # Python would leave half a file of byte code, and take it for whole from then on.
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "PYTHONDONTWRITEBYTECODE": "1"}
     limits = (100, (place / "run" / "manifest.json").stat().st_size - 1, 20_000)
     done = subprocess.run(
         [sys.executable, "-c", program, str(place), " ".join(map(str, limits)), *command],
