@@ -22,7 +22,7 @@ from bench_report import sentences
 from bench_report.charts import COLOURS, MOST_LINES, SERIES, coordinate
 from bench_report.facts import RunFacts
 from bench_report.measures import measure
-from bench_report.table import Place, Table, as_text, grouped, read_axes
+from bench_report.table import Place, Table, as_number, as_text, grouped, read_axes
 from bench_report.tradeoff import trade_off_figure
 from bench_report.view import (
     BlockView,
@@ -260,12 +260,15 @@ class Figures:
         frame = self.run.costs
         if "defense" not in frame:
             return {}
-        timed = frame[(frame.kind == "judge") & (frame.images > 0) & (frame.seconds > 0)]
-        sums = timed.groupby(timed.defense.astype("str"))[["seconds", "images"]].sum()
+        sums: dict[str, tuple[float, float]] = {}
+        for kind, defense, seconds, images in zip(frame["kind"], frame["defense"], frame["seconds"], frame["images"]):
+            spent, judged = as_number(seconds), as_number(images)
+            if kind == "judge" and spent and judged:
+                before = sums.get(as_text(defense), (0.0, 0.0))
+                sums[as_text(defense)] = before[0] + spent, before[1] + judged
         return {
-            str(name): Estimate("judging", "number", 1000 * seconds / images, None, None, int(images))
-            for name, seconds, images in sums.itertuples()
-            if name
+            name: Estimate("judging", "number", 1000 * seconds / images, None, None, int(images))
+            for name, (seconds, images) in sums.items()
         }
 
     @cached_property
