@@ -48,8 +48,8 @@ ROC_MARKS = 3
 MOST_FIGURES = 24
 """Figures of a page; more would be a grid of charts that nobody reads."""
 MOST_GROUPS = 4
-MOST_CENTRAL = 6
-"""Figures of the first page."""
+MOST_CENTRAL, MOST_BUDGETS = 6, 4
+"""Figures of the first page, and how many of these may be over budgets."""
 NAMED = SERIES
 """Lines of a figure that have their names and intervals beside them; of more it could not be told whose they are."""
 NAME_HEIGHT = 0.07
@@ -183,11 +183,19 @@ class Figures:
     # The first page
 
     def central(self, blocks: Sequence[BlockView]) -> tuple[CentralView, ...]:
-        """Return the figures that answer what a run asks: over its budgets, then robustness and its price."""
+        """Return the figures that answer what a run asks: over its budgets, then robustness and its price.
+
+        Of settings and attacks beyond a few there are more on the pages of the settings.
+        """
         settings = [_Setting(self, block) for block in blocks if block.headline is not None]
-        over = (CentralView("budget", one.block, figure) for one in settings for figure in one.over_budgets())
+        over = (
+            CentralView("budget", one.block, figure)
+            for one in settings
+            for several in one.budgets().values()
+            for figure in one.over_budget(several[:1])
+        )
         prices = (CentralView("price", one.block, figure) for one in settings for figure in one.trade_off())
-        return tuple(islice(chain(over, prices), MOST_CENTRAL))
+        return tuple(islice(chain(islice(over, MOST_BUDGETS), prices), MOST_CENTRAL))
 
     def means(self, blocks: Sequence[BlockView]) -> tuple[MeansView, ...]:
         """Return, per group of attacks and kind of attacker, the means over its attacks and all models, by data set.
@@ -310,6 +318,22 @@ def _bare(group: str) -> str:
     return group.removeprefix(WORST_OF)
 
 
+@dataclass(frozen=True)
+class _Sweep:
+    """What defenses withstand of the same attacks over the budget; `attacks` are these in words."""
+
+    ladder: Ladder
+    title: str
+    attacks: str
+    lines: Mapping[str, Sequence[Estimate | None]]
+
+    @property
+    def left(self) -> float:
+        """What the largest budget leaves, over the defenses."""
+        last = [line[-1].value for line in self.lines.values() if line[-1] is not None]
+        return math.fsum(last) / len(last) if last else math.inf
+
+
 class _Setting:
     """The figures of one data set, model and attacker."""
 
@@ -348,31 +372,48 @@ class _Setting:
 
         Labelled rightly or rejected, from the clean images on, a line per defense.
         """
+        for several in self.budgets().values():
+            yield from self.over_budget(several)
+
+    def budgets(self) -> dict[str, list[_Sweep]]:
+        """Return the sweeps by norm: the worst case of several attacks, or each by itself, the hardest first."""
         norms: dict[str, list[Ladder]] = {}
         for whole in self.figures.budgets:
             ladder = whole.only(self.attacks, BUDGETS)
             if ladder is not None:
                 norms.setdefault(self._norm(ladder), []).append(ladder)
+        found: dict[str, list[_Sweep]] = {}
         for norm, several in norms.items():
             together = self._worst_cases(several)
-            for ladder in [together] if together else several:
-                lines = {defense: self._withstood(ladder, defense) for defense in self.defenses}
-                if not _moves(lines):
-                    continue
-                attacks = (
-                    f"the worst case per image over {_joined([x.name for x in several])}"
-                    if together
-                    else f"attacks that differ in the budget alone ({ladder.name})"
-                )
-                self.drawn.add(ladder.labels)
-                yield from self._lines(
+            names = _joined([x.name for x in several])
+            sweeps = [
+                _Sweep(
+                    ladder,
                     f"{'Worst case' if together else ladder.name} over the budget{norm}",
-                    sentences.over_budgets(self.figures.facts, self.block.knowledge, lines, attacks),
-                    "worst_case_joint_robust_accuracy" if together else "joint_robust_accuracy",
-                    Ladder(ladder.option, ladder.name, ((CLEAN, 0.0, "0"), *ladder.rungs)),
-                    lines,
-                    brief=sentences.budgets_brief(self.figures.facts, self.block.knowledge, lines, attacks),
+                    f"the worst case per image over {names}"
+                    if together
+                    else f"attacks that differ in the budget alone ({ladder.name})",
+                    {defense: self._withstood(ladder, defense) for defense in self.defenses},
                 )
+                for ladder in ([together] if together else several)
+            ]
+            found[norm] = sorted((x for x in sweeps if _moves(x.lines)), key=lambda x: x.left)
+        return found
+
+    def over_budget(self, sweeps: Iterable[_Sweep]) -> Iterator[FigureView]:
+        """Yield a figure of each sweep."""
+        facts, knowledge = self.figures.facts, self.block.knowledge
+        for sweep in sweeps:
+            self.drawn.add(sweep.ladder.labels)
+            worst = sweep.ladder.rungs[0][0].startswith(WORST_OF)
+            yield from self._lines(
+                sweep.title,
+                sentences.over_budgets(facts, knowledge, sweep.lines, sweep.attacks),
+                "worst_case_joint_robust_accuracy" if worst else "joint_robust_accuracy",
+                Ladder("eps", "", ((CLEAN, 0.0, "0"), *sweep.ladder.rungs)),
+                sweep.lines,
+                brief=sentences.budgets_brief(facts, knowledge, sweep.lines, sweep.attacks),
+            )
 
     def _worst_cases(self, several: Sequence[Ladder]) -> Ladder | None:
         """Return the groups of attacks that hold the same attacks at each budget, None where there are none."""

@@ -210,6 +210,18 @@ def test_two_budgets_of_one_attack_and_the_clean_images_make_a_line(make_run, si
     ]
 
 
+def test_attacks_that_share_no_group_have_a_figure_each_and_the_first_page_the_hardest(make_run, site_of):
+    run = make_run(
+        models=("mlp",), defenses=("none", "at"), detectors=(), attacks=tuple(SWEEPS), budgets=BUDGETS, n=60,
+        right=swept, suite={"attacks": dict(reversed(SWEEPS.items())), "groups": {"all": list(SWEEPS)}},
+    )  # fmt: skip
+    site = site_of(run)
+    titles = [next(figure.all("span")).text for figure in charts(site.settings[0], "lines")]
+    assert titles[:2] == ["pgd@… over the budget, L∞", "fgsm@… over the budget, L∞"]
+    (figure,) = central(site.index, "budget")
+    assert "(pgd@…)" in caption(figure)
+
+
 def test_budgets_of_different_attacks_share_no_line(make_run, site_of):
     attacks = {name: SWEEPS[name] for name in ("pgd@2", "pgd@4", "pgd@8", "fgsm@2")}
     run = make_run(
