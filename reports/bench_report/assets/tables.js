@@ -207,7 +207,8 @@
     const sentence = (text) => (text && !/[.!?:]$/.test(text) ? `${text}.` : text);
     const figure = table.closest("figure");
     const labels = (table.getAttribute("aria-labelledby") || "").split(" ").map((id) => document.getElementById(id)).filter(Boolean);
-    const title = (figure && one("figcaption .title, figcaption .hidden", figure)) || labels.at(-1);
+    const head = (figure && one("figcaption .title, figcaption .hidden", figure)) || labels.at(-1);
+    const title = head ? words(head) : table.closest("[aria-label]")?.ariaLabel || "";
     const found = records(table);
     const kinds = (field) => [...new Set(found.map((record) => record[field]).filter(Boolean))];
     const only = (field, say) => (kinds(field).length === 1 ? say(kinds(field)[0]) : "");
@@ -217,10 +218,11 @@
     ].filter(Boolean).join(", ");
     const measures = kinds("metric").map((name) => name.replaceAll("_", " "));
     const counts = kinds("n").map(Number).sort((a, b) => a - b);
-    const how = figure ? all(".how", figure).filter(visible).map(words).join(" ") : "";
+    // The signs that it explains stand in no copy.
+    const how = figure ? all(".how", figure).filter(visible).map(words).join(" ").replace(/ ?▲ ▼:[^.]*\./, "") : "";
     const legend = figure && all(".legend > span", figure).filter(visible).map(words).find((text) => text.startsWith("★"));
     return [
-      [title ? words(title) : "", of].filter(Boolean).join(": "),
+      [title, of].filter(Boolean).join(": "),
       how,
       measures.length && measures.length <= 4 ? `Measures: ${measures.join(", ")}` : "",
       counts.length && !/\bn = /.test(how) ? `n = ${[...new Set([counts[0], counts.at(-1)])].join(" to ")} images` : "",
@@ -250,7 +252,8 @@
     const rows = places(shownRows(table), visible).map((row) =>
       `  ${Array.from({ length: width }, (_, x) => (row[x] ? (best(row[x]) ? `\\textbf{${tex(cellText(row[x]))}}` : tex(cellText(row[x]))) : "")).join(" & ")} \\\\`);
     const kinds = Array.from({ length: width }, (_, x) => (isNumber(table, x) ? "r" : "l")).join("");
-    return ["% needs \\usepackage{booktabs}", "\\begin{table}", "  \\centering", `  \\caption{${tex(captionOf(table))}}`, `  \\label{tab:${stem(table)}}`,
+    const again = all(".scroll > table", table.closest(".sheet")).filter((other) => stem(other) === stem(table)).indexOf(table);
+    return ["% needs \\usepackage{booktabs}", "\\begin{table}", "  \\centering", `  \\caption{${tex(captionOf(table))}}`, `  \\label{tab:${stem(table)}${again ? `-${again + 1}` : ""}}`,
       `  \\begin{tabular}{${kinds}}`, "  \\toprule", ...lines, "  \\midrule", ...rows, "  \\bottomrule", "  \\end{tabular}", "\\end{table}", ""].join("\n");
   }
 
