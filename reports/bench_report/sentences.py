@@ -259,7 +259,7 @@ def headline(facts: RunFacts, only: Sequence[str] = ()) -> Sentence:
     said = {
         "holds": ("holds", "hold", " against every attacker that was run"),
         "fails": ("does not hold", "do not hold", ""),
-        "bound": ("holds", "hold", " at most: no attacker who knows it was run"),
+        "bound": ("holds", "hold", " at most: no attacker who knows the defense was run"),
         "undecided": ("is undecided", "are undecided", ""),
     }
     words: list[Word] = []

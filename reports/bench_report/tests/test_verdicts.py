@@ -108,7 +108,7 @@ def test_a_verdict_stands_beside_what_it_rests_on(make_run, page_of):
     assert float(cell(rows["mahalanobis"], "clean_fpr").get("data-value")) == pytest.approx(0.05)
     assert headline(page) == (
         "adversarial-training holds against every attacker that was run; "
-        "mahalanobis holds at most: no attacker who knows it was run."
+        "mahalanobis holds at most: no attacker who knows the defense was run."
     )
 
 
