@@ -31,6 +31,9 @@ Why = Literal[
     "missing",
     "doubt",
     "baseline-doubt",
+    "baseline-partial",
+    "baseline-clean",
+    "no-clean",
     "guessing",
     "costly",
     "level",
@@ -179,12 +182,14 @@ class Best:
 
     Attributes:
         comparison: None where the two cannot be paired.
+        level: defenses with the same number as the second.
         left_out: defenses without a number, or with one in doubt.
     """
 
     first: Verdict
     second: Verdict
     comparison: Comparison | None
+    level: tuple[str, ...]
     left_out: tuple[str, ...]
 
 
@@ -579,7 +584,9 @@ class RunFacts:
         # What attacks that are too weak have turned wrong stays wrong.
         if robust.doubt is not None and not (robust.doubt.at_most and high < verdict.level):
             return replace(verdict, why="doubt")
-        if clean is None or clean.low is None or clean.low <= self.guessing(verdict.scope.dataset):
+        if clean is None or clean.low is None:
+            return replace(verdict, why=verdict.why or "no-clean")
+        if clean.low <= self.guessing(verdict.scope.dataset):
             return replace(verdict, why="guessing")
         if clean.high is not None and clean.high < self._half(verdict):
             return replace(verdict, why="costly")
@@ -592,8 +599,12 @@ class RunFacts:
         if not verdict.baseline:
             return replace(verdict, why="no-baseline")
         other = next(v for v in self._drafted[verdict.scope] if v.defense == verdict.baseline)
-        if other.robust is None or other.robust.doubt:
-            return replace(verdict, why="baseline-doubt" if other.robust else "no-baseline")
+        if other.robust is None or other.partial:
+            return replace(verdict, why="baseline-partial")
+        if other.clean is None:
+            return replace(verdict, why="baseline-clean")
+        if other.robust.doubt:
+            return replace(verdict, why="baseline-doubt")
         if other.robust.low is not None and other.robust.low >= other.level:
             return replace(verdict, why="weak-attacks")
         if against is None:
@@ -617,7 +628,10 @@ class RunFacts:
         first, second = counted[:2]
         prefix = "worst_case_" if first.scope.attack.startswith(WORST_OF) else ""
         paired = self.paired(first.scope, first.defense, second.defense, f"{prefix}robust_accuracy")
-        return Best(first, second, paired, tuple(v.defense for v in defended if v not in counted))
+        level = tuple(
+            v.defense for v in counted[2:] if v.robust and second.robust and v.robust.value == second.robust.value
+        )
+        return Best(first, second, paired, level, tuple(v.defense for v in defended if v not in counted))
 
     def worth(self, verdict: Verdict) -> bool:
         """Return whether clean accuracy is worth something: above guessing, and half of the undefended at least."""

@@ -72,13 +72,15 @@ def _number(text: str) -> Word:
 
 def _listed(names: Sequence[str]) -> list[Word]:
     """Return `a, b and c`; of many the first few and how many more."""
-    shown = list(names[:NAMES])
-    rest = len(names) - len(shown)
+    return _joined(list(map(_name, names[:NAMES])), len(names[NAMES:]))
+
+
+def _joined(names: Sequence[Word], more: int = 0) -> list[Word]:
     found: list[Word] = []
-    for place, one in enumerate(shown):
-        last = place == len(shown) - 1 and not rest
-        found += [Word(" and " if last else ", ")] * bool(place) + [_name(one)]
-    return [*found, Word(f" and {rest} more")] if rest else found
+    for place, one in enumerate(names):
+        last = place == len(names) - 1 and not more
+        found += [Word(" and " if last else ", ")] * bool(place) + [one]
+    return [*found, Word(f" and {more} more")] if more else found
 
 
 def rate(estimate: Estimate, at_most: bool = False) -> list[Word]:
@@ -153,6 +155,16 @@ def caveat(row: VerdictRow) -> Sentence:
         words = [*([] if robust is None else _doubtful(robust)), Word(" puts the numbers in doubt")]
     elif verdict.why == "baseline-doubt":
         words = [Word("an alarm puts the numbers of "), _name(verdict.baseline), Word(" in doubt")]
+    elif verdict.why == "baseline-partial":
+        words = [
+            Word("an attack on "),
+            _name(verdict.baseline),
+            Word(" failed or was not run: nothing to compare with"),
+        ]
+    elif verdict.why == "baseline-clean":
+        words = [Word("clean accuracy of "), _name(verdict.baseline), Word(" is missing: no level to reach")]
+    elif verdict.why == "no-clean":
+        words = [Word("its clean accuracy is missing: nothing says what it costs")]
     elif verdict.why == "guessing":
         words = [Word("no better than guessing on clean images: nothing to break")]
     elif verdict.why == "costly":
@@ -246,7 +258,7 @@ def headline(facts: RunFacts, only: Sequence[str] = ()) -> Sentence:
             if row.hardest.standing != "baseline":
                 verdicts.setdefault(row.defense, []).append(row.hardest)
     if not groups:
-        return (*part, Word("No attack has a result: nothing says whether a defense holds."))
+        return (*part, Word("No attack with a budget has a result: nothing says whether a defense holds."))
     if not verdicts:
         return (*part, Word("No defense was run, only the undefended system."))
     kinds: dict[str, list[str]] = {"holds": [], "bound": [], "fails": [], "undecided": []}
@@ -374,8 +386,9 @@ def _best(best: Best) -> Sentence:
         words += [_name(first.defense, first.page), Word(" is best: ahead of "), _name(second.defense, second.page)]
         words += [Word(", "), *numbers]
     else:
-        words += [Word("which defense is best is undecided between "), _name(first.defense, first.page), Word(" and ")]
-        words += [_name(second.defense, second.page), Word(": "), *numbers]
+        names = [_name(first.defense, first.page), _name(second.defense, second.page), *map(_name, best.level[:NAMES])]
+        words += [Word("which defense is best is undecided between "), *_joined(names, len(best.level[NAMES:]))]
+        words += [Word(": "), *numbers]
     if pair is not None:
         words += [
             Word("; "),

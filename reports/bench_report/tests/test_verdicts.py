@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench_report import sentences
+from bench_report.build import read_facts
 from bench_report.facts import BROKEN, CERTAIN, RunFacts
 from bench_report.table import Axes, Place, Row, Table
 from bench_report.view import DifferenceView
@@ -177,6 +178,52 @@ def test_a_failed_cell_makes_no_other_defense_the_best(make_run, page_of):
         failed=lambda d, m, a, x, s: "no" if (a, x) == ("fgsm", "weak") else "",
     )
     assert verdict(lines(page_of(broken))["weak"])[0] == "does not hold"
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        (("none", "pgd-linf"), "an attack on none failed or was not run: nothing to compare with"),
+        (("none", "none"), "clean accuracy of none is missing: no level to reach"),
+        (("hard", "none"), "its clean accuracy is missing: nothing says what it costs"),
+    ],
+)
+def test_what_is_missing_beside_a_defense_is_named(make_run, gone, said):
+    """It is neither guessing nor judged on other images, and nothing holds without the undefended clean accuracy."""
+    run = make_run(
+        models=("mlp",),
+        attacks=LINF,
+        defenses=("none", "hard"),
+        detectors=(),
+        right=shares({"none": 0.0, "hard": 0.9}),
+        failed=lambda d, m, a, x, s: "no luck" if (x, a) == gone else "",
+    )
+    (group,) = read_facts(run, {}).groups
+    (row,) = (row for row in group.rows if row.defense == "hard")
+    assert sentences.standing(row.hardest) == "undecided"
+    assert "".join(word.text for word in sentences.caveat(row)) == said
+
+
+def test_all_that_share_the_second_number_are_named_where_the_best_is_undecided(make_run):
+    right = shares({"none": 0.0, "a": 0.8, "b": 0.8, "c": 0.8, "d": 0.7})
+    run = make_run(
+        models=("mlp",), attacks=LINF, defenses=("none", "a", "b", "c", "d"), detectors=(), right=right, n=300
+    )
+    told = ("".join(word.text for word in one) for one in sentences.findings(read_facts(run, {}), ()))
+    (said,) = (one for one in told if "best" in one)
+    assert "which defense is best is undecided between a, b and c: " in said
+
+
+def test_distances_alone_decide_nothing(make_run):
+    run = make_run(
+        models=("mlp",),
+        attacks=(*LINF, "pgd-l2", "deepfool"),
+        defenses=("none", "hard"),
+        detectors=(),
+        absent=lambda d, m, a, x, k: a != "deepfool",
+    )
+    said = "".join(word.text for word in sentences.headline(read_facts(run, {})))
+    assert said == "No attack with a budget has a result: nothing says whether a defense holds."
 
 
 def test_missing_attacks_leave_a_verdict_open(make_run, page_of):
