@@ -202,6 +202,7 @@ class TradeOff:
         front: those that no other is ahead of in one number without being behind in the other. An upper bound is ahead
             of upper bounds alone; what `loses`, is neither on it nor ahead of anything.
         loses: those that lose more than half of the clean images, or guess.
+        taught: those that learn from attacks.
         left_out: defenses without such numbers, or with doubtful ones.
     """
 
@@ -209,6 +210,7 @@ class TradeOff:
     points: tuple[Verdict, ...]
     front: tuple[str, ...]
     loses: tuple[str, ...]
+    taught: tuple[str, ...]
     left_out: tuple[str, ...]
 
 
@@ -662,6 +664,7 @@ class RunFacts:
             tuple(points),
             tuple(front),
             tuple(v.defense for v in points if v not in worth),
+            tuple(v.defense for v in points if self.taught.get(v.defense)),
             tuple(v.defense for v in self.verdicts[scope] if v.defense not in known),
         )
 

@@ -779,6 +779,8 @@ def trade_off_brief(trade: TradeOff) -> str:
     if trade.loses:
         text += " On no front, since on clean images no better than guessing or half of the undefended: "
         text += f"{_text(_listed(trade.loses))}."
+    if trade.taught:
+        text += f" Taught by attacks: {_text(_listed(trade.taught))}."
     if trade.left_out:
         text += f" Not drawn, without a sure number under all of these attacks: {_text(_listed(trade.left_out))}."
     return text

@@ -8,6 +8,7 @@ import re
 import xml.etree.ElementTree as ET
 from importlib.resources import files
 
+import pandas as pd
 import pytest
 
 from bench_report.charts import MOST_LINES, chart_svg, in_colours
@@ -47,7 +48,7 @@ def traded(make_run, site_of):
     """Return the run and the chart of a gray-box setting in which one detector catches nearly all."""
     run = make_run(
         models=("mlp",), defenses=DEFENSES, detectors=("detector",), n=200, right=shares(KEPT),
-        flags=lambda attack, defense, knowledge: 0.02 if attack == "none" else 0.9,
+        flags=lambda attack, defense, knowledge: 0.02 if attack == "none" else 0.9, taught={"detector": ("fgsm",)},
     )  # fmt: skip
     (page,) = site_of(run).settings
     (figure,) = charts(page, "tradeoff")
@@ -89,6 +90,7 @@ def test_a_caption_says_who_is_on_the_front_and_what_that_is_not(traded):
     assert "At most on the front: detector. Open marks are upper bounds, since this attacker does not know" in said
     assert "being on it is no tested difference." in said
     assert "no better than guessing or half of the undefended: costly." in said
+    assert "Taught by attacks: detector." in said
     seen = alt(figure)
     assert "at, yes: Right on clean, % 85.0 (79.4–89.3), Withstood at worst, % 60.0 (53.1–66.5)" in seen
     assert "detector, at most:" in seen
@@ -98,6 +100,18 @@ def test_a_caption_says_who_is_on_the_front_and_what_that_is_not(traded):
     assert rows["detector"][3].startswith("≤ ")
     assert rows["none"][4] == "–"
     assert rows["detector"][4] != "–"
+
+
+def test_the_table_beside_a_chart_has_the_time_per_image_where_it_was_measured(make_run, site_of):
+    run = make_run(models=("mlp",), attacks=("fgsm",), defenses=("none", "at"), detectors=(), n=60, right=shares(KEPT))
+    tasks = [("judge", "at", 1.5, 100), ("judge", "at", 0.5, 300), ("fit", "at", 9.0, 50), ("judge", "", 9.0, 10)]
+    costs = [dict(zip(("kind", "defense", "seconds", "images"), task)) for task in tasks]
+    run.costs = pd.DataFrame([{**run.costs.iloc[0].to_dict(), **cost} for cost in costs])
+    (figure,) = charts(site_of(run).settings[0], "tradeoff")
+    assert [head.text for head in next(figure.all("thead")).all("th")][-1] == "Judging, ms per image"
+    rows = {row.get("data-label"): [cell.text for cell in row.all("td")] for row in next(figure.all("tbody")).all("tr")}
+    assert rows["at"][-1].startswith("5n = 400")
+    assert rows["none"][-1] == "–"
 
 
 def test_names_stand_at_their_marks_and_none_over_another(traded):

@@ -283,6 +283,28 @@ def test_every_table_sorts_and_can_be_taken_along(drawn, open_page):
         assert not faults, (pattern, faults)
 
 
+def test_on_paper_no_box_is_cut_and_headings_stay_with_what_they_head(drawn, open_page):
+    _, folder = drawn
+    for pattern in ("index.html", "settings/cnn-*.html", "cells/fgsm-mahalanobis-*.html"):
+        page = open_page(sorted(folder.glob(pattern))[0])
+        page.emulate_media(media="print")
+        faults = page.evaluate(
+            """() => {
+                const style = (element) => getComputedStyle(element);
+                const named = (element) => `${element.localName}.${element.className} ${element.textContent.slice(0, 40)}`;
+                const all = (selector) => [...document.querySelectorAll(selector)].filter((e) => e.checkVisibility());
+                const parted = all("h2, h3, figcaption").filter((head) => style(head).breakAfter !== "avoid");
+                // Only what stands in lines is never cut: a browser cuts cells of grids and of flex boxes.
+                const cut = all(".card, .chart").filter((box) =>
+                    style(box).breakInside !== "avoid" || !["inline-block", "block"].includes(style(box).display)
+                    || style(box.parentElement).display !== "block");
+                const controls = all("button:not(.sort):not(.zoom), select, input");
+                return [...parted, ...cut, ...controls].map(named);
+            }"""
+        )
+        assert not faults, (pattern, faults)
+
+
 # -- the browser of images ---------------------------------------------------------------------------------------------
 
 DETECTED = "cells/pgd-linf-mahalanobis-*.html"
