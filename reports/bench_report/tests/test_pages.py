@@ -291,7 +291,7 @@ def test_on_paper_no_box_is_cut_and_headings_stay_with_what_they_head(drawn, ope
         faults = page.evaluate(
             """() => {
                 const style = (element) => getComputedStyle(element);
-                const named = (element) => `${element.localName}.${element.className} ${element.textContent.slice(0, 40)}`;
+                const named = (element) => [element.localName, element.className, element.textContent.slice(0, 30)];
                 const all = (selector) => [...document.querySelectorAll(selector)].filter((e) => e.checkVisibility());
                 const parted = all("h2, h3, figcaption").filter((head) => style(head).breakAfter !== "avoid");
                 // Only what stands in lines is never cut: a browser cuts cells of grids and of flex boxes.
