@@ -18,6 +18,8 @@ from bench_report.view import DifferenceView, Estimate
 from benchmark.results import BARE, CLEAN, CROSSED, KNOWING, WORST_OF
 from benchmark.statistics import holm
 
+GONE: tuple[Literal["failed", "missing", "left-out"], ...] = ("failed", "missing", "left-out")
+"""Why an attack has no result, what is to be seen to first."""
 BROKEN = 0.1
 """Withstanding fewer attacked images than this is broken, whatever the clean accuracy."""
 CERTAIN = 0.05
@@ -29,6 +31,7 @@ Why = Literal[
     "",
     "failed",
     "missing",
+    "left-out",
     "doubt",
     "baseline-doubt",
     "baseline-partial",
@@ -535,9 +538,10 @@ class RunFacts:
         undefended = self._place(scope, baseline, CLEAN) if baseline else clean_place
         best = self.table.estimate(undefended, "clean_accuracy") or clean
         cost = self.paired(scope, defense, other, "clean_accuracy", clean=True) if other else None
-        statuses = [self.table.cell(self._place(scope, defense, x), "robust_accuracy").status for x in scope.attacks]
-        gone = [status for status in statuses if status in ("failed", "missing")]
-        why: Why = "" if not partial and robust is not None else "failed" if "failed" in gone else "missing"
+        gone = [one for x in scope.attacks if (one := self._gone(self._place(scope, defense, x)))]
+        why: Why = ""
+        if partial or robust is None:
+            why = next((one for one in GONE if one in gone), "missing")
         return Verdict(
             scope=scope,
             defense=defense,
@@ -557,6 +561,13 @@ class RunFacts:
             against=self.paired(scope, defense, other, f"{prefix}robust_accuracy") if other else None,
             page=self.table.page(place),
         )
+
+    def _gone(self, place: Place) -> Literal["", "failed", "missing", "left-out"]:
+        """Return why an attack on a defense has no result: failed, not run, or not in the grid; "" if it has."""
+        if place not in self.table.by_place:
+            return "left-out"
+        status = self.table.cell(place, "robust_accuracy").status
+        return status if status in ("failed", "missing") else ""
 
     def _share(self, place: Place, prefix: str) -> Estimate | None:
         return self.table.estimate(place, f"{prefix}joint_robust_accuracy") or self.table.estimate(

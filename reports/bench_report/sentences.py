@@ -118,6 +118,14 @@ def _p(p: float) -> str:
 # -- verdicts ----------------------------------------------------------------------------------------------------------
 
 
+GONE: Mapping[str, str] = {
+    "failed": "failed",
+    "missing": "not run",
+    "left-out": "left out for it by the suite's grid",
+}
+"""What is said of attacks without a result, by `Verdict.why`."""
+
+
 def standing(verdict: Verdict) -> str:
     """Return the verdict in a word or three."""
     if verdict.standing == "holds":
@@ -130,13 +138,13 @@ def caveat(row: VerdictRow) -> Sentence:
     verdict = row.hardest
     robust, level = verdict.robust, f"{100 * verdict.level:.1f} %"
     of = len(verdict.scope.attacks)
-    gone = f"{verdict.absent} of {plural(of, 'attack')}"
+    gone = f"{verdict.absent} of {plural(of, 'attack')} {GONE.get(verdict.why, '')}"
     words: list[Word]
     if verdict.standing == "baseline":
         weak = verdict.why == "weak-attacks"
         words = [Word("holds undefended: these attacks are too weak to tell")] if weak else []
-        if verdict.why in ("failed", "missing"):
-            words = [Word(f"{gone} {'failed' if verdict.why == 'failed' else 'not run'}")]
+        if verdict.why in GONE:
+            words = [Word(gone)]
     elif verdict.standing == "holds":
         said = "against these attacks" + ("" if row.worse else "; no stronger one was run")
         words = [Word(BOUNDS.get(verdict.bound, said))]
@@ -147,10 +155,12 @@ def caveat(row: VerdictRow) -> Sentence:
             words = [_name(attack, page), Word(" alone leaves "), _number(f"{left.text} %"), *_after(words)]
         if robust is not None and robust.doubt is not None:
             words += [*([Word(", ")] if words else []), *_doubtful(robust), Word(": it may be even less")]
-    elif verdict.why in ("failed", "missing"):
-        words = [Word(f"{gone} {'failed' if verdict.why == 'failed' else 'not run'}: no worst case")]
+    elif verdict.why in GONE:
+        words = [Word(f"{gone}: no worst case")]
         if robust is not None:
             words.append(Word(", it is not above this"))
+        if verdict.why == "left-out":
+            words.append(Word("; a group (groups:) of the others has one"))
     elif verdict.why == "doubt":
         words = [*([] if robust is None else _doubtful(robust)), Word(" puts the numbers in doubt")]
     elif verdict.why == "baseline-doubt":

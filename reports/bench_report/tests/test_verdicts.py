@@ -239,6 +239,24 @@ def test_missing_attacks_leave_a_verdict_open(make_run, page_of):
     assert (word, note) == ("undecided", "1 of 2 attacks not run: no worst case, it is not above this")
 
 
+def test_attacks_that_the_grid_leaves_out_for_a_defense_are_not_called_unfinished(make_run, page_of):
+    """Such as those crafted on itself, where each network is a source of attacks on all others (PCL's Table 6)."""
+    run = make_run(
+        models=("mlp",),
+        attacks=LINF,
+        defenses=("none", "strong"),
+        detectors=(),
+        right=shares({"none": 0.0, "strong": 0.9}),
+        absent=lambda d, m, a, x, k: a in ("fgsm", GROUP) and x == "strong",
+    )
+    word, note = verdict(lines(page_of(run))["strong"])
+    assert word == "undecided"
+    assert note == (
+        "1 of 2 attacks left out for it by the suite's grid: no worst case, it is not above this; a group (groups:) of "
+        "the others has one"
+    )
+
+
 def test_best_needs_the_paired_test_of_first_against_second(make_run, page_of):
     def said(name, n, first, second):
         right = shares({"none": 0.0, "a": first, "b": second})
