@@ -97,12 +97,17 @@ class _Comparer:
         unpaired: Counter[str] = Counter()
         only: dict[int, list[Place]] = {}
         gone: Counter[str] = Counter()
+        worst: set[tuple[object, ...]] = set()
         for place in places:
             in_runs = [number for number, table in enumerate(self.tables) if place in table.by_place]
             if any(self.tables[number].unbounded(place) for number in in_runs):
                 continue  # counts in groups, at their budgets, and never alone
             if place.knowledge in KNOWING and self.facts[in_runs[0]].families.get(place.defense) in BARE:
                 continue  # its gray-box cells stand there, and are counted as such
+            attacks = [tuple(sorted(self.tables[number].counted(place).items())) for number in in_runs]
+            if len(attacks[0]) > 1 and (place._replace(attack=""), *attacks) in worst:
+                continue  # the same worst case under another name
+            worst.add((place._replace(attack=""), *attacks))
             if len(in_runs) == 1:
                 only.setdefault(in_runs[0], []).append(place)
                 continue

@@ -959,12 +959,12 @@ def _changed(changes: Sequence[Change], beside: Beside) -> Sentence:
     one = next((change for change in changes if change.place.attack.startswith(WORST_OF)), changes[0])
     place, at_most = one.place, bool(one.bound)
     words = [_name(place.defense), Word(f" is {one.told} in {one.second} in {len(changes):,} of {plural(of, 'cell')}")]
-    words += [Word(": " if len(changes) == 1 else ", such as ")]
+    words += [Word(", " if len(changes) == 1 else ", such as ")]
     words += [Word("on clean images")] if place.attack == CLEAN else []
     words += [Word("under "), _name(place.attack.removeprefix(WORST_OF))] if place.attack != CLEAN else []
     words += [Word(" (")]
     words += [_name(place.knowledge), Word(" attacker, ")] if place.knowledge else []
-    words += [*_setting(place), Word(f") {one.first} "), *rate(one.before, at_most)]
+    words += [*_setting(place), Word(f"): {one.first} "), *rate(one.before, at_most)]
     words += [Word(f", {one.second} "), *rate(one.after, at_most), Word("; "), *paired(one.difference)]
     words += [Word(f", {_p(one.p)} corrected for {plural(one.of, 'comparison')}")]
     return (*words, *([Word(f"; {one.remark}")] if one.remark else []), Word("."))
@@ -982,7 +982,7 @@ def _differ(beside: Beside) -> Sentence:
     for number, (what, values) in enumerate(beside.differ[:NAMES]):
         words += [Word("; ")] * bool(number) + [_name(what), Word(" ")]
         for place, ((letter, _), value) in enumerate(zip(beside.names, values)):
-            words += [Word(f"{', ' if place else '('}{letter} "), _name(value[:60] or "none")]
+            words += [Word(f"{', ' if place else '('}{letter} "), Word(value[:60] or "none", "quote")]
         words += [Word(")")]
     rest = len(beside.differ) - NAMES
     return (*words, Word(f"; and {plural(rest, 'more difference')}, listed below." if rest > 0 else "."))

@@ -571,3 +571,72 @@ def test_a_single_file_is_read_without_scripts(drawn, single, open_page):
     table_of(page).first.locator('tr[data-defense="mahalanobis"] td').nth(2).locator("a").click()
     heading = page.locator("h1", has_text="mahalanobis against pgd-linf").nth(2)
     assert heading.is_visible()
+
+
+# -- several runs ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def many(tmp_path_factory, run_writer):
+    """Return the pages of two drawn runs: their comparison, and a leaderboard of them."""
+    from bench_report.render import HtmlReporter
+    from benchmark import load_run
+
+    place = tmp_path_factory.mktemp("many")
+    about = {"models": ("cnn", "mlp"), "attacks": ("fgsm", "pgd-linf"), "n": 90}
+    suite = {"models": {"cnn": {"use": "small_cnn"}, "mlp": {"use": "mlp"}}}
+    runs = [
+        load_run(run_writer(place / name, **about, knowledge=knowledge, suite=suite, draw=draw, manifest={"key": name}))
+        for draw, (name, knowledge) in enumerate((("first", ("gray-box",)), ("second", ("gray-box", "white-box"))))
+    ]
+    HtmlReporter().write(runs[:1], runs[0].path / "report")
+    compared = HtmlReporter().write(runs, place / "compared")
+    return compared, HtmlReporter().rank(runs, place / "board")
+
+
+def board_rows(page):
+    return page.locator('table[data-table="leaderboard"] tr[data-defense]:visible').evaluate_all(
+        "(rows) => rows.map((row) => [row.dataset.model, row.dataset.knowledge, row.dataset.run, row.dataset.defense])"
+    )
+
+
+def test_a_leaderboard_is_filtered_and_sorted_and_its_address_says_how(many, open_page):
+    _, board = many
+    page = open_page(board)
+    every = board_rows(page)
+    assert {row[0] for row in every} == {"cnn", "mlp"}
+    page.locator('[data-tool="model"]').select_option("cnn")
+    page.locator('[data-tool="knowledge"]').select_option("white-box")
+    page.locator('[data-tool="defense"]').fill("ADV")
+    wanted = [row for row in every if row[:2] == ["cnn", "white-box"] and row[3].startswith("adv")]
+    assert board_rows(page) == wanted
+    assert page.locator('[data-tool="status"]').inner_text() == f"{len(wanted)} row{'s' * (len(wanted) != 1)} shown"
+    page.locator('[data-tool="defense"]').fill("")
+    page.locator('th[data-metric="worst_case_joint_robust_accuracy"] button').click()
+    page.wait_for_url(re.compile("sort="))
+    chosen = board_rows(page)
+    values = page.locator('td[data-metric^="worst_case"]:visible').evaluate_all(
+        "(cells) => cells.map((cell) => Number(cell.dataset.value))"
+    )
+    assert values == sorted(values, reverse=True)
+    page.reload()
+    page.wait_for_selector("html[data-ready]", state="attached")
+    assert board_rows(page) == chosen
+    assert board_rows(open_page(board, at="#" + page.url.partition("#")[2])) == chosen
+    page.locator('[data-tool="reset"]').click()
+    assert len(board_rows(page)) == len(every)
+    assert board_rows(open_page(board, at="#?model=nobody&sort=x")) == every
+    page.locator("tbody a", has_text="first").first.click()
+    page.wait_for_url("**/first/report/index.html*")
+    assert page.locator("h1").is_visible()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_pages_of_many_runs_have_no_barrier_and_fit_a_phone(many, open_page, barriers, scheme):
+    for path in many:
+        page = open_page(path, scheme=scheme)
+        page.locator("[data-chart]:not([data-drawn])").first.wait_for(state="detached")
+        assert not barriers(page), path
+        page = open_page(path, scheme=scheme, width=390, script=scheme == "light")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
+    assert not page.locator(".tools").is_visible() or scheme == "light"
