@@ -129,7 +129,7 @@ class _Ranking:
                 for defense in facts.defenses(scope):
                     entry = self._entry(number, scope, defense)
                     terms = self._terms(entry)
-                    key = json.dumps(terms, sort_keys=True)
+                    key = _stable(terms)
                     about.setdefault(key, terms)
                     found.setdefault(key, []).append(entry)
         for key, entries in found.items():
@@ -216,7 +216,7 @@ class _Ranking:
             "network": _component(run, "models", scope.model),
             "knowledge": scope.knowledge,
             "substitutes": substitutes(run, scope.knowledge),
-            "attacks": sorted(attacks, key=lambda one: json.dumps(one, sort_keys=True, default=str)),
+            "attacks": sorted(attacks, key=_stable),
             "protocol": parts,
         }
 
@@ -296,6 +296,11 @@ def scopes(facts: RunFacts) -> Iterator[Scope]:
 def _component(run: Run, section: str, label: str) -> dict[str, Any]:
     found = (run.suite.get(section) or {}).get(label)
     return dict(found) if isinstance(found, Mapping) else {"use": label}
+
+
+def _stable(value: Any) -> str:
+    """Return JSON that is the same for equal values, in whatever order and with whatever keys options were written."""
+    return json.dumps(json.loads(json.dumps(value, default=str)), sort_keys=True)
 
 
 def _number(eps: str) -> float | str:
