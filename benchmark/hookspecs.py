@@ -72,7 +72,7 @@ def register_executors(register: Register) -> None:
 
 @hookspec
 def register_reporters(register: Register) -> None:
-    """Register reporters: subclasses of `benchmark.Reporter`. All write after a run, some rank many."""
+    """Register reporters: subclasses of `benchmark.Reporter`. All registered reporters write after a run."""
 
 
 @hookspec
