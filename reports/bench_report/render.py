@@ -346,8 +346,12 @@ class _Pictures:
     def inline(self, chart: FigureView, of: str) -> Markup:
         """Return a chart as part of a page, in the colours of its theme; nothing where enough have been drawn."""
         drawn = self._draw(chart, of)
-        # Its place has a label; what Vega says of its groups is not for readers.
-        return Markup("" if drawn is None else drawn[1].replace("<svg ", '<svg aria-hidden="true" ', 1))
+        if drawn is None:
+            return Markup("")
+        # A page needs no names of formats. Its place has a label; what Vega says of its groups is not for readers.
+        head, _, rest = drawn[1].partition(">")
+        head = re.sub(r' xmlns(:\w+)?="[^"]*"', "", head).replace("<svg ", '<svg aria-hidden="true" ')
+        return Markup(f"{head}>{rest}")
 
     def _draw(self, chart: ChartView | FigureView, of: str) -> tuple[str, str] | None:
         # XML, like HTML, has no place for control characters.
