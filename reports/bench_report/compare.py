@@ -26,7 +26,7 @@ from bench_report.measures import FAMILIES, measure
 from bench_report.table import Place, Table, as_text
 from bench_report.view import CompareView, DifferenceView, LinedUpRow, RunView
 from bench_report.words import budget_text, difference_text
-from benchmark.results import BARE, CLEAN, KNOWING
+from benchmark.results import BARE, CLEAN, KNOWING, WORST_OF
 from benchmark.statistics import holm
 
 if TYPE_CHECKING:
@@ -100,8 +100,9 @@ class _Comparer:
         worst: set[tuple[object, ...]] = set()
         for place in places:
             in_runs = [number for number, table in enumerate(self.tables) if place in table.by_place]
-            if any(self.tables[number].unbounded(place) for number in in_runs):
-                continue  # counts in groups, at their budgets, and never alone
+            alone = not place.attack.startswith(WORST_OF)
+            if alone and any(self.tables[number].unbounded(place) for number in in_runs):
+                continue  # counts in groups, at their budgets
             if place.knowledge in KNOWING and self.facts[in_runs[0]].families.get(place.defense) in BARE:
                 continue  # its gray-box cells stand there, and are counted as such
             attacks = [tuple(sorted(self.tables[number].counted(place).items())) for number in in_runs]
@@ -290,7 +291,8 @@ def _obstacles(runs: Sequence[Run], tables: Sequence[Table], letters: Sequence[s
         trained = {x: ", ".join(substitutes(run, knowledge)) for run, x in zip(runs, letters)}
         if len(set(trained.values())) > 1:
             yield f"substitute of the {knowledge} attacker", _per_run(trained)
-    for attack in dict.fromkeys(attack for table in tables for attack in table.budgets):
+    single = (attack for table in tables for attack in table.budgets if not attack[1].startswith(WORST_OF))
+    for attack in dict.fromkeys(single):
         budgets = {
             x: budget_text(*table.budgets[attack]) for table, x in zip(tables, letters) if attack in table.budgets
         }

@@ -120,9 +120,14 @@ def test_what_one_run_alone_has_and_what_must_not_be_compared_is_told(make_run):
 def test_a_worst_case_over_other_budgets_is_another_worst_case(make_run):
     about = {**ABOUT, "attacks": ("fgsm", "pgd-linf", "pgd-l2"), "flags": None}
     runs = [make_run("a", **about), make_run("b", **about)]
+    told = {row.attack for row in compared(*runs).rows if row.told}
+    assert told == {"none", "fgsm", "pgd-linf", "pgd-l2", "worst-of: linf 8/255", "worst-of: all attacks"}
     runs[1].metrics["eps"] = runs[1].metrics.eps.astype("str").mask(runs[1].metrics.attack == "fgsm", "4/255")
-    lined = {row.attack for row in compared(*runs).rows}
+    view = compared(*runs)
+    lined = {row.attack for row in view.rows}
     assert "pgd-linf" in lined
+    assert "attack fgsm on digits:" in [notice.title for notice in view.notices]
+    assert not any("unbounded" in notice.text for notice in view.notices)
     assert not lined & {"fgsm", "worst-of: all attacks"}
     runs[1].metrics["eps"] = runs[1].metrics.eps.mask(runs[1].metrics.attack == "fgsm", "16/510")
     assert {"fgsm", "worst-of: all attacks"} <= {row.attack for row in compared(*runs).rows}
