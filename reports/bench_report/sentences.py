@@ -796,6 +796,11 @@ def trade_off_brief(trade: TradeOff) -> str:
     return text
 
 
+def unnamed(names: Sequence[str]) -> str:
+    """Return which marks of a chart had no room for their names."""
+    return f" Drawn without a name, for want of room: {_text(_listed(names))}." if names else ""
+
+
 def over_budgets(facts: RunFacts, knowledge: str, names: Iterable[str], attacks: str) -> str:
     """Return how lines over the budget are to be read; see `budgets_brief`."""
     return f"{BUDGETS} {budgets_brief(facts, knowledge, names, attacks)}"

@@ -41,6 +41,9 @@ def trade_off_figure(trade: TradeOff, judging: Mapping[str, Estimate]) -> Figure
     high = STEP * math.ceil(max(p.right for p in points) / STEP + 0.2)
     high = min(1.0, round(high, 4))
     low = max(0.0, round(min(low, high - SPAN), 4))
+    names = list(_named(points, low, high))
+    named = {row["s"] for row in names}
+    rest = sentences.unnamed([p.verdict.defense for p in points if p.name not in named])
     known = ("Defense", "On the front")
     columns = ["Right on clean, %", "Withstood at worst, %", "False alarms, %"]
     timed = any(p.verdict.defense in judging for p in points)
@@ -57,17 +60,17 @@ def trade_off_figure(trade: TradeOff, judging: Mapping[str, Estimate]) -> Figure
     return FigureView(
         kind="tradeoff",
         title="Clean accuracy against worst case",
-        how=sentences.trade_off(trade),
+        how=sentences.trade_off(trade) + rest,
         data={
             "frame": [{"x": low}, {"x": high}],
             "points": [p.row for p in points],
             "front": list(_stairs([p for p in points if p.front == "yes"], low)),
-            "names": list(_named(points, low, high)),
+            "names": names,
         },
         heads=known,
         columns=(*columns, *(["Judging, ms per image"] if timed else [])),
         rows=rows,
-        brief=sentences.trade_off_brief(trade),
+        brief=sentences.trade_off_brief(trade) + rest,
     )
 
 

@@ -122,6 +122,20 @@ def test_names_stand_at_their_marks_and_none_over_another(traded):
     assert next(row["cost"] for row in names if row["s"] == "detector").endswith(" % false alarms")
 
 
+def test_marks_without_room_for_a_name_are_told(make_run, site_of):
+    names = [f"defense-{n:02}-of-many" for n in range(24)]
+    run = make_run(
+        models=("mlp",), attacks=("fgsm",), defenses=("none", *names), detectors=(), n=100,
+        right=lambda model, attack, defense, knowledge: 0.9 if attack == "none" else
+        0.1 if defense == "none" else round(0.5 + names.index(defense) % 4 / 100, 6),
+    )  # fmt: skip
+    (figure,) = charts(site_of(run).settings[0], "tradeoff")
+    written = {row["s"] for row in figure.drawn()["names"]}
+    assert "none" in written
+    assert len(written) < len(names)
+    assert f"Drawn without a name, for want of room: {next(x for x in names if x not in written)}" in caption(figure)
+
+
 def test_what_lacks_an_attack_is_not_drawn_and_named(make_run, site_of):
     run = make_run(
         models=("mlp",), defenses=("none", "at", "half"), detectors=(), n=100, right=shares(KEPT),
