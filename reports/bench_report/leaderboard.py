@@ -78,10 +78,10 @@ class Board:
                     one.scope.model,
                     one.scope.knowledge,
                     one.scope.attack.removeprefix(WORST_OF),
-                    sentences.condition_title(one),
+                    title,
                     tuple(self._row(one, entry) for entry in one.entries),
                 )
-                for one in self.conditions
+                for one, title in zip(self.conditions, sentences.condition_titles(self.conditions))
             ),
             file=FILE,
         )

@@ -92,6 +92,7 @@ class Condition:
         scope: as the first of its runs labels it.
         rate: false-positive rate that thresholds were set for, None where no row depends on it.
         protocol: the other parts that the numbers depend on.
+        made: all that decides, in words, to tell it from others that share a heading.
         pairs: how many pairs of ranked rows were compared image by image, of how many.
     """
 
@@ -99,6 +100,7 @@ class Condition:
     fingerprint: str
     rate: float | None
     protocol: tuple[tuple[str, str], ...]
+    made: tuple[tuple[str, str], ...]
     entries: tuple[Entry, ...]
     pairs: tuple[int, int]
 
@@ -142,7 +144,18 @@ class _Ranking:
                 ranked, pairs = self._ranked(mine)
                 parts = tuple((name, as_text(value)) for name, value in about[key]["protocol"].items())
                 scope = mine[0].verdict.scope
-                yield Condition(scope, about[key]["images"], rate, parts, tuple(ranked), pairs)
+                made = tuple(self._made(mine[0], about[key]))
+                yield Condition(scope, about[key]["images"], rate, parts, made, tuple(ranked), pairs)
+
+    def _made(self, entry: Entry, terms: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+        run, scope = self.runs[entry.run], entry.verdict.scope
+        yield "images", terms["images"][:12]
+        yield "substitute", ", ".join(terms["substitutes"])
+        components = [("network", terms["network"])]
+        components += [(label, _component(run, "attacks", label)) for label in scope.attacks]
+        for label, options in components:
+            yield from ((f"{label} {name}", as_text(value)) for name, value in options.items())
+        yield from ((name.replace("_", " "), as_text(value)) for name, value in terms["protocol"].items())
 
     # -- rows ----------------------------------------------------------------------------------------------------------
 

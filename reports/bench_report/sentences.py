@@ -1072,8 +1072,21 @@ def board_how() -> str:
     )
 
 
-def condition_title(condition: Condition) -> Sentence:
-    """Return what all rows of a condition share."""
+def condition_titles(conditions: Sequence[Condition]) -> list[Sentence]:
+    """Return what all rows of each condition share; of those that would read alike also what tells them apart."""
+    titles = [_condition_title(one) for one in conditions]
+    found: list[Sentence] = []
+    for one, title in zip(conditions, titles):
+        alike = [dict(other.made) for other, words in zip(conditions, titles) if words == title]
+        names = dict.fromkeys(name for made in alike for name in made)
+        differing = [name for name in names if len({made.get(name) for made in alike}) > 1]
+        mine = dict(one.made)
+        rest = ", ".join(f"{name} {mine.get(name, 'not set') or 'none'}" for name in differing)
+        found.append((*title, Word(" · with "), Word(rest, "quote")) if rest else title)
+    return found
+
+
+def _condition_title(condition: Condition) -> Sentence:
     scope = condition.scope
     own = ATTACKERS.get(scope.knowledge, "")
     words = [_name(scope.dataset), Word(", "), _name(scope.model), Word(", "), _name(scope.knowledge or "unnamed")]

@@ -99,7 +99,7 @@ def test_rows_are_ranked_by_what_the_paired_test_tells_apart(make_run, tmp_path,
     assert "0.05" in set(table.threshold_false_positive_rate.astype(str))
 
 
-def test_unequal_conditions_stay_apart_and_equal_ones_meet_whatever_their_labels(make_run, tmp_path):
+def test_unequal_conditions_stay_apart_and_equal_ones_meet_whatever_their_labels(make_run, tmp_path, parse):
     about = {**ABOUT, "defenses": ("none", "at"), "detectors": (), "right": shares({"at": 0.5})}
     first = make_run("first", **about)
     suite = {"models": {"net": {"use": "small_cnn", "width": 16}}}
@@ -115,8 +115,13 @@ def test_unequal_conditions_stay_apart_and_equal_ones_meet_whatever_their_labels
     assert dict(table.groupby("run").size()) == {"first": 2, "same": 2, "loose": 2}
 
     def apart(**changes):
+        """Return the table, after a look at whether the headings of its conditions tell these apart."""
         run = make_run(f"other{len(list(tmp_path.iterdir()))}", **{**about, **changes.pop("about", {})}, **changes)
-        return ranked(tmp_path / f"board-{run.path.name}", first, run)
+        table = ranked(tmp_path / f"board-{run.path.name}", first, run)
+        page = parse((tmp_path / f"board-{run.path.name}" / "index.html").read_text())
+        heads = [head.text for head in page.all("th") if head.get("scope") == "rowgroup"]
+        assert len(set(heads)) == len(heads) == table.condition.nunique()
+        return table
 
     attacks = {name: {"use": "pgd", "steps": 20} for name in about["attacks"]}
     others = [
