@@ -68,7 +68,7 @@ def trade_off_figure(trade: TradeOff, judging: Mapping[str, Estimate]) -> Figure
             "names": names,
         },
         heads=known,
-        columns=(*columns, *(["Judging, ms per image"] if timed else [])),
+        columns=(*columns, *(["Judging, ms per image, over the run"] if timed else [])),
         rows=rows,
         brief=sentences.trade_off_brief(trade) + rest,
     )

@@ -108,7 +108,7 @@ def test_the_table_beside_a_chart_has_the_time_per_image_where_it_was_measured(m
     costs = [dict(zip(("kind", "defense", "seconds", "images"), task)) for task in tasks]
     run.costs = pd.DataFrame([{**run.costs.iloc[0].to_dict(), **cost} for cost in costs])
     (figure,) = charts(site_of(run).settings[0], "tradeoff")
-    assert [head.text for head in next(figure.all("thead")).all("th")][-1] == "Judging, ms per image"
+    assert [head.text for head in next(figure.all("thead")).all("th")][-1] == "Judging, ms per image, over the run"
     rows = {row.get("data-label"): [cell.text for cell in row.all("td")] for row in next(figure.all("tbody")).all("tr")}
     assert rows["at"][-1].startswith("5n = 400")
     assert rows["none"][-1] == "–"
