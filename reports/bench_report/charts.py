@@ -531,7 +531,12 @@ def chart_svg(kind: str, data: Mapping[str, list[dict[str, Any]]]) -> str:
 
 def in_colours(svg: str, colours: Mapping[str, str]) -> str:
     """Return a picture that stands for itself: without a style sheet, in colours by the names of its variables."""
-    return re.sub(r"var\((--[\w-]+)\)", lambda name: colours[name[1]], svg)
+
+    def of_element(tag: re.Match[str]) -> str:
+        return re.sub(r'(?<==")var\((--[\w-]+)\)(?=")', lambda name: colours[name[1]], tag[0])
+
+    # Words stand between the tags, where < and > are escaped: a label may be called as a variable is.
+    return re.sub(r"<[^>]*>", of_element, svg)
 
 
 @cache

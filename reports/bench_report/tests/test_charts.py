@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 
 from bench_report.charts import MOST_LINES, chart_svg, in_colours
+from bench_report.render import HtmlReporter
 
 
 def shares(table):
@@ -399,6 +400,17 @@ def test_lines_that_some_eyes_take_for_one_colour_have_other_dashes_and_marks(th
         if nearest < ENOUGH:
             assert one[1] != other[1], (one, other, nearest)
             assert one[2] != other[2], (one, other, nearest)
+
+
+@pytest.mark.parametrize("name", ["var(--x)", "var(--page)", 'fill="var(--page)">'])
+def test_a_label_called_like_a_colour_of_the_page_keeps_its_name(make_run, tmp_path, name):
+    run = make_run(models=("mlp",), attacks=("fgsm", "pgd"), defenses=("none", name), detectors=())
+    HtmlReporter().write([run], tmp_path / "report")
+    drawn = [ET.parse(path) for path in (tmp_path / "report").rglob("*.svg")]
+    words = {"".join(text.itertext()) for one in drawn for text in one.iter("{http://www.w3.org/2000/svg}text")}
+    assert name in words
+    painted = {part.get(how, "") for one in drawn for part in one.iter() for how in ("fill", "stroke")}
+    assert not [paint for paint in painted if "var(" in paint]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
