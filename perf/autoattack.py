@@ -3,7 +3,7 @@
     python perf/autoattack.py [digits | FILE.npz] [plain | robust] [linf | l2] [images]
 
 Networks are trained in the script (a small CNN, on clean or on adversarial images); both attack the same test images of
-the same network, in one run. The authors' code is the package `pyautoattack`. Words that are left out stand for all.
+the same network, in one run, ours with `early_stop: true`. The authors' code is the package `pyautoattack`. Words that are left out stand for all.
 """
 
 from __future__ import annotations
@@ -109,7 +109,8 @@ def ours(registry, victim: Victim, x, y, norm: str, eps: float) -> Told:
     before = passes.copy()
     standing = Standing(victim, x, y)
     told = {"clean": (len(standing.rows) / len(x), passes - before)}
-    for number, part in enumerate(registry.create("attack", "autoattack", {"norm": norm, "eps": eps}).parts):
+    chosen = {"norm": norm, "eps": eps, "early_stop": True}
+    for number, part in enumerate(registry.create("attack", "autoattack", chosen).parts):
         if len(standing.rows):
             part.attack(standing, Rng(0).spawn(number))
         with torch.no_grad(), passes.uncounted():

@@ -32,7 +32,7 @@ def register_attacks(register: Register) -> None:
         "autoattack",
         "bench_autoattack.autoattack:AutoAttack",
         options="bench_autoattack.options:AutoAttackOptions",
-        version="1",
+        version="2",
         summary="APGD-CE, APGD-T, FAB-T and Square, each on what still stands (Croce & Hein 2020); linf or l2",
         cite=AUTOATTACK,
     )
@@ -40,7 +40,7 @@ def register_attacks(register: Register) -> None:
         "apgd-ce",
         "bench_autoattack.apgd:ApgdCe",
         options="bench_autoattack.options:ApgdOptions",
-        version="1",
+        version="2",
         summary="Auto-PGD on the cross-entropy, as in AutoAttack (Croce & Hein 2020); linf or l2",
         cite=AUTOATTACK,
     )
@@ -48,7 +48,7 @@ def register_attacks(register: Register) -> None:
         "apgd-dlr",
         "bench_autoattack.apgd:ApgdDlr",
         options="bench_autoattack.options:ApgdOptions",
-        version="1",
+        version="2",
         summary="Auto-PGD on the difference of logits ratio, as in AutoAttack (Croce & Hein 2020); linf or l2",
         cite=AUTOATTACK,
     )
@@ -56,7 +56,7 @@ def register_attacks(register: Register) -> None:
         "apgd-t",
         "bench_autoattack.apgd:ApgdT",
         options="bench_autoattack.options:TargetedApgdOptions",
-        version="1",
+        version="2",
         summary="Auto-PGD towards one wrong class after the other, as in AutoAttack (Croce & Hein 2020); linf or l2",
         cite=AUTOATTACK,
     )
@@ -64,7 +64,7 @@ def register_attacks(register: Register) -> None:
         "fab-t",
         "bench_autoattack.fab:FabT",
         options="bench_autoattack.options:FabOptions",
-        version="1",
+        version="2",
         summary="fast adaptive boundary attack towards each wrong class (Croce & Hein 2020); minimum linf or l2 norm",
         cite=FAB,
     )

@@ -18,7 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from bench_autoattack import options
 from bench_autoattack.part import Part, Standing
-from benchmark.gradient import per_image, project, unit_step
+from benchmark.gradient import Best, per_image, project, unit_step
 from benchmark.model import Passes
 from benchmark.randomness import Rng
 
@@ -42,8 +42,9 @@ class ApgdCe(Part):
 
     def attack(self, standing: Standing, rng: Rng) -> None:
         """Attack the images that stand, start by start."""
+        best = Best(standing.x)
         for restart in range(self.options.restarts):
-            self._search(standing, rng.spawn(restart), self._objective(standing.y))
+            self._search(standing, rng.spawn(restart), self._objective(standing.y), best)
 
     def passes(self) -> Passes:
         """Return the passes of all starts, and the one that tells which images are wrong already: at most."""
@@ -57,16 +58,17 @@ class ApgdCe(Part):
     def _objective(self, y: Tensor) -> Objective:
         return lambda logits, rows: cross_entropy(logits, y[rows], reduction="none")
 
-    def _search(self, standing: Standing, rng: Rng, objective: Objective) -> None:
+    def _search(self, standing: Standing, rng: Rng, objective: Objective, best: Best) -> None:
         if not len(standing.rows):
             return
         norm, eps = self.options.norm, float(self.options.eps)
         rows, start = standing.rows, border(standing.x, norm, eps, rng)
-        points, fooled = ascend(
+        points, loss, fooled = ascend(
             standing, start, objective, norm=norm, eps=eps, steps=self.options.steps, draws=self.options.draws,
             early_stop=self.options.early_stop,
         )  # fmt: skip
-        standing.settle(rows, points, fooled)
+        best.offer(points, loss, fooled, rows)
+        standing.settle(rows, best.x[rows], fooled)
 
 
 class ApgdDlr(ApgdCe):
@@ -86,9 +88,10 @@ class ApgdT(ApgdCe):
 
     def attack(self, standing: Standing, rng: Rng) -> None:
         """Attack the images that stand, class by class, start by start."""
+        best = Best(standing.x)
         for rank, target in enumerate(standing.ranked().T[: self.options.targets]):
             for restart in range(self.options.restarts):
-                self._search(standing, rng.spawn(rank, restart), self._towards(standing.y, target))
+                self._search(standing, rng.spawn(rank, restart), self._towards(standing.y, target), best)
 
     def _searches(self) -> int:
         targets: int = self.options.targets
@@ -185,8 +188,8 @@ def ascend(
     eps: float,
     steps: int,
     draws: int = 1,
-    early_stop: bool = True,
-) -> tuple[Tensor, Tensor]:
+    early_stop: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
     """Search from `start` (N, C, H, W), which lies in the balls around the images, for those that stand.
 
     Args:
@@ -195,10 +198,12 @@ def ascend(
 
     Returns:
         Per image that stands (n, C, H, W) the last point that fooled the network, or else the one with the highest
-        loss; and whether it was fooled (n,).
+        loss; the highest loss (n,), the lowest of all numbers where it is none; and whether it was fooled (n,).
     """
     rows = standing.rows
     found, fooled = standing.x[rows], torch.zeros_like(rows, dtype=torch.bool)
+    least = torch.finfo(found.dtype).min
+    highest = found.new_full((len(rows),), least)
     place = torch.full_like(standing.y, -1)
     place[rows] = torch.arange(len(rows), device=rows.device)
 
@@ -231,7 +236,8 @@ def ascend(
             window, since = max(window - shorter, shortest), 0
     missed = ~fooled[place[now.rows]]
     found[place[now.rows[missed]]] = now.peak[missed]
-    return found, fooled
+    highest[place[now.rows[missed]]] = now.peak_loss[missed].to(highest.dtype).nan_to_num(nan=least)
+    return found, highest, fooled
 
 
 def _seen(

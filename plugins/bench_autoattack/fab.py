@@ -75,7 +75,7 @@ def _search(
         gap, slope = _lead(classifier, point, y[going], target[going])
         moved = _step(point, x[going], gap, slope, norm)
         with torch.no_grad():
-            wrong = classifier(moved).argmax(1) != y[going]
+            wrong = standing.fooled(classifier(moved), rows[going])
         size = perturbation_size(moved - x[going], norm)
         nearer = wrong & (size < nearest[going])
         found[going[nearer]], nearest[going[nearer]] = moved[nearer], size[nearer]
@@ -96,7 +96,7 @@ def _lead(classifier: nn.Module, point: Tensor, y: Tensor, target: Tensor) -> tu
         logits = classifier(leaf)
         lead = (logits.gather(1, target[:, None]) - logits.gather(1, y[:, None])).squeeze(1)
         (slope,) = torch.autograd.grad(lead.sum(), leaf)
-    return lead.detach().to(point.dtype), slope.nan_to_num()
+    return lead.detach().to(point.dtype).nan_to_num(), slope.nan_to_num()
 
 
 def _step(point: Tensor, x: Tensor, gap: Tensor, slope: Tensor, norm: str) -> Tensor:

@@ -24,9 +24,10 @@ class AutoAttackOptions(_BudgetOptions):
     """`standard`: APGD-CE, APGD-T on 9 classes, FAB-T on 9 classes, Square with 5,000 queries. `rand`, for randomised
     defenses: APGD-CE and APGD-DLR, whose gradients are means over 20 passes."""
 
-    early_stop: bool = True
-    """Whether APGD leaves an image alone once it is fooled. The authors' code goes on for all 100 steps, which changes
-    no verdict and leads deeper into the wrong class. `rand` never stops: that a pass was fooled may be chance."""
+    early_stop: bool = False
+    """Whether APGD leaves an image alone once it is fooled. The authors' code goes on for all 100 steps, deeper into the
+    wrong class. To stop saves passes, and changes no verdict only where the network that is attacked is not randomised
+    and is itself what is judged. `rand` never stops: that a pass was fooled may be chance."""
 
 
 class ApgdOptions(_BudgetOptions):
@@ -41,8 +42,8 @@ class ApgdOptions(_BudgetOptions):
     draws: int = Field(1, ge=1)
     """Passes over whose gradients each step takes the mean, for randomised defenses (AutoAttack's `rand`: 20)."""
 
-    early_stop: bool = True
-    """Whether an image is left alone once it is fooled. Otherwise its last point that fooled the network is kept."""
+    early_stop: bool = False
+    """Whether a search ends once its image is fooled. Otherwise its last point that fooled the network is kept."""
 
 
 class TargetedApgdOptions(ApgdOptions):

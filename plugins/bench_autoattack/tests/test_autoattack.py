@@ -13,7 +13,7 @@ from inline import run_inline
 from scipy.optimize import linprog, minimize
 from torch import nn
 
-from bench_autoattack.apgd import ApgdCe, ApgdDlr, ApgdT
+from bench_autoattack.apgd import ApgdCe, ApgdDlr, ApgdT, targeted_dlr
 from bench_autoattack.autoattack import AutoAttack
 from bench_autoattack.fab import FabT, shortest_move
 from bench_autoattack.square import Square
@@ -21,6 +21,7 @@ from benchmark import DataFacts, Setting
 from benchmark.attack import TOLERANCE, Victim, perturbation_size
 from benchmark.cli import main
 from benchmark.errors import InputError
+from benchmark.gradient import classification_loss
 from benchmark.model import Classifier, passes
 from benchmark.plugins import load_plugins
 from benchmark.randomness import Rng
@@ -37,8 +38,8 @@ def make(kind, **chosen):
 def few_steps(norm: str) -> list:
     """Return the parts of AutoAttack with few steps."""
     return [
-        make(ApgdCe, norm=norm, eps=EPS[norm], steps=9, restarts=2),
-        make(ApgdDlr, norm=norm, eps=EPS[norm], steps=9, early_stop=False),
+        make(ApgdCe, norm=norm, eps=EPS[norm], steps=9, restarts=2, early_stop=True),
+        make(ApgdDlr, norm=norm, eps=EPS[norm], steps=9),
         make(ApgdT, norm=norm, eps=EPS[norm], steps=5, targets=3),
         make(FabT, norm=norm, eps=EPS[norm], steps=5, targets=3),
         make(FabT, norm=norm, steps=5, targets=2),
@@ -76,7 +77,7 @@ def test_promises(robust, norm):
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_no_image_is_attacked_once_it_is_fooled(digits, norm):
     """At a budget at which the first steps fool all, the whole ensemble costs a few passes per image."""
-    attack = make(AutoAttack, norm=norm, eps=5 * EPS[norm])
+    attack = make(AutoAttack, norm=norm, eps=5 * EPS[norm], early_stop=True)
     before = passes.copy()
     x_adv = attack.craft(digits.victim, digits.x, digits.y, Rng(0))
     used = passes - before
@@ -85,6 +86,61 @@ def test_no_image_is_attacked_once_it_is_fooled(digits, norm):
     wrong = ~digits.right(digits.x)
     assert wrong.any()
     assert torch.equal(x_adv[wrong], digits.x[wrong])
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_of_what_stands_the_best_point_of_all_searches_is_returned(robust, norm):
+    """More starts, or more classes, never leave a point whose loss is lower."""
+    few = robust.first(60)
+
+    def crafted(kind, **chosen):
+        attack = make(kind, norm=norm, eps=EPS[norm] / 2, steps=4, **chosen)
+        return attack.craft(few.victim, few.x, few.y, Rng(0))
+
+    def likeliest(x):
+        logits = few.classifier(few.x).scatter(1, few.y[:, None], -torch.inf)
+        return torch.stack([targeted_dlr(few.classifier(x), few.y, target) for target in logits.topk(3).indices.T])
+
+    with torch.no_grad():
+        one, several = crafted(ApgdCe), crafted(ApgdCe, restarts=5)
+        stands = few.right(one) & few.right(several)
+        assert stands.sum() > 20
+        loss = classification_loss(few.classifier, few.y)
+        assert (loss(several) - loss(one))[stands].min() > -1e-6
+        assert (loss(several) - loss(one))[stands].max() > 1e-3
+        one, several = crafted(ApgdT, targets=1), crafted(ApgdT, targets=3)
+        stands = few.right(one) & few.right(several)
+        assert stands.sum() > 20
+        assert (likeliest(several).amax(0) - likeliest(one)[0])[stands].min() > -1e-6
+
+
+def test_unless_told_to_stop_a_search_goes_on_behind_the_boundary(digits):
+    """As the authors' code does: the images are of another class by more."""
+    few, margins = digits.first(40), []
+    for stop in ({}, {"early_stop": True}):
+        x_adv = make(AutoAttack, eps=EPS["linf"], **stop).parts[0].craft(few.victim, few.x, few.y, Rng(0))
+        logits = few.classifier(x_adv).detach()
+        margins.append(logits.amax(1) - logits.gather(1, few.y[:, None]).squeeze(1))
+        wrong = few.fooled(x_adv)
+    assert wrong.sum() > 10
+    assert (margins[0][wrong] > margins[1][wrong]).float().mean() > 0.9
+
+
+class Broken(nn.Module):
+    """Two classes along one direction, without a number where the image is darker than some level."""
+
+    def forward(self, x):
+        level = x.flatten(1).mean(1, keepdim=True)
+        return torch.cat([level - 0.4, 0.4 - level], 1).where(level > 0.6, torch.nan)
+
+
+@pytest.mark.parametrize("eps", [None, 0.3])
+def test_fab_returns_an_image_whose_answer_is_not_a_number(eps):
+    """The host must see that: the clean image would count as robust."""
+    victim = Victim(Classifier(Broken(), 2, (1, 3, 3)).frozen(), 2, (1, 3, 3), torch.device("cpu"))
+    x = torch.full((2, 1, 3, 3), 0.8)
+    x_adv = make(FabT, eps=eps, steps=3).craft(victim, x, torch.zeros(2, dtype=torch.int64), Rng(0))
+    assert victim.classifier(x_adv).isnan().all()
 
 
 class Linear(nn.Module):
@@ -163,7 +219,7 @@ def test_gradients_are_means_over_draws(digits):
     with Rng(0).seeded_globals():
         for draws in (1, 15):
             before = passes.copy()
-            attack = make(ApgdCe, eps=0.12, steps=12, draws=draws, early_stop=False)
+            attack = make(ApgdCe, eps=0.12, steps=12, draws=draws)
             x_adv = attack.craft(victim, few.x, few.y, Rng(1))
             assert (passes - before).backward <= 60 * 12 * draws
             with torch.no_grad():
