@@ -26,7 +26,7 @@ def register_attacks(register: Register) -> None:
         "joint-pgd",
         "bench_adaptive.evasion:JointPgd",
         options="bench_adaptive.options:JointPgdOptions",
-        version="1",
+        version="2",
         summary="classifier and detector at once, weighed per image (Carlini & Wagner 2017); white-box rows",
         cite=BYPASSING,
     )
@@ -34,7 +34,7 @@ def register_attacks(register: Register) -> None:
         "orthogonal-pgd",
         "bench_adaptive.evasion:OrthogonalPgd",
         options="bench_adaptive.options:OrthogonalPgdOptions",
-        version="1",
+        version="2",
         summary="evades the detector without undoing the wrong class (Bryniarski et al. 2022); white-box rows",
         cite=ORTHOGONAL,
     )
@@ -42,7 +42,7 @@ def register_attacks(register: Register) -> None:
         "selective-pgd",
         "bench_adaptive.evasion:SelectivePgd",
         options="bench_adaptive.options:SelectivePgdOptions",
-        version="1",
+        version="2",
         summary="fools the classifier, then evades the detector, in turns (Bryniarski et al. 2022); white-box rows",
         cite=ORTHOGONAL,
     )

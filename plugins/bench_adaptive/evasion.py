@@ -85,8 +85,8 @@ class Evasion(Attack):
         """Return adversarial examples (N, C, H, W) in [0, 1] within eps of `x`.
 
         Of all searches an image's least suspicious success by the deployed system's own answers; where none succeeds,
-        what came nearest to it. PGD on the class alone is one of the searches, so that an attacker who knows the
-        detector is no weaker than one who does not.
+        what came nearest to it. PGD on the class alone is one of the searches, so that none
+        of these attacks is weaker than its own PGD.
         """
         options, eps = self.options, float(self.options.eps)
         x = x.detach()

@@ -23,7 +23,8 @@ class EvasionOptions(AttackOptions):
     """Steps of each search: of PGD on the class, and of the one on both that goes on from it."""
 
     step: Budget | None = None
-    """Size of a step in the norm; it may exceed eps, the result is projected. Unless given, what the attack says."""
+    """Size of a step in the norm of the search on both; it may exceed eps, the result is projected. Unless given, what
+    the attack says. PGD on the class begins with eps / 2, whatever this says."""
 
     confidence: float = Field(0.05, ge=0)
     """Difference of logits by which a wrong class must win before a step is spent on the detector alone: 0.05 as in the
@@ -44,8 +45,8 @@ class JointPgdOptions(EvasionOptions):
     """Steps of each search: of PGD on the class, and of the one on both that goes on from it."""
 
     step: Budget | None = None
-    """Size of the first step in the norm, eps / 2 unless given; steps shrink to nothing along a cosine. It may exceed
-    eps, the result is projected."""
+    """Size of the first step in the norm of the search on both, eps / 2 unless given; steps shrink to nothing along a
+    cosine. It may exceed eps, the result is projected. PGD on the class begins with eps / 2, whatever this says."""
 
     targets: int = Field(3, ge=0)
     """Wrong classes that are aimed at after any wrong class, those first that the system finds likeliest on the clean
@@ -71,7 +72,8 @@ class OrthogonalPgdOptions(EvasionOptions):
     """Options of `orthogonal-pgd` and `selective-pgd`."""
 
     step: Budget | None = None
-    """Size of a step in the norm; eps / 8 unless given, as the released 1/255 for 8/255."""
+    """Size of a step in the norm of the search on both; eps / 8 unless given, as the released 1/255 for 8/255. PGD on the
+    class begins with eps / 2, whatever this says."""
 
     project: Literal["both", "detector", "classifier", "neither"] = "both"
     """Whose gradient loses its component along the other's: both (the paper's orthogonal strategy), one of them, or
