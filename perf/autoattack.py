@@ -3,7 +3,8 @@
     python perf/autoattack.py [digits | FILE.npz] [plain | robust] [linf | l2] [images]
 
 Networks are trained in the script (a small CNN, on clean or on adversarial images); both attack the same test images of
-the same network, in one run, ours with `early_stop: true`. The authors' code is the package `pyautoattack`. Words that are left out stand for all.
+the same network, in one run, ours with `early_stop: true`. The authors' code is the package `pyautoattack`. Words that
+are left out stand for all.
 """
 
 from __future__ import annotations

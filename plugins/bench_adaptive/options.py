@@ -72,8 +72,8 @@ class OrthogonalPgdOptions(EvasionOptions):
     """Options of `orthogonal-pgd` and `selective-pgd`."""
 
     step: Budget | None = None
-    """Size of a step in the norm of the search on both; eps / 8 unless given, as the released 1/255 for 8/255. PGD on the
-    class begins with eps / 2, whatever this says."""
+    """Size of a step in the norm of the search on both; eps / 8 unless given, as the released 1/255 for 8/255. PGD on
+    the class begins with eps / 2, whatever this says."""
 
     project: Literal["both", "detector", "classifier", "neither"] = "both"
     """Whose gradient loses its component along the other's: both (the paper's orthogonal strategy), one of them, or

@@ -25,9 +25,9 @@ class AutoAttackOptions(_BudgetOptions):
     defenses: APGD-CE and APGD-DLR, whose gradients are means over 20 passes."""
 
     early_stop: bool = False
-    """Whether APGD leaves an image alone once it is fooled. The authors' code goes on for all 100 steps, deeper into the
-    wrong class. To stop saves passes, and changes no verdict only where the network that is attacked is not randomised
-    and is itself what is judged. `rand` never stops: that a pass was fooled may be chance."""
+    """Whether APGD leaves an image alone once it is fooled. The authors' code goes on for all 100 steps, deeper into
+    the wrong class. To stop saves passes, and changes no verdict only where the network that is attacked is not
+    randomised and is itself what is judged. `rand` never stops: that a pass was fooled may be chance."""
 
 
 class ApgdOptions(_BudgetOptions):

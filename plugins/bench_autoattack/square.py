@@ -27,8 +27,8 @@ SCHEDULE = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 
 
 TRIES = 8
-"""Signs that are drawn for a linf square until one changes a pixel: the authors' code of 2020 draws as long as it takes,
-AutoAttack's once."""
+"""Signs that are drawn for a linf square until one changes a pixel: the authors' code of 2020 draws as long as it
+takes, AutoAttack's once."""
 
 
 class Square(Part):
