@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.alarms import PROBED, evenly, probe
-from benchmark.attack import TOLERANCE, Attack, Victim, perturbation_size
+from benchmark.attack import TOLERANCE, Attack, ClassLikelihoods, Victim, perturbation_size
 from benchmark.dataset import Dataset, PartAnnotations, Split
 from benchmark.defense import (
     NO_LABEL,
@@ -770,16 +770,21 @@ class Worker:
         if held == "pipeline":
             defense = self._fitted(key)
             surrogate = defense.surrogate()
-            if surrogate is None and offers(defense, "surrogate"):
-                raise TaskError(f"surrogate returned None instead of a network. {LEAVE_OUT}")
-            network = surrogate or defense.classifier
-            if draws > 1:
+            if offers(defense, "surrogate") and not isinstance(surrogate, nn.Module):
+                raise TaskError(f"surrogate returned {_found(surrogate)} instead of a network. {LEAVE_OUT}")
+            network = defense.classifier if surrogate is None else surrogate
+            if network is not defense.classifier:
+                classes = len(split.class_names)
+                network.register_forward_hook(
+                    lambda network, given, logits: _check_offer("surrogate", logits, len(given[0]), classes)
+                )
+            if draws > 1 and (surrogate is not None or defense.family in ("none", "hardener")):  # else it draws nothing
                 network = _Expected(network, draws)
             for road in ("detector_loss", "class_suspicions", "class_likelihoods", "training_loss"):
                 if offers(defense, road):
                     roads[road] = _road(defense, road, draws)
             if defense.family not in ("none", "hardener"):
-
+                # All calls with one `rng` meet the same draws, so that an attacker compares candidates in pairs.
                 def judge(x: Tensor, rng: Rng) -> tuple[Tensor, Tensor | None]:
                     with torch.no_grad():
                         verdicts = [
@@ -1037,21 +1042,46 @@ def _check_adversarial(x_adv: Any, x: Tensor, norm: str, eps: float | None, firs
 def _road(defense: Defense, name: str, draws: int) -> Callable[..., Any]:
     """Return what a defense offers to attackers, averaged over draws, so that it cannot write into their tensors."""
     method = getattr(defense, name)
-    shapes: dict[str, tuple[int, ...]] = {"detector_loss": (), "class_suspicions": (len(defense.class_names),)}
 
     def told(*tensors: Tensor) -> Any:
         answers = [method(*(tensor.clone() for tensor in tensors)) for _ in range(draws)]
-        if answers[0] is None:
-            raise TaskError(f"{name} returned None. {LEAVE_OUT}")
-        if name in shapes:
-            wanted = (len(tensors[0]), *shapes[name])
-            for answer in answers:
-                if not isinstance(answer, Tensor) or answer.shape != wanted:
-                    found = tuple(answer.shape) if isinstance(answer, Tensor) else type(answer).__name__
-                    raise TaskError(f"{name} returned {found} instead of a tensor of shape {wanted}")
+        for answer in answers:
+            _check_offer(name, answer, len(tensors[0]), len(defense.class_names))
         return _mean(answers)
 
     return told
+
+
+def _check_offer(name: str, answer: Any, count: int, classes: int) -> None:
+    """Refuse what a defense offers to attackers of `count` images where it is not what the contract asks for.
+
+    Raises:
+        TaskError: what was found.
+    """
+    if answer is None:
+        raise TaskError(f"{name} returned None. {LEAVE_OUT}")
+    if name == "training_loss":
+        if not isinstance(answer, tuple) or len(answer) != 2:
+            raise TaskError(f"{name} returned {_found(answer)} instead of a pair of tensors, loss and logits")
+        parts = {" a loss of": (answer[0], (count,)), " logits of": (answer[1], (count, classes))}
+    elif name == "class_likelihoods":
+        if not isinstance(answer, ClassLikelihoods):
+            raise TaskError(f"{name} returned {_found(answer)} instead of ClassLikelihoods")
+        parts = {
+            " a log_likelihood of": (answer.log_likelihood, (count, classes)),
+            " a log_threshold of": (answer.log_threshold, (classes,)),
+            " logits of": (answer.logits, (count, classes)),
+        }
+    else:
+        parts = {"": (answer, (count,) if name == "detector_loss" else (count, classes))}
+    for part, (value, wanted) in parts.items():
+        if not isinstance(value, Tensor) or value.shape != wanted:
+            raise TaskError(f"{name} returned{part} {_found(value)} instead of a tensor of shape {wanted}")
+
+
+def _found(value: Any) -> Any:
+    """Return what stands for a value in a message: a tensor's shape, None, or a type's name."""
+    return tuple(value.shape) if isinstance(value, Tensor) else None if value is None else type(value).__name__
 
 
 def _mean(answers: Sequence[Any]) -> Any:

@@ -5,12 +5,14 @@ A cell in which something is wrong fails with what it was.
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from benchmark import Attack, Batch, Defense, Options, Rng, Verdict, Victim, hookimpl
+from benchmark.attack import ClassLikelihoods
+from benchmark.model import passes
 from benchmark.options import AttackOptions, Budget
 
 
@@ -20,7 +22,7 @@ class LookOptions(AttackOptions):
 
 
 class WrongOptions(Options):
-    what: Literal["network", "score", "shape", "nothing"]
+    what: Literal["network", "logits", "score", "shape", "loss", "likelihoods", "threshold", "nothing"]
 
 
 class Look(Attack):
@@ -124,12 +126,46 @@ class Unroaded(Defense):
         return Verdict(label=batch.logits.argmax(1), score=batch.x.mean((1, 2, 3)))
 
     def surrogate(self) -> nn.Module | None:
+        if self.options.what == "logits":
+            return nn.Sequential(self.classifier, nn.Flatten(0))
         return None if self.options.what == "network" else self.classifier
 
     def detector_loss(self, x: Tensor) -> Tensor | None:
         if self.options.what == "score":
             return None
         return x.mean((2, 3)) if self.options.what == "shape" else x.mean((1, 2, 3))
+
+
+class Unknown(Unroaded):
+    """The same, of what few attacks look at; random, so that answers are averaged."""
+
+    randomised = True
+
+    def surrogate(self) -> nn.Module | None:
+        return self.classifier
+
+    def training_loss(self, x: Tensor, y: Tensor) -> Any:
+        return [x.mean((1, 2, 3)), self.classifier(x)] if self.options.what == "loss" else (x, x)
+
+    def class_likelihoods(self, x: Tensor) -> Any:
+        logits = self.classifier(x)
+        if self.options.what == "likelihoods":
+            return {"logits": logits}
+        return ClassLikelihoods(logits, logits[:, 0], logits)
+
+
+class Noticing(Defense):
+    """A detector whose score alone is random."""
+
+    family = "detector"
+    randomised = True
+
+    def judge(self, batch: Batch) -> Verdict:
+        noise = torch.randn(batch.x.shape, generator=batch.rng.torch)
+        return Verdict(label=batch.logits.argmax(1), score=(batch.x + noise).mean((1, 2, 3)))
+
+    def detector_loss(self, x: Tensor) -> Tensor:
+        return (x + torch.randn_like(x)).mean((1, 2, 3))
 
 
 class UnroadedPerClass(Unroaded):
@@ -158,8 +194,39 @@ class LookSteady(Look):
         return x
 
 
+class LookOnce(Look):
+    """A network that draws nothing is asked once, whatever its detector draws."""
+
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        before = passes.copy()
+        victim.classifier(x)
+        assert (passes - before).forward == len(x)
+        return x
+
+
+class LookAtLoss(Look):
+    needs_training_loss = True
+
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        assert victim.training_loss is not None
+        victim.training_loss(x, y)
+        return x
+
+
+class LookAtLikelihoods(Look):
+    needs_likelihoods = True
+
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        assert victim.class_likelihoods is not None
+        victim.class_likelihoods(x)
+        return x
+
+
 @hookimpl
 def register_attacks(register):
+    register("look-once", LookOnce)
+    register("look-at-loss", LookAtLoss)
+    register("look-at-likelihoods", LookAtLikelihoods)
     register("look", Look)
     register("look-closer", LookCloser)
     register("look-steady", LookSteady)
@@ -169,4 +236,6 @@ def register_attacks(register):
 def register_defenses(register):
     register("random", Random)
     register("unroaded", Unroaded)
+    register("unknown", Unknown)
+    register("noticing", Noticing)
     register("unroaded-per-class", UnroadedPerClass)

@@ -188,6 +188,7 @@ def test_what_an_informed_attacker_cannot_do_is_refused_with_one_message(change,
 def test_a_road_that_is_none_fails_its_own_cells_with_what_it_lacks(run_toy, capsys):
     messages = {
         "network": "surrogate returned None instead of a network. A defense that has none leaves the method out",
+        "logits": "surrogate returned (32,) instead of a tensor of shape (16, 2)",
         "score": "detector_loss returned None. A defense that has none leaves the method out",
         "shape": "detector_loss returned (16, 1) instead of a tensor of shape (16,)",
         "classes": "class_suspicions returned (16, 1) instead of a tensor of shape (16, 2)",
@@ -196,7 +197,8 @@ def test_a_road_that_is_none_fails_its_own_cells_with_what_it_lacks(run_toy, cap
         plugins=("roads",),
         attacks="{joint: {use: joint-pgd, eps: 0.3, steps: 2}}",
         defenses="{none: {use: plain}, "
-        "network: {use: unroaded, what: network}, score: {use: unroaded, what: score}, "
+        "network: {use: unroaded, what: network}, logits: {use: unroaded, what: logits}, "
+        "score: {use: unroaded, what: score}, "
         "shape: {use: unroaded, what: shape}, classes: {use: unroaded-per-class, what: nothing}}",
         grid="[{knowledge: white-box}]",
     )
@@ -207,3 +209,31 @@ def test_a_road_that_is_none_fails_its_own_cells_with_what_it_lacks(run_toy, cap
     metrics = finished.run.metrics
     robust = metrics[metrics.metric == "robust_accuracy"].set_index("defense").status
     assert dict(robust) == {"none": "ok", **dict.fromkeys(messages, "failed")}
+
+
+def test_what_a_random_defense_offers_is_looked_at_before_it_is_averaged(run_toy, capsys):
+    messages = {
+        "loss of list": "training_loss returned list instead of a pair of tensors, loss and logits",
+        "loss of images": "training_loss returned a loss of (16, 1, 4, 4) instead of a tensor of shape (16,)",
+        "likelihoods of dict": "class_likelihoods returned dict instead of ClassLikelihoods",
+        "likelihoods of level": "class_likelihoods returned a log_threshold of (16,) instead of a tensor of shape (2,)",
+    }
+    finished = run_toy(
+        plugins=("roads",),
+        attacks="{loss: {use: look-at-loss}, likelihoods: {use: look-at-likelihoods}, once: {use: look-once}}",
+        defenses="{list: {use: unknown, what: loss}, images: {use: unknown, what: nothing}, "
+        "dict: {use: unknown, what: likelihoods}, level: {use: unknown, what: threshold}, "
+        "noticing: {use: noticing}}",
+        protocol="{draws: 3}",
+        grid="[{attacks: loss, defenses: [list, images], knowledge: white-box}, "
+        "{attacks: likelihoods, defenses: [dict, level], knowledge: white-box}, "
+        "{attacks: once, defenses: noticing, knowledge: white-box}]",
+    )
+    assert finished.code == 1
+    told = capsys.readouterr().out
+    for what, message in messages.items():
+        attack, _, defense = what.partition(" of ")
+        assert f"{attack} against {defense} for linear on blobs: {message}" in told
+    metrics = finished.run.metrics
+    robust = metrics[metrics.metric == "robust_accuracy"].set_index("defense").status
+    assert robust["noticing"] == "ok"
