@@ -16,6 +16,7 @@ import numpy as np
 
 from benchmark.metrics import Auroc, Cell, MetricValue, attacked, right, withstood
 from benchmark.statistics import PairedDifference, compare_paired, wilson
+from benchmark.suite import KNOWLEDGE
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -553,16 +554,13 @@ def _one_step(cells: Sequence[Judged]) -> Iterator[Alarm]:
     )
 
 
-KNOWING = {"black-box": 0, "gray-box-retrained": 1, "gray-box": 2, "white-box": 3}
-
-
 def _knowledge(cells: Sequence[Judged]) -> Iterator[Alarm]:
     """Yield attacks that do worse where the attacker knows more."""
     groups = _alike((one for one in cells if one.spends), lambda one: (*one.system, one.result.attack))
     yield from _outdone(
         KINDS["knowledge"],
         groups,
-        lambda one, other: KNOWING[one.result.knowledge] < KNOWING[other.result.knowledge],
+        lambda one, other: KNOWLEDGE.index(one.result.knowledge) > KNOWLEDGE.index(other.result.knowledge),
         lambda knows, less: (
             f"{knows.result.defense} for {knows.result.model} on {knows.result.dataset}, seed {knows.result.seed}: "
             f"{knows.result.attack} {knows.result.knowledge}",

@@ -367,6 +367,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     endure()
     # Nearly all that is made stays: to look for garbage in it, as often as is usual, takes a sixth of the time.
+    usual = gc.get_threshold()
     gc.set_threshold(50_000)
     given = None if arguments is None else list(arguments)
     stops: list[Stopped] = []
@@ -375,6 +376,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             code = cli.main(args=given, prog_name="bench", standalone_mode=False)
     except (Exception, SystemExit) as error:
         code = _code_of(error, stops)
+    finally:
+        gc.set_threshold(*usual)
     sys.exit(code if isinstance(code, int) else 0)
 
 

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from benchmark.alarms import ATHALYE, CARLINI, KNOWING, LEAST_DIFFERENCE, Judged, contradicts
+from benchmark.alarms import ATHALYE, CARLINI, LEAST_DIFFERENCE, Judged, contradicts
 from benchmark.metrics import attacked
 from benchmark.options import Budget
 from benchmark.selection import CLEAN
 from benchmark.statistics import Estimate, PairedDifference, compare_paired, rate
-from benchmark.suite import ProbeName
+from benchmark.suite import KNOWLEDGE, ProbeName
 
 if TYPE_CHECKING:
     from benchmark.results import CellResult
@@ -282,7 +282,8 @@ def _one_step(cells: Sequence[CellResult]) -> Iterator[_Match]:
 
 def _knowledge(cells: Sequence[CellResult]) -> Iterator[_Match]:
     for where, knowing in _by_budget(cells, _spends).items():
-        less = [cell for cell in cells if _spends(cell) and KNOWING.get(cell.knowledge, -1) < KNOWING.get(where[0], -1)]
+        weaker = KNOWLEDGE[KNOWLEDGE.index(where[0]) + 1 :]
+        less = [cell for cell in cells if _spends(cell) and cell.knowledge in weaker]
         shared = set(map(_same, less)) & set(map(_same, knowing))
         if shared:
             strong, weak = ([cell for cell in side if _same(cell) in shared] for side in (knowing, less))

@@ -57,7 +57,7 @@ from benchmark.statistics import (
     spread,
     thin,
 )
-from benchmark.suite import ProbeName, is_of_a_cell
+from benchmark.suite import KNOWLEDGE, ProbeName, is_of_a_cell
 from benchmark.wording import for_spreadsheets, printable
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ HEADLINES: dict[str, tuple[str, str]] = {
 DENSITY_BINS = 40
 BARE = ("none", "hardener")
 """Families of defenses without anything beside the network: whoever knows the network knows all of them."""
-KNOWING = ("white-box",)
+KNOWING = KNOWLEDGE[:1]
 """Attackers who know the whole defense."""
 
 Status = Literal["ok", "failed", "missing"]

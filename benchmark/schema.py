@@ -10,7 +10,7 @@ from benchmark.errors import PluginError
 from benchmark.explain import Schema, options_schema, pointer
 from benchmark.options import Budget
 from benchmark.plugins import Registration, Registry
-from benchmark.suite import KNOWLEDGE, LABEL_LENGTH, RESERVED, SECTIONS, Head
+from benchmark.suite import KNOWLEDGE, LABEL_LENGTH, RESERVED, SECTIONS, USUAL_KNOWLEDGE, Head
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -44,7 +44,7 @@ def suite_schema(registry: Registry) -> Schema:
             "knowledge": {
                 "description": "What the attacker holds; a list makes an entry of each.",
                 "anyOf": [knowledge, {"type": "array", "items": knowledge, "minItems": 1, "uniqueItems": True}],
-                "default": "gray-box",
+                "default": USUAL_KNOWLEDGE,
             },
             "substitute": {
                 "description": "What a black-box attacker trains: the label of a model, or a model and its defense.",

@@ -37,8 +37,10 @@ from benchmark.selection import CLEAN, WORST_OF, Filter, Point, points_of
 SECTIONS = {"dataset": "datasets", "model": "models", "attack": "attacks", "defense": "defenses"}
 """Kind of component → the section of the suite that holds them, which is also the axis of the grid."""
 
-KNOWLEDGE = ("gray-box", "black-box", "gray-box-retrained", "white-box")
-"""What the attacker holds."""
+KNOWLEDGE = ("white-box", "gray-box", "gray-box-retrained", "black-box")
+"""What the attacker holds, the most first."""
+USUAL_KNOWLEDGE = "gray-box"
+"""That of grid entries which do not say."""
 
 ProbeName = Literal["one-step", "knowledge", "large-budget", "random-search"]
 """Checks for masked gradients; `benchmark.probes` says what each compares."""
@@ -857,7 +859,7 @@ class _Reader:
 
     def _knowledge(self, node: Node | None, path: tuple[str, ...]) -> tuple[str, ...]:
         if node is None:
-            return (KNOWLEDGE[0],)
+            return (USUAL_KNOWLEDGE,)
         items = node.value if isinstance(node.value, tuple) else (node,)
         chosen: list[str] = []
         for item in items:

@@ -583,11 +583,11 @@ def with_grid(entry: str) -> str:
         ("{models: {small: 1}}", "models: found a mapping, allowed: 'all', a label, or a list of labels."),
         ("{attacks: }", "attacks: found nothing, allowed: 'all', a label, or a list of labels."),
         ("{attack: pgd}", "attack: unknown key 'attack'. Did you mean 'attacks'?"),
-        ("{knowledge: whitebox}", "knowledge: found the text 'whitebox', allowed: gray-box, black-box, gray-box-retr"),
+        ("{knowledge: whitebox}", "knowledge: found the text 'whitebox', allowed: white-box, gray-box, gray-box-retr"),
         ("{knowledge: [white-box, white-box]}", "knowledge: 'white-box' is there twice."),
         (
             "{knowledge: adaptive}",
-            "knowledge: found the text 'adaptive', allowed: gray-box, black-box, gray-box-retrained, white-b",
+            "knowledge: found the text 'adaptive', allowed: white-box, gray-box, gray-box-retrained, black-b",
         ),
         ("{knowledge: []}", "knowledge: empty grid"),
         ("{knowledge: black-box}", "substitute: missing: black-box attacks are crafted on another network"),

@@ -10,7 +10,7 @@ import os
 from benchmark.executors.local import PRELOAD, ignore_interruptions
 
 ignore_interruptions()
-# What is imported stays: to look for garbage in it, over and over, takes a sixth of the time.
+# What is imported stays, as what a command makes does (`benchmark.cli.main`).
 gc.disable()
 # The first optimizer imports torch._dynamo, which takes seconds.
 for _name in ["benchmark.tasks", "torch._dynamo"]:

@@ -17,6 +17,7 @@ from bench_report.table import ALL_ATTACKS, Axes, Place, Table, as_number, as_te
 from bench_report.view import DifferenceView, Estimate
 from benchmark.results import BARE, CLEAN, CROSSED, KNOWING, WORST_OF
 from benchmark.statistics import holm
+from benchmark.suite import KNOWLEDGE
 
 GONE: tuple[Literal["failed", "missing", "left-out"], ...] = ("failed", "missing", "left-out")
 """Why an attack has no result, what is to be seen to first."""
@@ -24,7 +25,6 @@ BROKEN = 0.1
 """Withstanding fewer attacked images than this is broken, whatever the clean accuracy."""
 CERTAIN = 0.05
 """Level of tests, after Holm's correction over all comparisons that the report of a run makes."""
-STRONGEST_FIRST = ("white-box", "gray-box", "gray-box-retrained", "black-box")
 
 Standing = Literal["holds", "fails", "undecided", "baseline"]
 Why = Literal[
@@ -387,7 +387,7 @@ class RunFacts:
 
     def _attackers(self, dataset: str) -> list[str]:
         kinds = dict.fromkeys(k for (d, _, k) in self.table.attacks if d == dataset)
-        return [k for k in STRONGEST_FIRST if k in kinds] + [k for k in kinds if k not in STRONGEST_FIRST]
+        return [k for k in KNOWLEDGE if k in kinds] + [k for k in kinds if k not in KNOWLEDGE]
 
     def defenses(self, scope: Scope) -> list[str]:
         """Return the defenses that met an attack of the scope."""
