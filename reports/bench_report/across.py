@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -23,7 +24,9 @@ if TYPE_CHECKING:
 
 RATE = "false_positive_rate"
 """The part of the protocol that only measures at the host's threshold depend on."""
-_READS = {name: metric.reads for name, metric in BUILTIN}
+AVERAGING = ("white-box", "gray-box-retrained")
+"""Attackers who hold the defense itself, and average over draws of a randomised one."""
+_METRICS = dict(BUILTIN)
 
 
 def fingerprint(run: Run, dataset: str) -> str:
@@ -35,17 +38,26 @@ def protocol(run: Run, place: Place, metric: str) -> dict[str, Any]:
     """Return the parts of the protocol that a measure of a cell depends on.
 
     The false-positive rate moves what the host's threshold does, `success` what counts successful attacks, `repeats`
-    what a randomised defense is judged by. Where a run does not say, it depends on all.
+    what a randomised defense is judged by, `draws` what its `AVERAGING` attackers craft. Where a run does not say, it
+    depends on all.
     """
     parts = dict(run.manifest.get("protocol") or {})
     if not _at_threshold(run, place, metric):
         parts.pop(RATE, None)
-    if "success" not in _READS.get(metric, ("success",)):
+    if metric in _METRICS and "success" not in _METRICS[metric].reads:
         parts.pop("success", None)
-    about = (run.manifest.get("defenses") or {}).get(place.defense) or {}
-    if about.get("randomised", True) is False:
+    chance = randomised(run, place.defense)
+    if not chance:
         parts.pop("repeats", None)
+    if not chance or place.attack == CLEAN or place.knowledge not in AVERAGING:
+        parts.pop("draws", None)
     return parts
+
+
+def randomised(run: Run, defense: str) -> bool:
+    """Return whether a defense answers by chance; where the run does not say, it may."""
+    about = (run.manifest.get("defenses") or {}).get(defense) or {}
+    return about.get("randomised", True) is not False
 
 
 def _at_threshold(run: Run, place: Place, metric: str) -> bool:
@@ -68,7 +80,7 @@ def terms(run: Run, table: Table, place: Place, metric: str) -> dict[str, str]:
     return {
         **found,
         "attacks of the group": json.dumps(members),
-        "substitute of the attacker": ", ".join(substitutes(run, place.knowledge)),
+        "substitute of the attacker": stable(sorted(substitutes(run, place.knowledge).values(), key=stable)),
     }
 
 
@@ -80,17 +92,44 @@ def _budget(norm: str, eps: str, at: float | None) -> list[Any]:
         return [norm, eps]
 
 
-def substitutes(run: Run, knowledge: str) -> tuple[str, ...]:
-    """Return the networks that the attacker of `knowledge` trains."""
-    entries = [entry for entry in run.suite.get("grid") or () if entry.get("knowledge", "") == knowledge]
-    return tuple(sorted({_network(entry["substitute"]) for entry in entries if entry.get("substitute")}))
+def component(run: Run, section: str, label: str) -> dict[str, Any]:
+    """Return what a suite says of a component, which decides whether two are the same, whatever their labels."""
+    found = (run.suite.get(section) or {}).get(label)
+    return dict(found) if isinstance(found, Mapping) else {"use": label}
 
 
-def _network(substitute: object) -> str:
-    """Return what a suite says of a substitute: a model's label, or the labels of a model and of its defense."""
-    if not isinstance(substitute, Mapping):
-        return as_text(substitute)
-    return ", ".join(filter(None, (as_text(substitute.get("model")), as_text(substitute.get("defense")))))
+def stable(value: Any) -> str:
+    """Return JSON that is the same for equal values, in whatever order and with whatever keys options were written."""
+    return json.dumps(json.loads(json.dumps(value, default=str)), sort_keys=True)
+
+
+def substitutes(run: Run, knowledge: str) -> dict[str, list[dict[str, Any]]]:
+    """Return the networks that the attacker of `knowledge` trains, by label: the model, and the defense where named."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    for entry in run.suite.get("grid") or ():
+        named = entry.get("substitute")
+        if not named or entry.get("knowledge", "") != knowledge:
+            continue
+        model, defense = (named.get("model"), named.get("defense")) if isinstance(named, Mapping) else (named, None)
+        parts = [(section, as_text(label)) for section, label in (("models", model), ("defenses", defense)) if label]
+        found[", ".join(label for _, label in parts)] = [component(run, *part) for part in parts]
+    return dict(sorted(found.items()))
+
+
+def substitutes_text(run: Run, knowledge: str) -> str:
+    """Return the networks that the attacker of `knowledge` trains, with their options."""
+    return ", ".join(
+        f"{label} ({'; '.join(f'{name} {as_text(value)}' for part in parts for name, value in part.items())})"
+        for label, parts in substitutes(run, knowledge).items()
+    )
+
+
+def versions(run: Run) -> dict[str, str]:
+    """Return the versions of all that made a run: libraries, and plugins as `plugin MODULE`."""
+    found = {str(name): as_text(version) for name, version in (run.manifest.get("versions") or {}).items()}
+    for plugin in run.manifest.get("plugins") or ():
+        found[f"plugin {as_text(plugin.get('module'))}"] = as_text(plugin.get("version"))
+    return found
 
 
 @dataclass(frozen=True)
@@ -215,31 +254,58 @@ def pair(first: Outcomes, second: Outcomes) -> Pair | str:
 
 
 class Judged:
-    """The verdicts of a run, image by image."""
+    """The verdicts of a run, image by image; what was asked once is kept."""
 
     def __init__(self, run: Run, table: Table) -> None:
+        self._run = run
         self._table = table
-        frame = run.samples
-        codes, names = pd.factorize(frame["sample"].astype("object"), sort=True)
-        self._names = np.asarray(names, dtype=str)
-        self._columns = {
-            "sample": codes,
+        self._found: dict[tuple[Place, str], Outcomes | str] = {}
+
+    @cached_property
+    def _sample(self) -> tuple[np.ndarray, np.ndarray]:
+        """Row → number of its image, and the names of images."""
+        codes, names = pd.factorize(self._run.samples["sample"].astype("object"), sort=True)
+        return codes, np.asarray(names, dtype=str)
+
+    @cached_property
+    def _columns(self) -> dict[str, np.ndarray]:
+        frame = self._run.samples
+        return {
+            "sample": self._sample[0],
             "right": (frame["y"] == frame["label"]).to_numpy(dtype=bool, na_value=False),
             "flagged": frame["flagged"].fillna(False).to_numpy(dtype=bool),
             "perturbation": frame["perturbation"].to_numpy(dtype=np.float64, na_value=np.nan),
         }
-        self._rows: dict[tuple[str, ...], dict[str, np.ndarray]] = {}
-        for (*place, seed), rows in grouped(frame, (*Place._fields, "seed")).items():
-            self._rows.setdefault(tuple(place), {})[seed] = rows
 
-    def outcomes(self, place: Place, metric: str) -> Outcomes | None:
+    @cached_property
+    def _rows(self) -> dict[tuple[str, ...], dict[str, np.ndarray]]:
+        found: dict[tuple[str, ...], dict[str, np.ndarray]] = {}
+        for (*place, seed), rows in grouped(self._run.samples, (*Place._fields, "seed")).items():
+            found.setdefault(tuple(place), {})[seed] = rows
+        return found
+
+    def outcomes(self, place: Place, metric: str) -> Outcomes | str:
         """Return the outcomes that an accuracy is the mean of; over a group of attacks, the worst case of each image.
 
         Returns:
-            None where the measure is no share of single verdicts, or an attack has none.
+            or why there are none: an attack has no verdicts, a randomised defense has more of them than are kept; ""
+            where the measure is no share of right answers.
         """
-        if not metric.endswith("accuracy") or "base_" in metric:
-            return None
+        if (place, metric) not in self._found:
+            self._found[place, metric] = self._outcomes(place, metric)
+        return self._found[place, metric]
+
+    def _outcomes(self, place: Place, metric: str) -> Outcomes | str:
+        known = _METRICS.get(metric)
+        if (
+            known is None
+            or (known.unit, known.better) != ("rate", "high")
+            or known.reads not in (("label",), ("label", "flagged"))
+        ):
+            return ""
+        if randomised(self._run, place.defense):
+            return "a randomised defense, of which only the first judgement is kept image by image"
+        joint, names = "flagged" in known.reads, self._sample[1]
         counted = self._table.counted(place)
         cells = {x: self._table.place(place.dataset, place.model, x, place.defense, place.knowledge) for x in counted}
         by_attack = {attack: self._rows.get(tuple(cell), {}) for attack, cell in cells.items()}
@@ -247,26 +313,26 @@ class Judged:
         needed = [*by_attack.values(), *([clean] if any(counted.values()) else [])]
         seeds = sorted(seed for seed in needed[0] if all(seed in found for found in needed))
         if not seeds:
-            return None
-        held = np.ones((len(seeds), len(self._names)), dtype=bool)
-        judged = np.ones(len(self._names), dtype=bool)
+            return "no verdicts"
+        held = np.ones((len(seeds), len(names)), dtype=bool)
+        judged = np.ones(len(names), dtype=bool)
         for number, seed in enumerate(seeds):
             for attack, found in by_attack.items():
-                answer, there = self._good(found[seed], "joint" in metric, attack != CLEAN)
+                answer, there = self._good(found[seed], joint, attack != CLEAN)
                 if (eps := counted[attack]) is not None:  # the clean image is submitted where the example is too far
                     rows = found[seed]
                     far = self._columns["sample"][rows[~near(self._columns["perturbation"][rows], eps)]]
-                    submitted, shown = self._good(clean[seed], "joint" in metric, True)
+                    submitted, shown = self._good(clean[seed], joint, True)
                     answer[far] = np.where(shown[far], submitted[far], answer[far])
                 held[number] &= answer
                 judged &= there
-        return Outcomes(tuple(seeds), self._names[judged], held[:, judged])
+        return Outcomes(tuple(seeds), names[judged], held[:, judged])
 
     def _good(self, rows: np.ndarray, joint: bool, attacked: bool) -> tuple[np.ndarray, np.ndarray]:
         """Return per image of the run whether it was answered as it should be, and whether it was judged at all."""
         right, flagged = self._columns["right"][rows], self._columns["flagged"][rows]
         good = right if not joint else right | flagged if attacked else right & ~flagged
-        answer, there = np.zeros((2, len(self._names)), dtype=bool)
+        answer, there = np.zeros((2, len(self._sample[1])), dtype=bool)
         answer[self._columns["sample"][rows]] = good
         there[self._columns["sample"][rows]] = True
         return answer, there

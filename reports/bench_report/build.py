@@ -466,6 +466,7 @@ class _RunBuilder:
                 ", with changes that are not committed" if git.get("changed") else ""
             )
         protocol = manifest.get("protocol") or {}
+        draws = as_text(protocol.get("draws"))
         facts = [
             ("Suite file", as_text(manifest.get("source"))),
             ("Profile", as_text(manifest.get("profile")) or "none"),
@@ -487,6 +488,7 @@ class _RunBuilder:
             ),
             ("Images judged", "validation images, to choose by" if protocol.get("split") == "val" else "test images"),
             ("Repeats", f"{as_text(protocol.get('repeats'))} judgements of a randomised defense"),
+            ("Draws", f"{draws} of a randomised defense, per pass of attackers who hold it" if draws else ""),
             ("Git commit", commit),
             ("Part of the grid", as_text(manifest.get("shard")) or "all of it"),
             ("Run directory", self.name),

@@ -14,12 +14,14 @@ from bench_report.across import (
     Change,
     Judged,
     OnlyIn,
-    Outcomes,
     fingerprint,
     letters,
     pair,
+    stable,
     substitutes,
+    substitutes_text,
     terms,
+    versions,
 )
 from bench_report.facts import RunFacts
 from bench_report.measures import FAMILIES, measure
@@ -37,6 +39,12 @@ _LINED_UP = (
     *dict.fromkeys(name for f in _FAMILIES for name in (f.clean, f.attack, f.worst) if name is not None),
     "auroc",
 )
+_ONLY = {
+    RATE: "; it keeps apart the measures at the threshold that it sets",
+    "repeats": "; it keeps apart randomised defenses alone",
+    "draws": "; it keeps apart randomised defenses under attackers who hold them",
+}
+"""What another part of the protocol keeps apart, where that is not all."""
 _FIRST = {"higher": 0, "lower": 0, "unknown": 1}
 """Rows that stand before the others."""
 _SECTIONS = {"datasets": "data set", "models": "model", "attacks": "attack", "defenses": "defense"}
@@ -56,8 +64,7 @@ class _Comparer:
         self.names = tuple((letter, view.name) for letter, view in zip(self.letters, views))
         self.changed: dict[str, set[str]] = {section: set() for section in _SECTIONS}
         self.differ = tuple(_changes(runs, self.changed))
-        self._judged: dict[int, Judged] = {}
-        self._outcomes: dict[tuple[int, Place, str], Outcomes | None] = {}
+        self._judged = [Judged(run, table) for run, table in zip(runs, self.tables)]
 
     def view(self) -> CompareView:
         """Return what the page shows."""
@@ -203,18 +210,12 @@ class _Comparer:
 
     # -- images --------------------------------------------------------------------------------------------------------
 
-    def _of(self, number: int, place: Place, name: str) -> Outcomes | None:
-        if number not in self._judged:
-            self._judged[number] = Judged(self.runs[number], self.tables[number])
-        if (number, place, name) not in self._outcomes:
-            self._outcomes[number, place, name] = self._judged[number].outcomes(place, name)
-        return self._outcomes[number, place, name]
-
     def _difference(self, first: int, second: int, place: Place, name: str) -> tuple[DifferenceView, bool] | str:
         """Return the difference of an accuracy, second minus first, and whether all answers are equal; or why none."""
-        one, two = self._of(first, place, name), self._of(second, place, name)
-        if one is None or two is None:
-            return "not paired: no verdicts" if name.endswith("accuracy") else ""
+        one, two = (self._judged[number].outcomes(place, name) for number in (first, second))
+        if isinstance(one, str) or isinstance(two, str):
+            why = one if isinstance(one, str) else two
+            return f"not paired: {why}" if why else ""
         found = pair(one, two)
         if isinstance(found, str):
             return found
@@ -276,8 +277,7 @@ def _obstacles(runs: Sequence[Run], tables: Sequence[Table], letters: Sequence[s
     for name in dict.fromkeys(name for run in runs for name in run.manifest.get("protocol") or {}):
         values = {x: as_text((run.manifest.get("protocol") or {}).get(name)) for run, x in zip(runs, letters)}
         if len(set(values.values())) > 1:
-            only = "; it keeps apart the measures at the threshold that it sets" if name == RATE else ""
-            yield f"protocol, {name.replace('_', ' ')}", _per_run(values) + only
+            yield f"protocol, {name.replace('_', ' ')}", _per_run(values) + _ONLY.get(name, "")
     groups: dict[tuple[str, ...], dict[str, str]] = {}
     for table, letter in zip(tables, letters):
         for place in table.by_place:
@@ -288,8 +288,8 @@ def _obstacles(runs: Sequence[Run], tables: Sequence[Table], letters: Sequence[s
         if len(set(found.values())) > 1:
             yield " / ".join(filter(None, group)), _per_run(found)
     for knowledge in dict.fromkeys(place.knowledge for table in tables for place in table.by_place):
-        trained = {x: ", ".join(substitutes(run, knowledge)) for run, x in zip(runs, letters)}
-        if len(set(trained.values())) > 1:
+        if len({stable(sorted(substitutes(run, knowledge).values(), key=stable)) for run in runs}) > 1:
+            trained = {x: substitutes_text(run, knowledge) for run, x in zip(runs, letters)}
             yield f"substitute of the {knowledge} attacker", _per_run(trained)
     single = (attack for table in tables for attack in table.budgets if not attack[1].startswith(WORST_OF))
     for attack in dict.fromkeys(single):
@@ -329,9 +329,9 @@ def _changes(runs: Sequence[Run], changed: dict[str, set[str]]) -> Iterator[tupl
         values = [read(run.manifest) for run in runs]
         if len(set(values)) > 1:
             yield what, tuple(value or "unknown" for value in values)
-    versions = [_versions(run.manifest) for run in runs]
-    for name in dict.fromkeys(name for one in versions for name in one):
-        values = [one.get(name, "not installed") for one in versions]
+    installed = [versions(run) for run in runs]
+    for name in dict.fromkeys(name for one in installed for name in one):
+        values = [one.get(name, "not installed") for one in installed]
         if len(set(values)) > 1:
             yield f"version of {name}", tuple(values)
 
@@ -340,13 +340,6 @@ def _options(suite: Mapping[str, Any], section: str, label: str) -> dict[str, st
     """Return the options of a component as flat texts, None where the suite lacks it."""
     components = suite.get(section) or {}
     return dict(_flat(components[label])) if label in components else None
-
-
-def _versions(manifest: Mapping[str, Any]) -> dict[str, str]:
-    versions = {str(name): as_text(version) for name, version in (manifest.get("versions") or {}).items()}
-    for plugin in manifest.get("plugins") or ():
-        versions[f"plugin {as_text(plugin.get('module'))}"] = as_text(plugin.get("version"))
-    return versions
 
 
 def _flat(value: Any, path: str = "") -> Iterator[tuple[str, str]]:

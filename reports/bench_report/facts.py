@@ -351,23 +351,29 @@ class RunFacts:
             ]
         return tuple(settings)
 
+    def attacked_groups(self, dataset: str, model: str, knowledge: str) -> list[Scope]:
+        """Return every group with an attack that was run there, the main one first, or the only attack."""
+        attacks = self.table.attacks.get((dataset, model, knowledge), set())
+        found = []
+        for group in sorted(self.axes.groups, key=lambda group: group != self.axes.main_group):
+            members = self.table.members(Place(dataset, model, group, "", knowledge))
+            if attacks & {*members}:
+                found.append(Scope(dataset, model, knowledge, group, members))
+        bounded = sorted(x for x in attacks if not self.table.unbounded(Place(dataset, model, x, "", knowledge)))
+        if not found and len(bounded) == 1:
+            found.append(Scope(dataset, model, knowledge, bounded[0], tuple(bounded)))
+        return found
+
     def _groups_of(self, dataset: str, knowledge: str, model: str) -> list[Scope]:
         """Return the groups of attacks that were run there without those within another, or the only attack."""
         attacks = self.table.attacks.get((dataset, model, knowledge), set())
-        members = {
-            group: held
-            for group in self.axes.groups
-            if (held := self.table.members(Place(dataset, model, group, "", knowledge))) and attacks & {*held}
-        }
-        largest = sorted(members, key=lambda x: (-len(attacks & {*members[x]}), x != WORST_OF + ALL_ATTACKS))
-        widest: list[str] = []
-        for group in largest:
-            if not any(attacks & {*members[group]} <= attacks & {*members[other]} for other in widest):
-                widest.append(group)
-        if widest:
-            return [Scope(dataset, model, knowledge, group, members[group]) for group in widest]
-        bounded = sorted(x for x in attacks if not self.table.unbounded(Place(dataset, model, x, "", knowledge)))
-        return [Scope(dataset, model, knowledge, bounded[0], tuple(bounded))] if len(bounded) == 1 else []
+        scopes = self.attacked_groups(dataset, model, knowledge)
+        run_of = {scope.attack: attacks & {*scope.attacks} for scope in scopes}
+        widest: list[Scope] = []
+        for scope in sorted(scopes, key=lambda x: (-len(run_of[x.attack]), x.attack != WORST_OF + ALL_ATTACKS)):
+            if not any(run_of[scope.attack] <= run_of[other.attack] for other in widest):
+                widest.append(scope)
+        return widest
 
     def _left(self, scopes: Sequence[Scope]) -> list[float]:
         """Return what a group leaves of each defense with the model where it fares worst, most first."""

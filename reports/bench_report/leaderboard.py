@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from bench_report import sentences
-from bench_report.across import names_of
+from bench_report.across import names_of, versions
 from bench_report.build import read_facts
 from bench_report.facts import RunFacts
 from bench_report.measures import Measure
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from benchmark.results import Run
 
 FILE = "leaderboard.csv"
-VERSIONS = ("unmask-bench", "torch", "torchvision", "adversarial-robustness-toolbox")
-"""Whose versions are told where runs differ in them."""
 
 
 class Board:
@@ -121,10 +119,11 @@ class Board:
             yield sentences.left_out(rest)
         for name, first in self.again:
             yield sentences.same_key(name, first)
-        for what in VERSIONS:
+        installed = [versions(run) for run in self.runs]
+        for what in dict.fromkeys(what for one in installed for what in one):
             by_version: dict[str, list[str]] = {}
-            for run, name in zip(self.runs, self.names):
-                by_version.setdefault(as_text((run.manifest.get("versions") or {}).get(what)), []).append(name)
+            for one, name in zip(installed, self.names):
+                by_version.setdefault(one.get(what, ""), []).append(name)
             if len(by_version) > 1:
                 yield sentences.other_versions(what, by_version)
 

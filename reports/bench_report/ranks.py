@@ -9,13 +9,23 @@ docs/measures.md, "Leaderboard", has the rules.
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from bench_report.across import RATE, Judged, Outcomes, fingerprint, pair, protocol, substitutes
+from bench_report.across import (
+    RATE,
+    Judged,
+    Outcomes,
+    component,
+    fingerprint,
+    pair,
+    protocol,
+    stable,
+    substitutes,
+    substitutes_text,
+)
 from bench_report.facts import CERTAIN, Bound, RunFacts, Scope, Verdict
 from bench_report.table import Place, as_number, as_text
 from bench_report.view import Estimate
@@ -26,9 +36,12 @@ from benchmark.statistics import holm
 if TYPE_CHECKING:
     from benchmark.results import Run
 
-Unranked = Literal["", "bound", "flagged", "incomplete", "guessing", "costly", "alarms", "alone", "none"]
-"""Why a row has no rank: an upper bound; alarms or failed probes; attacks without a result; clean accuracy no better
-than guessing; half of it lost; more false alarms than the threshold may have; nothing to rank it against; no number."""
+Unranked = Literal["", "bound", "alone", "incomplete", "flagged", "alarms", "costly", "guessing", "none"]
+"""Why a row has no rank, in the order of such rows: an upper bound; nothing to rank it against; attacks without a
+result; alarms or failed probes; more false alarms than the threshold may have; half of the clean accuracy lost; it is
+no better than guessing; no number."""
+SOME = (RATE, "repeats", "draws")
+"""Parts of the protocol that some rows of a run depend on: the others stand beside those of each value."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +76,13 @@ class Entry:
     Attributes:
         run: number of the run.
         rank: None where it has none, and `unranked` says why.
-        rejects_at: the false-positive rate that its number depends on, None for none.
+        needs: of `SOME`, those that its number depends on.
     """
 
     run: int
     verdict: Verdict
     trust: Trust
-    rejects_at: float | None
+    needs: Mapping[str, float]
     unranked: Unranked = ""
     rank: int | None = None
 
@@ -91,7 +104,7 @@ class Condition:
     Attributes:
         scope: as the first of its runs labels it.
         rate: false-positive rate that thresholds were set for, None where no row depends on it.
-        protocol: the other parts that the numbers depend on.
+        protocol: the other parts that numbers depend on.
         made: all that decides, in words, to tell it from others that share a heading.
         pairs: how many pairs of ranked rows were compared image by image, of how many.
     """
@@ -119,43 +132,39 @@ class _Ranking:
     def __init__(self, runs: Sequence[Run], facts: Sequence[RunFacts]) -> None:
         self.runs = runs
         self.facts = facts
-        self._judged: dict[int, Judged] = {}
-        self._outcomes: dict[tuple[int, Scope, str], Outcomes | None] = {}
+        self._judged = [Judged(run, one.table) for run, one in zip(runs, facts)]
 
     def conditions(self) -> Iterator[Condition]:
         """Yield each condition once."""
         found: dict[str, list[Entry]] = {}
         about: dict[str, dict[str, Any]] = {}
         for number, facts in enumerate(self.facts):
-            for scope in scopes(facts):
+            for scope in _scopes(facts):
                 for defense in facts.defenses(scope):
                     entry = self._entry(number, scope, defense)
                     terms = self._terms(entry)
-                    key = _stable(terms)
+                    key = stable(terms)
                     about.setdefault(key, terms)
                     found.setdefault(key, []).append(entry)
         for key, entries in found.items():
             if all(entry.verdict.robust is None for entry in entries):
                 continue
-            rates: list[float | None] = [*sorted({x.rejects_at for x in entries if x.rejects_at is not None})]
-            # What no rate moves stands beside the rows of each.
-            for rate in rates or [None]:
-                mine = [entry for entry in entries if entry.rejects_at in (None, rate)]
+            for some, mine in _beside(entries):
                 ranked, pairs = self._ranked(mine)
                 parts = tuple((name, as_text(value)) for name, value in about[key]["protocol"].items())
+                parts += tuple((name, f"{value:g}") for name, value in some.items() if name != RATE)
                 scope = mine[0].verdict.scope
-                made = tuple(self._made(mine[0], about[key]))
-                yield Condition(scope, about[key]["images"], rate, parts, made, tuple(ranked), pairs)
+                made = (*self._made(mine[0], about[key]), *((name.replace("_", " "), value) for name, value in parts))
+                yield Condition(scope, about[key]["images"], some.get(RATE), parts, made, tuple(ranked), pairs)
 
     def _made(self, entry: Entry, terms: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         run, scope = self.runs[entry.run], entry.verdict.scope
         yield "images", terms["images"][:12]
-        yield "substitute", ", ".join(terms["substitutes"])
+        yield "substitute", substitutes_text(run, scope.knowledge)
         components = [("network", terms["network"])]
-        components += [(label, _component(run, "attacks", label)) for label in scope.attacks]
+        components += [(label, component(run, "attacks", label)) for label in scope.attacks]
         for label, options in components:
             yield from ((f"{label} {name}", as_text(value)) for name, value in options.items())
-        yield from ((name.replace("_", " "), as_text(value)) for name, value in terms["protocol"].items())
 
     # -- rows ----------------------------------------------------------------------------------------------------------
 
@@ -175,7 +184,7 @@ class _Ranking:
             of=len(scope.attacks),
         )
         parts = {} if robust is None else protocol(run, place, robust.metric)
-        at = as_number(parts.get(RATE))
+        needs = {name: value for name in SOME if (value := as_number(parts.get(name))) is not None}
         target = as_number((run.manifest.get("protocol") or {}).get(RATE))
         alarms, clean = verdict.false_alarms, verdict.clean
         why: Unranked = ""
@@ -193,7 +202,7 @@ class _Ranking:
             why = "alarms"
         elif verdict.bound:
             why = "bound"
-        return Entry(number, verdict, trust, at, why)
+        return Entry(number, verdict, trust, needs, why)
 
     def _place(self, number: int, scope: Scope, defense: str) -> Place:
         return self.facts[number].table.place(scope.dataset, scope.model, scope.attack, defense, scope.knowledge)
@@ -216,20 +225,21 @@ class _Ranking:
         place = self._place(entry.run, scope, entry.defense)
         robust = entry.verdict.robust
         parts = protocol(run, place, "joint_robust_accuracy" if robust is None else robust.metric)
-        parts.pop(RATE, None)
+        for name in SOME:
+            parts.pop(name, None)
         group = Place(scope.dataset, scope.model, scope.attack, "", scope.knowledge)
         counted = table.counted(group)
         attacks = []
         for attack in scope.attacks:
             norm, eps = table.budgets.get((scope.dataset, attack), ("", ""))
-            made = {name: value for name, value in _component(run, "attacks", attack).items() if name != "eps"}
+            made = {name: value for name, value in component(run, "attacks", attack).items() if name != "eps"}
             attacks.append([made, norm, _number(eps) if eps else counted.get(attack)])
         return {
             "images": fingerprint(run, scope.dataset),
-            "network": _component(run, "models", scope.model),
+            "network": component(run, "models", scope.model),
             "knowledge": scope.knowledge,
-            "substitutes": substitutes(run, scope.knowledge),
-            "attacks": sorted(attacks, key=_stable),
+            "substitutes": sorted(substitutes(run, scope.knowledge).values(), key=stable),
+            "attacks": sorted(attacks, key=stable),
             "protocol": parts,
         }
 
@@ -272,48 +282,39 @@ class _Ranking:
                 else (known.difference.difference, known.difference.p)
             )
         one, two = self._of(first), self._of(second)
-        found = pair(two, one) if one is not None and two is not None else ""
+        found = pair(two, one) if isinstance(one, Outcomes) and isinstance(two, Outcomes) else ""
         return None if isinstance(found, str) else (found.paired.difference, found.paired.p_value)
 
-    def _of(self, entry: Entry) -> Outcomes | None:
-        """Return what a row does image by image; None for a randomised defense, of which a table has one judgement."""
-        number, scope, robust = entry.run, entry.verdict.scope, entry.robust
-        about = (self.runs[number].manifest.get("defenses") or {}).get(entry.defense) or {}
-        if robust is None or about.get("randomised"):
-            return None
-        key = (number, scope, entry.defense)
-        if key not in self._outcomes:
-            if number not in self._judged:
-                self._judged[number] = Judged(self.runs[number], self.facts[number].table)
-            place = self._place(number, scope, entry.defense)
-            self._outcomes[key] = self._judged[number].outcomes(place, robust.metric)
-        return self._outcomes[key]
+    def _of(self, entry: Entry) -> Outcomes | str:
+        if entry.robust is None:
+            return ""
+        place = self._place(entry.run, entry.verdict.scope, entry.defense)
+        return self._judged[entry.run].outcomes(place, entry.robust.metric)
 
 
-def scopes(facts: RunFacts) -> Iterator[Scope]:
+def _beside(entries: Sequence[Entry]) -> Iterator[tuple[dict[str, float], list[Entry]]]:
+    """Yield the rows that may stand together, with the values of `SOME` that they do so at; none within another."""
+    values = {name: sorted({one.needs[name] for one in entries if name in one.needs}) for name in SOME}
+    values = {name: each for name, each in values.items() if each}
+    found: list[tuple[dict[str, float], set[int]]] = []
+    for chosen in itertools.product(*values.values()):
+        some = dict(zip(values, chosen))
+        found.append((some, {n for n, one in enumerate(entries) if one.needs.items() <= some.items()}))
+    for number, (some, mine) in enumerate(found):
+        if not any(mine < other or (mine == other and m < number) for m, (_, other) in enumerate(found)):
+            needed = {name for n in mine for name in entries[n].needs}
+            yield {name: some[name] for name in values if name in needed}, [entries[n] for n in sorted(mine)]
+
+
+def _scopes(facts: RunFacts) -> Iterator[Scope]:
     """Yield every group of attacks that a run has a worst case over, of equal ones the first; or its only attack."""
-    for dataset, model, knowledge in sorted(facts.table.attacks):
-        attacks = facts.table.attacks[dataset, model, knowledge]
+    for where in sorted(facts.table.attacks):
         seen: list[Mapping[str, float | None]] = []
-        for group in sorted(facts.axes.groups, key=lambda group: group != facts.axes.main_group):
-            place = Place(dataset, model, group, "", knowledge)
-            members = facts.table.members(place)
-            if members and attacks & {*members} and facts.table.counted(place) not in seen:
-                seen.append(facts.table.counted(place))
-                yield Scope(dataset, model, knowledge, group, members)
-        bounded = sorted(x for x in attacks if not facts.table.unbounded(Place(dataset, model, x, "", knowledge)))
-        if not seen and len(bounded) == 1:
-            yield Scope(dataset, model, knowledge, bounded[0], tuple(bounded))
-
-
-def _component(run: Run, section: str, label: str) -> dict[str, Any]:
-    found = (run.suite.get(section) or {}).get(label)
-    return dict(found) if isinstance(found, Mapping) else {"use": label}
-
-
-def _stable(value: Any) -> str:
-    """Return JSON that is the same for equal values, in whatever order and with whatever keys options were written."""
-    return json.dumps(json.loads(json.dumps(value, default=str)), sort_keys=True)
+        for scope in facts.attacked_groups(*where):
+            counted = facts.table.counted(Place(scope.dataset, scope.model, scope.attack, "", scope.knowledge))
+            if counted not in seen:
+                seen.append(counted)
+                yield scope
 
 
 def _number(eps: str) -> float | str:
@@ -323,9 +324,6 @@ def _number(eps: str) -> float | str:
         return eps
 
 
-_LAST = ("", "bound", "alone", "incomplete", "flagged", "alarms", "costly", "guessing", "none")
-
-
 def _order(entry: Entry) -> tuple[int, int, float, str, int]:
     value = entry.verdict.robust.value if entry.verdict.robust else -1.0
-    return (entry.rank or 1_000_000, _LAST.index(entry.unranked), -value, entry.defense, entry.run)
+    return (entry.rank or 1_000_000, get_args(Unranked).index(entry.unranked), -value, entry.defense, entry.run)

@@ -1032,12 +1032,12 @@ def not_lined_up(what: str, difference: str) -> Notice:
 NO_RANK: dict[Unranked, str] = {
     "": "",
     "bound": "an upper bound has no rank",
-    "flagged": "flagged: in doubt",
-    "incomplete": "not all attacks, or seeds, have a result",
-    "guessing": "no better than guessing on clean images",
-    "costly": "loses more than half on clean images",
-    "alarms": "more false alarms than the threshold may have",
     "alone": "nothing to rank it against",
+    "incomplete": "not all attacks, or seeds, have a result",
+    "flagged": "flagged: in doubt",
+    "alarms": "more false alarms than the threshold may have",
+    "costly": "loses more than half on clean images",
+    "guessing": "no better than guessing on clean images",
     "none": "no attack has a result",
 }
 """Why a row of a leaderboard has no rank."""
@@ -1098,6 +1098,9 @@ def _condition_title(condition: Condition) -> Sentence:
         words += [Word(" ("), *_listed(scope.attacks), Word(")")]
     if condition.rate is not None:
         words.append(Word(f" · thresholds for {100 * condition.rate:g} % false alarms"))
+    of_chance = [f"{name} {value}" for name, value in condition.protocol if name in ("repeats", "draws")]
+    if of_chance:
+        words.append(Word(f" · randomised defenses at {', '.join(of_chance)}"))
     paired_, of = condition.pairs
     if of and paired_ < of:
         rest = "no pair shares" if not paired_ else f"{of - paired_} of {of} pairs do not share"

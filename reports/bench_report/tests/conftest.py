@@ -206,7 +206,10 @@ def write_run(
             }
             for number, name in enumerate(datasets)
         },
-        "defenses": {x: {"family": family_of[x], "attacks": list((taught or {}).get(x, ()))} for x in defenses},
+        "defenses": {
+            x: {"family": family_of[x], "attacks": list((taught or {}).get(x, ())), "randomised": False}
+            for x in defenses
+        },
         "cells": len(results),
         "tasks": 40,
         "plugins": [{"module": "bench_gradient", "distribution": "unmask-bench", "version": "0.1.0"}],

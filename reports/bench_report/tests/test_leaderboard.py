@@ -107,8 +107,6 @@ def test_unequal_conditions_stay_apart_and_equal_ones_meet_whatever_their_labels
     other = {"protocol": {"false_positive_rate": 0.2, "success": "any-wrong", "repeats": 5}}
     runs = [first, same, make_run("loose", **about, manifest=other)]  # nothing here rejects, or counts successes
     for run in runs:
-        for facts in run.manifest["defenses"].values():
-            facts["randomised"] = False
         run.manifest["thresholds"] = []
     table = ranked(tmp_path / "equal", *runs)
     assert set(table.condition) == {1}
@@ -127,14 +125,15 @@ def test_unequal_conditions_stay_apart_and_equal_ones_meet_whatever_their_labels
     others = [
         apart(suite={"attacks": {**attacks, "fgsm": {"use": "pgd", "steps": 40}}}),
         apart(suite={"models": {"mlp": {"use": "small_cnn", "width": 32}}}),
-        apart(manifest={"protocol": {"false_positive_rate": 0.05, "success": "initially-correct", "repeats": 9}}),
+        apart(manifest={"protocol": {"false_positive_rate": 0.05, "success": "initially-correct", "split": "val"}}),
         apart(about={"attacks": ("fgsm", "pgd", "pgd-l2")}),
         apart(about={"knowledge": ("black-box",)}),
     ]
     for table in others:
         shared = table.groupby("condition").run.nunique()
         # Where one run has more attacks, the worst case of the budget that both have may stand beside the other's.
-        assert set(table[table.condition.isin(shared[shared > 1].index)].group) <= {"linf 8/255"}
+        more = {"fgsm; pgd"} if "fgsm; pgd; pgd-l2" in set(table.attacks) else set()
+        assert set(table[table.condition.isin(shared[shared > 1].index)].attacks) == more
         assert table.run.nunique() == 2
 
 
@@ -152,6 +151,49 @@ def test_rows_that_no_rate_moves_stand_beside_the_detectors_of_each_rate(make_ru
     found = {rate: sorted(zip(mine.defense, mine.run)) for rate, mine in table.groupby("threshold_false_positive_rate")}
     both = [("none", "at-0.05"), ("none", "at-0.1")]
     assert found == {rate: [("mahalanobis", f"at-{rate}"), *both] for rate in (0.05, 0.1)}
+
+
+def test_a_randomised_defense_shares_conditions_with_what_its_repeats_do_not_move(make_run, tmp_path, parse):
+    about = {**ABOUT, "defenses": ("none", "noise"), "detectors": (), "right": shares({"noise": 0.5})}
+    runs = []
+    for repeats, draws in ((5, 10), (9, 10), (9, 20)):
+        protocol = {"false_positive_rate": 0.05, "success": "initially-correct", "repeats": repeats, "draws": draws}
+        name = f"{repeats}-{draws}"
+        run = make_run(name, **about, manifest={"protocol": protocol, "key": name * 8, "thresholds": []})
+        run.manifest["defenses"]["noise"]["randomised"] = True
+        runs.append(run)
+    bare = [("none", run.path.name) for run in runs]
+    table = ranked(tmp_path / "gray-box", *runs)  # who does not know the defense draws nothing
+    found = {repeats: sorted(zip(mine.defense, mine.run)) for repeats, mine in table.groupby("protocol_repeats")}
+    noise = {5: [("noise", "5-10")], 9: [("noise", "9-10"), ("noise", "9-20")]}
+    assert found == {repeats: sorted(bare + mine) for repeats, mine in noise.items()}
+    assert set(table[table.defense == "noise"]["rank"]) == {1}
+    page = parse((tmp_path / "gray-box" / "index.html").read_text())
+    heads = [head.text for head in page.all("th") if head.get("scope") == "rowgroup"]
+    assert [f"repeats {n}" in text for n, text in zip((5, 9), heads)] == [True, True]
+    assert set(ranked(tmp_path / "one", runs[0]).condition) == {1}  # with `none` of its own run
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_the_substitute_of_an_attacker_is_compared_by_content(make_run, tmp_path, parse, same):
+    about = {**ABOUT, "defenses": ("none", "at"), "detectors": (), "knowledge": ("black-box",), "right": shares({})}
+    runs = []
+    for name, width in (("one", 16), ("two", 16 if same else 32)):
+        label = f"sub-{name}" if same else "sub"  # labels are equal where the networks are not
+        models = {"mlp": {"use": "small_cnn", "width": 8}, label: {"use": "small_cnn", "width": width}}
+        grid = [{"datasets": ["digits"], "knowledge": "black-box", "substitute": {"model": label}}]
+        right = shares({("at", "black-box"): 0.5})
+        suite = {"models": models, "grid": grid}
+        runs.append(make_run(name, **{**about, "right": right}, suite=suite, manifest={"key": name * 20}))
+    table = ranked(tmp_path / "board", *runs)
+    assert table.condition.nunique() == (1 if same else 2)
+    page = parse((tmp_path / "board" / "index.html").read_text())
+    heads = [head.text for head in page.all("th") if head.get("scope") == "rowgroup"]
+    assert all("width 16" in text or "width 32" in text for text in heads) or same
+    HtmlReporter().write(runs, tmp_path / "report")
+    text = parse((tmp_path / "report" / "index.html").read_text()).text
+    assert ("substitute of the black-box attacker" in text) != same
+    assert ("other substitute of the attacker" in text) != same
 
 
 @pytest.mark.parametrize("doubt", ["alarm", "probe", "flags all", "guesses", "halved", "failed"])
@@ -215,7 +257,9 @@ def test_the_same_numbers_count_once_and_other_versions_are_told(make_run, tmp_p
     about = {**ABOUT, "defenses": ("none", "at"), "detectors": (), "right": shares({"at": 0.5})}
     one = make_run("one", **about, manifest={"key": "k" * 64})
     copy = load_run(shutil.copytree(one.path, tmp_path / "copy"))
-    newer = make_run("newer", **about, manifest={"key": "n" * 64, "versions": {"torch": "9.9.9"}})
+    plugin = {"module": "bench_gradient", "distribution": "unmask-bench", "version": "0.2.0"}
+    newer = {"key": "n" * 64, "versions": {"torch": "9.9.9", "timm": "1.0"}, "plugins": [plugin]}
+    newer = make_run("newer", **about, manifest=newer)
     about |= {"failed": lambda *cell: "no" if cell[2] != "none" else ""}
     failed = make_run("failed", **about)
     nothing = make_run("nothing", **{**about, "knowledge": ("black-box",)})
@@ -225,6 +269,8 @@ def test_the_same_numbers_count_once_and_other_versions_are_told(make_run, tmp_p
     text = parse((tmp_path / "board" / "index.html").read_text()).text
     assert "copy has the key of one:" in text
     assert "Other versions of torch: 2.6.0: one, failed, nothing; 9.9.9: newer." in text
+    assert "Other versions of timm: not known: one, failed, nothing; 1.0: newer." in text
+    assert "Other versions of plugin bench_gradient: 0.1.0: one, failed, nothing; 0.2.0: newer." in text
     assert "No row of: nothing." in text
     with pytest.raises(InputError, match="nothing to rank: no attack has a result in 'nothing'"):
         HtmlReporter().rank([nothing], tmp_path / "none")

@@ -892,6 +892,39 @@ def test_repeats_matter_to_randomised_defenses_alone(make_run, lined, randomised
     assert bool(build_report(runs).view.compare.rows) == lined
 
 
+@pytest.mark.parametrize(
+    ("knowledge", "randomised", "lined"),
+    [("white-box", True, False), ("white-box", False, True), ("gray-box", True, True)],
+)
+def test_draws_matter_to_attackers_who_hold_a_randomised_defense_alone(make_run, knowledge, randomised, lined):
+    from bench_report.build import build_report
+
+    about = {"models": ("mlp",), "attacks": ("fgsm",), "defenses": ("none", "jpeg"), "detectors": ()}
+    about |= {"families": {"jpeg": "preprocessor"}, "knowledge": (knowledge,)}
+    runs = [make_run(name, **about) for name in ("first", "second")]
+    for run, draws in zip(runs, (10, 20)):
+        run.manifest["protocol"] = {"false_positive_rate": 0.05, "success": "any-wrong", "repeats": 5, "draws": draws}
+        run.manifest["defenses"]["jpeg"]["randomised"] = randomised
+    view = build_report(runs).view.compare
+    attacked = {row.defense for row in view.rows if row.attack != "none"}
+    assert attacked == ({"none", "jpeg"} if lined else {"none"})
+    assert {row.defense for row in view.rows if row.attack == "none"} == {"none", "jpeg"}  # no one draws for these
+
+
+@pytest.mark.parametrize("told", [True, None])
+def test_one_judgement_of_a_randomised_defense_is_not_paired(make_run, page_of, told):
+    runs = [make_run(name, models=("mlp",), attacks=("fgsm",), draw=n) for n, name in enumerate(("first", "second"))]
+    for run in runs:
+        for about in run.manifest["defenses"].values():
+            about.pop("randomised")
+            about |= {} if told is None else {"randomised": told}
+    page = page_of(*runs)
+    rows = lined_up(page)
+    assert rows
+    assert all("only the first judgement is kept" in row.text for row in rows if row.get("data-metric") != "auroc")
+    assert "only the first judgement is kept image by image" in page.one("main").text
+
+
 def test_other_options_under_the_same_label_are_remarked(make_run, page_of):
     first = make_run("first", models=("mlp",))
     attacks = {**first.suite["attacks"], "fgsm": {"use": "pgd", "steps": 40}}
