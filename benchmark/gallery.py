@@ -35,8 +35,8 @@ from benchmark.rundir import DETAILS, GALLERY, IMAGES, SHEETS
 from benchmark.store import ArrayReader
 
 PER_STRATUM = 3
-MOST_ROWS = 8000
-"""A grid of many cells shows fewer images of each, so that the folder stays small beside the artifacts."""
+MOST_ROWS = 1000
+"""A grid of many cells shows fewer images of each on its page: all that are kept stand in the sheets anyway."""
 MOST_DETAILS = 4096
 """Numbers per image and array that the gallery keeps of what explains a verdict."""
 MOST_EXPLAINED = 20_000
