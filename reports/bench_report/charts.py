@@ -526,7 +526,12 @@ def chart_svg(kind: str, data: Mapping[str, list[dict[str, Any]]]) -> str:
     longest = max((len(row["s"]) for row in data.get("names", ()) if "end" in row), default=0)
     padding = {"left": 5, "top": 5, "right": 24 + 2 * longest, "bottom": 5}
     svg: str = vl_convert.vega_to_svg({**description, "data": sets, "padding": padding})
-    return svg
+    # Places to a hundredth of a pixel: they come with fifteen digits.
+    return re.sub(r' (?:d|transform|[xy][12]?)="[^"]*"', lambda place: _shortened(place[0]), svg)
+
+
+def _shortened(numbers: str) -> str:
+    return re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), numbers)
 
 
 def in_colours(svg: str, colours: Mapping[str, str]) -> str:
