@@ -905,7 +905,9 @@ def test_draws_matter_to_attackers_who_hold_a_randomised_defense_alone(make_run,
     for run, draws in zip(runs, (10, 20)):
         run.manifest["protocol"] = {"false_positive_rate": 0.05, "success": "any-wrong", "repeats": 5, "draws": draws}
         run.manifest["defenses"]["jpeg"]["randomised"] = randomised
-    view = build_report(runs).view.compare
+    report = build_report(runs).view
+    assert [dict(one.provenance.facts)["Draws"].split()[0] for one in report.runs] == ["10", "20"]
+    view = report.compare
     attacked = {row.defense for row in view.rows if row.attack != "none"}
     assert attacked == ({"none", "jpeg"} if lined else {"none"})
     assert {row.defense for row in view.rows if row.attack == "none"} == {"none", "jpeg"}  # no one draws for these
