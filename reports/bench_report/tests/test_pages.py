@@ -502,7 +502,7 @@ def test_terms_are_explained_to_the_pointer_and_to_the_keyboard(drawn, open_page
     assert tip.is_visible()
     assert head.locator("button").get_attribute("aria-describedby") == "term"
     page.locator('.block .badge[data-term="white-box"]').first.focus()
-    assert "knows the whole pipeline" in tip.inner_text()
+    assert "knows the whole defense" in tip.inner_text()
     page.locator('[data-tool="measure"]').select_option("auroc")
     head.locator("button").focus()
     assert "AUROC" in tip.inner_text()
