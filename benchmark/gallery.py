@@ -234,13 +234,13 @@ class Gallery:
         while at < len(kept):
             height, width = read(kept[at : at + 1]).shape[2:] if not rows else (rows[0]["height"], rows[0]["width"])
             most = on_sheet(width, height)
-            images = read(kept[at : at + most])
+            images = _levels(read(kept[at : at + most]))
             columns = math.ceil(math.sqrt(most))
-            sheet = np.zeros((images.shape[1], math.ceil(len(images) / columns) * height, columns * width))
+            sheet = np.zeros((images.shape[1], math.ceil(len(images) / columns) * height, columns * width), np.uint8)
             for place, image in enumerate(images):
                 y, x = (place // columns) * height, (place % columns) * width
                 sheet[:, y : y + height, x : x + width] = image
-            rows.append({"file": self._write(sheet), "columns": columns, "width": width, "height": height})
+            rows.append({"file": self._write_levels(sheet), "columns": columns, "width": width, "height": height})
             at += most
         return rows
 
@@ -292,13 +292,16 @@ class Gallery:
 
     def _write(self, pixels: np.ndarray) -> str:
         """Write (C, H, W) in [0, 1] as a PNG file, and return its name."""
+        return self._write_levels(_levels(pixels))
+
+    def _write_levels(self, pixels: np.ndarray) -> str:
         from PIL import Image
 
-        levels = np.ascontiguousarray(np.rint(pixels.clip(0, 1) * 255).astype(np.uint8).transpose(1, 2, 0))
+        levels = np.ascontiguousarray(pixels.transpose(1, 2, 0))
         seen = hashlib.blake2b(levels.tobytes() + str(levels.shape).encode()).digest()
         if seen not in self._names:
             buffer = io.BytesIO()
-            Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels).save(buffer, "PNG")
+            Image.fromarray(levels[:, :, 0] if levels.shape[2] == 1 else levels).save(buffer, "PNG", compress_level=3)
             self._names[seen] = self._keep(buffer.getvalue(), ".png")
         return self._names[seen]
 
@@ -319,6 +322,12 @@ class Gallery:
         if path is None or not path.is_file():
             return ""
         return self._keep(path.read_bytes(), ".json")
+
+
+def _levels(pixels: np.ndarray) -> np.ndarray:
+    """Return values in [0, 1] as the levels of 8 bits, uint8 of the same shape."""
+    levels: np.ndarray = np.rint(pixels.clip(0, 1) * 255).astype(np.uint8)
+    return levels
 
 
 def on_sheet(width: int, height: int) -> int:
