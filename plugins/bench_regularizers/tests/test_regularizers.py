@@ -119,7 +119,7 @@ def test_the_loss_of_adp_is_equation_5() -> None:
     ("defense", "options", "given", "gain"),
     [
         (InputGradient, InputGradientOptions, {"weight": 10.0}, 0.1),
-        (Adp, AdpOptions, {}, None),
+        (Adp, AdpOptions, {}, 0.1),
         (Distillation, DistillationOptions, {"temperature": 20.0}, None),
     ],
 )
