@@ -6,7 +6,7 @@ from benchmark import hookimpl
 from benchmark.hookspecs import Register
 
 AUTOATTACK = """@inproceedings{croce2020reliable,
-  title = {Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-free Attacks},
+  title = {Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-Free Attacks},
   author = {Croce, Francesco and Hein, Matthias},
   booktitle = {International Conference on Machine Learning},
   year = {2020}

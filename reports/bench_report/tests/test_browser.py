@@ -112,7 +112,7 @@ def test_from_the_matrix_to_an_image_by_mouse(quickstart, open_page):
 def test_from_the_matrix_to_an_image_by_keyboard(quickstart, open_page):
     _, folder = quickstart
     page = open_page(folder / "index.html")
-    for _ in range(100):
+    for _ in range(200):
         page.keyboard.press("Tab")
         if page.evaluate("document.activeElement.matches('.matrix table.heat a')"):
             break
@@ -163,7 +163,7 @@ def test_columns_are_sorted_and_rows_filtered(quickstart, open_page):
     assert page.locator(".matrix .block:visible").count() == 1
     assert page.locator('[data-tool="status"]').inner_text() == "1 cell shown"
     page.locator('[data-tool="reset"]').click()
-    assert page.locator(".matrix .block:visible").count() == 5
+    assert page.locator(".matrix .block:visible").count() == 6
     assert table.locator("tbody tr:visible").count() == 4
 
 
