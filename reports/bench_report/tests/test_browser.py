@@ -164,7 +164,7 @@ def test_columns_are_sorted_and_rows_filtered(quickstart, open_page):
     assert page.locator('[data-tool="status"]').inner_text() == "1 cell shown"
     page.locator('[data-tool="reset"]').click()
     assert page.locator(".matrix .block:visible").count() == 6
-    assert table.locator("tbody tr:visible").count() == 4
+    assert table.locator("tbody tr:visible").count() == 5
 
 
 def test_the_measure_is_switched(quickstart, open_page):
