@@ -1,75 +1,23 @@
-"""A small network trained on scikit-learn's digits in a second, and images it has not seen."""
+"""A small network that computes in float64."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import pytest
-import torch
-from sklearn.datasets import load_digits
-from torch import Tensor, nn
-
-from benchmark.attack import Victim
-from benchmark.model import Classifier
-from benchmark.randomness import Rng
-
-SHAPE = (1, 8, 8)
+from torch import nn
+from victims import Digits, trained
 
 
-@dataclass(frozen=True)
-class Digits:
-    """A victim with held-out images (N, 1, 8, 8) and labels (N,)."""
-
-    victim: Victim
-    x: Tensor
-    y: Tensor
-
-    def first(self, count: int) -> Digits:
-        return Digits(self.victim, self.x[:count], self.y[:count])
-
-    @property
-    def right(self) -> Tensor:
-        with torch.no_grad():
-            return self.victim.classifier(self.x).argmax(1) == self.y
-
-    def fooled(self, x_adv: Tensor) -> Tensor:
-        """(N,) bool: right on the clean image, wrong on `x_adv`."""
-        with torch.no_grad():
-            return self.right & (self.victim.classifier(x_adv).argmax(1) != self.y)
-
-
-class InDouble(nn.Module):
-    """Computes in float64, so that no sign of a gradient hangs on rounding."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network(x.double())
+def without_hidden_layer() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(1, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 16, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(256, 10),
+    )
 
 
 @pytest.fixture(scope="session")
 def digits() -> Digits:
-    data = load_digits()
-    order = np.random.RandomState(0).permutation(len(data.target))
-    x = torch.from_numpy((data.images[order] / 16).astype(np.float32)).unsqueeze(1)
-    y = torch.from_numpy(data.target[order].astype(np.int64))
-    with Rng(0).seeded_globals():
-        network = nn.Sequential(
-            nn.Conv2d(1, 8, 3, padding=1),
-            nn.ReLU(),
-            nn.Conv2d(8, 16, 3, stride=2, padding=1),
-            nn.ReLU(),
-            nn.Flatten(),
-            nn.Linear(256, 10),
-        )
-        optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
-        for _ in range(6):
-            for batch in torch.randperm(1200).split(100):
-                optimizer.zero_grad()
-                nn.functional.cross_entropy(network(x[batch]), y[batch]).backward()
-                optimizer.step()
-    classifier = Classifier(InDouble(network.double()), 10, SHAPE).frozen()
-    return Digits(Victim(classifier, 10, SHAPE, torch.device("cpu")), x[1200:1400], y[1200:1400])
+    return trained(without_hidden_layer, held_out=200).in_double()

@@ -81,9 +81,9 @@ def test_no_image_is_attacked_once_it_is_fooled(digits, norm):
     before = passes.copy()
     x_adv = attack.craft(digits.victim, digits.x, digits.y, Rng(0))
     used = passes - before
-    assert not digits.right(x_adv).any()
+    assert not digits.is_right(x_adv).any()
     assert used.forward < 10 * len(digits.x)
-    wrong = ~digits.right(digits.x)
+    wrong = ~digits.is_right(digits.x)
     assert wrong.any()
     assert torch.equal(x_adv[wrong], digits.x[wrong])
 
@@ -103,13 +103,13 @@ def test_of_what_stands_the_best_point_of_all_searches_is_returned(robust, norm)
 
     with torch.no_grad():
         one, several = crafted(ApgdCe), crafted(ApgdCe, restarts=5)
-        stands = few.right(one) & few.right(several)
+        stands = few.is_right(one) & few.is_right(several)
         assert stands.sum() > 20
         loss = classification_loss(few.classifier, few.y)
         assert (loss(several) - loss(one))[stands].min() > -1e-6
         assert (loss(several) - loss(one))[stands].max() > 1e-3
         one, several = crafted(ApgdT, targets=1), crafted(ApgdT, targets=3)
-        stands = few.right(one) & few.right(several)
+        stands = few.is_right(one) & few.is_right(several)
         assert stands.sum() > 20
         assert (likeliest(several).amax(0) - likeliest(one)[0])[stands].min() > -1e-6
 

@@ -37,7 +37,7 @@ def make(kind, **chosen):
 @pytest.mark.parametrize(("kind", "loss"), [(ApgdCe, "ce"), (ApgdDlr, "dlr"), (ApgdT, "dlr-targeted")])
 def test_apgd_gives_the_same_images(robust, norm, kind, loss):
     """From the same start: images fooled at their last step that fools; of the others the point of highest loss."""
-    right = robust.right(robust.x)
+    right = robust.is_right(robust.x)
     x, y, eps = robust.x[right][:80], robust.y[right][:80], EPS[norm] * 0.7
     common = {"n_iter": 40, "norm": NORMS[norm], "eps": eps, "device": torch.device("cpu"), "logger": Quiet()}
     seed = Rng(3).spawn(*((0, 0) if kind is ApgdT else (0,))).seed
@@ -67,7 +67,7 @@ def test_apgd_gives_the_same_images(robust, norm, kind, loss):
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_fab_gives_the_same_distances(robust, norm):
-    right = robust.right(robust.x)
+    right = robust.is_right(robust.x)
     x, y = robust.x[right][:60], robust.y[right][:60]
     library = FABAttack_PT(
         robust.classifier, norm=NORMS[norm], n_iter=30, eps=1e3, targeted=True, device=torch.device("cpu")
@@ -128,7 +128,7 @@ def test_autoattack_leaves_the_same_robust_accuracy(digits, robust, norm, case):
         before = passes.copy()
         x_adv = run()
         used.append(passes - before)
-        counts.append(int(known.right(x_adv).sum()))
+        counts.append(int(known.is_right(x_adv).sum()))
     assert 20 < counts[1] <= counts[0] + 1 < 190
     # Where squares of gradients underflow, the authors' l2 steps are none.
     assert counts[1] >= counts[0] - 1 or (case, norm) == ("underflow", "l2")

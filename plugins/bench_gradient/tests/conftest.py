@@ -1,94 +1,16 @@
-"""A small network trained on scikit-learn's digits in a second, and images it has not seen."""
+"""A small network, as it is and in float64."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import pytest
-import torch
-from sklearn.datasets import load_digits
-from torch import Tensor, nn
-
-from benchmark.attack import Victim
-from benchmark.model import Classifier
-from benchmark.randomness import Rng
-
-SHAPE = (1, 8, 8)
-
-
-@dataclass(frozen=True)
-class Digits:
-    """A victim with held-out images (N, 1, 8, 8) and labels (N,)."""
-
-    victim: Victim
-    x: Tensor
-    y: Tensor
-
-    @property
-    def classifier(self) -> nn.Module:
-        return self.victim.classifier
-
-    def first(self, count: int) -> Digits:
-        return Digits(self.victim, self.x[:count], self.y[:count])
-
-    def fooled(self, x_adv: Tensor) -> Tensor:
-        """(N,) bool: right on the clean image, wrong on `x_adv`."""
-        with torch.no_grad():
-            clean, attacked = self.classifier(self.x).argmax(1), self.classifier(x_adv).argmax(1)
-        return (clean == self.y) & (attacked != self.y)
-
-    @property
-    def right(self) -> Tensor:
-        with torch.no_grad():
-            return self.classifier(self.x).argmax(1) == self.y
-
-
-class InDouble(nn.Module):
-    """Computes in float64, so that no sign of a gradient hangs on rounding."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.network(x.double())
-
-
-def network() -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(8, 16, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(256, 32),
-        nn.ReLU(),
-        nn.Linear(32, 10),
-    )
+from victims import Digits, trained, with_hidden_layer
 
 
 @pytest.fixture(scope="session")
 def digits() -> Digits:
-    data = load_digits()
-    order = np.random.RandomState(0).permutation(len(data.target))
-    x = torch.from_numpy((data.images[order] / 16).astype(np.float32)).unsqueeze(1)
-    y = torch.from_numpy(data.target[order].astype(np.int64))
-    with Rng(0).seeded_globals():
-        classifier = Classifier(network(), 10, SHAPE)
-        optimizer = torch.optim.Adam(classifier.parameters(), lr=5e-3)
-        for _ in range(6):
-            for batch in torch.randperm(1200).split(100):
-                optimizer.zero_grad()
-                nn.functional.cross_entropy(classifier(x[batch]), y[batch]).backward()
-                optimizer.step()
-    return Digits(Victim(classifier.frozen(), 10, SHAPE, torch.device("cpu")), x[1200:1500], y[1200:1500])
+    return trained(with_hidden_layer, held_out=300)
 
 
 @pytest.fixture(scope="session")
 def digits64(digits: Digits) -> Digits:
-    """The same network computing in float64."""
-    copy = network()
-    copy.load_state_dict(digits.classifier.network.state_dict())
-    classifier = Classifier(InDouble(copy.double()), 10, SHAPE).frozen()
-    return Digits(Victim(classifier, 10, SHAPE, torch.device("cpu")), digits.x, digits.y)
+    return digits.in_double()
