@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -69,23 +68,18 @@ class InDouble(nn.Module):
         return self.network(x.double())
 
 
-def with_hidden_layer() -> nn.Module:
-    return nn.Sequential(
-        nn.Conv2d(1, 8, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(8, 16, 3, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Flatten(),
-        nn.Linear(256, 32),
-        nn.ReLU(),
-        nn.Linear(32, 10),
-    )
+def small(*, hidden: bool) -> nn.Module:
+    """Return two convolutions before a linear layer, or two of them."""
+    convolutions = nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 16, 3, stride=2, padding=1), nn.ReLU()
+    head = (nn.Linear(256, 32), nn.ReLU(), nn.Linear(32, 10)) if hidden else (nn.Linear(256, 10),)
+    return nn.Sequential(*convolutions, nn.Flatten(), *head)
 
 
-def trained(new: Callable[[], nn.Module], held_out: int, epochs: int = 6, eps: float = 0.0) -> Digits:
+def trained(*, held_out: int, hidden: bool = True, epochs: int = 6, eps: float = 0.0) -> Digits:
     """Return a network as a victim on the first images that it has not seen.
 
     Args:
+        hidden: as for `small`.
         eps: of the adversarial images (linf) that it is trained on, 0 for clean ones.
     """
     data = load_digits()
@@ -93,7 +87,7 @@ def trained(new: Callable[[], nn.Module], held_out: int, epochs: int = 6, eps: f
     x = torch.from_numpy((data.images[order] / 16).astype(np.float32)).unsqueeze(1)
     y = torch.from_numpy(data.target[order].astype(np.int64))
     with Rng(0).seeded_globals():
-        network = new()
+        network = small(hidden=hidden)
         optimizer = torch.optim.Adam(network.parameters(), lr=5e-3)
         for _ in range(epochs):
             for batch in torch.randperm(TRAIN).split(100):

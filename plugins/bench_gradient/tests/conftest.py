@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from victims import Digits, trained, with_hidden_layer
+from victims import Digits, trained
 
 
 @pytest.fixture(scope="session")
 def digits() -> Digits:
-    return trained(with_hidden_layer, held_out=300)
+    return trained(held_out=300)
 
 
 @pytest.fixture(scope="session")
