@@ -1,7 +1,7 @@
 // The leaderboard: what is shown of it, kept in the address as in a report.
 "use strict";
 (() => {
-  const { all, one, make, remember, changed, features } = window.bench;
+  const { all, one, make, rememberFilter, changed, features } = window.bench;
   const AXES = ["dataset", "model", "knowledge", "group"];
 
   function board(section) {
@@ -27,18 +27,7 @@
       const filtered = name || AXES.some((axis) => tool(axis).value);
       tool("status").textContent = filtered ? `${shown} ${shown === 1 ? "row" : "rows"} shown` : "";
     }
-    for (const axis of [...AXES, "defense"]) {
-      const control = tool(axis);
-      const known = (value) => control.localName === "input" || [...control.options].some((option) => option.value === value);
-      remember(section, axis, () => control.value, (value) => {
-        control.value = known(value) ? value : "";
-        filter();
-      });
-      control.addEventListener(control.localName === "input" ? "input" : "change", () => {
-        filter();
-        changed(section);
-      });
-    }
+    for (const axis of [...AXES, "defense"]) rememberFilter(section, axis, tool(axis), filter);
     tool("reset").addEventListener("click", () => {
       for (const axis of [...AXES, "defense"]) tool(axis).value = "";
       filter();

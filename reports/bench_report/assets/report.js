@@ -82,6 +82,19 @@
     if (step) write(true);
     else due = setTimeout(write, 150);
   }
+  /* A box or a list that `filter` goes by; a value that it does not have is none. */
+  function rememberFilter(element, key, control, filter) {
+    const isBox = control.localName === "input";
+    const known = (value) => isBox || [...control.options].some((option) => option.value === value);
+    remember(element, key, () => control.value, (value) => {
+      control.value = known(value) ? value : "";
+      filter();
+    });
+    control.addEventListener(isBox ? "input" : "change", () => {
+      filter();
+      changed(element);
+    });
+  }
   const leave = () => {
     write();
     history.replaceState({ ...history.state, y: window.scrollY }, "");
@@ -297,18 +310,8 @@
       show(event.target.value);
       changed(section);
     });
-    for (const name of ["dataset", "model", "knowledge", "defense", "attack"]) {
-      const control = tool(name);
-      const known = (value) => control.localName === "input" || [...control.options].some((option) => option.value === value);
-      remember(section, `${prefix}${name}`, () => control.value, (value) => {
-        control.value = known(value) ? value : "";
-        filter();
-      });
-      control.addEventListener(control.localName === "input" ? "input" : "change", () => {
-        filter();
-        changed(section);
-      });
-    }
+    for (const name of ["dataset", "model", "knowledge", "defense", "attack"])
+      rememberFilter(section, `${prefix}${name}`, tool(name), filter);
     tool("reset").addEventListener("click", () => {
       all("select, input", tools).forEach((control) => (control.value = ""));
       show("");
@@ -455,7 +458,7 @@
     const id = `page-${page.replace(/\.html$/, "").replace(/[^a-z0-9]+/g, "-")}`;
     return all(".sheet").length + kept().length > 1 ? `#${id}?${settings}` : `${root}${page}#?${settings}`;
   };
-  window.bench = { all, one, make, save, copy, visible, remember, changed, link, features };
+  window.bench = { all, one, make, save, copy, visible, remember, rememberFilter, changed, link, features };
   document.addEventListener("DOMContentLoaded", () => {
     all(".sheet").forEach(setUp);
     glossary();
