@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench_unmask.parts import learn_class_parts, overlap
+from bench_unmask.parts import CLASS_SETS, PAPER, PARTS, learn_class_parts, overlap
 from benchmark.errors import MissingError
 from benchmark.plugins import load_plugins
 from benchmark.suite import CLEAN, load_suite
@@ -43,6 +43,20 @@ def load(registry):
 def rows(name):
     with open(REFERENCE / name, encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))
+
+
+# Part data
+
+
+def test_the_drawn_pictures_have_the_classes_and_parts_of_the_papers_matrix(registry):
+    for name, classes in CLASS_SETS.items():
+        drawn = {"class_set": name, "size": 32, "train": 1, "val": 1, "test": 1}
+        split = registry.create("dataset", "partshapes", drawn).load("train")
+        assert split.class_names == classes
+        vocabulary = PAPER.select(classes).vocabulary
+        assert [part["name"] for part in split.part_annotations().data["categories"]] == sorted(
+            vocabulary, key=PARTS.index
+        )
 
 
 # The grid

@@ -91,14 +91,7 @@ def register_converters(register: Register) -> None:
 
 @hookimpl
 def register_datasets(register: Register) -> None:
-    """Register `partshapes`, `coco_parts`, `unmask` and `unmask_parts`."""
-    register(
-        "partshapes",
-        "bench_unmask.partshapes:PartShapes",
-        options="bench_unmask.options:PartShapesOptions",
-        version="1",
-        summary="six objects composed of parts with exact masks, drawn by the program: a stand-in for photos",
-    )
+    """Register `coco_parts`, `unmask` and `unmask_parts`."""
     register(
         "coco_parts",
         "bench_unmask.coco_parts:CocoParts",

@@ -65,7 +65,7 @@ class PartExtractorOptions(Options):
 
     weights: Annotated[str | None, InputFile()] = None
     """Initial weights: a .safetensors or .pt file of K, of a detector with other parts, or of a backbone alone; or
-    `partshapes`, the small K for drawn pictures that is shipped."""
+    the name of some that a package offers, such as `partshapes`, a small K for drawn pictures."""
 
     stages: tuple[TrainingStage, ...] = (
         TrainingStage(layers="heads", epochs=10, lr=0.001),

@@ -1,34 +1,48 @@
-"""Weights of K that come with the package, and the command that makes them.
+"""Weights of K that come with a package, by a name, and the command that makes them of a run.
 
-`partshapes` is the K of `unmask_paper --profile embedded`, in half precision: small, and made for drawn pictures alone.
-
-    bench run unmask_paper --profile embedded
-    python -m bench_unmask.extractor.shipped runs/unmask_paper-embedded partshapes.safetensors
+A distribution offers some by an entry point of the group `bench_unmask.weights`: its name is the one that the option
+`weights` takes, its value leads to the path of a .safetensors file, such as `bench_partshapes.extractor:WEIGHTS`.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 from pathlib import Path
 
 import click
 
-from benchmark.errors import BenchError, InputError, unknown_name
+from benchmark.errors import BenchError, InputError, first_line, unknown_name
 
-SHIPPED = {"partshapes": Path(__file__).parent / "weights" / "partshapes.safetensors"}
+GROUP = "bench_unmask.weights"
 
 
 def weights_file(weights: str) -> str:
     """Return the file that the option `weights` means: one that is shipped, or a path.
 
     Raises:
-        InputError: it looks like a name, and no such weights are shipped.
+        InputError: it looks like a name, and no such weights are shipped; two packages ship some of that name, or what
+            one offers cannot be loaded.
     """
-    if weights in SHIPPED:
-        return str(SHIPPED[weights])
+    shipped = importlib.metadata.entry_points(group=GROUP)
+    if weights in shipped.names:
+        offers = {entry.value: entry for entry in shipped.select(name=weights)}
+        if len(offers) > 1:
+            raise InputError(
+                f"weights: {weights!r} is offered twice, by {' and by '.join(sorted(offers))}: name a file."
+            )
+        (entry,) = offers.values()
+        try:
+            return str(entry.load())
+        except Exception as error:
+            raise InputError(
+                f"weights: {weights!r}, from {entry.value}, cannot be found: {first_line(error)}"
+            ) from error
     path = Path(weights)
     if not path.suffix and len(path.parts) == 1 and not path.exists():
-        raise InputError(f"weights: {unknown_name('name', weights, SHIPPED)} A file ends in .safetensors, .pt or .pth.")
+        raise InputError(
+            f"weights: {unknown_name('name', weights, shipped.names)} A file ends in .safetensors, .pt or .pth."
+        )
     return weights
 
 

@@ -13,13 +13,11 @@ from safetensors.torch import load_file, save_file
 from bench_unmask.extractor import training
 from bench_unmask.extractor.artifact import PartExtractor
 from bench_unmask.extractor.options import PartExtractorOptions
-from bench_unmask.options import PartShapesOptions
-from bench_unmask.parts import PAPER
-from bench_unmask.partshapes import PartShapes
 from benchmark import Rng
 from benchmark.dataset import ArraySplit
 from benchmark.defense import FitContext
 from benchmark.errors import InputError
+from benchmark.plugins import load_plugins
 from benchmark.progress import Progress
 
 TINY = {
@@ -36,8 +34,8 @@ TINY = {
 
 @pytest.fixture(scope="module")
 def pictures():
-    options = PartShapesOptions(class_set=("car", "bottle"), size=64, train=4, val=1, test=3)
-    return PartShapes(options)
+    options = {"class_set": ["car", "bottle"], "size": 64, "train": 4, "val": 1, "test": 3}
+    return load_plugins().create("dataset", "partshapes", options)
 
 
 def options_of(**changes) -> PartExtractorOptions:
@@ -357,41 +355,6 @@ def test_options_that_contradict_each_other_are_refused(changes, message):
         options_of(**changes)
 
 
-# -- the weights that are shipped -------------------------------------------------------------------------------------
-
-SHIPPED = {
-    "network": "resnet10-half",
-    "channels": 64,
-    "masks": False,
-    "size": 96,
-    "anchors": (8, 16, 32, 48, 80),
-    "proposals": 50,
-    "min_score": 0.05,
-    "weights": "partshapes",
-    "stages": (),
-}
-SIX = ("car", "person", "train", "dog", "bird", "bottle")
-
-
-def test_the_shipped_weights_tell_drawn_objects_by_their_parts(tmp_path):
-    shapes = PartShapes(PartShapesOptions(class_set=SIX, size=64, train=1, val=1, test=6))
-    extractor = extractor_of(**SHIPPED)
-    assert extractor.fingerprint()
-    extractor.build(context(shapes, tmp_path / "work"))
-    test = shapes.split("test")
-    of_paper = [i for i, label in enumerate(test.labels) if SIX[label] in ("car", "person", "train")]
-    scores = extractor.observe(test.images(of_paper))["scores"].numpy()
-    matrix = PAPER.select(SIX[:3]).matrix(extractor.parts)
-    found = (scores >= 0.3) & matrix.any(0)
-    similarity = (found[:, None] & matrix).sum(2) / (found[:, None] | matrix).sum(2).clip(1)
-    assert np.mean(similarity.argmax(1) == test.labels[of_paper]) > 0.8
-
-
-def test_shipped_weights_are_refused_for_other_parts(pictures, tmp_path):
-    with pytest.raises(InputError, match=r"knows 36 parts, the part data has \d+, and nothing is learned"):
-        extractor_of(**SHIPPED).build(context(pictures, tmp_path / "work"))
-
-
 def test_a_name_under_which_no_weights_are_shipped_is_refused():
     with pytest.raises(InputError, match=r"unknown name 'partshape'\. Did you mean 'partshapes'\?"):
-        extractor_of(**{**SHIPPED, "weights": "partshape"}).fingerprint()
+        extractor_of(weights="partshape").fingerprint()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench_unmask.options import PAPER_CLASS_SETS, SHAPE_CLASSES
+from bench_unmask.options import PAPER_CLASS_SETS
 from bench_unmask.parts import (
     CLASS_SETS,
     PAPER,
@@ -47,7 +47,6 @@ def test_matrix_columns_follow_the_parts_asked_for() -> None:
 
 def test_options_name_what_the_parts_name() -> None:
     assert set(PAPER_CLASS_SETS) == set(CLASS_SETS)
-    assert set(SHAPE_CLASSES) == {name for classes in CLASS_SETS.values() for name in classes}
 
 
 def test_unknown_names_are_refused_with_a_near_match() -> None:

@@ -1,19 +1,23 @@
-"""The command that makes the weights that are shipped, on a run of the host."""
+"""Weights that a package offers by a name; and the command that makes some, on a run of the host."""
 
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 import torch
 from click.testing import CliRunner
 from inline import run_inline
 from safetensors import safe_open
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from bench_unmask.extractor.shipped import main
+from benchmark.errors import InputError
 from benchmark.plugins import load_plugins
 from benchmark.suite import load_suite
+
+NAMED = {"network": "resnet10-half", "anchors": [4, 8, 16, 32, 64], "stages": []}
 
 SUITE = """
 suite: small
@@ -56,6 +60,34 @@ def finished(place, defenses: str):
     code, _, said = run_inline(load_suite(str(suite), registry=registry), registry, place)
     assert code == 0, said
     return place / "run"
+
+
+def offer(monkeypatch, folder, distribution: str, *lines: str) -> None:
+    """Put a distribution on the path that offers weights by entry points."""
+    (folder / "offers.py").write_text("WEIGHTS = __import__('pathlib').Path(__file__).with_name('parts.safetensors')")
+    info = folder / f"{distribution}-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("\n".join(["[bench_unmask.weights]", *lines]))
+    if str(folder) not in sys.path:
+        monkeypatch.syspath_prepend(str(folder))
+
+
+def test_weights_are_found_under_the_name_that_a_package_offers_them_by(monkeypatch, tmp_path):
+    def fingerprint(weights: str) -> str:
+        return registry.create("artifact", "part-extractor", {**NAMED, "weights": weights}).fingerprint()
+
+    registry = load_plugins()
+    save_file({"weight": torch.zeros(2)}, tmp_path / "parts.safetensors")
+    offer(monkeypatch, tmp_path, "kites", "kites = offers:WEIGHTS", "twice = offers:WEIGHTS", "broken = offers:OTHER")
+    offer(monkeypatch, tmp_path, "gliders", "kites = offers:WEIGHTS", "twice = other:WEIGHTS")
+    assert fingerprint("kites") == fingerprint(str(tmp_path / "parts.safetensors"))
+    with pytest.raises(InputError, match=r"'broken', from offers:OTHER, cannot be found: AttributeError"):
+        fingerprint("broken")
+    with pytest.raises(InputError, match=r"'twice' is offered twice, by offers:WEIGHTS and by other:WEIGHTS"):
+        fingerprint("twice")
+    with pytest.raises(InputError, match=r"unknown name 'kite'\. Did you mean 'kites'\?"):
+        fingerprint("kite")
 
 
 def test_the_extractor_of_a_run_is_written_in_half_precision(run, tmp_path):

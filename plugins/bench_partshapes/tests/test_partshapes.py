@@ -9,15 +9,24 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-import bench_unmask.partshapes
-from bench_unmask import masks
-from bench_unmask.drawing import Camera, Canvas, Solids, block
-from bench_unmask.parts import CLASS_SETS, PAPER
+import bench_partshapes
+import bench_partshapes.dataset
+from bench_partshapes.canvas import Camera, Canvas, Solids, block
+from bench_partshapes.parts import CLASS_PARTS, CLASS_SETS
 from benchmark.dataset import Dataset
 from benchmark.errors import InputError
+from benchmark.plugins import Provenance, Registry
 
 Make = Callable[..., Dataset]
-ALL = ["car", "person", "train", "dog", "bird", "bottle"]
+ALL = list(CLASS_PARTS)
+
+
+@pytest.fixture(scope="module")
+def make() -> Make:
+    """Return what makes a data set from options as a suite writes them."""
+    registry = Registry()
+    registry.add_module("partshapes", bench_partshapes, Provenance("bench_partshapes", "", "0"))
+    return lambda use, **options: registry.create("dataset", use, options)
 
 
 def test_a_picture_depends_on_its_number_alone(make: Make) -> None:
@@ -66,7 +75,7 @@ def test_every_class_shows_the_parts_of_the_papers_matrix_and_no_others(make: Ma
     found: dict[str, set[str]] = {name: set() for name in ALL}
     for annotation in data.data["annotations"]:
         found[class_of[annotation["image_id"]]].add(names[annotation["category_id"]])
-    assert found == {name: set(PAPER[name]) for name in ALL}
+    assert found == CLASS_PARTS
 
 
 def test_categories_keep_their_numbers_in_every_class_set(make: Make) -> None:
@@ -75,12 +84,14 @@ def test_categories_keep_their_numbers_in_every_class_set(make: Make) -> None:
         data = make("partshapes", class_set=name, train=1).split("train").part_annotations()
         assert data is not None
         categories = {category["name"]: category["id"] for category in data.data["categories"]}
-        assert set(categories) == set(PAPER.select(classes).vocabulary)
+        assert set(categories) == {part for one in classes for part in CLASS_PARTS[one]}
         for part, number in categories.items():
             assert numbers.setdefault(part, number) == number
 
 
 def test_masks_are_what_was_drawn(make: Make) -> None:
+    from pycocotools import mask as reference
+
     split: Any = make("partshapes", class_set=ALL, size=96, train=5).load("train")
     data = split.part_annotations().data
     names = {category["id"]: category["name"] for category in data["categories"]}
@@ -89,12 +100,13 @@ def test_masks_are_what_was_drawn(make: Make) -> None:
     for image in data["images"]:
         shown = [a for a in data["annotations"] if a["image_id"] == image["id"]]
         regions = np.asarray(split.shapes(image["id"]).labels)[1::3, 1::3]
-        drawn = {names[a["category_id"]]: masks.decode_rle(a["segmentation"]) for a in shown}
+        drawn = {names[a["category_id"]]: reference.decode(a["segmentation"]).astype(bool) for a in shown}
         for annotation in shown:
-            mask = masks.decode_rle(annotation["segmentation"])
+            mask = reference.decode(annotation["segmentation"]).astype(bool)
             assert mask.shape == (96, 96)
             assert annotation["area"] == mask.sum() >= 4
-            assert annotation["bbox"] == masks.bounding_box(mask)
+            rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+            assert annotation["bbox"] == [columns[0], rows[0], np.ptp(columns) + 1, np.ptp(rows) + 1]
             assert not mask[regions == 0].any()  # nothing of a part lies on the bare background
             # a region belongs to a part wholly or not at all
             assert not set(np.unique(regions[mask])) & set(np.unique(regions[~mask]))
@@ -134,11 +146,11 @@ def test_the_side_of_a_vehicle_that_can_be_seen_follows_its_heading(heading: flo
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Count the pictures drawn from here on, with nothing kept from before."""
-    monkeypatch.setattr(bench_unmask.partshapes, "_DRAWN", bench_unmask.partshapes._Drawn())
+    monkeypatch.setattr(bench_partshapes.dataset, "_DRAWN", bench_partshapes.dataset._Drawn())
     count: list[int] = []
-    draw = bench_unmask.partshapes.PartShapesSplit.picture
+    draw = bench_partshapes.dataset.PartShapesSplit.picture
     monkeypatch.setattr(
-        bench_unmask.partshapes.PartShapesSplit,
+        bench_partshapes.dataset.PartShapesSplit,
         "picture",
         lambda split, index: (count.append(index), draw(split, index))[1],
     )
@@ -148,7 +160,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_what_is_not_kept_in_memory_is_drawn_again(
     make: Make, monkeypatch: pytest.MonkeyPatch, drawn: list[int]
 ) -> None:
-    monkeypatch.setattr(bench_unmask.partshapes, "MOST_CACHED_BYTES", 5 * 40 * 40 * 3)
+    monkeypatch.setattr(bench_partshapes.dataset, "MOST_CACHED_BYTES", 5 * 40 * 40 * 3)
     split = make("partshapes", size=40, train=3).load("train")
     expected = split.images(range(9))
     assert torch.equal(split.images(range(9)), expected)

@@ -1,6 +1,6 @@
 """What the pictures of `partshapes` are drawn with: draws from a stream, a canvas of regions, shapes, colours, solids.
 
-Figures are drawn back to front as polygons. A polygon belongs to a region (one colour and material), a region to an
+Objects are drawn back to front as polygons. A polygon belongs to a region (one colour and material), a region to an
 instance of a part or to none, an instance perhaps to the one that contains it (an eye to a head).
 """
 
