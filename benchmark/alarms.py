@@ -1,7 +1,7 @@
 """Alarms: cheap signs that a number does not mean what it seems to mean, looked for in every run.
 
-Two kinds: what a probe of a few images sees of a network (`probe`, a task of its own), and what finished cells say
-about each other (`raised`). Nothing here changes a number or the status of a row.
+Two kinds: what a few images show of a network (`look`, a task of its own), and what finished cells say about each
+other (`raised`). Nothing here changes a number or the status of a row.
 """
 
 from __future__ import annotations
@@ -172,14 +172,14 @@ MOST_FALL = 0.05
 """An accuracy does not fall with eps where the upper end of the interval of its fall is at most this."""
 BROKEN = 0.1
 """An accuracy whose interval reaches down to this need not fall any more."""
-PROBED = 16
-"""Images that a network is probed with."""
+SHOWN = 16
+"""Images that a network is looked at with."""
 ALONE = 4
 """Those of them that are shown to it one by one, too."""
 BLIND = 0.25
-"""Share of probed images with a gradient of exactly zero from which on it is an alarm; single images may saturate."""
+"""Share of these images with a gradient of exactly zero from which on it is an alarm; single images may saturate."""
 LOGIT_TOLERANCE = 1e-2
-"""Differences of logits above this share of their spread over the probed images are no rounding: sums of float32 in
+"""Differences of logits above this share of their spread over these images are no rounding: sums of float32 in
 another order come to some 1e-7 and TF32 rounds by 5e-4, dropout and batch statistics move logits by more."""
 SUM_TOLERANCE = 1e-3
 """How far probabilities may sum up to something else than 1."""
@@ -188,15 +188,15 @@ SIGMOID_SPREAD = 0.5
 may be logits of a network that has hardly learned; a sigmoid is nearly straight there and flattens nothing."""
 
 
-# -- what a probe sees ------------------------------------------------------------------------------------------------
+# -- what a few images show -------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
-class Probe:
+class Look:
     """What a few images show of a network, counted in images unless said otherwise.
 
     Attributes:
-        images: number of images probed.
+        images: number of images.
         in_unit: whether all outputs lie in [0, 1].
         sum_to_one: whether the outputs of every image sum to 1.
         spread: largest output less the smallest, over all images.
@@ -220,7 +220,7 @@ class Probe:
         return asdict(self)
 
     @classmethod
-    def of(cls, plain: dict[str, Any]) -> Probe | None:
+    def of(cls, plain: dict[str, Any]) -> Look | None:
         """Return what `plain` gave, or None where another version of this class gave it."""
         return cls(**plain) if plain.keys() == {field.name for field in fields(cls)} else None
 
@@ -230,7 +230,7 @@ def evenly(count: int, most: int) -> list[int]:
     return sorted({int(index) for index in np.linspace(0, count - 1, min(most, count))})
 
 
-def probe(network: nn.Module, x: Tensor, y: Tensor, detector_loss: Callable[[Tensor], Tensor] | None = None) -> Probe:
+def look(network: nn.Module, x: Tensor, y: Tensor, detector_loss: Callable[[Tensor], Tensor] | None = None) -> Look:
     """Look at a network, frozen and in eval mode, as an attack would.
 
     Args:
@@ -270,7 +270,7 @@ def probe(network: nn.Module, x: Tensor, y: Tensor, detector_loss: Callable[[Ten
         broken = broken | ~gradient.isfinite().all(1)
         if loss is not detector_loss:  # which may well be flat where nothing is suspicious
             blind = (gradient == 0).all(1)
-    return Probe(
+    return Look(
         images=len(x),
         in_unit=bool(((logits >= 0) & (logits <= 1)).all()),
         sum_to_one=bool(((logits.sum(1) - 1).abs() <= SUM_TOLERANCE).all()),
@@ -283,18 +283,18 @@ def probe(network: nn.Module, x: Tensor, y: Tensor, detector_loss: Callable[[Ten
 
 
 @dataclass(frozen=True)
-class Probed:
-    """A probe and what was probed.
+class Seen:
+    """A look and what was looked at.
 
     Attributes:
         key: of the task, equal for cells that share it.
         who: the network in words.
-        seen: the probe's answer.
+        look: what it showed.
     """
 
     key: str
     who: str
-    seen: Probe
+    look: Look
 
 
 @dataclass(frozen=True)
@@ -350,7 +350,7 @@ def raised(results: Sequence[CellResult]) -> list[Alarm]:
     numbered = list(enumerate(results))
     cells = [Judged(number, result, result.cell) for number, result in numbered if result.cell is not None]
     found = [
-        *_probes(cells),
+        *_looks(cells),
         *_one_step(cells),
         *_knowledge(cells),
         *_budgets(cells),
@@ -410,37 +410,37 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def _probes(cells: Sequence[Judged]) -> Iterator[Alarm]:
-    """Yield what probes saw, each with the cells that it concerns."""
-    deployed: dict[Probed, list[Judged]] = {}
-    victims: dict[Probed, list[Judged]] = {}
+def _looks(cells: Sequence[Judged]) -> Iterator[Alarm]:
+    """Yield what a few images show, each with the cells that it concerns."""
+    deployed: dict[Seen, list[Judged]] = {}
+    victims: dict[Seen, list[Judged]] = {}
     for one in cells:
         if one.result.deployed is not None:
             deployed.setdefault(one.result.deployed, []).append(one)
         if one.result.victim is not None:
             victims.setdefault(one.result.victim, []).append(one)
-    for probed in dict.fromkeys((*deployed, *victims)):
-        seen, n = probed.seen, probed.seen.images
-        attacks = [one for one in victims.get(probed, ()) if one.result.attacker is not None]
+    for network in dict.fromkeys((*deployed, *victims)):
+        seen, n = network.look, network.look.images
+        attacks = [one for one in victims.get(network, ()) if one.result.attacker is not None]
         gradient = tuple(one.number for one in attacks if one.result.attacker.uses_gradient)  # type: ignore[union-attr]
         steady = [one for one in attacks if not one.result.attacker.meets_noise]  # type: ignore[union-attr]
-        everything = tuple(sorted({one.number for one in (*deployed.get(probed, ()), *steady)}))
+        everything = tuple(sorted({one.number for one in (*deployed.get(network, ()), *steady)}))
         if gradient and seen.in_unit and (seen.sum_to_one or seen.spread >= SIGMOID_SPREAD):
             what = "sum to 1" if seen.sum_to_one else f"differ by up to {seen.spread:.2f}, as those of a sigmoid do"
-            finding = f"{probed.who}: the outputs of all {n} probed images lie in [0, 1] and {what}"
+            finding = f"{network.who}: the outputs of all {n} images shown lie in [0, 1] and {what}"
             yield Alarm(KINDS["probabilities"], finding, 1.0, math.nan, n, gradient)
         if gradient and (seen.broken or seen.blind >= BLIND * n):
             count, what = (seen.broken, "not finite") if seen.broken else (seen.blind, "exactly zero")
-            finding = f"{probed.who}: the gradient in the image is {what} for {count} of {n} probed images"
+            finding = f"{network.who}: the gradient in the image is {what} for {count} of {n} images shown"
             yield Alarm(KINDS["gradient"], finding, count / n, math.nan, n, gradient)
         if everything and seen.twice > LOGIT_TOLERANCE:
             finding = (
-                f"{probed.who}: the same {n} images again give logits that differ by {_percent(seen.twice)} of their "
+                f"{network.who}: the same {n} images again give logits that differ by {_percent(seen.twice)} of their "
                 "spread"
             )
             yield Alarm(KINDS["random"], finding, seen.twice, LOGIT_TOLERANCE, n, everything)
         elif everything and (seen.alone is None or seen.alone > LOGIT_TOLERANCE):
-            finding = f"{probed.who}: an image alone " + (
+            finding = f"{network.who}: an image alone " + (
                 "is refused, a batch is not"
                 if seen.alone is None
                 else f"gets logits that differ by {_percent(seen.alone)} of their spread from those in a batch of {n}"

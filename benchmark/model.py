@@ -268,7 +268,7 @@ def shape_text(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape))
 
 
-def probe(classifier: Classifier, *, training: bool = False) -> None:
+def try_out(classifier: Classifier, *, training: bool = False) -> None:
     """Push black images through a classifier, two and then one, in eval mode; parameters that are lazy come into being.
 
     Args:
@@ -381,7 +381,7 @@ class Model(ABC):
         normalization = {"none": None, "imagenet": IMAGENET}[normalize] if isinstance(normalize, str) else normalize
         with rng.seeded_globals():
             classifier = Classifier(self.network(num_classes, image_shape), num_classes, image_shape, normalization)
-            probe(classifier)
+            try_out(classifier)
         if self.options.weights is not None and looks_like_file(self.options.weights):
             checkpoint = load_weights(classifier, self.options.weights)
             if checkpoint.others and progress is not None:
@@ -423,8 +423,8 @@ __all__ = [
     "check_weights_file",
     "load_weights",
     "passes",
-    "probe",
     "read_tensors",
     "save_weights",
     "shape_text",
+    "try_out",
 ]

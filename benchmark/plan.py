@@ -13,14 +13,14 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
 import torch
 
-from benchmark.alarms import ALONE, PROBED, Attacker
+from benchmark.alarms import ALONE, SHOWN, Attacker
 from benchmark.dataset import Split
 from benchmark.defense import ArtifactRequest, Observation, Road, SharedArtifact, offers
 from benchmark.document import shorten
 from benchmark.errors import BenchError, InputError, MissingError, PluginError, first_line, unknown_name
 from benchmark.isolation import isolated
 from benchmark.keys import functions_of, key_of
-from benchmark.model import Classifier, Model, Passes, probe
+from benchmark.model import Classifier, Model, Passes, try_out
 from benchmark.options import Options
 from benchmark.plugins import Registration, Registry
 from benchmark.randomness import Rng
@@ -32,11 +32,14 @@ from benchmark.suite import Component, GridEntry, Substitute, Suite
 from benchmark.training import is_out_of_memory
 
 TaskKind = Literal[
-    "train", "artifact", "assess", "fit", "craft", "predict", "observe", "judge", "threshold", "probe", "separate"
+    "train", "artifact", "assess", "fit", "craft", "predict", "observe", "judge", "threshold", "look", "separate"
 ]
 
 VERSIONS: dict[TaskKind, str] = {**dict.fromkeys(get_args(TaskKind), "1"), "separate": "2"}
 """What the host itself does in a task, by its kind: raised when its answers change. "1" is not in keys."""
+
+KEYED: dict[TaskKind, str] = {"look": "probe"}
+"""What keys call a kind that has got another name: a word moves no result."""
 
 NO_GPU = "no GPU: torch finds none on this machine, and this suite is meant for one (`gpu: true`)"
 
@@ -77,8 +80,8 @@ class PlannedCell:
         attacked_predict, attacked_judge, craft: the same on the adversarial images; None in the clean cell.
         minimum_norm: the adversarial images know no budget; within `eps` they count, beyond it the clean ones do.
         threshold: what the host flags by; None for a defense without scores.
-        deployed_probe: what alarms ask of the deployed classifier.
-        victim_probe: the same of what the attacker holds; None in the clean cell.
+        deployed_look: what alarms ask of the deployed classifier.
+        victim_look: the same of what the attacker holds; None in the clean cell.
         attacker: what alarms know of the attacker; None in the clean cell.
         sweep: equal for attacks that differ in nothing but eps; "" in the clean cell.
         separation: how far apart the classes lie; None in attacked cells, and where the suite does not ask for it.
@@ -99,15 +102,15 @@ class PlannedCell:
     attacked_predict: str | None = None
     attacked_judge: str | None = None
     minimum_norm: bool = False
-    deployed_probe: str | None = None
-    victim_probe: str | None = None
+    deployed_look: str | None = None
+    victim_look: str | None = None
     attacker: Attacker | None = None
     sweep: str = ""
     separation: str | None = None
 
-    def probes(self) -> list[str]:
+    def looks(self) -> list[str]:
         """Return the keys of the tasks that alarms ask; the cell has its numbers without them."""
-        return [key for key in (self.deployed_probe, self.victim_probe) if key is not None]
+        return [key for key in (self.deployed_look, self.victim_look) if key is not None]
 
     def tasks(self) -> list[str]:
         """Return the keys of the tasks whose artifacts the cell reads."""
@@ -182,7 +185,7 @@ class Plan:
 
     def answers(self) -> list[str]:
         """Return the keys of the tasks whose artifacts the tables are made from."""
-        cells = [key for cell in self.cells for key in (*cell.tasks(), *cell.probes())]
+        cells = [key for cell in self.cells for key in (*cell.tasks(), *cell.looks())]
         cells += [cell.separation for cell in self.cells if cell.separation is not None]
         return cells + [planned.task for planned in self.assessments]
 
@@ -438,7 +441,7 @@ class _Planner:
         def build(model: Model) -> Classifier:
             classifier = model.build(len(facts.class_names), facts.image_shape, Rng(0))
             if model.options.train is not None:
-                probe(classifier, training=True)
+                try_out(classifier, training=True)
             return classifier
 
         try:
@@ -555,7 +558,7 @@ class _Planner:
         """
         named = {**spec, **{name: part.named for name, part in parts.items()}}
         version = VERSIONS[kind]
-        sort = kind if version == "1" else f"{kind} {version}"
+        sort = KEYED.get(kind, kind) if version == "1" else f"{kind} {version}"
         identity = digest(sort, self._identities(named), sorted(self.tasks[key].identity for key in set(needs)))
         key = digest(identity, sorted({part.source for part in parts.values()}), sorted(set(needs)))
         if key not in self.tasks:
@@ -901,14 +904,14 @@ class _Planner:
         return self._add("craft", label, spec, (victim,), work, parts=parts)
 
     @_once
-    def _probe(self, dataset: str, network: str, held: str) -> str:
+    def _look(self, dataset: str, network: str, held: str) -> str:
         """Add the look at a network: `classifier` or `pipeline` of the task `network`."""
         split = self.suite.protocol.split
         spec = {"network": network, "held": held, "split": split}
-        count = min(PROBED, self.datasets[dataset].sizes[split])
-        label = f"probe {self._who(network)}" + (", as a pipeline" if held == "pipeline" else "")
+        count = min(SHOWN, self.datasets[dataset].sizes[split])
+        label = f"look at {self._who(network)}" + (", as a pipeline" if held == "pipeline" else "")
         work = self._passes(network, 3 * count + min(ALONE, count), count)
-        return self._add("probe", label, spec, (network,), work, parts={"dataset": self._data(dataset, split)})
+        return self._add("look", label, spec, (network,), work, parts={"dataset": self._data(dataset, split)})
 
     @_once
     def _sweep(self, attack: str) -> str:
@@ -969,7 +972,7 @@ class _Planner:
             "clean_predict": clean_predict,
             "clean_judge": clean_judge,
             "threshold": self._threshold(dataset, fit, defense, seed) if instance.gives_scores else None,
-            "deployed_probe": self._probe(dataset, classifier, "classifier"),
+            "deployed_look": self._look(dataset, classifier, "classifier"),
         }
         if attack == CLEAN:
             separation = self._separate(dataset, classifier) if self.suite.separation else None
@@ -985,7 +988,7 @@ class _Planner:
             craft=craft,
             attacked_predict=predict,
             attacked_judge=self._judge(dataset, fit, defense, craft, split, predict, seed),
-            victim_probe=self._probe(dataset, self.tasks[craft].spec["victim"], self.tasks[craft].spec["held"]),
+            victim_look=self._look(dataset, self.tasks[craft].spec["victim"], self.tasks[craft].spec["held"]),
             sweep=self._sweep(attack),
             attacker=self._attacker(dataset, attack, defense, craft, classifier, fit),
             minimum_norm=self._instance(self.suite.attacks[attack]).minimum_norm,

@@ -5,8 +5,7 @@ Each says of a defense under one attacker what the signs of Athalye, Carlini and
 section 5.5) claims the first three of itself. Sets of attacks are compared by their worst case per image, so that one
 attack that is set up badly decides nothing: of that, alarms tell. Both decide by `benchmark.alarms.contradicts`.
 
-No cell is run for them: they compare those of the grid. A `Probe` of `benchmark.alarms`, which a few images show of a
-network in every run, is another thing.
+No cell is run for them: they compare those of the grid.
 """
 
 from __future__ import annotations
@@ -104,6 +103,7 @@ class Probed:
     """What a probe says of a defense under one kind of attacker.
 
     Attributes:
+        attack: the suite's label, of a probe of one attack; "" of one that compares several on a defense.
         norm, eps: where the comparison that decides was made, as the suite writes them; "" where there is none.
         knowledge: of the attacker who should be the stronger one; "" where nobody attacks the defense itself.
         value, ci_low, ci_high: NaN where it was not run.
@@ -113,6 +113,7 @@ class Probed:
 
     dataset: str
     model: str
+    attack: str
     norm: str
     eps: str
     defense: str
@@ -223,7 +224,7 @@ def _planned(
 def _not_run(name: ProbeName, place: _Place, why: str) -> Probed:
     nan = math.nan
     return Probed(
-        place.dataset, place.model, "", "", place.defense, place.knowledge, place.seed, name, "not run",
+        place.dataset, place.model, "", "", "", place.defense, place.knowledge, place.seed, name, "not run",
         nan, nan, nan, nan, 0, why,
     )  # fmt: skip
 
@@ -403,8 +404,8 @@ def _decided(name: ProbeName, place: _Place, compared: Sequence[_Compared], test
         )
     verdict: Verdict = "fail" if failed else "pass"
     return Probed(
-        place.dataset, place.model, match.norm, match.eps, place.defense, place.knowledge, place.seed, name, verdict,
-        found.value, found.low, found.high, p_value, found.n, words,
+        place.dataset, place.model, "", match.norm, match.eps, place.defense, place.knowledge, place.seed, name,
+        verdict, found.value, found.low, found.high, p_value, found.n, words,
     )  # fmt: skip
 
 

@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from benchmark.alarms import Alarm, Attacker, Probed, raised
+from benchmark.alarms import Alarm, Attacker, Seen, raised
 from benchmark.errors import InputError, TaskError, unknown_name
 from benchmark.files import write_whole
 from benchmark.metrics import (
@@ -42,8 +42,7 @@ from benchmark.metrics import (
     withstood,
 )
 from benchmark.options import Budget
-from benchmark.probes import Probed as ProbeRow
-from benchmark.probes import probed
+from benchmark.probes import Probed, probed
 from benchmark.rundir import DETAILS, GALLERY, IMAGES, SHEETS, read_manifest
 from benchmark.selection import CLEAN, WORST_OF
 from benchmark.statistics import (
@@ -90,7 +89,7 @@ COMPARISON_COLUMNS = (
 GROUP_COLUMNS = ("dataset", "model", "knowledge", "attack", "member", "norm", "eps")
 ARTIFACT_COLUMNS = ("artifact", "dataset", "seed", "metric", "value", "n", "status", "reference")
 ALARM_COLUMNS = (*IDENTITY, "alarm", "finding", "value", "against", "n")
-PROBE_COLUMNS = tuple(part.name for part in fields(ProbeRow))
+PROBE_COLUMNS = tuple(part.name for part in fields(Probed))
 GALLERY_COLUMNS = (
     *IDENTITY,
     "stratum",
@@ -147,7 +146,7 @@ class CellResult:
         use: name of the defense's plugin.
         family: of the defense, "" where it is not known.
         attacker: how the adversarial images came to be or would; None in the clean cell, and where it is not known.
-        deployed, victim: what a probe saw of the deployed classifier, and of what the attacker held.
+        deployed, victim: what a few images show of the deployed classifier, and of what the attacker held.
     """
 
     dataset: str
@@ -167,8 +166,8 @@ class CellResult:
     use: str = ""
     family: str = ""
     attacker: Attacker | None = None
-    deployed: Probed | None = None
-    victim: Probed | None = None
+    deployed: Seen | None = None
+    victim: Seen | None = None
 
 
 @dataclass(frozen=True)
@@ -214,7 +213,7 @@ class Tables:
     alarms: pd.DataFrame
     probes: pd.DataFrame
     raised: tuple[Alarm, ...] = ()
-    probed: tuple[ProbeRow, ...] = ()
+    probed: tuple[Probed, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -540,7 +539,7 @@ def _alarms_frame(alarms: Sequence[Alarm], results: Sequence[CellResult], groups
     )
 
 
-def _probes_frame(rows: Sequence[ProbeRow]) -> pd.DataFrame:
+def _probes_frame(rows: Sequence[Probed]) -> pd.DataFrame:
     numbers = ("value", "ci_low", "ci_high", "p_value")
     types = {**dict.fromkeys(numbers, "float64"), "n": "int64"}
     return pd.DataFrame([astuple(row) for row in rows], columns=list(PROBE_COLUMNS)).astype(

@@ -21,7 +21,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark import results
-from benchmark.alarms import Probe, Probed
+from benchmark.alarms import Look, Seen
 from benchmark.dataset import Split
 from benchmark.defense import Defense
 from benchmark.display import LineDisplay, TerminalDisplay
@@ -508,16 +508,16 @@ def _cells(
         )
 
     @lru_cache(maxsize=1024)
-    def probed(key: str | None) -> Probed | None:
+    def seen(key: str | None) -> Seen | None:
         if key is None or not store.has(key):
             return None
-        seen = Probe.of(json.loads((store.open(key) / "probe.json").read_text()))
-        if seen is None:
+        look = Look.of(json.loads((store.open(key) / "probe.json").read_text()))
+        if look is None:
             if ended.final:
                 return None
             store.discard(key)
             raise DamagedArtifactError(key, "another version of this program has written it")
-        return Probed(key, plan.tasks[key].label.removeprefix("probe "), seen)
+        return Seen(key, plan.tasks[key].label.removeprefix("look at "), look)
 
     def features_of(planned: PlannedCell) -> dict[str, Any]:
         key = planned.separation
@@ -612,8 +612,8 @@ def _cells(
             use=plan.suite.defenses[planned.defense].use,
             family=family,
             attacker=planned.attacker,
-            deployed=probed(planned.deployed_probe),
-            victim=probed(planned.victim_probe),
+            deployed=seen(planned.deployed_look),
+            victim=seen(planned.victim_look),
         )
         fit = store.folder(plan.tasks[judge].spec["fit"])
         adversarial = None if planned.craft is None else ArrayReader(store.open(planned.craft))
@@ -637,21 +637,21 @@ def _failures(plan: Plan, outcome: Outcome) -> list[dict[str, Any]]:
     for key, task in plan.tasks.items():
         reasons[key] = (first.keys() & {key}).union(*(reasons[need] for need in task.needs))
     cells: dict[str, list[dict[str, Any]]] = {key: [] for key in first}
-    unprobed: dict[str, list[dict[str, Any]]] = {key: [] for key in first}
+    unseen: dict[str, list[dict[str, Any]]] = {key: [] for key in first}
     for cell in plan.cells:
         columns = {name: getattr(cell, name) for name in COLUMNS}
         failed = set().union(*(reasons[key] for key in cell.tasks()))
         for key in failed:
             cells[key].append(columns)
-        for key in set().union(*(reasons[key] for key in cell.probes())) - failed:
-            unprobed[key].append(columns)
+        for key in set().union(*(reasons[key] for key in cell.looks())) - failed:
+            unseen[key].append(columns)
     return [
         {
             "task": record.label,
             "reason": record.reason,
             "traceback": record.traceback,
             "cells": cells[key],
-            "unprobed": unprobed[key],
+            "unseen": unseen[key],
         }
         for key, record in first.items()
     ]
@@ -816,7 +816,7 @@ def _print_summary(ended: _Ended, failures: list[dict[str, Any]], folder: Path) 
     for reason, count in ended.lost.items():
         say(f"  missing ({count}): {reason}")
     for failure in failures:
-        cost = [f"failed ({len(failure['cells'])} cells)"] if failure["cells"] or not failure["unprobed"] else []
-        if failure["unprobed"]:
-            cost.append(f"no alarms looked for ({len(failure['unprobed'])} cells)")
+        cost = [f"failed ({len(failure['cells'])} cells)"] if failure["cells"] or not failure["unseen"] else []
+        if failure["unseen"]:
+            cost.append(f"no alarms looked for ({len(failure['unseen'])} cells)")
         say(f"  {', '.join(cost)}: {failure['task']}: {failure['reason']}")

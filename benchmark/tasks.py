@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.alarms import PROBED, evenly, probe
+from benchmark.alarms import SHOWN, evenly, look
 from benchmark.attack import TOLERANCE, Attack, ClassLikelihoods, Victim, perturbation_size
 from benchmark.dataset import Dataset, PartAnnotations, Split
 from benchmark.defense import (
@@ -59,7 +59,7 @@ _WHO = {
     "fit": "the defense",
     "craft": "the attack",
     "predict": "the model",
-    "probe": "the network probed",
+    "look": "the network looked at",
     "separate": "the model",
     "observe": "what observes",
     "judge": "the defense",
@@ -571,14 +571,14 @@ class Worker:
             raise IsolationError(f"judge wrote into the batch that it was handed ({', '.join(spoilt)}): clone() first")
         return verdict
 
-    def _probe(self, task: Task, building: Building, progress: Progress) -> int:
+    def _look(self, task: Task, building: Building, progress: Progress) -> int:
         spec = task.spec
         split = self._split(spec, spec["split"])
         victim = self._victim(spec["network"], spec["held"], split)
-        indices = evenly(len(split), PROBED)
+        indices = evenly(len(split), SHOWN)
         x = split.images(indices).to(self.device)
         y = torch.from_numpy(split.labels[indices]).to(self.device)
-        seen = probe(victim.classifier, x, y, victim.detector_loss)
+        seen = look(victim.classifier, x, y, victim.detector_loss)
         _write_json(building, "probe.json", seen.plain())
         return len(indices)
 

@@ -147,7 +147,7 @@ def test_a_kind_of_task_has_a_version_in_its_keys(tmp_path, monkeypatch):
             patch.setitem(VERSIONS, kind, "2")
             raised = keys()
         assert not raised[kind] & before[kind]
-        if kind == "probe":  # which nothing else reads
+        if kind == "look":  # which nothing else reads
             assert _without(raised, kind) == _without(before, kind)
     assert keys() == before
 

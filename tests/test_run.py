@@ -93,7 +93,7 @@ def test_more_test_images_are_attacked_and_judged_and_nothing_is_trained_anew(ru
     run_toy(**suite)
     more = ran(run_toy(out="more", **suite | {"datasets": "{blobs: {use: blobs}}"}))
     # The judgements of the validation images, which set the threshold, are there too.
-    assert sorted(more) == ["craft", "judge", "judge", "judge", "judge", "predict", "predict", "probe"]
+    assert sorted(more) == ["craft", "judge", "judge", "judge", "judge", "look", "predict", "predict"]
     assert "train" in ran(run_toy(out="fewer", **suite | {"datasets": "{blobs: {use: blobs, limit: {train: 20}}}"}))
 
 

@@ -282,7 +282,7 @@ class Broken(Reporter):
 class Blind(InlineExecutor):
     def submit(self, task):
         super().submit(task)
-        if task.kind == "probe":
+        if task.kind == "look":
             self.events[-1] = Event("failed", task.key, {"reason": "it was dark", "traceback": ""})
 
 class Mortal(InlineExecutor):
@@ -321,10 +321,10 @@ def test_the_manifest_says_what_the_process_exits_with_and_what_ended_it(place, 
     assert toy_run(*asked, fresh=True, plugins=("frail",), executor="blind", report=True).code == 1
     failures = load_run(place / "run").manifest["failures"]
     assert {len(failure["cells"]) for failure in failures} == {0}
-    assert {cell["attack"] for failure in failures for cell in failure["unprobed"]} == {"none", "step"}
+    assert {cell["attack"] for failure in failures for cell in failure["unseen"]} == {"none", "step"}
     out = capsys.readouterr().out
     assert "2 of 2 cells done" in out
-    assert "  no alarms looked for (2 cells): probe " in out
+    assert "  no alarms looked for (2 cells): look at " in out
     report = (place / "run" / "report" / "index.html").read_text()
     assert "2 cells in which alarms were not looked for" in report
     assert "0 cells failed" not in report

@@ -423,12 +423,12 @@ class _RunBuilder:
         listed: set[FailedCell] = set()
         number = 0
         for number, failure in enumerate(_failure_list(self.run), 1):
-            cells, unprobed = (
+            cells, unseen = (
                 tuple(
                     FailedCell(*(as_text(cell.get(f)) for f in FailedCell.__dataclass_fields__))
                     for cell in failure.get(name) or ()
                 )
-                for name in ("cells", "unprobed")
+                for name in ("cells", "unseen")
             )
             listed.update(cells)
             yield FailureView(
@@ -437,7 +437,7 @@ class _RunBuilder:
                 as_text(failure.get("reason")) or "No reason was recorded.",
                 as_text(failure.get("traceback")),
                 cells,
-                unprobed,
+                unseen,
             )
         rest = tuple(cell for cell in self._cells("failed") if cell not in listed)
         if rest:

@@ -578,7 +578,7 @@ class FailureView:
     reason: str
     traceback: str
     cells: tuple[FailedCell, ...]
-    unprobed: tuple[FailedCell, ...] = ()
+    unseen: tuple[FailedCell, ...] = ()
 
 
 @dataclass(frozen=True)

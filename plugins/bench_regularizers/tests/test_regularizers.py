@@ -91,7 +91,7 @@ def test_what_runs_through_an_ensemble_is_foreseen_as_that_many_passes(tmp_path:
         if task["kind"] in (
             "craft",
             "predict",
-            "probe",
+            "look",
         ):  # `pgd against small on digits`, hardened: `fit adp for small …`
             kind = "fit" if "adp for small" in task["label"] else "train"
             name = task["label"].replace("adp for small", "small").replace("fit ", "").replace("train ", "")

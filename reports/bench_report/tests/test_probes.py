@@ -23,7 +23,7 @@ def test_every_check_stands_with_value_n_verdict_and_reason(make_run, site_of):
     ]
     run.probes = pd.DataFrame(
         [
-            ("digits", "mlp", "linf", "8/255", defense, "gray-box", "0", *row)
+            ("digits", "mlp", "", "linf", "8/255", defense, "gray-box", "0", *row)
             for row in rows
             for defense in ("none", "adversarial-training")
         ],
