@@ -50,6 +50,11 @@ def register_metrics(register: Register) -> None:
             "SuccessAt50Fpr",
             "Share of initially correct images that end wrong and unflagged at 50 % false positives.",
         ),
+        (
+            "implied_robust_accuracy",
+            "ImpliedRobustAccuracy",
+            "Robust accuracy at half the budget of the classifier that the detector's claim implies.",
+        ),
         ("perturbation_mean", "PerturbationMean", "Mean perturbation of all attacked images, in the attack's norm."),
         ("perturbation_max", "PerturbationMax", "Largest perturbation of all attacked images, in the attack's norm."),
         (
@@ -72,6 +77,30 @@ def register_metrics(register: Register) -> None:
             "worst_case_base_robust_accuracy",
             "WorstCaseBaseRobustAccuracy",
             "Worst-case robust accuracy of the deployed classifier alone.",
+        ),
+        (
+            "worst_case_implied_robust_accuracy",
+            "WorstCaseImpliedRobustAccuracy",
+            "Implied robust accuracy at half of the largest budget, under every attack of a group.",
+        ),
+        ("worst_case_auroc", "WorstCaseAuroc", "AUROC of the lowest score under the successful attacks of a group."),
+        ("worst_case_tpr", "WorstCaseTpr", "Share of images flagged under every successful attack of a group."),
+        ("worst_case_fpr", "WorstCaseFpr", "Share of clean versions flagged, of images that some attack turns wrong."),
+        ("worst_case_tpr_at_5fpr", "WorstCaseTprAt5Fpr", "Worst-case TPR where 5 % of the clean versions are flagged."),
+        (
+            "worst_case_fpr_at_95tpr",
+            "WorstCaseFprAt95Tpr",
+            "False-positive rate where 95 % of images are flagged under every successful attack of a group.",
+        ),
+        (
+            "worst_case_success_at_5fpr",
+            "WorstCaseSuccessAt5Fpr",
+            "Share of initially correct images that some attack turns wrong and unflagged at 5 % false positives.",
+        ),
+        (
+            "worst_case_success_at_50fpr",
+            "WorstCaseSuccessAt50Fpr",
+            "Share of initially correct images that some attack turns wrong and unflagged at 50 % false positives.",
         ),
     ):
         register(

@@ -603,17 +603,24 @@ class SuccessAt5Fpr(_CellMetric):
     target: ClassVar[float] = 0.05
 
     def _measure(self, cell: Cell) -> MetricValue | None:
-        clean_scores, suspicion = scores(cell.clean), scores(attacked(cell))
-        if clean_scores is None or suspicion is None:
-            return None
-        initially = right(cell.clean, cell.y).mean(0)
-        wrong = ~right(attacked(cell), cell.y)
+        return _success_at_fpr([cell], self.target)
 
-        def success_at(threshold: float) -> Estimate | None:
-            evades = (wrong & (suspicion <= threshold)).mean(0)
-            return rate(initially * evades, initially, repeats=len(wrong))
 
-        return _value(rate_at_fpr(success_at, clean_scores, self.target))
+def _success_at_fpr(cells: Sequence[Cell], target: float) -> MetricValue | None:
+    """Return the share of initially right images that some attack turns wrong without being flagged, at a target."""
+    clean = cells[0].clean
+    clean_scores, suspicion = scores(clean), [scores(attacked(cell)) for cell in cells]
+    if clean_scores is None or any(one is None for one in suspicion):
+        return None
+    initially = right(clean, cells[0].y).mean(0)
+    wrong = np.stack([~right(attacked(cell), cell.y) for cell in cells])
+    score = np.stack([one for one in suspicion if one is not None])
+
+    def success_at(threshold: float) -> Estimate | None:
+        evades = (wrong & (score <= threshold)).mean(1).max(0)
+        return rate(initially * evades, initially, repeats=wrong.shape[1])
+
+    return _value(rate_at_fpr(success_at, clean_scores, target))
 
 
 class SuccessAt50Fpr(SuccessAt5Fpr):
@@ -621,6 +628,40 @@ class SuccessAt50Fpr(SuccessAt5Fpr):
 
     title = "Attack success at 50 % FPR"
     target = 0.5
+
+
+class ImpliedRobustAccuracy(_CellRate):
+    """Robust accuracy at half the budget of the classifier that a detector as robust as it seems here would imply.
+
+    Share of all images that are labelled rightly and not flagged when clean, and labelled rightly or flagged when
+    attacked. From a detector whose share of other images is at most a under every perturbation of size eps, in any
+    metric, a classifier without a detector can be built, inefficiently, that errs on at most a of the images under
+    perturbations of size eps / 2: it answers as the detector does on some image within eps / 2 that is not flagged
+    (Tramèr 2022, Detecting Adversarial Examples Is (Nearly) As Hard As Classifying Them, arXiv:2107.11630). Attacks
+    bound that share from below, so this is what the claim implies, not what holds. Not defined without flags, without
+    a budget, and for a randomised defense, of which the proof does not speak.
+    """
+
+    title, scope, better = "Implied robust accuracy at half the budget", "attack", None
+    reads = ("label", "flagged")
+
+    def _shares(self, cell: Cell) -> Shares | None:
+        return _implied([cell])
+
+
+def _implied(cells: Sequence[Cell]) -> Shares | None:
+    """Return which images a detector gets right as one that is robust would; None where nothing follows from it.
+
+    The largest budget of several attacks counts, since what lies within a smaller one lies within it too; of several
+    norms there is no one ball that holds them all.
+    """
+    judged = [cells[0].clean, *map(attacked, cells)]
+    if any(answers.flagged is None or answers.flagged.ndim > 1 for answers in judged):
+        return None
+    if len({cell.norm for cell in cells}) > 1 or any(cell.eps is None for cell in cells):
+        return None
+    held = [withstood(replace(cells[0], attacked=None)), *map(withstood, cells)]
+    return _share(np.logical_and.reduce(held))
 
 
 # -- attacked images: perturbation ------------------------------------------------------------------------------------
@@ -765,6 +806,135 @@ class WorstCaseBaseRobustAccuracy(_WorstCase):
         return np.atleast_2d(attacked(cell).base_label == cell.y)
 
 
+class WorstCaseImpliedRobustAccuracy(Metric):
+    """As `ImpliedRobustAccuracy`, under every attack of the group: at half of its largest budget, of one norm."""
+
+    title = "Worst-case implied robust accuracy at half the budget"
+    scope = "group"
+    reads = ("label", "flagged")
+
+    def compute(self, cells: Sequence[Cell]) -> MetricValue | None:
+        """Return the rate, or None where nothing follows."""
+        shares = _implied(cells)
+        return None if shares is None else shares.rate()
+
+    def contributions(self, cells: Sequence[Cell]) -> np.ndarray | None:
+        """Return per image (N,) whether it counts."""
+        shares = _implied(cells)
+        return None if shares is None else shares.contributions()
+
+
+def _hardest_to_detect(cells: Sequence[Cell], *, flags: bool = False) -> Cell | None:
+    """Return a cell that has, of each image, the successful attack of the group that is detected least.
+
+    So counts MEAD (Granese et al. 2022, arXiv:2206.15415): an image that some attack turned wrong is detected where
+    all of those are; attacks that failed on it do not count. Least detected is what has the lowest score, the mean
+    over repeats of a randomised defense; with `flags`, what is flagged in the smallest share of repeats.
+
+    Returns:
+        None where there is no score, or no flag.
+    """
+    answers = list(map(attacked, cells))
+    asked = [one.flagged if flags else scores(one) for one in (cells[0].clean, *answers)]
+    given = [np.atleast_2d(one) for one in asked if one is not None]
+    if len(given) < len(asked):
+        return None
+    succeeded = np.stack(list(map(successful, cells)))
+    detected = np.stack(given[1:]).mean(1)
+    # A score may be infinite: first those that succeeded, then the lowest of them.
+    least, images = np.lexsort((detected, ~succeeded), axis=0)[0], np.arange(len(cells[0].y))
+
+    def chosen(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        picked: np.ndarray = np.stack(arrays)[least, ..., images]  # images come first behind two lists of indices
+        return picked.T if picked.ndim > 1 else picked
+
+    return replace(
+        cells[0],
+        attacked=Answers(
+            chosen([one.base_label for one in answers]),
+            chosen([one.label for one in answers]),
+            None if flags else chosen(given[1:]),
+            chosen(given[1:]) if flags else None,
+        ),
+    )
+
+
+class _WorstCaseDetection(Metric):
+    """A measure of a single cell, taken of each image under the successful attack that is detected least."""
+
+    scope = "group"
+    flags: ClassVar[bool] = False
+    single: ClassVar[type[Metric]]
+
+    def compute(self, cells: Sequence[Cell]) -> MetricValue | None:
+        cell = _hardest_to_detect(cells, flags=self.flags)
+        return None if cell is None else self.single().compute([cell])
+
+    def contributions(self, cells: Sequence[Cell]) -> np.ndarray | None:
+        """Return what the measure of the single cell is the mean of, (N,)."""
+        cell = _hardest_to_detect(cells, flags=self.flags)
+        return None if cell is None else self.single().contributions([cell])
+
+
+class WorstCaseAuroc(_WorstCaseDetection):
+    """AUROC where each image that some attack of the group turns wrong has the lowest score under those that do."""
+
+    title, unit, better = "Worst-case AUROC", "area", "high"
+    reads = Auroc.reads
+    single = Auroc
+
+
+class WorstCaseTpr(_WorstCaseDetection):
+    """Share of the images that some attack of the group turns wrong which are flagged under all attacks that do."""
+
+    title, better = "Worst-case true-positive rate at the threshold", "high"
+    reads = Tpr.reads
+    flags, single = True, Tpr
+
+
+class WorstCaseFpr(_WorstCaseDetection):
+    """Share of the clean versions of the images that some attack of the group turns wrong which are flagged."""
+
+    title, better = "False-positive rate of the worst case", "low"
+    reads = Fpr.reads
+    flags, single = True, Fpr
+
+
+class WorstCaseTprAt5Fpr(_WorstCaseDetection):
+    """As `WorstCaseTpr`, at the threshold that flags 5 % of the clean versions."""
+
+    title, better = "Worst-case TPR at 5 % FPR", "high"
+    reads = TprAt5Fpr.reads
+    single = TprAt5Fpr
+
+
+class WorstCaseFprAt95Tpr(_WorstCaseDetection):
+    """Share of clean versions flagged at the threshold that flags 95 % of the images under all successful attacks."""
+
+    title, better = "Worst-case FPR at 95 % TPR", "low"
+    reads = FprAt95Tpr.reads
+    single = FprAt95Tpr
+
+
+class WorstCaseSuccessAt5Fpr(Metric):
+    """Share of initially correct images that end wrong and not flagged under some attack, at 5 % false positives."""
+
+    title, scope, better = "Worst-case attack success at 5 % FPR", "group", "low"
+    reads = SuccessAt5Fpr.reads
+    target: ClassVar[float] = SuccessAt5Fpr.target
+
+    def compute(self, cells: Sequence[Cell]) -> MetricValue | None:
+        """Return the rate, or None without scores."""
+        return _success_at_fpr(cells, self.target)
+
+
+class WorstCaseSuccessAt50Fpr(WorstCaseSuccessAt5Fpr):
+    """As `WorstCaseSuccessAt5Fpr`, at 50 % false positives."""
+
+    title = "Worst-case attack success at 50 % FPR"
+    target = SuccessAt50Fpr.target
+
+
 BUILTIN: tuple[tuple[str, type[Metric]], ...] = (
     ("clean_accuracy", CleanAccuracy),
     ("base_clean_accuracy", BaseCleanAccuracy),
@@ -785,6 +955,7 @@ BUILTIN: tuple[tuple[str, type[Metric]], ...] = (
     ("joint_robust_accuracy", JointRobustAccuracy),
     ("success_at_5fpr", SuccessAt5Fpr),
     ("success_at_50fpr", SuccessAt50Fpr),
+    ("implied_robust_accuracy", ImpliedRobustAccuracy),
     ("perturbation_mean", PerturbationMean),
     ("perturbation_max", PerturbationMax),
     ("median_minimal_distance", MedianMinimalDistance),
@@ -792,5 +963,13 @@ BUILTIN: tuple[tuple[str, type[Metric]], ...] = (
     ("worst_case_robust_accuracy", WorstCaseRobustAccuracy),
     ("worst_case_joint_robust_accuracy", WorstCaseJointRobustAccuracy),
     ("worst_case_base_robust_accuracy", WorstCaseBaseRobustAccuracy),
+    ("worst_case_implied_robust_accuracy", WorstCaseImpliedRobustAccuracy),
+    ("worst_case_auroc", WorstCaseAuroc),
+    ("worst_case_tpr", WorstCaseTpr),
+    ("worst_case_fpr", WorstCaseFpr),
+    ("worst_case_tpr_at_5fpr", WorstCaseTprAt5Fpr),
+    ("worst_case_fpr_at_95tpr", WorstCaseFprAt95Tpr),
+    ("worst_case_success_at_5fpr", WorstCaseSuccessAt5Fpr),
+    ("worst_case_success_at_50fpr", WorstCaseSuccessAt50Fpr),
 )
 """The measures of this package by the names that users see; `benchmark.builtin` registers them."""

@@ -188,6 +188,51 @@ def test_an_image_counts_in_the_worst_case_only_if_it_withstands_every_attack():
     assert measure("worst_case_base_robust_accuracy", CELL, other).value == pytest.approx(2 / 10)
 
 
+def test_a_group_detects_an_image_only_where_every_attack_that_turns_it_wrong_is_detected():
+    """Granese et al. 2022, arXiv:2206.15415: attacks that failed do not count."""
+    # Turns image 6 wrong too and fails on 5; of those that both turn wrong, 1 and 3 are flagged by this one no more.
+    second = replace(
+        ATTACKED,
+        base_label=np.array([1, 1, 1, 1, 1, 0, 1, 0, 1, 1]),
+        score=np.array([0.55, 0.15, 0.35, 0.25, 1.6, 0.0, 0.0, 0.0, 0.0, 0.0]),
+        flagged=np.array([0, 0, 0, 0, 1, 0, 1, 0, 0, 0], dtype=bool),
+    )
+    group = (CELL, replace(CELL, attacked=second))
+    caught = measure("worst_case_tpr", *group)
+    assert (caught.value, caught.n) == (pytest.approx(3 / 7), 7)  # 4, 5 and 6 of 0 to 6
+    assert (measure("worst_case_fpr", *group).value, measure("worst_case_fpr", *group).n) == (0, 7)
+    lowest = np.array([0.55, 0.15, 0.35, 0.25, 1.5, 1.5, 0.0])
+    labels = np.r_[np.ones(7), np.zeros(7)]
+    area = measure("worst_case_auroc", *group)
+    assert (area.value, area.n) == (pytest.approx(roc_auc_score(labels, np.r_[lowest, CLEAN.score[:7]])), 7)
+    assert measure("worst_case_tpr_at_5fpr", *group).value == pytest.approx(2 / 7)
+    assert measure("worst_case_fpr_at_95tpr", *group).value == 1
+    # Initially right: 0 to 6 and 8. Wrong by the defended label and not above 0.5: 2 and 8, here 3 and 5 too.
+    assert measure("worst_case_success_at_50fpr", *group).value == pytest.approx(4 / 8)
+    nobody = replace(CELL, attacked=replace(ATTACKED, base_label=Y))
+    for name in ("worst_case_auroc", "worst_case_tpr", "worst_case_fpr_at_95tpr"):
+        assert measure(name, nobody, nobody) is None
+        # An attack that turns nothing wrong is no part of it; nor does the order of attacks matter.
+        assert measure(name, *group, nobody) == measure(name, *group) == measure(name, *group[::-1])
+        scoreless = replace(CELL, attacked=replace(ATTACKED, score=None, flagged=None))
+        assert measure(name, CELL, scoreless) is None
+
+
+def test_a_claim_implies_what_is_right_on_clean_images_too_at_one_budget_and_norm():
+    # Right and not flagged when clean: 0 to 6 and 8; withstood under attack: 0, 1 and 3 to 7.
+    assert measure("implied_robust_accuracy").value == pytest.approx(6 / 10)
+    other = replace(CELL, eps=0.2, attacked=replace(ATTACKED, label=1 - ATTACKED.label, flagged=~ATTACKED.flagged))
+    assert measure("worst_case_implied_robust_accuracy", CELL, other).value == pytest.approx(5 / 10)
+    assert measure("worst_case_implied_robust_accuracy", CELL, replace(other, norm="l2")) is None
+    for cell in (
+        replace(CELL, eps=None),
+        replace(CELL, clean=replace(CLEAN, flagged=None), attacked=replace(ATTACKED, flagged=None)),
+        replace(CELL, attacked=replace(ATTACKED, label=np.stack([Y, Y]), flagged=np.zeros((2, 10), dtype=bool))),
+    ):
+        assert measure("implied_robust_accuracy", cell) is None
+        assert measure("worst_case_implied_robust_accuracy", CELL, cell) is None
+
+
 def test_a_randomised_defense_is_averaged_over_repeats():
     labels = np.stack([ATTACKED.label, 1 - ATTACKED.label, ATTACKED.label])  # right in 2/3, or 1/3, of the repeats
     noisy = replace(CELL, attacked=replace(ATTACKED, label=labels, score=None, flagged=None))
@@ -294,6 +339,64 @@ def test_the_worst_case_is_at_most_every_single_one(cell, data):
         worst = measure(f"worst_case_{kind}", cell, other).value
         assert worst <= min(measure(kind, cell).value, measure(kind, other).value) + 1e-12
         assert measure(f"worst_case_{kind}", cell).value == pytest.approx(measure(kind, cell).value)
+
+
+@some
+@given(st.integers(0, 10_000), st.integers(1, 3))
+def test_a_detector_implies_a_classifier_of_half_the_budget(seed, half):
+    """The reduction of Tramèr 2022, arXiv:2107.11630, carried out where every perturbation can be tried: on a line."""
+    rng = np.random.default_rng(seed)
+    places = np.arange(30)
+    label, flag = np.repeat(rng.integers(0, 2, 10), 3), rng.random(30) < 0.3
+    y = np.where(rng.random(30) < 0.9, label, 1 - label)
+
+    def at(shift: int) -> Answers:
+        moved = (places + shift).clip(0, 29)
+        return Answers(label[moved], label[moved], flag[moved].astype(float), flag[moved])
+
+    attacks = [
+        Cell(y=y, clean=at(0), attacked=at(shift), norm="linf", eps=2.0 * half)
+        for shift in range(-2 * half, 2 * half + 1)
+    ]
+    claimed = measure("worst_case_implied_robust_accuracy", *attacks).value
+
+    def classifier(place: int) -> int:
+        around = [p for p in range(place - half, place + half + 1) if 0 <= p < 30 and not flag[p]]
+        return int(label[rng.choice(around)]) if around else 0
+
+    built = [all(classifier(p) == y[x] for p in range(max(x - half, 0), min(x + half, 29) + 1)) for x in places]
+    assert np.mean(built) >= claimed - 1e-12
+
+
+@some
+@given(st.lists(cells(repeats=[None]), min_size=2, max_size=4))
+def test_the_worst_case_of_detection_is_that_of_its_authors(several):
+    """Their released code counts at each threshold the successful attacks of an image, and those that are flagged."""
+    n = min(len(cell.y) for cell in several)
+
+    def first(answers: Answers) -> Answers:
+        return Answers(*(getattr(answers, name)[:n] for name in ("base_label", "label", "score", "flagged")))
+
+    y, clean = several[0].y[:n], first(several[0].clean)
+    group = [
+        replace(several[0], y=y, clean=clean, attacked=first(cell.attacked), success="any-wrong") for cell in several
+    ]
+    wrong = np.stack([cell.attacked.base_label != y for cell in group])
+    scores = np.stack([cell.attacked.score for cell in group])
+    counts = wrong.any(0)
+    if not counts.any():
+        assert measure("worst_case_auroc", *group) is None
+        return
+    thresholds = np.unique(np.r_[-np.inf, scores.ravel(), clean.score])
+    caught = [((scores > t) & wrong).sum(0)[counts] == wrong.sum(0)[counts] for t in thresholds]
+    alarms = [(clean.score > t)[counts] for t in thresholds]
+    tpr, fpr = np.mean(caught, axis=1)[::-1], np.mean(alarms, axis=1)[::-1]
+    assert measure("worst_case_auroc", *group).value == pytest.approx(np.trapezoid(tpr, fpr))
+    for name in ("auroc", "tpr"):
+        alone = [
+            found.value for cell in group if (found := measure(name, cell)) is not None and found.n == counts.sum()
+        ]
+        assert measure(f"worst_case_{name}", *group).value <= min(alone, default=1.0) + 1e-12
 
 
 @some

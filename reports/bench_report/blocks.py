@@ -10,7 +10,7 @@ from typing import Any, Literal
 from bench_report import sentences
 from bench_report.facts import CERTAIN, RunFacts
 from bench_report.links import file_name
-from bench_report.measures import DETECTOR, FAMILIES, MEASURES, Family, Unit
+from bench_report.measures import DETECTOR, FAMILIES, MEASURES, Family, Unit, worst
 from bench_report.table import Axes, Place, Table, group_label
 from bench_report.view import (
     BlockView,
@@ -56,7 +56,7 @@ SWITCH = (
     ),
     *(
         Option(name, MEASURES[name].title, MEASURES[name].unit, MEASURES[name].better or "high",
-               "clean_fpr" if name == "fpr" else None, name, None)
+               "clean_fpr" if name == "fpr" else None, name, worst(name))
         for name in DETECTOR
     ),
 )  # fmt: skip
@@ -285,12 +285,12 @@ class BlockBuilder:
         """Yield the detector table, and the table of everything that no other table shows."""
         detector = [name for name in DETECTOR if name in self.metrics]
         if "auroc" in detector:
-            yield self._list(
-                "detector",
-                *sentences.detectors(),
-                detector,
-            )
-        shown = {name for family in FAMILIES for name in (family.clean, family.attack, family.worst)} | set(detector)
+            yield self._list("detector", *sentences.detectors(), detector)
+        worst_case = [name for name in map(worst, DETECTOR) if name in self.metrics]
+        if worst("auroc") in worst_case:
+            yield self._list("worst-detector", *sentences.detectors_at_worst(), worst_case)
+        shown = {name for family in FAMILIES for name in (family.clean, family.attack, family.worst)}
+        shown |= {*detector, *worst_case}
         known = [name for name in MEASURES if name in self.metrics and name not in shown]
         others = known + sorted(self.metrics - shown - set(known))
         if others:

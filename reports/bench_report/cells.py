@@ -48,7 +48,7 @@ STEPS = 240
 HEADLINES = {
     "clean": ("clean_accuracy", "joint_clean_accuracy", "clean_fpr"),
     "attack": ("robust_accuracy", "joint_robust_accuracy", "auroc", "tpr"),
-    "group": ("worst_case_robust_accuracy", "worst_case_joint_robust_accuracy"),
+    "group": ("worst_case_robust_accuracy", "worst_case_joint_robust_accuracy", "worst_case_auroc", "worst_case_tpr"),
 }
 
 
@@ -111,7 +111,12 @@ class CellPages:
         rows = self._measures(place)
         by_name = {row.measure.name: row for row in rows}
         headline = [by_name[name] for name in HEADLINES[scope] if name in by_name]
-        if scope != "clean" and "auroc" not in by_name and len(headline) > 1 and self._no_rejection(headline):
+        if (
+            scope != "clean"
+            and not {"auroc", "worst_case_auroc"} & {*by_name}
+            and len(headline) > 1
+            and self._no_rejection(headline)
+        ):
             headline = headline[:1]
         members = tuple(
             Sibling(attack, self._alone(place._replace(attack=attack))) for attack in self.table.members(place)

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from bench_report.table import ALL_ATTACKS, Axes, Place, Table, as_number, as_text
 from bench_report.view import DifferenceView, Estimate
+from benchmark.options import Budget
 from benchmark.results import BARE, CLEAN, CROSSED, KNOWING, WORST_OF
 from benchmark.statistics import holm
 from benchmark.suite import KNOWLEDGE
@@ -251,6 +252,22 @@ class Uneven:
     false_alarms: Estimate | None
     bound: Bound
     page: str
+
+
+@dataclass(frozen=True)
+class Implied:
+    """What a detector's claim implies of a classifier, and what the run's hardened networks keep at that budget.
+
+    Attributes:
+        budget: the largest of the attacks, as it is written; the classifier's is half of it.
+        hardened: of the hardener that keeps most under all that was run at half the budget, with its name; None where
+            the run has no such number.
+    """
+
+    accuracy: Estimate
+    norm: str
+    budget: str
+    hardened: tuple[str, Estimate, str] | None
 
 
 @dataclass(frozen=True)
@@ -762,6 +779,34 @@ class RunFacts:
                     self.table.page(setting._replace(attack=least)),
                 )
         return list(widest.values())
+
+    def implied(self, place: Place) -> Implied | None:
+        """Return what follows from the numbers at a place if they hold for every perturbation of the budget."""
+        prefix = "worst_case_" if place.attack.startswith(WORST_OF) else ""
+        accuracy = self.table.estimate(place, f"{prefix}implied_robust_accuracy")
+        if accuracy is None:
+            return None
+        rests_on = [self.table.budgets.get((place.dataset, x), ("", "")) for x in self.table.counted(place)]
+        norm, budget = max((one for one in rests_on if one[1]), key=lambda one: Budget(one[1]), default=("", ""))
+        if not budget:
+            return None
+        kept: dict[str, tuple[str, Estimate, str]] = {}
+        for other in self.table.by_place:
+            of = self.table.budgets.get((other.dataset, other.attack), ("", ""))
+            alike = (other.dataset, other.model, of[0]) == (place.dataset, place.model, norm)
+            if (
+                not alike
+                or self.families.get(other.defense) != "hardener"
+                or self.bound(other.defense, other.knowledge)
+            ):
+                continue
+            if not of[1] or not math.isclose(2 * Budget(of[1]), Budget(budget), rel_tol=1e-6):
+                continue
+            found = self._share(other, "worst_case_" if other.attack.startswith(WORST_OF) else "")
+            if found is not None and (other.defense not in kept or found.value < kept[other.defense][1].value):
+                kept[other.defense] = (other.defense, found, self.table.page(other))
+        hardened = max(kept.values(), key=lambda one: one[1].value, default=None)
+        return Implied(accuracy, norm, budget, hardened)
 
     def false_alarms(self) -> list[Alarms]:
         """Return, per defense, where it rejects most clean images, if that is more than its threshold was set for."""

@@ -115,6 +115,26 @@ _ALL = (
         "{judged} images.",
     ),
     Measure(
+        "implied_robust_accuracy",
+        "Implied robust accuracy at ε/2",
+        "implied at ε/2",
+        "rate",
+        None,
+        "{Judged} images that are labelled rightly and not rejected when clean, and withstood (right label or "
+        "rejected) when attacked, out of all {judged} images. A detector that is no less robust than that under every"
+        " perturbation of size ε implies a classifier without a detector, built inefficiently, with this robust "
+        "accuracy at ε/2 (Tramèr 2022). Where that is more than trained classifiers reach, an attack that nobody ran "
+        "is the likelier explanation.",
+    ),
+    Measure(
+        "worst_case_implied_robust_accuracy",
+        "Worst-case implied robust accuracy at ε/2",
+        "implied at ε/2",
+        "rate",
+        None,
+        "The same with images that are withstood under every attack of the group, at half of its largest budget.",
+    ),
+    Measure(
         "base_clean_accuracy",
         "Base clean accuracy",
         "clean",
@@ -220,6 +240,50 @@ _ALL = (
         "Clean versions that score above the threshold at which 95 % of the successful adversarial images are flagged.",
     ),
     Measure(
+        "worst_case_auroc",
+        "Worst-case AUROC",
+        "worst AUROC",
+        "area",
+        "high",
+        "Area under the ROC curve where each image that some attack of the group turns wrong has the lowest score "
+        "that it gets under those attacks (MEAD, Granese et al. 2022), against the clean versions of the same images.",
+    ),
+    Measure(
+        "worst_case_tpr",
+        "Worst-case true-positive rate",
+        "worst TPR",
+        "rate",
+        "high",
+        "Images that are flagged, at the defense's threshold, under every attack of the group that turns them wrong, "
+        "out of all images that some attack of the group turns wrong.",
+    ),
+    Measure(
+        "worst_case_fpr",
+        "False-positive rate of the worst case",
+        "worst-case FPR",
+        "rate",
+        "low",
+        "Clean versions of those same images that are flagged at the threshold, out of all of them.",
+    ),
+    Measure(
+        "worst_case_tpr_at_5fpr",
+        "Worst-case TPR at 5 % FPR",
+        "worst TPR @ 5 % FPR",
+        "rate",
+        "high",
+        "Images that score above the threshold at which 5 % of the clean versions are flagged, under every attack of "
+        "the group that turns them wrong.",
+    ),
+    Measure(
+        "worst_case_fpr_at_95tpr",
+        "Worst-case FPR at 95 % TPR",
+        "worst FPR @ 95 % TPR",
+        "rate",
+        "low",
+        "Clean versions that score above the threshold at which 95 % of those images are flagged under every attack "
+        "of the group that turns them wrong.",
+    ),
+    Measure(
         "clean_fpr",
         "Clean false-positive rate",
         "clean FPR",
@@ -253,6 +317,24 @@ _ALL = (
         "rate",
         "low",
         "The same with half of the clean images rejected: what the detector can do at any price.",
+    ),
+    Measure(
+        "worst_case_success_at_5fpr",
+        "Worst-case attack success at 5 % FPR",
+        "worst success @ 5 % FPR",
+        "rate",
+        "low",
+        "Initially right images that end with a wrong label and are not rejected under at least one attack of the "
+        "group, out of all initially right images, with the threshold that rejects at most 5 % of all clean {judged} "
+        "images.",
+    ),
+    Measure(
+        "worst_case_success_at_50fpr",
+        "Worst-case attack success at 50 % FPR",
+        "worst success @ 50 % FPR",
+        "rate",
+        "low",
+        "The same with half of the clean images rejected.",
     ),
     Measure(
         "perturbation_mean",
@@ -314,13 +396,24 @@ FAMILIES = (
         "rejecting",
     ),
     Family(
+        "implied",
+        "Implied robust accuracy at ε/2",
+        "Robust accuracy, at half the budget, of the classifier without a detector that a detector implies which is as "
+        "robust as these attacks make it seem: what its claim amounts to, not what was measured of a classifier.",
+        None,
+        "implied_robust_accuracy",
+        "worst_case_implied_robust_accuracy",
+        "high",
+        "always",
+    ),
+    Family(
         "success_at_5fpr",
         "Attack success against detector and classifier, 5 % FPR",
         "Share of initially right images that end wrong and not rejected, where at most 5 % of clean images are "
         "rejected. Lower favours the defense.",
         None,
         "success_at_5fpr",
-        None,
+        "worst_case_success_at_5fpr",
         "low",
         "always",
     ),
@@ -330,7 +423,7 @@ FAMILIES = (
         "The same where half of the clean images may be rejected.",
         None,
         "success_at_50fpr",
-        None,
+        "worst_case_success_at_50fpr",
         "low",
         "always",
     ),
@@ -378,7 +471,12 @@ FAMILIES = (
 )
 
 DETECTOR = ("auroc", "tpr", "fpr", "tpr_at_5fpr", "fpr_at_95tpr")
-"""Measures of the detector table, in the order of its columns; all rest on the same images."""
+"""Measures of the detector table, in the order of its columns; all rest on the same images. Each has a worst case."""
+
+
+def worst(name: str) -> str:
+    """Return the measure of a group of attacks that is the worst case of a measure of `DETECTOR`."""
+    return f"worst_case_{name}"
 
 
 def measures_of_plugins(registered: Mapping[str, type[Metric]]) -> dict[str, Measure]:

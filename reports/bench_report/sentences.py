@@ -13,6 +13,7 @@ from bench_report.facts import (
     Bound,
     Broken,
     Drop,
+    Implied,
     Published,
     PublishedCount,
     RunFacts,
@@ -27,7 +28,7 @@ from bench_report.measures import Measure
 from bench_report.ranks import Condition, Entry, Trust, Unranked
 from bench_report.table import ALL_ATTACKS, Axes, Place
 from bench_report.view import TOLERANCE, AlarmView, ChartView, DifferenceView, Estimate, FigureView, Notice, Word
-from bench_report.words import difference_text, number_text, pairs_text, plural
+from bench_report.words import difference_text, norm_text, number_text, pairs_text, plural
 from benchmark.results import BARE, CLEAN, CROSSED, KNOWING, WORST_OF
 
 MOST = 4
@@ -346,6 +347,20 @@ def of_cell(facts: RunFacts, place: Place) -> Iterator[Sentence]:
         else:
             words += [Word("has learned from" if met else "has not learned from")]
         yield (*words, Word("."))
+    implied = facts.implied(place)
+    if implied is not None:
+        yield _implied(implied)
+
+
+def _implied(one: Implied) -> Sentence:
+    half = f"half of that budget ({norm_text(one.norm)}, ε = {one.budget} / 2)"
+    words = [Word("A detector as robust as this implies a classifier that keeps "), *rate(one.accuracy)]
+    words += [Word(f" at {half}, were it built (Tramèr 2022)")]
+    if one.hardened is not None:
+        name, kept, page = one.hardened
+        words += [Word(". The best hardened network of this run, "), _name(name, page), Word(", keeps there ")]
+        words += rate(kept, at_most=True)
+    return (*words, Word("."))
 
 
 # -- findings ----------------------------------------------------------------------------------------------------------
@@ -559,6 +574,14 @@ def detectors() -> tuple[str, str]:
     return "Detectors", (
         "The score of a defense against successful adversarial images. Rates in percent, areas from 0 to 1. The "
         "threshold was set on clean validation images, unless the defense flags by itself."
+    )
+
+
+def detectors_at_worst() -> tuple[str, str]:
+    """Return title and definition of the table of scores over groups of attacks."""
+    return "Detectors at worst", (
+        "The same over groups of attacks: of each image that some attack turns wrong, the attack that does and is "
+        "detected least. An image is detected where it is under every attack that turns it wrong."
     )
 
 

@@ -503,3 +503,41 @@ def test_of_too_many_images_the_same_ones_are_kept_for_each_attack(tmp_path):
     pixels = np.asarray(Image.open(tmp_path / "images" / row.file))
     tile = pixels[: row.height, row.width : 2 * row.width]
     assert (tile == np.rint(images[names.index(kept[1]), 0] * 255)).all()
+
+
+# -- detectors ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_detector_is_shown_by_its_worst_case_and_by_what_its_claim_implies(make_run, site_of):
+    run = make_run(
+        models=("mlp",), attacks=("fgsm", "pgd", "small"), defenses=("adversarial-training", "mahalanobis"), n=200,
+        budgets=(("linf", "8/255", 8 / 255), ("linf", "8/255", 8 / 255), ("linf", "4/255", 4 / 255)),
+        flags=lambda attack, defense, knowledge: 0.05 if attack == "none" else 0.9,
+    )  # fmt: skip
+    site = site_of(run)
+    frame = run.metrics.set_index(["attack", "defense", "metric"]).value
+    (setting,) = site.settings
+    group = "worst-of: linf 8/255"
+    table = table_of(setting, "worst-detector")
+    names = [head.get("data-metric") for head in table.all("th") if head.get("data-metric")]
+    assert names == [f"worst_case_{name}" for name in ("auroc", "tpr", "fpr", "tpr_at_5fpr", "fpr_at_95tpr")]
+    (row,) = (row for row in table.all("tr") if row.get("data-attack") == group)
+    shown = [float(cell.get("data-value")) for cell in row.all("td") if "data-value" in cell.attributes]
+    assert shown == pytest.approx([frame[group, "mahalanobis", name] for name in names], rel=1e-5)
+    implied = table_of(setting, "implied")
+    assert "mahalanobis" in implied.text
+    assert "adversarial-training" not in implied.text
+    # On its page what the claim amounts to, beside what a hardened network of the run keeps at half the budget.
+    tables = [(table_of(page, "cell"), page) for page in site.cells]
+    pages = {(table.get("data-attack"), table.get("data-defense")): page for table, page in tables}
+    text = " ".join(pages[group, "mahalanobis"].one("main").text.split())
+    claimed = 100 * frame[group, "mahalanobis", "worst_case_implied_robust_accuracy"]
+    kept = 100 * frame["small", "adversarial-training", "robust_accuracy"]
+    assert f"implies a classifier that keeps {claimed:.1f} %" in text
+    assert "half of that budget (L∞, ε = 8/255 / 2)" in text
+    assert f"adversarial-training, keeps there ≤ {kept:.1f} %" in text
+    # At other budgets the run has no such number, and nothing is compared; a hardened network claims nothing.
+    other = pages["small", "mahalanobis"].one("main").text
+    assert "implies a classifier" in other
+    assert "hardened network" not in other
+    assert "implies a classifier" not in pages[group, "adversarial-training"].one("main").text
