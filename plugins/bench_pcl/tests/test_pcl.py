@@ -239,11 +239,12 @@ def test_an_attacker_who_does_not_know_the_loss_is_refused(tmp_path: Path, monke
         make_plan(*suite(tmp_path, monkeypatch, "joint", "gray-box"))
 
 
+@pytest.mark.parametrize("branch", ["null", "16"])
 def test_a_layer_that_the_network_lacks_is_refused_before_any_work(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, branch: str
 ) -> None:
     with pytest.raises(InputError, match=r"'hiden'.*hidden"):
-        make_plan(*suite(tmp_path, monkeypatch, "bim", "gray-box", "{hiden: null}"))
+        make_plan(*suite(tmp_path, monkeypatch, "bim", "gray-box", f"{{hiden: {branch}}}"))
 
 
 def test_one_class_is_refused() -> None:
