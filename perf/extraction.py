@@ -28,10 +28,10 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from bench_unmask.class_parts import PARTS
 from bench_unmask.extractor.artifact import PartExtractor
 from bench_unmask.extractor.options import PartExtractorOptions
 from bench_unmask.extractor.torchvision_backend import TorchvisionBackend
-from bench_unmask.parts import PARTS
 from benchmark import Rng
 from benchmark.plugins import load_plugins
 

@@ -38,7 +38,7 @@ class StandIn(Dataset):
         return "stand-in"
 
     def load(self, split: str) -> ArraySplit:
-        from bench_unmask.parts import PAPER
+        from bench_unmask.class_parts import PAPER
 
         images = np.zeros((COUNT, 3, 32, 32), dtype=np.float32)
         return ArraySplit(images, np.arange(COUNT) % len(PAPER.classes), PAPER.classes)

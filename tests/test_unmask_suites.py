@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench_unmask.parts import CLASS_SETS, PAPER, PARTS, learn_class_parts, overlap
+from bench_unmask.class_parts import CLASS_SETS, PAPER, PARTS, learn_class_parts, overlap
 from benchmark.errors import MissingError
 from benchmark.plugins import load_plugins
 from benchmark.suite import CLEAN, load_suite

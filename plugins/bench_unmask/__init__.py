@@ -37,8 +37,8 @@ def register_defenses(register: Register) -> None:
     """Register `unmask`."""
     register(
         "unmask",
-        "bench_unmask.defense:UnMask",
-        options="bench_unmask.defense_options:UnMaskDefenseOptions",
+        "bench_unmask.unmask:UnMask",
+        options="bench_unmask.options:UnMaskDefenseOptions",
         version="1",
         summary="flags and re-classifies images whose parts do not fit their class (Freitas et al. 2021)",
         cite=UNMASK,
@@ -56,14 +56,14 @@ def register_metrics(register: Register) -> None:
         for prefix, kind, images in (("", "", "attacked images"), ("clean_", "Clean", "clean images")):
             register(
                 prefix + name,
-                f"bench_unmask.measures:{kind}{target}",
+                f"bench_unmask.metrics:{kind}{target}",
                 options="benchmark.options:Options",
                 version="1",
                 summary=summary.replace("images", images),
             )
     register(
         "detection_images",
-        "bench_unmask.measures:DetectionImages",
+        "bench_unmask.metrics:DetectionImages",
         options="benchmark.options:Options",
         version="1",
         summary="Number of successful adversarial images and their clean versions (UnMask, Table III).",
@@ -75,15 +75,15 @@ def register_converters(register: Register) -> None:
     """Register `pascal-part` and `unmask-classes`."""
     register(
         "pascal-part",
-        "bench_unmask.converters:PascalPart",
-        options="bench_unmask.options:PascalPartOptions",
+        "bench_unmask.prepare.converters:PascalPart",
+        options="bench_unmask.prepare.options:PascalPartOptions",
         version="1",
         summary="PASCAL-Part and VOC 2010 to COCO files of part masks, for the part extractor",
     )
     register(
         "unmask-classes",
-        "bench_unmask.converters:UnMaskClassFolders",
-        options="bench_unmask.options:UnMaskClassFoldersOptions",
+        "bench_unmask.prepare.converters:UnMaskClassFolders",
+        options="bench_unmask.prepare.options:UnMaskClassFoldersOptions",
         version="1",
         summary="VOC 2010, ImageNet and Flickr folders to the UnMask paper's class sets",
     )
@@ -94,23 +94,23 @@ def register_datasets(register: Register) -> None:
     """Register `coco_parts`, `unmask` and `unmask_parts`."""
     register(
         "coco_parts",
-        "bench_unmask.coco_parts:CocoParts",
-        options="bench_unmask.options:CocoPartsOptions",
+        "bench_unmask.datasets.coco_parts:CocoParts",
+        options="bench_unmask.datasets.options:CocoPartsOptions",
         version="2",
         summary="photos with part annotations in COCO form and a class per image",
     )
     register(
         "unmask",
-        "bench_unmask.unmask_layout:UnMaskClasses",
-        options="bench_unmask.options:UnMaskOptions",
+        "bench_unmask.datasets.released_layout:UnMaskClasses",
+        options="bench_unmask.datasets.options:UnMaskOptions",
         version="2",
         summary="the UnMask paper's images of a class set, in the layout of its released data",
         cite=UNMASK,
     )
     register(
         "unmask_parts",
-        "bench_unmask.unmask_layout:UnMaskParts",
-        options="bench_unmask.options:UnMaskPartsOptions",
+        "bench_unmask.datasets.released_layout:UnMaskParts",
+        options="bench_unmask.datasets.options:UnMaskPartsOptions",
         version="2",
         summary="the UnMask paper's part data (PASCAL-Part in COCO form), in the layout of its released data",
         cite=UNMASK + "\n" + PASCAL_PART,

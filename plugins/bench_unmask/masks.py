@@ -1,7 +1,8 @@
-"""Masks in COCO's run-length form, written here so that reading data needs no compiled package.
+"""Masks in COCO's run-length form: written by pycocotools, read here.
 
 The form is the one of the COCO API: pixels in column order, lengths of runs, the first run of zeros (perhaps of
-length 0). `counts` is a list of lengths, or the same compressed into a string.
+length 0). `counts` is a list of lengths, or the same compressed into a string. pycocotools reads a malformed string
+without a word, as more pixels than the mask has: what comes from files is read here, and refused.
 """
 
 from __future__ import annotations
@@ -12,14 +13,38 @@ from typing import Any
 import numpy as np
 
 
-def encode(mask: np.ndarray) -> list[int]:
-    """Return the run lengths of a mask (H, W) bool."""
-    flat = mask.astype(np.int8).ravel(order="F")
-    edges = np.flatnonzero(np.diff(flat, prepend=np.int8(0))) if flat.size else np.zeros(0, dtype=np.int64)
-    return [int(n) for n in np.diff(np.concatenate([[0], edges, [flat.size]]))]
+def encode(mask: np.ndarray) -> dict[str, Any]:
+    """Return the COCO segmentation of a mask (H, W) bool, compressed."""
+    from pycocotools import mask as coco_mask
+
+    runs = coco_mask.encode(np.asfortranarray(mask, dtype=np.uint8))
+    return {"size": runs["size"], "counts": runs["counts"].decode("ascii")}
 
 
-def decode(counts: Sequence[int], height: int, width: int) -> np.ndarray:
+def measured(mask: np.ndarray) -> dict[str, Any]:
+    """Return what a COCO annotation says of a mask (H, W) bool that is not empty: `segmentation`, `bbox`, `area`."""
+    from pycocotools import mask as coco_mask
+
+    segmentation = encode(mask)
+    box = coco_mask.toBbox(segmentation).astype(int).tolist()
+    return {"bbox": box, "area": int(mask.sum()), "segmentation": segmentation}
+
+
+def decode(segmentation: dict[str, Any]) -> np.ndarray:
+    """Return the mask (H, W) bool of a COCO run-length segmentation, compressed or not.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    try:
+        height, width = (int(side) for side in segmentation["size"])
+        counts = segmentation["counts"]
+        return _mask(_decompressed(counts) if isinstance(counts, str) else counts, height, width)
+    except (KeyError, TypeError, OverflowError) as error:
+        raise ValueError(f"not a run-length segmentation: {error}") from None
+
+
+def _mask(counts: Sequence[int], height: int, width: int) -> np.ndarray:
     """Return the mask (height, width) bool of run lengths.
 
     Raises:
@@ -32,26 +57,11 @@ def decode(counts: Sequence[int], height: int, width: int) -> np.ndarray:
     return np.repeat(values, lengths).reshape((height, width), order="F")
 
 
-def compress(counts: Sequence[int]) -> str:
-    """Return run lengths as COCO's string: from the fourth on, differences to the last but one, six bits a character.
+def _decompressed(text: str) -> list[int]:
+    """Return the run lengths that COCO's string holds: from the fourth on, differences to the last but one.
 
-    Each character holds five bits, low ones first, and a bit that says whether more follow; the fifth bit of the
-    last one is the sign.
-    """
-    characters = []
-    for index, count in enumerate(counts):
-        value = count - counts[index - 2] if index > 2 else count
-        more = True
-        while more:
-            bits = value & 0x1F
-            value >>= 5
-            more = value != (-1 if bits & 0x10 else 0)
-            characters.append(chr((bits | 0x20 if more else bits) + 48))
-    return "".join(characters)
-
-
-def decompress(text: str) -> list[int]:
-    """Return the run lengths that `compress` was given.
+    Six bits make a character: five of a number, low ones first, and one that says whether more follow; the fifth bit of
+    the last one is the sign.
 
     Raises:
         ValueError: `text` is no such string.
@@ -72,31 +82,3 @@ def decompress(text: str) -> list[int]:
     if shift:
         raise ValueError("compressed run lengths end in the middle of a number")
     return counts
-
-
-def rle(mask: np.ndarray, *, compressed: bool = False) -> dict[str, Any]:
-    """Return the COCO segmentation of a mask (H, W) bool."""
-    counts = encode(mask)
-    return {"size": [int(mask.shape[0]), int(mask.shape[1])], "counts": compress(counts) if compressed else counts}
-
-
-def decode_rle(segmentation: dict[str, Any]) -> np.ndarray:
-    """Return the mask (H, W) bool of a COCO run-length segmentation, compressed or not.
-
-    Raises:
-        ValueError: it is not one.
-    """
-    try:
-        height, width = (int(side) for side in segmentation["size"])
-        counts = segmentation["counts"]
-        return decode(decompress(counts) if isinstance(counts, str) else counts, height, width)
-    except (KeyError, TypeError, OverflowError) as error:
-        raise ValueError(f"not a run-length segmentation: {error}") from None
-
-
-def bounding_box(mask: np.ndarray) -> list[int]:
-    """Return COCO's [x, y, width, height] of the pixels of a mask (H, W) that is not empty."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    return [
-        int(columns[0]), int(rows[0]), int(columns[-1] - columns[0] + 1), int(rows[-1] - rows[0] + 1)
-    ]  # fmt: skip

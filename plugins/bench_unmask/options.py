@@ -1,125 +1,58 @@
-"""Options of this plugin's data sets; imports no torch, so that suites are validated fast."""
+"""Options of the defense `unmask`; imports no torch, so that suites are validated fast."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from pathlib import PurePath
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark.options import SPLITS, DatasetOptions, Options
+from bench_unmask.extractor.options import PartExtractorOptions
+from benchmark.errors import near_match
+from benchmark.options import InputFile, Options, SuiteLabel
 
-ClassSet = Literal["CS3a", "CS3b", "CS5a", "CS5b"]
-PAPER_CLASS_SETS: tuple[ClassSet, ...] = ("CS3a", "CS3b", "CS5a", "CS5b")
-
-
-def _refuse(message: str, **context: Any) -> PydanticCustomError:
-    return PydanticCustomError("dataset_options", message, context)
+TABLE_SUFFIXES = (".yaml", ".yml", ".csv")
 
 
-class CocoPartsOptions(DatasetOptions):
-    """Options of `coco_parts`."""
+class UnMaskDefenseOptions(Options):
+    """Options of the defense `unmask`."""
 
-    path: str | None = None
-    """Folder with annotations/train.json, val.json, test.json and images/; relative paths start at the current one."""
+    extractor: PartExtractorOptions = PartExtractorOptions()
+    """The part extractor K and its training."""
 
-    train: str | None = None
-    """Instead of `path`: the COCO file of train."""
+    parts_from: Annotated[str | None, SuiteLabel()] = None
+    """Label of the suite's data set whose part annotations K learns from; null takes the cell's own data set. All cells
+    that name the same one share one K."""
 
-    val: str | None = None
-    """Beside `train`: the COCO file of val."""
+    class_parts: Annotated[str, InputFile()] = "paper"
+    """The class-part matrix V: `paper` (its 16 classes), `learned` from part annotations, or the path of a table
+    (.yaml: `class: [part, ...]`; .csv: a column of 0 and 1 per part), relative to the current folder."""
 
-    test: str | None = None
-    """Beside `train`: the COCO file of test."""
+    share: float = Field(0.5, gt=0, le=1)
+    """With `class_parts: learned`: a class has the parts that are annotated in at least this share of its images."""
 
-    images: str | dict[str, str] | None = None
-    """Folder of the images, or one per split; with `path` it is path/images unless given."""
+    part_score: float = Field(0.4, ge=0, le=1)
+    """A part counts as found at this score or more; 0 takes every detection of K."""
 
-    classes: tuple[str, ...] | None = None
-    """Classes to take, in this order; without it, all classes of train, sorted."""
+    threshold: Literal["fpr"] | Annotated[float, Field(ge=0, le=1)] = "fpr"
+    """Images are flagged whose score (1 - similarity of the parts found and those of the classifier's class) is at
+    least this number in [0, 1]; `fpr` flags at most the suite's false-positive rate of clean validation images."""
 
-    size: int = Field(160, ge=16, le=4096)
-    """Height and width: images are resized to a square without keeping the aspect ratio, annotations with them."""
+    rectify: Literal["always", "when-flagged"] = "always"
+    """Which images are classified by their parts: all (the paper's Table IV), or the flagged ones (Algorithm 1)."""
 
-    @model_validator(mode="after")
-    def _says_where_the_data_is(self) -> CocoPartsOptions:
-        files = {split: getattr(self, split) for split in SPLITS}
-        missing = [split for split, file in files.items() if file is None]
-        if self.path is not None and len(missing) < len(SPLITS):
-            raise _refuse("give either path or train, val and test, found both")
-        if self.path is None and missing:
-            raise _refuse("give path, or train, val and test; missing: {names}", names=", ".join(missing))
-        if self.path is None and self.images is None:
-            raise _refuse("train, val and test need images beside them: the folder of the image files")
-        if isinstance(self.images, dict) and set(self.images) != set(SPLITS):
-            raise _refuse(
-                "images: give one folder, or one for each of train, val and test; found {names}",
-                names=", ".join(sorted(self.images)) or "none",
+    unmatched: Literal["no-answer", "classifier"] = "no-answer"
+    """The answer where no part found belongs to any class: none, which counts as wrong (as the paper's released code
+    counts it), or the classifier's class."""
+
+    @field_validator("class_parts")
+    @classmethod
+    def _a_name_or_a_table(cls, found: str) -> str:
+        if found not in ("paper", "learned") and PurePath(found).suffix not in TABLE_SUFFIXES:
+            raise PydanticCustomError(
+                "class_parts",
+                "class_parts is paper, learned or the path of a .yaml or .csv table, found {found}.{hint}",
+                {"found": repr(found), "hint": near_match(found, ["paper", "learned"])},
             )
-        if self.classes is not None and (len(self.classes) < 2 or len(set(self.classes)) < len(self.classes)):
-            raise _refuse("classes needs at least two names, all different, found {found}", found=list(self.classes))
-        return self
-
-
-class UnMaskOptions(DatasetOptions):
-    """Options of `unmask`."""
-
-    path: str = "data/unmask"
-    """Folder that holds a folder per class set, each with train, val and test; relative to the current folder."""
-
-    class_set: str = Field("CS3a", pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
-    """CS3a, CS3b, CS5a or CS5b (the released data's names cs3-1, cs3-2, cs5-1, cs5-2 are found too), or a folder."""
-
-    size: int = Field(150, ge=16, le=4096)
-    """Height and width: the shorter side is resized to it, then the centre is cropped. The paper's is 150."""
-
-
-class UnMaskPartsOptions(DatasetOptions):
-    """Options of `unmask_parts`."""
-
-    path: str = "data/unmask"
-    """Folder that holds VOC2010/train.json, val.json, test.json and VOC2010/Images/; relative to the current folder."""
-
-    size: int = Field(512, ge=64, le=4096)
-    """Longer side of the images after resizing; the shorter one is padded with black to a square."""
-
-
-class PascalPartOptions(Options):
-    """Options of the converter `pascal-part`."""
-
-    images: str
-    """Folder JPEGImages of PASCAL VOC 2010."""
-
-    annotations: str
-    """Folder Annotations_Part of PASCAL-Part, a .mat file per image."""
-
-    out: str
-    """Where to write: the `path` of the data sets `unmask` and `unmask_parts`."""
-
-    mapping: Literal["paper", "released", "corrected"] = "paper"
-    """How part names become parts: as the paper says, as its released code does, or without its slips."""
-
-
-class UnMaskClassFoldersOptions(Options):
-    """Options of the converter `unmask-classes`."""
-
-    out: str
-    """Where to write: the `path` of the data set `unmask`."""
-
-    flickr: str
-    """Folder with a folder of images per class: the test images."""
-
-    voc: str | None = None
-    """Folder VOC2010, with JPEGImages and Annotations."""
-
-    imagenet: str | None = None
-    """Folder with a folder of images per class."""
-
-    class_sets: tuple[ClassSet, ...] = PAPER_CLASS_SETS
-    """Which class sets to build; on the command line with commas between."""
-
-    val_share: float = Field(0.12, gt=0, lt=1)
-    """Share of the images of a class that becomes val; the paper's are 11 to 13 %."""
-
-    distance: int = Field(4, ge=0, le=64)
-    """Most bits of 64 in which the perceptual hashes of duplicates differ."""
+        return found

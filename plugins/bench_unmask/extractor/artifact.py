@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench_unmask.class_parts import part_presence
 from bench_unmask.extractor.backend import Backend, Detections
 from bench_unmask.extractor.evaluation import MeanAveragePrecision
 from bench_unmask.extractor.options import PartExtractorOptions
 from bench_unmask.extractor.shipped import weights_file
 from bench_unmask.extractor.training import AnnotatedParts, for_network, load_initial_weights, resized_shape, train
-from bench_unmask.parts import part_presence
 from benchmark.dataset import Split
 from benchmark.defense import FitContext, Measure, SharedArtifact
 from benchmark.errors import InputError

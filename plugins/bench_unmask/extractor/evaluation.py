@@ -54,7 +54,7 @@ class MeanAveragePrecision:
                 "bbox": [x0 * across, y0 * down, (x1 - x0) * across, (y1 - y0) * down],
             }
             if shapes is not None:
-                entry["segmentation"] = masks.rle(_resized(shapes[row], stretch), compressed=True)
+                entry["segmentation"] = masks.encode(_resized(shapes[row], stretch))
             self._found.append(entry)
 
     def measures(self) -> dict[str, float]:
@@ -71,7 +71,7 @@ class MeanAveragePrecision:
         found = self._found
         answers = dict(zip(("box_map", "box_map_50"), _average_precisions(self._data, annotations, found, "bbox")))
         if self._with_masks:
-            drawn = [{**a, "segmentation": _compressed(a)} for a in annotations]
+            drawn = [{**a, "segmentation": _drawn(a)} for a in annotations]
             answers |= zip(("mask_map", "mask_map_50"), _average_precisions(self._data, drawn, found, "segm"))
         answers["class_map"] = _average_precisions(self._data, _once(annotations), _best(found), "bbox")[1]
         return answers
@@ -86,15 +86,10 @@ def _resized(mask: np.ndarray, stretch: tuple[float, float]) -> np.ndarray:
     return mask[rows][:, columns]
 
 
-def _compressed(annotation: dict[str, Any]) -> Any:
-    """Return run lengths as the string that pycocotools takes; polygons as they are, a box without a mask as one."""
-    segmentation = annotation.get("segmentation")
-    if not segmentation:
-        x, y, width, height = annotation["bbox"]
-        return [[x, y, x + width, y, x + width, y + height, x, y + height]]
-    if isinstance(segmentation, dict) and not isinstance(segmentation["counts"], str):
-        return {**segmentation, "counts": masks.compress(segmentation["counts"])}
-    return segmentation
+def _drawn(annotation: dict[str, Any]) -> Any:
+    """Return the mask as pycocotools takes it: a box without one as a polygon."""
+    x, y, width, height = annotation["bbox"]
+    return annotation.get("segmentation") or [[x, y, x + width, y, x + width, y + height, x, y + height]]
 
 
 def _once(annotations: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

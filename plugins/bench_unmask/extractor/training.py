@@ -128,7 +128,7 @@ def mask_of(annotation: dict[str, Any], height: int, width: int) -> np.ndarray:
         )
     if isinstance(segmentation, dict):
         try:
-            mask = masks.decode_rle(segmentation)
+            mask = masks.decode(segmentation)
         except ValueError as error:
             raise InputError(f"{where}: segmentation: {error}.") from None
         if mask.shape != (height, width):
@@ -139,7 +139,7 @@ def mask_of(annotation: dict[str, Any], height: int, width: int) -> np.ndarray:
     from pycocotools import mask as coco_mask
 
     drawn = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-    mask = masks.decode_rle({"size": drawn["size"], "counts": drawn["counts"].decode("ascii")})
+    mask = masks.decode({"size": drawn["size"], "counts": drawn["counts"].decode("ascii")})
     if not mask.any():  # smaller than a pixel: the one under its middle
         x, y, w, h = annotation["bbox"]
         mask[min(int(y + h / 2), height - 1), min(int(x + w / 2), width - 1)] = True

@@ -13,10 +13,10 @@ from PIL import Image
 from pydantic import ValidationError
 
 from bench_unmask import masks
-from bench_unmask.coco_parts import scaled
+from bench_unmask.class_parts import learn_class_parts, part_presence
+from bench_unmask.datasets.coco_parts import scaled
+from bench_unmask.datasets.photos import Fit
 from bench_unmask.extractor.training import AnnotatedParts
-from bench_unmask.parts import learn_class_parts, part_presence
-from bench_unmask.photos import Fit
 from benchmark.dataset import Dataset
 from benchmark.errors import InputError, MissingError
 
@@ -373,19 +373,22 @@ def test_run_lengths_move_with_their_image() -> None:
     mask = np.zeros((30, 40), dtype=bool)
     mask[6:16, 4:24] = True
     image = {"width": 40, "height": 30}
-    annotation = {"bbox": [4, 6, 20, 10], "area": 200, "segmentation": masks.rle(mask, compressed=True)}
+    annotation = {"bbox": [4, 6, 20, 10], "area": 200, "segmentation": masks.encode(mask)}
     fit = Fit("squash", 60)
     moved = scaled(annotation, image, fit.place(40, 30), 60)
-    assert masks.bounding_box(masks.decode_rle(moved["segmentation"])) == moved["bbox"] == [6, 12, 30, 20]
+    assert masks.measured(masks.decode(moved["segmentation"]))["bbox"] == moved["bbox"] == [6, 12, 30, 20]
     fit = Fit("pad", 80)
     moved = scaled(annotation, image, fit.place(40, 30), 80)  # 80 x 60 pixels, 10 black rows above and below
-    assert masks.bounding_box(masks.decode_rle(moved["segmentation"])) == moved["bbox"] == [8, 22, 40, 20]
+    assert masks.measured(masks.decode(moved["segmentation"]))["bbox"] == moved["bbox"] == [8, 22, 40, 20]
     tiny = np.zeros((30, 40), dtype=bool)
     tiny[11, 21] = True
     moved = scaled(
-        {"bbox": [21, 11, 1, 1], "area": 1, "segmentation": masks.rle(tiny)}, image, Fit("squash", 16).place(40, 30), 16
+        {"bbox": [21, 11, 1, 1], "area": 1, "segmentation": masks.encode(tiny)},
+        image,
+        Fit("squash", 16).place(40, 30),
+        16,
     )
-    assert masks.decode_rle(moved["segmentation"]).sum() == 1  # it does not vanish
+    assert masks.decode(moved["segmentation"]).sum() == 1  # it does not vanish
 
 
 def test_boxes_without_masks_are_enough(make: Make, coco: Coco) -> None:

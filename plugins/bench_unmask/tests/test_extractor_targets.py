@@ -49,7 +49,7 @@ def box_mask(box, width=40, height=20):
 
 def test_a_target_is_resized_with_its_image():
     box = (4, 2, 10, 6)
-    parts = annotated(("wheel", box), segmentation=masks.rle(box_mask(box)))
+    parts = annotated(("wheel", box), segmentation=masks.encode(box_mask(box)))
     target = parts.target(0, (40, 80), mirrored=False, with_masks=True)
     assert target.boxes.tolist() == [[8, 4, 28, 16]]
     assert target.labels.tolist() == [0]
@@ -58,7 +58,7 @@ def test_a_target_is_resized_with_its_image():
 
 def test_in_a_mirror_left_is_right():
     box = (4, 2, 10, 6)
-    parts = annotated(("vehicle_left", box), segmentation=masks.rle(box_mask(box)))
+    parts = annotated(("vehicle_left", box), segmentation=masks.encode(box_mask(box)))
     assert parts.can_be_mirrored(0)
     target = parts.target(0, (20, 40), mirrored=True, with_masks=True)
     assert [parts.parts[label] for label in target.labels] == ["vehicle_right"]
@@ -137,7 +137,7 @@ def truth(with_masks=False):
     data = coco(("wheel", BOXES[0]), ("wheel", BOXES[1]), ("vehicle_left", BOXES[2]))
     if with_masks:
         for annotation, box in zip(data["annotations"], BOXES):
-            annotation["segmentation"] = masks.rle(box_mask(box))
+            annotation["segmentation"] = masks.encode(box_mask(box))
     return data
 
 

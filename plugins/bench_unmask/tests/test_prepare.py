@@ -12,17 +12,12 @@ import pytest
 from PIL import Image, ImageOps
 from scipy.io import savemat
 
-from bench_unmask import masks, prepare
-from bench_unmask.parts import PAPER_CLASS_PARTS, PARTS
-from bench_unmask.prepare import (
-    CORRECTED_CLASS_PARTS,
-    differing_bits,
-    part_of,
-    perceptual_hash,
-    prepare_pascal_part,
-    prepare_unmask_classes,
-    read_part_annotations,
-)
+from bench_unmask import masks
+from bench_unmask.class_parts import PAPER_CLASS_PARTS, PARTS
+from bench_unmask.prepare import class_folders, files, pascal_part
+from bench_unmask.prepare.class_folders import differing_bits, perceptual_hash, prepare_unmask_classes
+from bench_unmask.prepare.part_names import CORRECTED_CLASS_PARTS, part_of
+from bench_unmask.prepare.pascal_part import prepare_pascal_part, read_part_annotations
 from benchmark.dataset import Dataset
 from benchmark.errors import InputError, MissingError, StorageError
 from benchmark.progress import Progress
@@ -159,8 +154,8 @@ def annotated(root: Path) -> list[tuple[str, str, Any]]:
         names = {category["id"]: category["name"] for category in data["categories"]}
         files = {image["id"]: image["file_name"] for image in data["images"]}
         for entry in data["annotations"]:
-            mask = masks.decode_rle(entry["segmentation"])
-            assert entry["bbox"] == masks.bounding_box(mask)
+            mask = masks.decode(entry["segmentation"])
+            assert entry["bbox"] == masks.measured(mask)["bbox"]
             assert entry["area"] == mask.sum()
             rows.append((files[entry["image_id"]], names[entry["category_id"]], entry["bbox"]))
     return sorted(rows)
@@ -239,14 +234,16 @@ def test_what_was_converted_before_an_interruption_is_not_read_again(
         read.append(path.stem)
         return original(path, width, height)
 
-    monkeypatch.setattr(prepare, "read_part_annotations", counted)
+    monkeypatch.setattr(pascal_part, "read_part_annotations", counted)
     with pytest.raises(KeyboardInterrupt):
         prepared(pascal)
     assert not list((pascal / "out" / "VOC2010").glob("*.json"))
     before = list(read)
     changed = next(stem for stem in before if stem not in ("2008_000004", "2008_000005"))
     write_mat(pascal / "Annotations_Part" / f"{changed}.mat", {"bird": [("beak", box(1, 1))]})  # changed since: again
-    monkeypatch.setattr(prepare, "read_part_annotations", lambda *args: (read.append(args[0].stem), original(*args))[1])
+    monkeypatch.setattr(
+        pascal_part, "read_part_annotations", lambda *args: (read.append(args[0].stem), original(*args))[1]
+    )
     prepared(pascal)
     assert sorted(read) == sorted([*(f"2008_{n:06d}" for n in range(20)), changed])
     interrupted = annotated(pascal)
@@ -279,7 +276,7 @@ def test_a_full_disk_is_reported_as_such(pascal: Path, monkeypatch: pytest.Monke
     def full(source: Path, target: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(prepare.shutil, "copyfile", full)
+    monkeypatch.setattr(files.shutil, "copyfile", full)
     with pytest.raises(StorageError, match="No space left on device"):
         prepared(pascal)
 
@@ -354,7 +351,7 @@ def test_building_again_changes_nothing_and_another_selection_is_refused(sources
 def test_an_interrupted_build_goes_on_and_shows_no_half_built_folder(
     sources: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    link, done = prepare._link, []
+    link, done = class_folders.link, []
 
     def stopping(source: Path, target: Path) -> None:
         if len(done) == 20:
@@ -362,13 +359,13 @@ def test_an_interrupted_build_goes_on_and_shows_no_half_built_folder(
         done.append(target)
         link(source, target)
 
-    monkeypatch.setattr(prepare, "_link", stopping)
+    monkeypatch.setattr(class_folders, "link", stopping)
     with pytest.raises(KeyboardInterrupt):
         built(sources)
     assert not (sources / "out" / "CS3a").exists()
-    monkeypatch.setattr(prepare, "_link", link)
+    monkeypatch.setattr(class_folders, "link", link)
     hashed: list[Any] = []
-    monkeypatch.setattr(prepare, "perceptual_hash", lambda image: hashed.append(image) or perceptual_hash(image))
+    monkeypatch.setattr(class_folders, "perceptual_hash", lambda image: hashed.append(image) or perceptual_hash(image))
     counts = built(sources)
     assert not hashed  # all hashes were kept
     assert counts.images["CS3a"] == {"train": 36, "val": 12, "test": 15}

@@ -15,9 +15,9 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from bench_unmask.defense import SENSITIVITY_SCORES, UnMask
-from bench_unmask.defense_options import UnMaskDefenseOptions
-from bench_unmask.parts import overlap
+from bench_unmask.class_parts import overlap
+from bench_unmask.options import UnMaskDefenseOptions
+from bench_unmask.unmask import SENSITIVITY_SCORES, UnMask
 from benchmark import (
     ArraySplit,
     ArtifactRequest,
@@ -580,7 +580,7 @@ def test_the_papers_overlap_is_reported_for_its_class_sets(fit, tmp_path):
 
 
 def _knows_all() -> PixelReader:
-    from bench_unmask.parts import PARTS as ALL
+    from bench_unmask.class_parts import PARTS as ALL
 
     extractor = PixelReader(Options())
     extractor.parts = ALL

@@ -142,7 +142,7 @@ def part_data(tmp_path: Path, photo: Photo) -> Path:
             "categories": [{"id": 0, "name": "wheel"}],
             "annotations": [
                 {"id": 1, "image_id": 2, "category_id": 0, "bbox": [6, 10, 30, 10], "area": 300, "iscrowd": 0,
-                 "segmentation": masks.rle(mask, compressed=True)}
+                 "segmentation": masks.encode(mask)}
             ],
         }  # fmt: skip
         (root / f"{split}.json").write_text(json.dumps(data))
@@ -163,7 +163,7 @@ def test_part_data_is_padded_and_images_without_parts_are_left_out(make: Make, p
     assert parts is not None
     (annotation,) = parts.data["annotations"]
     assert annotation["bbox"] == [12, 50, 60, 20]
-    assert masks.bounding_box(masks.decode_rle(annotation["segmentation"])) == [12, 50, 60, 20]
+    assert masks.measured(masks.decode(annotation["segmentation"]))["bbox"] == [12, 50, 60, 20]
     assert data.fingerprint() != make("unmask_parts", path=str(part_data)).fingerprint()
 
 

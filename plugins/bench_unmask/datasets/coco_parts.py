@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bench_unmask import masks
-from bench_unmask.options import CocoPartsOptions
-from bench_unmask.photos import PhotoSplit, digest_of, look_through, refuse_shared_images
+from bench_unmask.datasets.options import CocoPartsOptions
+from bench_unmask.datasets.photos import PhotoSplit, digest_of, look_through, refuse_shared_images
 from benchmark.dataset import SPLITS, Dataset, PartAnnotations, is_ignored
 from benchmark.errors import InputError, MissingError, Mistakes, unknown_name
 from benchmark.images import Fit, ImageHeader, Place, read_header, read_image
@@ -482,7 +482,7 @@ def _checked_shape(entry: dict[str, Any], image: dict[str, Any], where: str) -> 
             )
     elif isinstance(segmentation, dict):
         try:
-            mask = masks.decode_rle(segmentation)
+            mask = masks.decode(segmentation)
         except ValueError as error:
             raise _Mistake("broken run lengths", f"{where}: segmentation: {error}.") from None
         if mask.shape != (height, width):
@@ -541,7 +541,7 @@ def scaled(annotation: dict[str, Any], image: dict[str, Any], place: Place, size
             for polygon in segmentation
         ]
     elif isinstance(segmentation, dict):
-        mask = masks.decode_rle(segmentation)
+        mask = masks.decode(segmentation)
         rows = ((np.arange(place.height) + 0.5) / down).astype(np.int64).clip(0, image["height"] - 1)
         columns = ((np.arange(place.width) + 0.5) / across).astype(np.int64).clip(0, image["width"] - 1)
         square = np.zeros((size, size), dtype=bool)
@@ -550,5 +550,5 @@ def scaled(annotation: dict[str, Any], image: dict[str, Any], place: Place, size
             box = moved["bbox"]
             row, column = int(box[1] + box[3] / 2), int(box[0] + box[2] / 2)
             square[min(row, size - 1), min(column, size - 1)] = True
-        moved["segmentation"] = masks.rle(square)
+        moved["segmentation"] = masks.encode(square)
     return moved

@@ -1,9 +1,10 @@
-"""The converters of `bench data prepare` that lead to the UnMask paper's data (section V-A)."""
+"""The converters of `bench data prepare` that lead to the UnMask paper's data (section IV-A)."""
 
 from __future__ import annotations
 
-from bench_unmask import options
-from bench_unmask.prepare import prepare_pascal_part, prepare_unmask_classes
+from bench_unmask.prepare import options
+from bench_unmask.prepare.class_folders import prepare_unmask_classes
+from bench_unmask.prepare.pascal_part import prepare_pascal_part
 from benchmark.converter import Converter
 from benchmark.progress import Progress
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench_unmask.options import PAPER_CLASS_SETS
-from bench_unmask.parts import (
+from bench_unmask.class_parts import (
     CLASS_SETS,
     PAPER,
     PARTS,
@@ -17,6 +16,7 @@ from bench_unmask.parts import (
     part_presence,
     read_class_parts,
 )
+from bench_unmask.prepare.options import PAPER_CLASS_SETS
 from benchmark.dataset import ArraySplit, PartAnnotations
 from benchmark.errors import InputError, MissingError
 

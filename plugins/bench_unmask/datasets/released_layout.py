@@ -20,10 +20,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from bench_unmask.coco_parts import CocoSplit, photos_of, read_coco
-from bench_unmask.options import UnMaskOptions, UnMaskPartsOptions
-from bench_unmask.parts import CLASS_SETS
-from bench_unmask.photos import PhotoSplit, digest_of, look_through, refuse_shared_images
+from bench_unmask.class_parts import CLASS_SETS
+from bench_unmask.datasets.coco_parts import CocoSplit, photos_of, read_coco
+from bench_unmask.datasets.options import UnMaskOptions, UnMaskPartsOptions
+from bench_unmask.datasets.photos import PhotoSplit, digest_of, look_through, refuse_shared_images
 from benchmark.dataset import SPLITS, Dataset
 from benchmark.errors import InputError, MissingError, Mistakes
 from benchmark.images import Fit, image_files, passed_over_remark

@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from bench_unmask.alignment import Alignment, align, flag, soft_jaccard, soft_presence
-from bench_unmask.defense_options import UnMaskDefenseOptions
+from bench_unmask.class_parts import PAPER, ClassParts, class_parts_of, part_presence, read_class_parts
 from bench_unmask.extractor.artifact import check_library
-from bench_unmask.parts import PAPER, ClassParts, class_parts_of, part_presence, read_class_parts
+from bench_unmask.options import UnMaskDefenseOptions
 from benchmark.defense import ArtifactRequest, Batch, Defense, FitContext, Observation, Verdict
 from benchmark.errors import InputError
 from benchmark.model import Passes
