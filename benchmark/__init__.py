@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from benchmark.reporter import GalleryImage, Panel, Reporter
     from benchmark.results import Run, load_run
     from benchmark.setting import DataFacts, Setting
+    from benchmark.trust import PublishedAttack
 
 _HOME = {
     "hookimpl": "hookspecs",
@@ -89,6 +90,7 @@ _HOME = {
     "GalleryImage": "reporter",
     "Panel": "reporter",
     "Reporter": "reporter",
+    "PublishedAttack": "trust",
     "Run": "results",
     "load_run": "results",
     "read_image": "images",
@@ -130,6 +132,7 @@ __all__ = [
     "Panel",
     "PartAnnotations",
     "Progress",
+    "PublishedAttack",
     "Reporter",
     "Rng",
     "Run",

@@ -213,7 +213,7 @@ def leaderboard(runs: Sequence[Path], output: Path, plugins: Sequence[str]) -> i
 @click.option(
     "--what",
     type=click.Choice(
-        ["metrics", "samples", "curves", "comparisons", "groups", "artifacts", "alarms", "probes", "costs"]
+        ["metrics", "samples", "curves", "comparisons", "groups", "artifacts", "alarms", "probes", "trust", "costs"]
     ),
     default="metrics",
     show_default=True,

@@ -7,6 +7,7 @@ import inspect
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any, Literal, get_args, get_origin
 
@@ -124,7 +125,10 @@ def check_declared(kind: str, instance: Any, who: str) -> None:
 
 @lru_cache(maxsize=64)
 def _declared(contract: type) -> dict[str, Any]:
-    """Return what a component declares in class variables, by name: one of some literals, a `str` or a `bool`."""
+    """Return what a component declares in class variables, by name.
+
+    That is one of some literals, a `str` or a `bool`, or a tuple of a class.
+    """
     found = {}
     for owner in reversed(contract.__mro__):
         for name, annotation in vars(owner).get("__annotations__", {}).items():
@@ -133,6 +137,8 @@ def _declared(contract: type) -> dict[str, Any]:
                 literals = _literals(inner)
                 if literals or inner in (str, bool):
                     found[name] = literals or inner
+                elif get_origin(inner) is tuple and isinstance(item := get_args(inner)[0], type):
+                    found[name] = _Tuple(item)
     return found
 
 
@@ -145,11 +151,23 @@ def _literals(hint: Any) -> tuple[Any, ...]:
     return tuple(value for part in parts for value in part) if parts and all(parts) else ()
 
 
+@dataclass(frozen=True)
+class _Tuple:
+    """A tuple of any length whose items are of one class."""
+
+    item: type
+
+
 def _is(found: Any, allowed: Any) -> bool:
+    if isinstance(allowed, _Tuple):
+        return isinstance(found, tuple) and all(isinstance(one, allowed.item) for one in found)
     return found in allowed if isinstance(allowed, tuple) else isinstance(found, allowed)
 
 
 def _words(found: Any, allowed: Any) -> str:
+    if isinstance(allowed, _Tuple):
+        what = "texts" if allowed.item is str else f"benchmark.{allowed.item.__name__}"
+        return f"a tuple of {what}"
     if not isinstance(allowed, tuple):
         return {str: "a text", bool: "True or False"}[allowed]
     names = [str(value) for value in allowed]

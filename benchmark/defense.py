@@ -21,6 +21,7 @@ from benchmark.options import Options, TrainOptions
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.setting import Setting
+from benchmark.trust import PublishedAttack
 
 Family = Literal["none", "hardener", "preprocessor", "detector", "rectifier"]
 
@@ -198,6 +199,8 @@ class Defense(ABC):
     """Modules that only its work imports: a plan does not wait for them, worker processes load them beforehand."""
     randomised: ClassVar[bool] = False
     """Judges differently each time: the host repeats judgements and reports the mean and the worst."""
+    published_attacks: ClassVar[tuple[PublishedAttack, ...]] = ()
+    """What attacks by others left of it, cited: what was broken in print is marked so wherever its numbers stand."""
 
     @property
     def needs_classifier(self) -> bool:

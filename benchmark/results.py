@@ -57,6 +57,7 @@ from benchmark.statistics import (
     thin,
 )
 from benchmark.suite import KNOWLEDGE, ProbeName, is_of_a_cell
+from benchmark.trust import MARKS, Left, PublishedAttack, Subject, Trusted, reaching, trusted
 from benchmark.wording import for_spreadsheets, printable
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ MEAN, STD, CROSSED = SUMMARIES = ("mean", "std", "crossed")
 """What the seed column says where a row is about several seeds: their mean with an interval over seeds, their standard
 deviation, and their mean with an interval over seeds and images."""
 IDENTITY = ("dataset", "model", "attack", "norm", "eps", "defense", "knowledge", "seed")
-METRIC_COLUMNS = (*IDENTITY, "metric", "value", "ci_low", "ci_high", "n", "status", "reference")
+METRIC_COLUMNS = (*IDENTITY, "metric", "value", "ci_low", "ci_high", "n", "status", "reference", "trust")
 SAMPLE_COLUMNS = (*IDENTITY, "sample", "y", "base_label", "label", "score", "flagged", "success", "perturbation")
 PLANE_POINTS, PLANE_CLASSES = 300, 10
 """States of a network that are kept to be drawn, and their classes, at most."""
@@ -90,6 +91,7 @@ GROUP_COLUMNS = ("dataset", "model", "knowledge", "attack", "member", "norm", "e
 ARTIFACT_COLUMNS = ("artifact", "dataset", "seed", "metric", "value", "n", "status", "reference")
 ALARM_COLUMNS = (*IDENTITY, "alarm", "finding", "value", "against", "n")
 PROBE_COLUMNS = tuple(part.name for part in fields(Probed))
+TRUST_COLUMNS = tuple(part.name for part in fields(Trusted))
 GALLERY_COLUMNS = (
     *IDENTITY,
     "stratum",
@@ -147,6 +149,7 @@ class CellResult:
         family: of the defense, "" where it is not known.
         attacker: how the adversarial images came to be or would; None in the clean cell, and where it is not known.
         deployed, victim: what a few images show of the deployed classifier, and of what the attacker held.
+        published: attacks by others on the defense.
     """
 
     dataset: str
@@ -168,6 +171,7 @@ class CellResult:
     attacker: Attacker | None = None
     deployed: Seen | None = None
     victim: Seen | None = None
+    published: tuple[PublishedAttack, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -197,8 +201,9 @@ class Tables:
         comparisons: paired tests between defenses.
         groups: which attacks a group has, and the budget at which each counts.
         artifacts: a row per shared artifact and measure.
-        alarms: a row per alarm and cell whose numbers it puts in doubt; a group of attacks has those of its attacks.
+        alarms: a row per alarm and cell whose numbers it puts in doubt, and per group of attacks that it reaches.
         probes: a row per probe that the suite asks for, defense and attacker.
+        trust: a row per cell, group and defense that has a mark of how far its numbers can be believed.
         raised: the alarms, each once.
         probed: what stands in `probes`.
         problems: measures that could not be computed, and why; their rows have the status `failed`.
@@ -212,6 +217,7 @@ class Tables:
     artifacts: pd.DataFrame
     alarms: pd.DataFrame
     probes: pd.DataFrame
+    trust: pd.DataFrame
     raised: tuple[Alarm, ...] = ()
     probed: tuple[Probed, ...] = ()
     problems: tuple[str, ...] = ()
@@ -304,17 +310,20 @@ def tabulate(
     members: dict[_Point, Sequence[Cell | None]] = {_point(result): [result.cell] for result in cells.results}
     members |= {group.point: [result.cell for result in group.results] for group in together}
     rows += _over_seeds(rows, metrics, members, problems)
-    alarms = raised(cells.results)
-    answered = probed(cells.results, probes)
+    alarms, answered = raised(cells.results), probed(cells.results, probes)
+    subjects, left = _subjects(cells.results, judged, together), Left(cells.results)
+    reached = reaching(subjects, alarms, left)
+    marked = list(trusted(subjects, reached, left, answered, BARE))
     return Tables(
-        metrics=_metrics_frame(rows, known),
+        metrics=_metrics_frame(rows, known, _marks(marked)),
         samples=_samples_frame(samples, cells.sample_names),
         curves=_curves_frame(curves),
         comparisons=_comparisons(judged, together),
         groups=_groups_frame(together),
         artifacts=_artifacts_frame(artifacts, known),
-        alarms=_alarms_frame(alarms, cells.results, together),
+        alarms=_alarms_frame(alarms, subjects, reached),
         probes=_probes_frame(answered),
+        trust=_trust_frame(marked),
         raised=tuple(alarms),
         probed=tuple(answered),
         problems=tuple(problems.values()),
@@ -490,7 +499,7 @@ def _text(value: Any) -> str:
     return "" if value is None or (isinstance(value, float) and math.isnan(value)) or value is pd.NA else str(value)
 
 
-def _metrics_frame(rows: Sequence[_Row], references: _References) -> pd.DataFrame:
+def _metrics_frame(rows: Sequence[_Row], references: _References, marks: Mapping[_Point, str]) -> pd.DataFrame:
     columns: dict[str, Any] = {
         name: pd.Series([getattr(row.point, name) for row in rows], dtype="str") for name in IDENTITY
     }
@@ -500,6 +509,7 @@ def _metrics_frame(rows: Sequence[_Row], references: _References) -> pd.DataFram
     columns["n"] = np.array([row.n for row in rows], dtype=np.int64)
     columns["status"] = pd.Series([row.status for row in rows], dtype="str")
     columns["reference"] = np.array([references.find(row) for row in rows], dtype=np.float64)
+    columns["trust"] = pd.Series([marks.get(row.point, "") for row in rows], dtype="str")
     return pd.DataFrame(columns, columns=list(METRIC_COLUMNS))
 
 
@@ -519,20 +529,25 @@ def _artifacts_frame(artifacts: Sequence[ArtifactResult], references: _Reference
     )
 
 
-def _alarms_frame(alarms: Sequence[Alarm], results: Sequence[CellResult], groups: Sequence[_Group]) -> pd.DataFrame:
-    rows = []
-    for alarm in alarms:
-        points = [_point(results[number]) for number in alarm.cells]
-        # An attack without a budget stands in a group with that of the group.
-        places = {replace(point, norm="", eps="") for point in points}
-        points += [
-            group.point
-            for group in groups
-            if not places.isdisjoint(point for member in group.results for point in _stands_for(member))
-        ]
-        rows += [
-            (*point.values(), alarm.kind.name, alarm.finding, alarm.value, alarm.against, alarm.n) for point in points
-        ]
+def _alarms_frame(
+    alarms: Sequence[Alarm], subjects: Sequence[Subject], reached: Sequence[tuple[Alarm, ...]]
+) -> pd.DataFrame:
+    of_alarm: dict[int, list[Subject]] = {}
+    for one, mine in zip(subjects, reached, strict=True):
+        for alarm in mine if one.attack else ():
+            of_alarm.setdefault(id(alarm), []).append(one)
+    rows = [
+        (
+            *(getattr(one, name) for name in IDENTITY),
+            alarm.kind.name,
+            alarm.finding,
+            alarm.value,
+            alarm.against,
+            alarm.n,
+        )
+        for alarm in alarms
+        for one in of_alarm.get(id(alarm), ())
+    ]
     types = {"value": "float64", "against": "float64", "n": "int64"}
     return pd.DataFrame(rows, columns=list(ALARM_COLUMNS)).astype(
         {name: types.get(name, "str") for name in ALARM_COLUMNS}
@@ -547,11 +562,54 @@ def _probes_frame(rows: Sequence[Probed]) -> pd.DataFrame:
     )
 
 
-def _stands_for(result: CellResult) -> tuple[_Point, ...]:
-    """Return where the cell of a group may have been run: one for an attacker who knows all, gray-box (`_known`)."""
-    own = _point(result, norm="", eps="")
-    known = result.family in BARE and result.knowledge in KNOWING
-    return (own, replace(own, knowledge="gray-box")) if known else (own,)
+# -- trust ------------------------------------------------------------------------------------------------------------
+
+
+def _subjects(results: Sequence[CellResult], judged: Sequence[CellResult], groups: Sequence[_Group]) -> list[Subject]:
+    """Return what is marked: cells and groups with numbers, and each defense under all attacks of an attacker.
+
+    Args:
+        judged: `results` and those that stand for an attacker who knows all.
+    """
+    numbers = {_point(result, norm="", eps=""): number for number, result in enumerate(results)}
+
+    def known(result: CellResult) -> CellResult:
+        """Return the cell of the run that a cell of a group is, which may be one for an attacker who knows all."""
+        own = _point(result, norm="", eps="")
+        stands = result.family in BARE and result.knowledge in KNOWING and own not in numbers
+        return results[numbers[replace(own, knowledge="gray-box") if stands else own]]
+
+    def subject(point: _Point, cells: Sequence[CellResult]) -> Subject:
+        origins = [known(cell) for cell in cells]
+        return Subject(
+            **vars(point),
+            cells=tuple(cells),
+            numbers=tuple(numbers[_point(one, norm="", eps="")] for one in origins),
+            tested=origins[0].knowledge,
+        )
+
+    found = [subject(_point(result), [result]) for result in results if result.cell is not None]
+    found += [subject(group.point, group.results) for group in groups if group.status == "ok"]
+    defenses: dict[_Point, list[CellResult]] = {}
+    for result in judged:
+        if result.attack != CLEAN and result.cell is not None:
+            defenses.setdefault(_point(result, attack="", norm="", eps=""), []).append(result)
+    return found + [subject(point, cells) for point, cells in defenses.items()]
+
+
+def _marks(rows: Sequence[Trusted]) -> dict[_Point, str]:
+    """Return the mark of each row of the table of measures; what is said of several seeds has the worst of theirs."""
+    found: dict[_Point, str] = {}
+    for row in rows:
+        point = _Point(*(getattr(row, name) for name in IDENTITY))
+        for one in (point, *(replace(point, seed=summary) for summary in SUMMARIES)):
+            found[one] = min(row.trust, found.get(one, row.trust), key=MARKS.index)
+    return found
+
+
+def _trust_frame(rows: Sequence[Trusted]) -> pd.DataFrame:
+    types = {part.name: {"float": "float64", "int": "int64"}.get(str(part.type), "str") for part in fields(Trusted)}
+    return pd.DataFrame([astuple(row) for row in rows], columns=list(TRUST_COLUMNS)).astype(types)
 
 
 # -- cells and groups of cells ----------------------------------------------------------------------------------------
@@ -1025,6 +1083,7 @@ TABLES: dict[str, tuple[str, ...]] = {
     "artifacts": ARTIFACT_COLUMNS,
     "alarms": ALARM_COLUMNS,
     "probes": PROBE_COLUMNS,
+    "trust": TRUST_COLUMNS,
     "costs": (
         "kind",
         "key",
@@ -1050,7 +1109,7 @@ def write_tables(tables: Tables, folder: Path, key: str = "") -> None:
     Raises:
         OSError: they cannot be written.
     """
-    for name in ("samples", "curves", "comparisons", "groups", "artifacts", "alarms", "probes", "metrics"):
+    for name in ("samples", "curves", "comparisons", "groups", "artifacts", "alarms", "probes", "trust", "metrics"):
         write_whole(folder / f"{name}.parquet", parquet(getattr(tables, name), key))
 
 
@@ -1119,6 +1178,11 @@ class Run:
     def probes(self) -> pd.DataFrame:
         """Checks for masked gradients: a row per probe that the suite asks for, defense and attacker."""
         return self.table("probes")
+
+    @cached_property
+    def trust(self) -> pd.DataFrame:
+        """How far numbers can be believed: a row per cell, group of attacks and defense (`attack` is "")."""
+        return self.table("trust")
 
     @cached_property
     def gallery(self) -> pd.DataFrame:

@@ -548,7 +548,7 @@ def _cells(
         threshold: float | None = found["threshold"]
         return threshold
 
-    families = {label: defense.family for label, defense in _defenses(plan, registry).items()}
+    defenses = _defenses(plan, registry)
     for planned in plan.cells:
         identity: dict[str, Any] = {
             "dataset": planned.dataset,
@@ -560,7 +560,7 @@ def _cells(
             "norm": planned.norm,
             "eps": planned.eps,
         }
-        family = families[planned.defense]
+        defense = defenses[planned.defense]
         status, reason = _status(planned.tasks(), store, outcome, ended)
         if status != "ok":
             result = results.CellResult(
@@ -572,7 +572,8 @@ def _cells(
                 details={},
                 sweep=planned.sweep,
                 attacker=planned.attacker,
-                family=family,
+                family=defense.family,
+                published=defense.published_attacks,
             )
             ended.add(result, reason)
             yield result
@@ -610,10 +611,11 @@ def _cells(
             details=(cell.attacked or cell.clean).details,
             sweep=planned.sweep,
             use=plan.suite.defenses[planned.defense].use,
-            family=family,
+            family=defense.family,
             attacker=planned.attacker,
             deployed=seen(planned.deployed_look),
             victim=seen(planned.victim_look),
+            published=defense.published_attacks,
         )
         fit = store.folder(plan.tasks[judge].spec["fit"])
         adversarial = None if planned.craft is None else ArrayReader(store.open(planned.craft))

@@ -33,7 +33,7 @@ LOCK = ".lock"
 IMAGES = "images"
 REPORT = "report"
 GALLERY, SHEETS, DETAILS = (f"{IMAGES}/{name}.parquet" for name in ("gallery", "sheets", "details"))
-TABLES = ("metrics", "samples", "curves", "comparisons", "groups", "artifacts", "alarms", "probes", "costs")
+TABLES = ("metrics", "samples", "curves", "comparisons", "groups", "artifacts", "alarms", "probes", "trust", "costs")
 RESULTS = (*(f"{name}.parquet" for name in TABLES), GALLERY, SHEETS, DETAILS)
 """Files with results; whichever are there at the end of a run belong to it."""
 WORDS = ("title", "description", "cite", "gpu")

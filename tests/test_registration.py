@@ -104,6 +104,10 @@ class Yes(Blur):
     randomised = "yes"
 
 
+class Cites(Blur):
+    published_attacks = ("Doe 2002",)
+
+
 class Chooses(Blur):
     @property
     def family(self):
@@ -184,6 +188,7 @@ def registry_of(kind: str, *calls, **keywords) -> Registry:
         ("defense", Waits, r"`judge` of .*Waits is a coroutine \(`async def`\), and must return its answer"),
         ("attack", Goes, r"`craft` of .*Goes is a generator \(it has `yield`\), and must return its answer"),
         ("defense", Yes, r"`randomised` of .*Yes is 'yes', allowed: True or False"),
+        ("defense", Cites, r"`published_attacks` .* is \('Doe 2002',\), allowed: a tuple of benchmark.PublishedAttack"),
         ("defense", Hardener, r".*Hardener lacks what it must define: harden"),
         ("attack", Crafts, r"`craft` of .*Crafts is defined as craft\(self, victim, x, y\), and is called as .*"),
         ("attack", Unmeasured, r"its options, benchmark.options.Options, must be .* benchmark.AttackOptions"),

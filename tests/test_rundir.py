@@ -21,7 +21,7 @@ from benchmark.errors import ExecutorError, InputError
 from benchmark.store import Store, digest
 from suites import write_suite
 
-TABLES = ("metrics", "samples", "curves", "comparisons", "groups", "artifacts", "alarms", "probes", "costs")
+TABLES = ("metrics", "samples", "curves", "comparisons", "groups", "artifacts", "alarms", "probes", "trust", "costs")
 
 
 @pytest.fixture(scope="module")
@@ -217,7 +217,7 @@ def test_without_a_new_report_the_old_one_is_gone(place):
 def test_tables_and_report_carry_the_key_of_what_they_were_made_from(place):
     run = load_run(place / "run")
     assert len(run.key) == 64
-    for name in ("metrics", "samples", "curves", "comparisons", "groups", "artifacts", "alarms", "probes", "costs"):
+    for name in TABLES:
         assert pd.read_parquet(place / "run" / f"{name}.parquet").attrs["key"] == run.key
     page = (place / "run" / "report" / "index.html").read_text()
     assert f'<meta name="run-key" content="{run.key}">' in page

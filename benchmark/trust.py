@@ -1,0 +1,436 @@
+"""The trust mark: how far a number can be believed, by what was done to bring it down.
+
+Every number of an attacked defense is what the attacks that were run left of it. The mark says whether they were the
+right ones: those that an attacker who knows the defense would run (Carlini et al. 2019, arXiv:1902.06705; Tramèr et
+al. 2020, arXiv:2002.08347). `RULES` has all of it. No mark is a proof: `adaptive` says what was tried.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, get_args
+
+from benchmark.alarms import CARLINI, Alarm, Attacker
+from benchmark.metrics import JointRobustAccuracy, MetricValue
+from benchmark.probes import Probed
+from benchmark.selection import CLEAN
+
+if TYPE_CHECKING:
+    from benchmark.results import CellResult
+
+Mark = Literal["flagged", "known broken", "static only", "adaptive"]
+Why = Literal["alarm", "probe", "published", "network", "defense", "score", "no-gradient", "one-step", "tried"]
+MARKS: tuple[Mark, ...] = get_args(Mark)
+"""The worst first: so several seeds, or rows, are told by one mark."""
+TRAMER = "Tramèr et al. 2020, arXiv:2002.08347"
+
+
+@dataclass(frozen=True)
+class PublishedAttack:
+    """What somebody else's attack left of a defense: a fact of the defense, cited.
+
+    Attributes:
+        cite: authors, year and where: `Croce and Hein 2020, arXiv:2003.01690, table 2`.
+        left: accuracy under the attack from 0 to 1, of a detector the share of images that do not get through; None
+            where the source gives none.
+        setting: budget and data: `CIFAR-10, linf 8/255`.
+        breaks: whether it refutes what the defense claims. An attack that a defense stands is worth citing, too.
+
+    Raises:
+        ValueError: `cite` or `setting` is empty, or `left` is no share.
+    """
+
+    cite: str
+    left: float | None
+    setting: str
+    breaks: bool = True
+
+    def __post_init__(self) -> None:
+        if not (self.cite.strip() and self.setting.strip()):
+            raise ValueError("a published attack needs `cite` (who, when, where) and `setting` (budget and data)")
+        if self.left is not None and not 0 <= self.left <= 1:
+            raise ValueError(f"`left` is {self.left!r}, allowed: a share from 0 to 1, or None where none is given")
+
+    def __str__(self) -> str:
+        left = "" if self.left is None else f"{100 * self.left:.4g} % left, "
+        return f"{self.cite}: {left}{self.setting}"
+
+
+def strongest(published: Iterable[PublishedAttack]) -> PublishedAttack | None:
+    """Return the attack that refutes the defense and leaves least, else the one that leaves least; None for none."""
+    return min(published, key=lambda one: (not one.breaks, math.inf if one.left is None else one.left), default=None)
+
+
+# -- rules ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What is known of the number of a cell, of a group of attacks, or of a defense under all of them.
+
+    Attributes:
+        attackers: of the attacks that the number rests on.
+        bare: whether there is nothing beside the network (no defense, a hardener): who attacks it attacks all of it.
+        rejects: whether the defense gives scores or flags, so that an attack has to get past these, too.
+        alarms: those that reach the number.
+        failed: probes that were run and failed.
+        published: attacks on the defense by others.
+    """
+
+    attackers: tuple[Attacker, ...]
+    bare: bool
+    rejects: bool
+    alarms: tuple[Alarm, ...] = ()
+    failed: tuple[Probed, ...] = ()
+    published: tuple[PublishedAttack, ...] = ()
+
+    def lacks(self) -> Why | None:
+        """Return what keeps the best of the attacks from being an adaptive one, None where nothing does."""
+        left = [one for one in self.attackers if one.aim is not None]
+        steps: tuple[tuple[Why, Callable[[Attacker], bool]], ...] = (
+            ("network", lambda one: True),
+            ("defense", lambda one: self.bare or one.aim != "base"),
+            ("score", lambda one: not self.rejects or one.aim == "undetected"),
+            ("no-gradient", lambda one: one.uses_gradient),
+            ("one-step", lambda one: (one.steps or 0) > 1),
+        )
+        for why, fits in steps:
+            left = [one for one in left if fits(one)]
+            if not left:
+                return why
+        return None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """When a number gets a mark, in the words that docs and report show.
+
+    Attributes:
+        when: the condition, as a sentence.
+        says: the reason, in the fewest words.
+        applies: whether it holds.
+    """
+
+    why: Why
+    mark: Mark
+    when: str
+    says: str
+    source: str
+    applies: Callable[[Evidence], bool]
+
+
+RULES: dict[Why, Rule] = {
+    rule.why: rule
+    for rule in (
+        Rule(
+            "alarm",
+            "flagged",
+            "An alarm reaches the number (see *Alarms*).",
+            "an alarm",
+            "",
+            lambda seen: bool(seen.alarms),
+        ),
+        Rule(
+            "probe",
+            "flagged",
+            "A probe that was run on the defense, under this attacker, failed (see *Probes*).",
+            "a failed probe",
+            "",
+            lambda seen: bool(seen.failed),
+        ),
+        Rule(
+            "published",
+            "known broken",
+            "A published attack breaks the defense. The plugin cites it (`Defense.published_attacks`), with what it "
+            "left, at which budget, on which data.",
+            "broken in print",
+            CARLINI,
+            lambda seen: any(one.breaks for one in seen.published),
+        ),
+        Rule(
+            "network",
+            "static only",
+            "No attack works on the deployed system: all are transferred, from a substitute or a copy trained anew.",
+            "no attacker held the network",
+            f"{CARLINI}; {TRAMER}",
+            lambda seen: seen.lacks() == "network",
+        ),
+        Rule(
+            "defense",
+            "static only",
+            "No attack goes through what the defense does beside the network: all work on the network alone. Without a "
+            "defense, and for a hardener, the network is all there is.",
+            "no attacker knew the defense",
+            f"{CARLINI}; {TRAMER}",
+            lambda seen: seen.lacks() == "defense",
+        ),
+        Rule(
+            "score",
+            "static only",
+            "The defense rejects images, and no attack lowers the score by which it does.",
+            "no attack lowered the score",
+            f"{CARLINI}; {TRAMER}",
+            lambda seen: seen.lacks() == "score",
+        ),
+        Rule(
+            "no-gradient",
+            "static only",
+            "No attack on all of the defense uses gradients: random search and the like are a check of those that do.",
+            "no attack used gradients",
+            f"{CARLINI}, section 4.3",
+            lambda seen: seen.lacks() == "no-gradient",
+        ),
+        Rule(
+            "one-step",
+            "static only",
+            "All attacks with gradients on all of the defense make one step, or do not say how many (`Attack.passes`).",
+            "no attack made more than one step",
+            f"{CARLINI}, section 4.3",
+            lambda seen: seen.lacks() == "one-step",
+        ),
+        Rule(
+            "tried",
+            "adaptive",
+            "An attack with gradients and several steps worked on all that the defense answers by, label and score; "
+            "every probe that was run passed, and where none was run, the mark says so.",
+            "attacked through all that it does",
+            f"{CARLINI}; {TRAMER}",
+            lambda seen: seen.lacks() is None,
+        ),
+    )
+}
+"""The first rule that applies gives the mark; the others that apply are told as well."""
+
+
+def judge(seen: Evidence) -> tuple[Rule, ...]:
+    """Return the rules that apply, the one that gives the mark first; none where no attack and no alarm is known."""
+    rules = RULES.values() if seen.attackers else (RULES["alarm"],)
+    return tuple(rule for rule in rules if rule.applies(seen))
+
+
+# -- a run ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A row that is marked.
+
+    Attributes:
+        attack: of a group its label; "" for the defense under all attacks of the attacker.
+        cells: what its number rests on, each with its numbers, as they count there.
+        numbers: of the same cells among the results of the run, as alarms name them.
+        tested: knowledge under which the probes stand that concern it.
+    """
+
+    dataset: str
+    model: str
+    attack: str
+    norm: str
+    eps: str
+    defense: str
+    knowledge: str
+    seed: str
+    cells: tuple[CellResult, ...]
+    numbers: tuple[int, ...]
+    tested: str
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """A row of the table of trust.
+
+    Attributes:
+        trust: the mark.
+        why: reasons by name, those of `RULES`, the one that decides first, separated by blanks.
+        because: the reasons in words.
+        alarms: those that reach the number, by name, separated by blanks.
+        passed, failed, not_run: how many probes did, of those that the suite asked for.
+        best_attack, best_knowledge, best_norm, best_eps: the attack that leaves least of the defense within the row's
+            budgets, whatever its attacker knows; "" where none has a result.
+        best_value, best_ci_low, best_ci_high, best_n: what it leaves: labelled rightly, or rejected.
+        published, published_value, published_setting: the strongest attack by others, "" and NaN for none.
+    """
+
+    dataset: str
+    model: str
+    attack: str
+    norm: str
+    eps: str
+    defense: str
+    knowledge: str
+    seed: str
+    trust: str
+    why: str
+    because: str
+    alarms: str
+    passed: int
+    failed: int
+    not_run: int
+    best_attack: str
+    best_knowledge: str
+    best_norm: str
+    best_eps: str
+    best_value: float
+    best_ci_low: float
+    best_ci_high: float
+    best_n: int
+    published: str
+    published_value: float
+    published_setting: str
+
+
+def trusted(
+    subjects: Iterable[Subject],
+    reached: Iterable[tuple[Alarm, ...]],
+    left: Left,
+    probes: Sequence[Probed],
+    bare: Sequence[str],
+) -> Iterator[Trusted]:
+    """Yield a row for each subject that has a mark.
+
+    Args:
+        reached: of each subject the alarms that put its number in doubt (`reaching`).
+        left: what the attacks of the run leave.
+        probes: all probes of the run.
+        bare: families of defenses without anything beside the network.
+    """
+    checks: dict[tuple[str, ...], list[Probed]] = {}
+    for probe in probes:
+        checks.setdefault((probe.dataset, probe.model, probe.defense, probe.seed, probe.knowledge), []).append(probe)
+    for one, alarms in zip(subjects, reached, strict=True):
+        first = one.cells[0]
+        attacked = [cell for cell in one.cells if cell.attack != CLEAN]
+        mine = checks.get((one.dataset, one.model, one.defense, one.seed, one.tested), []) if attacked else []
+        failed = tuple(probe for probe in mine if probe.verdict == "fail")
+        seen = Evidence(
+            attackers=tuple(cell.attacker for cell in attacked if cell.attacker is not None),
+            bare=first.family in bare,
+            rejects=any(_rejects(cell) for cell in one.cells),
+            alarms=alarms,
+            failed=failed,
+            published=first.published if attacked else (),
+        )
+        rules = judge(seen)
+        if not rules:
+            continue
+        best, number = left.least(one) if attacked else (None, None)
+        cited = strongest(seen.published)
+        run = len([probe for probe in mine if probe.verdict != "not run"])
+        yield Trusted(
+            *(one.dataset, one.model, one.attack, one.norm, one.eps, one.defense, one.knowledge, one.seed),
+            trust=rules[0].mark,
+            why=" ".join(rule.why for rule in rules),
+            because="; ".join(_because(rules, seen, run)),
+            alarms=" ".join(dict.fromkeys(alarm.kind.name for alarm in seen.alarms)),
+            passed=run - len(failed),
+            failed=len(failed),
+            not_run=len(mine) - run,
+            best_attack="" if best is None else best.attack,
+            best_knowledge="" if best is None else best.knowledge,
+            best_norm="" if best is None else best.norm,
+            best_eps="" if best is None else best.eps,
+            best_value=math.nan if number is None else number.value,
+            best_ci_low=math.nan if number is None else number.ci_low,
+            best_ci_high=math.nan if number is None else number.ci_high,
+            best_n=0 if number is None else number.n,
+            published="" if cited is None else cited.cite,
+            published_value=math.nan if cited is None or cited.left is None else cited.left,
+            published_setting="" if cited is None else cited.setting,
+        )
+
+
+def _rejects(cell: CellResult) -> bool:
+    return cell.cell is not None and (cell.cell.clean.score is not None or cell.cell.clean.flagged is not None)
+
+
+def _because(rules: Sequence[Rule], seen: Evidence, run: int) -> Iterator[str]:
+    for rule in rules:
+        if rule.why == "alarm":
+            yield from dict.fromkeys(f"{alarm.kind.sign}: {alarm.finding}" for alarm in seen.alarms)
+        elif rule.why == "probe":
+            yield from (f"probe {probe.probe} failed: {probe.finding}" for probe in seen.failed)
+        elif rule.why == "published":
+            yield from (f"broken by {one}" for one in seen.published if one.breaks)
+        else:
+            yield rule.says
+    if seen.attackers and not seen.failed:
+        yield f"{run} probe{'s' * (run != 1)} passed" if run else "no probe was run"
+
+
+# -- what reaches a number ---------------------------------------------------------------------------------------------
+
+
+def reaching(subjects: Iterable[Subject], alarms: Sequence[Alarm], left: Left) -> list[tuple[Alarm, ...]]:
+    """Return, of each subject, the alarms that put its number in doubt, each once.
+
+    Where an alarm tells of the setting of one attack alone, and an attack of the row without an alarm surely leaves
+    less than both numbers of the alarm, it is made up for.
+    """
+    raised: dict[int, list[Alarm]] = {}
+    for alarm in alarms:
+        for number in alarm.cells:
+            raised.setdefault(number, []).append(alarm)
+    found = []
+    for one in subjects:
+        sure = [cell for cell, number in zip(one.cells, one.numbers) if number not in raised]
+        mine = {
+            id(alarm): alarm
+            for cell, number in zip(one.cells, one.numbers)
+            for alarm in raised.get(number, ())
+            if not (alarm.kind.reach == "attack" and _made_up(alarm, cell, sure, left))
+        }
+        found.append(tuple(mine.values()))
+    return found
+
+
+def _made_up(alarm: Alarm, cell: CellResult, sure: Sequence[CellResult], left: Left) -> bool:
+    weak = left.of(cell)
+    if weak is None or not math.isfinite(alarm.against):
+        return False
+    known = (left.of(other) for other in sure)
+    return any(number is not None and number.ci_high < min(weak.ci_low, alarm.against) for number in known)
+
+
+class Left:
+    """What attacks leave of the defenses: labelled rightly, or rejected where they reject."""
+
+    def __init__(self, results: Sequence[CellResult]) -> None:
+        self._known: dict[int, tuple[CellResult, MetricValue | None]] = {}
+        self._of: dict[tuple[str, ...], list[CellResult]] = {}
+        for result in results:
+            if result.attack != CLEAN and result.cell is not None:
+                self._of.setdefault(self._key(result), []).append(result)
+
+    @staticmethod
+    def _key(one: CellResult | Subject) -> tuple[str, ...]:
+        return (one.dataset, one.model, one.defense, str(one.seed))
+
+    def of(self, result: CellResult) -> MetricValue | None:
+        """Return what the attack leaves, with its interval; None where it has no result or no budget."""
+        if id(result) not in self._known:
+            # The result is kept, so that its identity is not used again.
+            self._known[id(result)] = (result, self._measured(result))
+        return self._known[id(result)][1]
+
+    def _measured(self, result: CellResult) -> MetricValue | None:
+        if result.cell is None or result.cell.attacked is None or result.cell.eps is None:
+            return None
+        return JointRobustAccuracy().compute([result.cell])
+
+    def least(self, one: Subject) -> tuple[CellResult | None, MetricValue | None]:
+        """Return the attack of any attacker that leaves least within the budgets of a row, and what it leaves.
+
+        Of those that leave as little, the one of the smallest budget. Budgets that let all images become the same grey
+        tell of no defense.
+        """
+        budgets = {(cell.norm, cell.cell.eps) for cell in one.cells if cell.cell is not None}
+        found: list[tuple[float, float, int, CellResult, MetricValue]] = []
+        for place, cell in enumerate(self._of.get(self._key(one), ())):
+            number = self.of(cell)
+            eps = math.inf if cell.cell is None or cell.cell.eps is None else cell.cell.eps
+            erases = cell.attacker is not None and cell.attacker.erases
+            if number is not None and (cell.norm, eps) in budgets and not (erases and not one.attack):
+                found.append((number.value, eps, place, cell, number))
+        return min(found)[3:] if found else (None, None)
