@@ -57,7 +57,7 @@ from benchmark.statistics import (
     thin,
 )
 from benchmark.suite import KNOWLEDGE, ProbeName, is_of_a_cell
-from benchmark.trust import MARKS, Left, PublishedAttack, Subject, Trusted, reaching, trusted
+from benchmark.trust import MARKS, Marks, PublishedAttack, Subject, Trusted
 from benchmark.wording import for_spreadsheets, printable
 
 if TYPE_CHECKING:
@@ -311,9 +311,8 @@ def tabulate(
     members |= {group.point: [result.cell for result in group.results] for group in together}
     rows += _over_seeds(rows, metrics, members, problems)
     alarms, answered = raised(cells.results), probed(cells.results, probes)
-    subjects, left = _subjects(cells.results, judged, together), Left(cells.results)
-    reached = reaching(subjects, alarms, left)
-    marked = list(trusted(subjects, reached, left, answered, BARE))
+    marks, subjects = Marks(cells.results, alarms, answered, BARE), _subjects(cells.results, judged, together)
+    marked = [row for one in subjects if (row := marks.row(one)) is not None]
     return Tables(
         metrics=_metrics_frame(rows, known, _marks(marked)),
         samples=_samples_frame(samples, cells.sample_names),
@@ -321,7 +320,7 @@ def tabulate(
         comparisons=_comparisons(judged, together),
         groups=_groups_frame(together),
         artifacts=_artifacts_frame(artifacts, known),
-        alarms=_alarms_frame(alarms, subjects, reached),
+        alarms=_alarms_frame(alarms, subjects, marks),
         probes=_probes_frame(answered),
         trust=_trust_frame(marked),
         raised=tuple(alarms),
@@ -529,25 +528,15 @@ def _artifacts_frame(artifacts: Sequence[ArtifactResult], references: _Reference
     )
 
 
-def _alarms_frame(
-    alarms: Sequence[Alarm], subjects: Sequence[Subject], reached: Sequence[tuple[Alarm, ...]]
-) -> pd.DataFrame:
+def _alarms_frame(alarms: Sequence[Alarm], subjects: Sequence[Subject], marks: Marks) -> pd.DataFrame:
     of_alarm: dict[int, list[Subject]] = {}
-    for one, mine in zip(subjects, reached, strict=True):
-        for alarm in mine if one.attack else ():
+    for one in subjects if alarms else ():
+        for alarm in marks.reaching(one) if one.attack else ():
             of_alarm.setdefault(id(alarm), []).append(one)
-    rows = [
-        (
-            *(getattr(one, name) for name in IDENTITY),
-            alarm.kind.name,
-            alarm.finding,
-            alarm.value,
-            alarm.against,
-            alarm.n,
-        )
-        for alarm in alarms
-        for one in of_alarm.get(id(alarm), ())
-    ]
+    rows: list[tuple[Any, ...]] = []
+    for alarm in alarms:
+        told = (alarm.kind.name, alarm.finding, alarm.value, alarm.against, alarm.n)
+        rows += [(*(getattr(one, name) for name in IDENTITY), *told) for one in of_alarm.get(id(alarm), ())]
     types = {"value": "float64", "against": "float64", "n": "int64"}
     return pd.DataFrame(rows, columns=list(ALARM_COLUMNS)).astype(
         {name: types.get(name, "str") for name in ALARM_COLUMNS}

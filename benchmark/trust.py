@@ -281,52 +281,96 @@ class Trusted:
     published_setting: str
 
 
-def trusted(
-    subjects: Iterable[Subject],
-    reached: Iterable[tuple[Alarm, ...]],
-    left: Left,
-    probes: Sequence[Probed],
-    bare: Sequence[str],
-) -> Iterator[Trusted]:
-    """Yield a row for each subject that has a mark.
+class Marks:
+    """Marks rows by what is known of a run.
 
     Args:
-        reached: of each subject the alarms that put its number in doubt (`reaching`).
-        left: what the attacks of the run leave.
+        results: all cells of the run, as alarms number them.
         probes: all probes of the run.
         bare: families of defenses without anything beside the network.
     """
-    checks: dict[tuple[str, ...], list[Probed]] = {}
-    for probe in probes:
-        checks.setdefault((probe.dataset, probe.model, probe.defense, probe.seed, probe.knowledge), []).append(probe)
-    for one, alarms in zip(subjects, reached, strict=True):
-        first = one.cells[0]
+
+    def __init__(
+        self, results: Sequence[CellResult], alarms: Sequence[Alarm], probes: Sequence[Probed], bare: Sequence[str]
+    ) -> None:
+        self._bare = bare
+        self._left = _Left(results)
+        self._raised: dict[int, list[Alarm]] = {}
+        for alarm in alarms:
+            for number in alarm.cells:
+                self._raised.setdefault(number, []).append(alarm)
+        self._probes: dict[tuple[str, ...], list[Probed]] = {}
+        for probe in probes:
+            key = (probe.dataset, probe.model, probe.defense, probe.seed, probe.knowledge)
+            self._probes.setdefault(key, []).append(probe)
+
+    def reaching(self, one: Subject) -> tuple[Alarm, ...]:
+        """Return the alarms that put the number of a row in doubt, each once.
+
+        What tells of the setting of one attack alone is made up for by an attack of the row that nothing is said of
+        and that surely leaves less.
+        """
+        sure = self._sure(one)
+        mine = {
+            id(alarm): alarm
+            for cell, number in zip(one.cells, one.numbers)
+            for alarm in self._raised.get(number, ())
+            if not (
+                alarm.kind.reach == "attack"
+                and math.isfinite(alarm.against)
+                and self._made_up(cell, sure, at_most=alarm.against)
+            )
+        }
+        return tuple(mine.values())
+
+    def _checks(self, one: Subject) -> list[Probed]:
+        """Return the probes of the row's defense under its attacker, and of its attacks."""
+        attacks = {cell.attack for cell in one.cells} - {CLEAN}
+        found = self._probes.get((one.dataset, one.model, one.defense, one.seed, one.tested), ())
+        return [probe for probe in found if attacks and probe.attack in ("", *attacks)]
+
+    def _sure(self, one: Subject) -> list[CellResult]:
+        failed = {probe.attack for probe in self._checks(one) if probe.verdict == "fail"}
+        pairs = zip(one.cells, one.numbers)
+        return [cell for cell, number in pairs if number not in self._raised and cell.attack not in failed]
+
+    def _made_up(self, cell: CellResult, sure: Sequence[CellResult], at_most: float = math.inf) -> bool:
+        weak = self._left.of(cell)
+        known = (self._left.of(other) for other in sure)
+        return weak is not None and any(
+            number is not None and number.ci_high < min(weak.ci_low, at_most) for number in known
+        )
+
+    def row(self, one: Subject) -> Trusted | None:
+        """Return what is to be believed of a row, None where nothing is said."""
+        first, sure, checks = one.cells[0], self._sure(one), self._checks(one)
+        by_attack = {cell.attack: cell for cell in one.cells}
         attacked = [cell for cell in one.cells if cell.attack != CLEAN]
-        mine = checks.get((one.dataset, one.model, one.defense, one.seed, one.tested), []) if attacked else []
-        failed = tuple(probe for probe in mine if probe.verdict == "fail")
+        failed = [probe for probe in checks if probe.verdict == "fail"]
         seen = Evidence(
             attackers=tuple(cell.attacker for cell in attacked if cell.attacker is not None),
-            bare=first.family in bare,
+            bare=first.family in self._bare,
             rejects=any(_rejects(cell) for cell in one.cells),
-            alarms=alarms,
-            failed=failed,
+            alarms=self.reaching(one),
+            failed=tuple(x for x in failed if not (x.attack and self._made_up(by_attack[x.attack], sure))),
             published=first.published if attacked else (),
         )
         rules = judge(seen)
         if not rules:
-            continue
-        best, number = left.least(one) if attacked else (None, None)
+            return None
+        best, number = self._left.least(one) if attacked else (None, None)
         cited = strongest(seen.published)
-        run = len([probe for probe in mine if probe.verdict != "not run"])
-        yield Trusted(
+        run = len([probe for probe in checks if probe.verdict != "not run"])
+        passed = run - len(failed)
+        return Trusted(
             *(one.dataset, one.model, one.attack, one.norm, one.eps, one.defense, one.knowledge, one.seed),
             trust=rules[0].mark,
             why=" ".join(rule.why for rule in rules),
-            because="; ".join(_because(rules, seen, run)),
+            because="; ".join(_because(rules, seen, passed, len(failed))),
             alarms=" ".join(dict.fromkeys(alarm.kind.name for alarm in seen.alarms)),
-            passed=run - len(failed),
+            passed=passed,
             failed=len(failed),
-            not_run=len(mine) - run,
+            not_run=len(checks) - run,
             best_attack="" if best is None else best.attack,
             best_knowledge="" if best is None else best.knowledge,
             best_norm="" if best is None else best.norm,
@@ -345,55 +389,27 @@ def _rejects(cell: CellResult) -> bool:
     return cell.cell is not None and (cell.cell.clean.score is not None or cell.cell.clean.flagged is not None)
 
 
-def _because(rules: Sequence[Rule], seen: Evidence, run: int) -> Iterator[str]:
+def _because(rules: Sequence[Rule], seen: Evidence, passed: int, failed: int) -> Iterator[str]:
     for rule in rules:
         if rule.why == "alarm":
             yield from dict.fromkeys(f"{alarm.kind.sign}: {alarm.finding}" for alarm in seen.alarms)
         elif rule.why == "probe":
             yield from (f"probe {probe.probe} failed: {probe.finding}" for probe in seen.failed)
         elif rule.why == "published":
-            yield from (f"broken by {one}" for one in seen.published if one.breaks)
+            yield f"broken by {strongest(seen.published)}"
         else:
             yield rule.says
-    if seen.attackers and not seen.failed:
-        yield f"{run} probe{'s' * (run != 1)} passed" if run else "no probe was run"
+    if seen.attackers:
+        made_up = failed - len(seen.failed)
+        if passed:
+            yield f"{passed} probe{'s' * (passed != 1)} passed"
+        if made_up:
+            yield f"{made_up} failed for an attack that a stronger one makes up for"
+        if not passed + failed:
+            yield "no probe was run"
 
 
-# -- what reaches a number ---------------------------------------------------------------------------------------------
-
-
-def reaching(subjects: Iterable[Subject], alarms: Sequence[Alarm], left: Left) -> list[tuple[Alarm, ...]]:
-    """Return, of each subject, the alarms that put its number in doubt, each once.
-
-    Where an alarm tells of the setting of one attack alone, and an attack of the row without an alarm surely leaves
-    less than both numbers of the alarm, it is made up for.
-    """
-    raised: dict[int, list[Alarm]] = {}
-    for alarm in alarms:
-        for number in alarm.cells:
-            raised.setdefault(number, []).append(alarm)
-    found = []
-    for one in subjects:
-        sure = [cell for cell, number in zip(one.cells, one.numbers) if number not in raised]
-        mine = {
-            id(alarm): alarm
-            for cell, number in zip(one.cells, one.numbers)
-            for alarm in raised.get(number, ())
-            if not (alarm.kind.reach == "attack" and _made_up(alarm, cell, sure, left))
-        }
-        found.append(tuple(mine.values()))
-    return found
-
-
-def _made_up(alarm: Alarm, cell: CellResult, sure: Sequence[CellResult], left: Left) -> bool:
-    weak = left.of(cell)
-    if weak is None or not math.isfinite(alarm.against):
-        return False
-    known = (left.of(other) for other in sure)
-    return any(number is not None and number.ci_high < min(weak.ci_low, alarm.against) for number in known)
-
-
-class Left:
+class _Left:
     """What attacks leave of the defenses: labelled rightly, or rejected where they reject."""
 
     def __init__(self, results: Sequence[CellResult]) -> None:

@@ -23,7 +23,7 @@ from benchmark.statistics import compare_over_seeds, compare_paired, mean
 
 METRICS: dict[str, Metric] = {name: kind() for name, kind in BUILTIN}
 COLUMNS = ["dataset", "model", "attack", "norm", "eps", "defense", "knowledge", "seed", "metric"]
-COLUMNS += ["value", "ci_low", "ci_high", "n", "status", "reference"]
+COLUMNS += ["value", "ci_low", "ci_high", "n", "status", "reference", "trust"]
 IDENTITY = COLUMNS[:8]
 IMAGES = 60
 

@@ -110,7 +110,7 @@ def test_the_mark_says_what_was_done(run, attack, defense, knowledge, mark, why)
 def test_an_alarm_flags_what_it_reaches_with_its_numbers_whatever_else_is_known(run):
     found = row(run, "pgd", "refuted", model="softmax")
     assert (found.trust, found.why, found.alarms) == ("flagged", "alarm published tried", "probabilities")
-    assert "all 16 probed images lie in [0, 1]" in found.because
+    assert "all 16 images shown lie in [0, 1]" in found.because
     assert "broken by Doe 2002, table 3: 5 % left, blobs, linf 0.3" in found.because
 
 
