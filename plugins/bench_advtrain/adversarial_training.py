@@ -20,12 +20,21 @@ from benchmark.model import Classifier, Passes
 from benchmark.options import CraftingOptions, TrainOptions
 from benchmark.randomness import Rng
 from benchmark.training import Objective
+from benchmark.trust import PublishedAttack
 
 
 class AdversarialTraining(TrainedHardener):
     """A network trained by `AdversarialObjective`."""
 
     Options = AdversarialTrainingOptions
+
+    @property
+    def published_attacks(self) -> tuple[PublishedAttack, ...]:  # type: ignore[override]
+        """What AutoAttack left of Madry et al.'s network; it says nothing of one that is trained by a single step."""
+        madry = PublishedAttack(
+            "Croce and Hein 2020, arXiv:2003.01690, README of AutoAttack", 0.4404, "CIFAR-10, linf 8/255", breaks=False
+        )
+        return (madry,) if self.options.steps_taken > 1 else ()
 
     def passes(self, train: int, val: int, recipe: TrainOptions | None) -> Passes | None:
         """Return the passes of all epochs: exact, since no step is skipped and none is taken twice."""

@@ -22,6 +22,7 @@ from bench_art.library import library_call
 from benchmark.defense import Batch, Defense, Verdict
 from benchmark.model import Passes
 from benchmark.options import TrainOptions
+from benchmark.trust import PublishedAttack
 
 CLIP_VALUES = (0.0, 1.0)
 
@@ -67,6 +68,11 @@ class Jpeg(Preprocessor):
     """Compresses to JPEG and back; grey images and other than three channels one channel at a time."""
 
     Options = options.JpegOptions
+    published_attacks = (
+        PublishedAttack(
+            "Athalye, Carlini and Wagner 2018, arXiv:1802.00420, table 1", 0.0, "ImageNet, l2 0.005 as scaled there"
+        ),
+    )
 
     def build(self) -> Any:
         """Return ART's JpegCompression."""
@@ -79,6 +85,12 @@ class FeatureSqueezing(Preprocessor):
     """Rounds every channel to 2^bit_depth levels."""
 
     Options = options.FeatureSqueezingOptions
+    published_attacks = (
+        PublishedAttack(
+            "Athalye, Carlini and Wagner 2018, arXiv:1802.00420, table 1", 0.0, "ImageNet, l2 0.005 as scaled there"
+        ),
+        PublishedAttack("He et al. 2017, Ensembles of Weak Defenses, arXiv:1706.04701", None, "MNIST and CIFAR-10, l2"),
+    )
 
     def build(self) -> Any:
         """Return ART's FeatureSqueezing."""
@@ -91,6 +103,9 @@ class SpatialSmoothing(Preprocessor):
     """Replaces every pixel by the median of the window around it, per channel."""
 
     Options = options.SpatialSmoothingOptions
+    published_attacks = (
+        PublishedAttack("He et al. 2017, Ensembles of Weak Defenses, arXiv:1706.04701", None, "MNIST and CIFAR-10, l2"),
+    )
 
     def build(self) -> Any:
         """Return ART's SpatialSmoothing."""

@@ -21,6 +21,7 @@ from bench_defensegan.options import DefenseGanOptions
 from benchmark.defense import ArtifactRequest, Batch, Defense, Family, FitContext, Verdict
 from benchmark.errors import InputError
 from benchmark.setting import Setting
+from benchmark.trust import PublishedAttack
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,13 @@ class DefenseGan(Defense):
     family: ClassVar[Family] = "detector"
     Options = DefenseGanOptions
     starts: Tensor
+    published_attacks = (
+        PublishedAttack(
+            "Athalye, Carlini and Wagner 2018, arXiv:1802.00420, table 1",
+            0.55,
+            "MNIST, l2 0.005 as scaled there, rectifier",
+        ),
+    )
 
     def artifacts(self) -> dict[str, ArtifactRequest]:
         """Ask for the generator."""

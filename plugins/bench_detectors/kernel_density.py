@@ -21,6 +21,7 @@ from benchmark.defense import FitContext
 from benchmark.errors import InputError
 from benchmark.setting import Setting
 from benchmark.states import StateDetector
+from benchmark.trust import PublishedAttack
 
 CHUNK = 256
 """Validation images whose distances are held at a time."""
@@ -60,6 +61,13 @@ class KernelDensity(StateDetector):
     Options = KernelDensityOptions
     options: KernelDensityOptions
     points: list[Points]
+    published_attacks = (
+        PublishedAttack(
+            "Carlini and Wagner 2017, Adversarial Examples Are Not Easily Detected, arXiv:1705.07263",
+            None,
+            "MNIST and CIFAR-10, nearest in l2 among what is not flagged",
+        ),
+    )
     """(M, D) per class: the states of its training images."""
     bandwidth: Tensor
     """() float64."""

@@ -17,6 +17,7 @@ from bench_detectors.options import LidOptions
 from benchmark.defense import FitContext
 from benchmark.errors import InputError
 from benchmark.setting import Setting
+from benchmark.trust import PublishedAttack
 
 LARGEST = 1e4
 """What the estimate is where all neighbours are equally far, and its formula infinite."""
@@ -45,6 +46,9 @@ class Lid(LayerwiseDetector):
     name = "lid"
     Options = LidOptions
     options: LidOptions
+    published_attacks = (
+        PublishedAttack("Athalye, Carlini and Wagner 2018, arXiv:1802.00420, table 1", 0.05, "CIFAR-10, linf 0.031"),
+    )
 
     def check_setting(self, setting: Setting) -> None:
         """Look whether the training images have so many neighbors.

@@ -24,6 +24,7 @@ from benchmark.options import CraftingOptions, TrainOptions
 from benchmark.randomness import Rng
 from benchmark.setting import Setting
 from benchmark.training import Objective
+from benchmark.trust import PublishedAttack
 
 
 class PrototypeObjective(CraftingObjective):
@@ -83,6 +84,14 @@ class Pcl(TrainedHardener):
     options: PclOptions
     _heads: Heads
     _network: nn.Module
+
+    @property
+    def published_attacks(self) -> tuple[PublishedAttack, ...]:  # type: ignore[override]
+        """What AutoAttack left of the authors' network; of one with adversarial training nothing was published."""
+        broken = PublishedAttack(
+            "Croce and Hein 2020, arXiv:2003.01690, README of AutoAttack", 0.0028, "CIFAR-10, linf 8/255"
+        )
+        return () if self.options.adversarial is not None else (broken,)
 
     def passes(self, train: int, val: int, recipe: TrainOptions | None) -> Passes | None:
         """Return the passes of all epochs."""

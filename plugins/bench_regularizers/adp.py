@@ -23,6 +23,7 @@ from benchmark.options import TrainOptions
 from benchmark.randomness import Rng
 from benchmark.setting import Setting
 from benchmark.training import Objective
+from benchmark.trust import PublishedAttack
 
 TINY = 1e-6
 """Added to the diagonal before the determinant is taken, as in the authors' code: equal members would have log 0."""
@@ -81,6 +82,7 @@ class Adp(TrainedHardener):
     """An ensemble trained by `AdpObjective`."""
 
     Options = AdpOptions
+    published_attacks = (PublishedAttack("Tramèr et al. 2020, arXiv:2002.08347", None, "CIFAR-10, linf 0.01"),)
 
     @property
     def ensemble_size(self) -> int:

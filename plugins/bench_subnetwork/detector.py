@@ -23,6 +23,7 @@ from benchmark.model import Classifier, Passes, load_weights, save_weights
 from benchmark.options import TrainOptions
 from benchmark.setting import Setting
 from benchmark.training import train
+from benchmark.trust import PublishedAttack
 
 INPUT = "input"
 """The layer name that means the image itself: the paper's AD(0)."""
@@ -54,6 +55,13 @@ class DetectorSubnetwork(Defense):
 
     family = "detector"
     Options = DetectorSubnetworkOptions
+    published_attacks = (
+        PublishedAttack(
+            "Carlini and Wagner 2017, Adversarial Examples Are Not Easily Detected, arXiv:1705.07263",
+            None,
+            "CIFAR-10, nearest in l2 among what is not flagged",
+        ),
+    )
     detector: Classifier
     """The subnetwork: takes states for images, and has two classes."""
 
