@@ -26,7 +26,7 @@ from bench_report.leaderboard import Board, address
 from bench_report.links import INDEX, Links, data_file, page_id
 from bench_report.measures import MEASURES, Measure, measures_of_plugins
 from bench_report.samples import packed
-from bench_report.sentences import CENTRAL, chart_alt, conclusions, figure_alt
+from bench_report.sentences import CENTRAL, NOT_CONCLUDED, chart_alt, conclusions, figure_alt
 from bench_report.view import BoardView, ChartView, FigureView
 from bench_report.words import KNOWLEDGE, bytes_text, plural, seconds_text
 from benchmark.errors import InputError
@@ -322,6 +322,7 @@ def _rendered(template: Template, sheets: Sequence[Sheet], **values: Any) -> str
         "data_file": data_file,
         "most_pictures": MOST_PICTURES,
         "central_kinds": CENTRAL,
+        "not_concluded": NOT_CONCLUDED,
     }
     return template.render(sheets=sheets, verdict_notes=conclusions(), **{**usual, **values})
 

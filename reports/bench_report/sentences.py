@@ -71,6 +71,11 @@ def _number(text: str) -> Word:
     return Word(text, "number")
 
 
+def _aside(text: str) -> Word:
+    """Return what a narrow screen leaves out until it is asked for."""
+    return Word(text, "aside")
+
+
 def _listed(names: Sequence[str]) -> list[Word]:
     """Return `a, b and c`; of many the first few and how many more."""
     return _joined(list(map(_name, names[:NAMES])), len(names[NAMES:]))
@@ -216,8 +221,8 @@ def where(row: VerdictRow, group: VerdictGroup) -> Sentence:
     """Return which model the numbers of a row are of, and what the defense was taught; nothing where it is plain."""
     words: list[Word] = []
     if len(group.models) > 1:
-        words += [Word("hardest of " if row.models > 1 else "only "), *([Word(f"{row.models}: ")] * (row.models > 1))]
-        words.append(_name(row.hardest.scope.model))
+        fewer = f"hardest of {row.models}: " if row.models > 1 else "only "
+        words += [*([Word(fewer)] if row.models < len(group.models) else []), _name(row.hardest.scope.model)]
     robust = row.hardest.robust
     if robust is not None and robust.seeds < row.hardest.seeds:
         words += [Word("; ")] * bool(words) + [Word(f"{robust.seeds} of {row.hardest.seeds} seeds")]
@@ -235,17 +240,22 @@ def group_title(group: VerdictGroup, several_models: bool) -> Sentence:
     """Return which data set, attacker and attacks a group of verdicts is about, and on how many images."""
     own = ATTACKERS.get(group.knowledge, "")
     words = [_name(group.dataset), Word(", "), _name(group.knowledge or "unnamed"), Word(" attacker")]
-    words += [Word(f": {own}")] if own else []
+    words += [_aside(f": {own}")] if own else []
     many = len(group.attacks) > 1
     words.append(Word(" · worst case per image of " if many else " · under "))
     words.append(_name(attacks_text(group.attack, group.attacks)))
     words += [Word(f", the hardest of {group.hardest_of} groups")] if group.hardest_of > 1 else []
     if group.n is not None:
         least, most = group.n
-        words.append(Word(f" · n = {least:,}" + (f" to {most:,}" if most != least else "")))
+        words += [Word(" · "), _number(f"n = {least:,}" + (f" to {most:,}" if most != least else ""))]
     if several_models and len(group.models) == 1:
         words += [Word(" · "), _name(group.models[0])]
+    if len(group.models) > 1:
+        words.append(_aside(f" · hardest of {len(group.models)} models"))
     return tuple(words)
+
+
+NOT_CONCLUDED = "Not to be concluded: anything of stronger attacks, larger budgets or other images."
 
 
 def conclusions() -> str:
@@ -254,8 +264,7 @@ def conclusions() -> str:
         "Withstood: labelled rightly or rejected under every attack of the line. A defense holds where the interval "
         "lies above half of the undefended clean accuracy (never below 10 % or guessing, and beyond what its false "
         "alarms would catch by chance), it is ahead of the undefended system in the paired test (Holm's correction), "
-        "and clean images cost it less than half. Not to be concluded: anything of stronger attacks, larger budgets "
-        "or other images."
+        "and clean images cost it less than half."
     )
 
 
@@ -294,8 +303,8 @@ def headline(facts: RunFacts, only: Sequence[str] = ()) -> Sentence:
                 Word(f" {one if len(names) == 1 else many}{rest}"),
             ]
     settings = len(facts.scopes)
-    end = "" if settings == 1 else f", over {settings} settings of data set, model and attacker; the worst counts"
-    return (*part, *words, Word(f"{end}."))
+    end = "" if settings == 1 else f" The worst of {settings} settings (data set, model, attacker) counts."
+    return (*part, *words, Word(f".{end}"))
 
 
 def of_block(facts: RunFacts, dataset: str, model: str, knowledge: str) -> Iterator[Sentence]:

@@ -289,11 +289,12 @@ class Word:
     """Part of a sentence: the report's own words, a name from the suite, what somebody else says, or a number.
 
     Attributes:
+        kind: `aside` are words that a narrow screen leaves out until they are asked for.
         page: where the part leads, "" for nowhere.
     """
 
     text: str
-    kind: Literal["words", "name", "quote", "number"] = "words"
+    kind: Literal["words", "name", "quote", "number", "aside"] = "words"
     page: str = ""
 
 

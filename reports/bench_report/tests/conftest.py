@@ -479,9 +479,9 @@ def open_page(browser):
     """Return a function that opens a page; what it says on its console or asks of the network fails the test."""
     contexts, faults = [], []
 
-    def opened(path, *, at="", scheme="light", width=1280, script=True):
+    def opened(path, *, at="", scheme="light", width=1280, height=900, script=True):
         context = browser.new_context(
-            color_scheme=scheme, viewport={"width": width, "height": 900}, java_script_enabled=script, offline=True
+            color_scheme=scheme, viewport={"width": width, "height": height}, java_script_enabled=script, offline=True
         )
         contexts.append(context)
         page = context.new_page()

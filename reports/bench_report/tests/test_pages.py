@@ -528,6 +528,39 @@ def test_long_labels_stay_in_their_cells(make_run, open_page, tmp_path):
         assert not outside, pattern
 
 
+SEEN = """() => [...document.querySelectorAll("table.standing:not(.others *) tr[data-defense]")].map((row) => {
+    const box = (part) => part.getBoundingClientRect();
+    const inside = (part) => box(part).left >= 0 && box(part).right <= innerWidth && box(part).bottom <= innerHeight;
+    const [name, said, ...numbers] = [...row.cells];
+    const sign = getComputedStyle(said.querySelector("b"), "::before").content;
+    return [row.dataset.defense, inside(row), sign.length > 2, numbers.every((one) => inside(one) || !one.innerText)];
+})"""
+"""Per line of the verdicts: its defense, whether it is on the screen, has a sign, and has its numbers on the screen."""
+
+
+@pytest.mark.parametrize(("width", "height", "lines"), [(1400, 900, 12), (390, 844, 12)])
+def test_the_first_screen_has_the_verdicts(make_run, open_page, tmp_path, width, height, lines):
+    """Of two data sets and two attackers: with numbers, and what may not be concluded before them."""
+    from bench_report.render import HtmlReporter
+
+    run = make_run(datasets=("digits", "letters"), knowledge=("white-box", "gray-box"), n=90)
+    folder = HtmlReporter().write([run], tmp_path / "report").parent
+    page = open_page(folder / "index.html", width=width, height=height)
+    seen = page.evaluate(SEEN)
+    assert len(seen) == lines
+    assert all(all(facts) for _, *facts in seen), seen
+    said = page.locator(".limits").bounding_box()
+    assert said["y"] < page.locator("table.standing").first.bounding_box()["y"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    for wanted in ("mlp", "knows the whole defense"):  # on a phone on demand
+        where = page.locator("table.standing").first.get_by_text(wanted, exact=wanted == "mlp").first
+        assert where.is_visible() == (width > 1000)
+        if width < 1000:
+            page.locator(".unfold input").check()
+            assert where.is_visible()
+            page.locator(".unfold input").uncheck()
+
+
 # -- a single file -----------------------------------------------------------------------------------------------------
 
 
