@@ -149,7 +149,8 @@ def read_facts(run: Run, measures: Mapping[str, Measure], anchor: str = "r1") ->
     """Return the facts of a run. `anchor` is part of its pages' names: that of a report of one run is the default."""
     table = _table(run, anchor, measures)
     references = (run.suite.get("reference") or {}).get("rows") or ()
-    return RunFacts(table, read_axes(table, run.suite), read_comparisons(run.comparisons), run.manifest, references)
+    axes, differences = read_axes(table, run.suite), read_comparisons(run.comparisons)
+    return RunFacts(table, axes, differences, run.manifest, references, run.suite.get("attacks"))
 
 
 class _RunBuilder:

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from bench_report.ladders import BUDGETS, Ladder, ladders, worst_cases
 from bench_report.table import ALL_ATTACKS, Axes, Place, Table, as_number, as_text
 from bench_report.view import DifferenceView, Estimate
 from benchmark.options import Budget
@@ -58,6 +59,7 @@ class Scope:
         attack: label of the group of attacks, or of the only attack.
         attacks: labels of its attacks.
         hardest_of: how many groups there are of which none holds another; this one is the hardest, see `settings`.
+        budget: at which the attacks of a sweep were run here, one of `budgets`, the smallest first; "" for no sweep.
     """
 
     dataset: str
@@ -66,6 +68,8 @@ class Scope:
     attack: str
     attacks: tuple[str, ...]
     hardest_of: int = 1
+    budget: str = ""
+    budgets: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -141,6 +145,19 @@ class Verdict:
 
 
 @dataclass(frozen=True)
+class Reach:
+    """How far a defense holds as the budget of the same attacks grows.
+
+    Attributes:
+        holds: its verdict at the largest budget up to which it holds, None where it holds at none.
+        beyond: its verdict at the next budget, None where it holds at all of them.
+    """
+
+    holds: Verdict | None
+    beyond: Verdict | None
+
+
+@dataclass(frozen=True)
 class VerdictRow:
     """A defense over the models of a group: its verdict with the model where it fares worst.
 
@@ -148,6 +165,7 @@ class VerdictRow:
         models: how many there are.
         taught: attacks that it learns from.
         worse: its verdict under another group of attacks, where that is worse.
+        reach: None where the attacks are no sweep.
     """
 
     defense: str
@@ -155,6 +173,7 @@ class VerdictRow:
     models: int
     taught: tuple[str, ...]
     worse: Verdict | None = None
+    reach: Reach | None = None
 
 
 @dataclass(frozen=True)
@@ -163,6 +182,7 @@ class VerdictGroup:
 
     Attributes:
         hardest_of: as in `Scope`, 0 for a group that is not the hardest.
+        budget, budgets: as in `Scope`.
     """
 
     dataset: str
@@ -172,6 +192,8 @@ class VerdictGroup:
     models: tuple[str, ...]
     rows: tuple[VerdictRow, ...]
     hardest_of: int = 1
+    budget: str = ""
+    budgets: tuple[str, ...] = ()
 
     @property
     def n(self) -> tuple[int, int] | None:
@@ -321,6 +343,7 @@ class RunFacts:
         differences: paired comparisons, by `table.read_comparisons`.
         manifest: of the run; it knows the families of defenses and the classes of data sets.
         references: rows of the suite's published values.
+        attacks: of the suite, with their options.
     """
 
     def __init__(
@@ -330,7 +353,9 @@ class RunFacts:
         differences: Mapping[tuple[str, ...], DifferenceView],
         manifest: Mapping[str, Any],
         references: Sequence[Mapping[str, Any]] = (),
+        attacks: Mapping[str, Any] | None = None,
     ) -> None:
+        self.budgets = [x for x in ladders(attacks, BUDGETS) if x.option == "eps"]
         self.table = table
         self.axes = axes
         self.manifest = manifest
@@ -348,8 +373,31 @@ class RunFacts:
 
         A group that lies within another one leaves no less. Of the rest the hardest is the one that leaves least of
         the defense that fares best there, of the second best where that is equal, and so on: no defense's own best
-        group speaks for it.
+        group speaks for it. Where all attacks are sweeps of budgets, one budget speaks for them, see `_telling`.
         """
+        return self._settings_and_sweeps[0]
+
+    @cached_property
+    def _settings_and_sweeps(self) -> tuple[tuple[tuple[Scope, ...], ...], dict[Scope, tuple[Scope, ...]]]:
+        """The settings, and the scopes of all budgets, the smallest first, of each that is one of a sweep."""
+        settings: list[tuple[Scope, ...]] = []
+        sweeps: dict[Scope, tuple[Scope, ...]] = {}
+        for by_model in self._whole():
+            found = [self._over_budgets(mine) for mine in by_model]
+            if not found[0] or any(other.keys() != found[0].keys() for other in found):
+                settings += by_model
+                continue
+            for norm_and_budgets in found[0]:
+                of_models = [other[norm_and_budgets] for other in found]
+                at = self._telling(of_models)
+                for scopes in of_models:
+                    scopes[at] = replace(scopes[at], hardest_of=1)
+                    settings.append((scopes[at],))
+                    sweeps[scopes[at]] = tuple(scopes)
+        return tuple(settings), sweeps
+
+    def _whole(self) -> Iterator[list[tuple[Scope, ...]]]:
+        """Yield, per data set and attacker, by model the groups of which none holds another; the hardest first."""
         found: dict[tuple[str, str, tuple[str, ...]], list[list[Scope]]] = {}
         for dataset in self.axes.datasets:
             for knowledge in self._attackers(dataset):
@@ -357,16 +405,81 @@ class RunFacts:
                     mine = self._groups_of(dataset, knowledge, model)
                     if mine:
                         found.setdefault((dataset, knowledge, tuple(x.attack for x in mine)), []).append(mine)
-        settings: list[tuple[Scope, ...]] = []
         for by_model in found.values():
             alike = list(zip(*by_model))
             if len(alike) > 1:
                 alike.sort(key=self._left)
-            settings += [
+            yield [
                 tuple(replace(x, hardest_of=len(alike) * (x is of_model[0])) for x in of_model)
                 for of_model in zip(*alike)
             ]
-        return tuple(settings)
+
+    def _over_budgets(self, scopes: Sequence[Scope]) -> dict[tuple[str, ...], list[Scope]]:
+        """Return, by norm and budgets, the scopes of the same attacks at each budget, the smallest first.
+
+        Args:
+            scopes: of a setting; nothing is returned unless all of their attacks are such.
+        """
+        first = scopes[0]
+        where = (first.dataset, first.model, first.knowledge)
+        attacks = {x for scope in scopes for x in scope.attacks}
+        members = {
+            group: self.table.members(Place(first.dataset, first.model, group, "", first.knowledge))
+            for group in self.axes.groups
+        }
+
+        def unbounded(attack: str) -> bool:
+            return self.table.unbounded(Place(first.dataset, first.model, attack, "", first.knowledge))
+
+        norms: dict[str, list[Ladder]] = {}
+        for ladder in (x.only(attacks, BUDGETS) for x in self.budgets):
+            if ladder is not None:
+                norm = self.table.budgets.get((first.dataset, ladder.labels[0]), ("", ""))[0]
+                norms.setdefault(norm, []).append(ladder)
+        swept = {label for several in norms.values() for ladder in several for label in ladder.labels}
+        if any(x not in swept and not unbounded(x) for x in attacks):
+            return {}
+        found = {}
+        for norm, several in norms.items():
+            alike = worst_cases(several, members, unbounded)
+            whole = [x for of, x in alike.items() if of >= {*range(len(several))} and len(x.rungs) >= BUDGETS]
+            if not whole and len(several) > 1:
+                return {}
+            ladder = max(whole, key=lambda x: len(x.rungs), default=several[0])
+            texts = tuple(text for _, _, text in ladder.rungs)
+            found[(norm, *texts)] = [
+                Scope(*where, label, members.get(label, (label,)), 0, text, texts) for label, _, text in ladder.rungs
+            ]
+        return found
+
+    def _telling(self, of_models: Sequence[Sequence[Scope]]) -> int:
+        """Return at which budget of a sweep verdicts say most: the largest at which some defense may hold.
+
+        Where none does, it is the smallest that the undefended system does not withstand. Beyond these nothing is
+        left of anything, which says that the attacks work and nothing of a defense.
+        """
+
+        def withstood(scope: Scope, defense: str) -> bool:
+            draft = self.draft(scope, defense)
+            low = None if draft.robust is None or draft.partial or draft.robust.doubt else draft.robust.low
+            return low is not None and low >= draft.level
+
+        budgets = range(len(of_models[0]))
+        easy = {n for n in budgets for of in of_models if (x := self.baseline(of[n])) and withstood(of[n], x)}
+        telling = [n for n in budgets if n not in easy] or [budgets[-1]]
+
+        def some_holds(n: int) -> bool:
+            met: dict[str, list[Scope]] = {}
+            for of in of_models:
+                for defense in self.defenses(of[n]):
+                    met.setdefault(defense, []).append(of[n])
+            return any(
+                all(withstood(scope, x) and self.worth(self.draft(scope, x)) for scope in scopes)
+                for x, scopes in met.items()
+                if x != self.axes.baseline
+            )
+
+        return next((n for n in reversed(telling) if some_holds(n)), telling[0])
 
     def attacked_groups(self, dataset: str, model: str, knowledge: str) -> list[Scope]:
         """Return every group with an attack that was run there, the main one first, or the only attack."""
@@ -402,6 +515,10 @@ class RunFacts:
                 if robust is not None:
                     left[name] = min(robust.value, left.get(name, robust.value))
         return sorted(left.values(), reverse=True) or [math.inf]
+
+    def _sweep(self, scope: Scope) -> tuple[Scope, ...]:
+        """Return the scopes of all budgets of which this is one, the smallest first; itself where it is no sweep's."""
+        return self._settings_and_sweeps[1].get(scope, (scope,))
 
     @cached_property
     def scopes(self) -> tuple[Scope, ...]:
@@ -455,7 +572,7 @@ class RunFacts:
     @cached_property
     def _drafted(self) -> dict[Scope, tuple[Verdict, ...]]:
         """The verdicts before their comparisons are corrected for each other."""
-        scopes = [scope for setting in self.settings for scope in setting]
+        scopes = dict.fromkeys(x for setting in self.settings for one in setting for x in self._sweep(one))
         return {scope: tuple(self.draft(scope, x) for x in self.defenses(scope)) for scope in scopes}
 
     @cached_property
@@ -496,12 +613,11 @@ class RunFacts:
 
         Each setting's hardest group comes first, then the others.
         """
-        scopes: dict[tuple[str, str, str, tuple[str, ...], int], list[Scope]] = {}
-        for scope in self._drafted:
-            key = (scope.dataset, scope.knowledge, scope.attack, scope.attacks, scope.hardest_of)
-            scopes.setdefault(key, []).append(scope)
+        alike: dict[Scope, list[Scope]] = {}
+        for scope in (x for setting in self.settings for x in setting):
+            alike.setdefault(replace(scope, model=""), []).append(scope)
         found = []
-        for (dataset, knowledge, attack, attacks, hardest_of), mine in scopes.items():
+        for of, mine in alike.items():
             by_defense: dict[str, list[Verdict]] = {}
             for scope in mine:
                 for verdict in self.verdicts[scope]:
@@ -512,12 +628,25 @@ class RunFacts:
                     max(verdicts, key=lambda v: v.sort_key),
                     len(verdicts),
                     self.taught.get(defense, ()),
+                    reach=self.reach(mine, defense),
                 )
                 for defense, verdicts in by_defense.items()
             ]
             rows.sort(key=lambda row: row.hardest.sort_key)
             models = tuple(scope.model for scope in mine)
-            found.append(VerdictGroup(dataset, knowledge, attack, attacks, models, tuple(rows), hardest_of))
+            found.append(
+                VerdictGroup(
+                    of.dataset,
+                    of.knowledge,
+                    of.attack,
+                    of.attacks,
+                    models,
+                    tuple(rows),
+                    of.hardest_of,
+                    of.budget,
+                    of.budgets,
+                )
+            )
         others: dict[tuple[str, str, str], Verdict] = {}
         for group in (group for group in found if not group.hardest_of):
             for row in group.rows:
@@ -529,6 +658,23 @@ class RunFacts:
             else group
             for group in found
         )
+
+    def reach(self, scopes: Sequence[Scope], defense: str) -> Reach | None:
+        """Return how far a defense holds in a sweep, with the model where it fares worst; None for no sweep.
+
+        What the undefended system withstands as well tells nothing, and does not end it.
+        """
+        if not scopes[0].budgets or defense == self.axes.baseline:
+            return None
+        holds: Verdict | None = None
+        for budget in zip(*map(self._sweep, scopes)):
+            verdicts = [v for scope in budget for v in self.verdicts[scope] if v.defense == defense]
+            worst = max(verdicts, key=lambda v: v.sort_key, default=None)
+            if worst is not None and worst.standing == "holds":
+                holds = worst
+            elif worst is not None and worst.why != "weak-attacks":
+                return Reach(holds, worst)
+        return Reach(holds, None)
 
     def _beside(
         self, group: VerdictGroup, row: VerdictRow, others: Mapping[tuple[str, str, str], Verdict]
@@ -714,13 +860,16 @@ class RunFacts:
         A rejected image counts for the defense. What clean images say nothing for is not broken.
         """
         lowest: dict[str, Broken] = {}
+        # At budgets beyond those that verdicts are about nothing is left of anything.
+        sweeps = {scope: self._sweep(scope) for scope in self.scopes}
+        beyond = {x for scope, all_ in sweeps.items() for later in all_[all_.index(scope) + 1 :] for x in later.attacks}
         for place in self._cells():
             robust = self._share(place, "")
             clean_place = self.table.place(place.dataset, place.model, CLEAN, place.defense, place.knowledge)
             clean = self.table.estimate(clean_place, "joint_clean_accuracy") or self.table.estimate(
                 clean_place, "clean_accuracy"
             )
-            if robust is None or clean is None or place.defense == self.axes.baseline:
+            if robust is None or clean is None or place.defense == self.axes.baseline or place.attack in beyond:
                 continue
             if robust.doubt is not None and not robust.doubt.at_most:
                 continue

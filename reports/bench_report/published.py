@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from bench_report.figures import Ladder, ladders
+from bench_report.ladders import Ladder, ladders
 from bench_report.measures import FAMILIES, measure
 from bench_report.table import Place, Table, as_count, as_number, as_text
 from bench_report.view import Estimate, PublishedCell, PublishedHead, PublishedRow, PublishedTable

@@ -135,7 +135,8 @@ GONE: Mapping[str, str] = {
 def standing(verdict: Verdict) -> str:
     """Return the verdict in a word or three."""
     if verdict.standing == "holds":
-        return "holds, at most" if verdict.bound else "holds"
+        upto = f" to {verdict.scope.budget}" if verdict.scope.budget else ""
+        return f"holds{upto}, at most" if verdict.bound else f"holds{upto}"
     return {"fails": "does not hold", "undecided": "undecided", "baseline": "undefended"}[verdict.standing]
 
 
@@ -152,7 +153,7 @@ def caveat(row: VerdictRow) -> Sentence:
         if verdict.why in GONE:
             words = [Word(gone)]
     elif verdict.standing == "holds":
-        said = "against these attacks" + ("" if row.worse else "; no stronger one was run")
+        said = "against these attacks" + ("" if row.worse or row.reach else "; no stronger one was run")
         words = [Word(BOUNDS.get(verdict.bound, said))]
     elif verdict.standing == "fails":
         words = [Word("though this attacker does not even know it")] if verdict.bound == "defense" else []
@@ -199,10 +200,33 @@ def caveat(row: VerdictRow) -> Sentence:
         words = [Word("not told apart from "), _name(verdict.baseline), Word(p)]
     if verdict.standing in ("undecided",) and verdict.bound and robust is not None:
         words += [Word(f"; at most: {BOUNDS[verdict.bound]}")]
+    words += _reach(row, "; " if words else "")
     if (worse := row.worse) is not None:
         words += [Word("; "), Word(standing(worse)), Word(" under "), _name(worse.scope.attack.removeprefix(WORST_OF))]
         words += [] if worse.robust is None else [Word(": "), *rate(worse.robust, bool(worse.bound) or worse.partial)]
     return tuple(words)
+
+
+def _reach(row: VerdictRow, link: str) -> Sentence:
+    """Return how far a defense holds as the budget grows, beside its verdict at the budget that the line is about."""
+    reach, budget = row.reach, row.hardest.scope.budget
+    if reach is None:
+        return ()
+    to = "" if reach.holds is None else reach.holds.scope.budget
+    if row.hardest.standing == "holds" and to == budget:
+        if reach.beyond is None:
+            return (Word(f"{link}the largest of {len(row.hardest.scope.budgets)} budgets"),)
+        told = standing(reach.beyond) if reach.beyond.standing == "fails" else "is undecided"
+        words = [Word(f"{link}at {reach.beyond.scope.budget} it {told}")]
+        left = reach.beyond.robust
+        return (*words, *([] if left is None else [Word(": "), _number(f"{left.text} %")]))
+    if to:
+        return (Word(f"{link}holds to {to}"),)
+    # A smaller budget than that of the line may be what it does not get over.
+    if reach.beyond is not None and (smaller := reach.beyond.scope.budget) != budget:
+        told = "does not hold" if reach.beyond.standing == "fails" else "undecided"
+        return (Word(f"{link}{told} at {smaller} already"),)
+    return ()
 
 
 def _doubtful(estimate: Estimate) -> list[Word]:
@@ -245,6 +269,8 @@ def group_title(group: VerdictGroup, several_models: bool) -> Sentence:
     words.append(Word(" · worst case per image of " if many else " · under "))
     words.append(_name(attacks_text(group.attack, group.attacks)))
     words += [Word(f", the hardest of {group.hardest_of} groups")] if group.hardest_of > 1 else []
+    if group.budgets:
+        words += [Word(f", of {len(group.budgets)} budgets to {group.budgets[-1]}"), _aside(f" ({_why_budget(group)})")]
     if group.n is not None:
         least, most = group.n
         words += [Word(" · "), _number(f"n = {least:,}" + (f" to {most:,}" if most != least else ""))]
@@ -253,6 +279,15 @@ def group_title(group: VerdictGroup, several_models: bool) -> Sentence:
     if len(group.models) > 1:
         words.append(_aside(f" · hardest of {len(group.models)} models"))
     return tuple(words)
+
+
+def _why_budget(group: VerdictGroup) -> str:
+    """Return why the verdicts of a sweep are about this budget."""
+    if any(row.hardest.standing == "holds" for row in group.rows):
+        return "the largest at which a defense holds"
+    if any(row.hardest.why == "weak-attacks" for row in group.rows):
+        return "the undefended system withstands all of them"
+    return "no defense surely holds at it or beyond"
 
 
 NOT_CONCLUDED = "Not to be concluded: anything of stronger attacks, larger budgets or other images."
@@ -272,22 +307,26 @@ def headline(facts: RunFacts, only: Sequence[str] = ()) -> Sentence:
     """Return what becomes of every defense over all its settings, the worst of its verdicts counting."""
     groups = facts.groups
     part = [Word("Of the part that was run ("), Word(" or ".join(only), "quote"), Word("): ")] if only else []
+    # Of a sweep it is the largest budget that a defense holds at which speaks for it.
     verdicts: dict[str, list[Verdict]] = {}
     for group in groups:
         for row in group.rows:
             if row.hardest.standing != "baseline":
-                verdicts.setdefault(row.defense, []).append(row.hardest)
+                held = None if row.reach is None else row.reach.holds
+                verdicts.setdefault(row.defense, []).append(held or row.hardest)
     if not groups:
         return (*part, Word("No attack with a budget has a result: nothing says whether a defense holds."))
     if not verdicts:
         return (*part, Word("No defense was run, only the undefended system."))
-    kinds: dict[str, list[str]] = {"holds": [], "bound": [], "fails": [], "undecided": []}
+    kinds: dict[tuple[str, str], list[str]] = {}
     for defense, mine in verdicts.items():
         found = {"bound" if v.standing == "holds" and v.bound else v.standing for v in mine}
         worst = next(kind for kind in ("fails", "undecided", "bound", "holds") if kind in found)
         # Against one who knows it, it holds; against one who does not, that is no news.
-        known = [v.standing for v in mine if not v.bound]
-        kinds["holds" if worst == "bound" and known and {*known} == {"holds"} else worst].append(defense)
+        known = [v for v in mine if not v.bound]
+        if worst == "bound" and known and {v.standing for v in known} == {"holds"}:
+            worst, mine = "holds", known
+        kinds.setdefault((worst, _upto(mine) if worst in ("holds", "bound") else ""), []).append(defense)
     said = {
         "holds": ("holds", "hold", " against every attacker that was run"),
         "fails": ("does not hold", "do not hold", ""),
@@ -296,15 +335,25 @@ def headline(facts: RunFacts, only: Sequence[str] = ()) -> Sentence:
     }
     words: list[Word] = []
     for kind, (one, many, rest) in said.items():
-        if names := kinds[kind]:
+        for upto, names in ((upto, names) for (of, upto), names in kinds.items() if of == kind):
             words += [
                 *([Word("; ")] if words else []),
                 *_listed(names),
-                Word(f" {one if len(names) == 1 else many}{rest}"),
+                Word(f" {one if len(names) == 1 else many}{upto}{rest}"),
             ]
     settings = len(facts.scopes)
     end = "" if settings == 1 else f" The worst of {settings} settings (data set, model, attacker) counts."
     return (*part, *words, Word(f".{end}"))
+
+
+def _upto(verdicts: Sequence[Verdict]) -> str:
+    """Return ` to 4/255`: the largest budget at which all of these hold, "" where they are of no sweep."""
+    scopes = [verdict.scope for verdict in verdicts]
+    if not any(scope.budget for scope in scopes):
+        return ""
+    if len({scope.budgets for scope in scopes}) > 1:
+        return " to the budgets below"
+    return f" to {min(scopes, key=lambda scope: scope.budgets.index(scope.budget)).budget}"
 
 
 def of_block(facts: RunFacts, dataset: str, model: str, knowledge: str) -> Iterator[Sentence]:
@@ -318,7 +367,7 @@ def of_block(facts: RunFacts, dataset: str, model: str, knowledge: str) -> Itera
             words = [_name(verdict.defense, verdict.page), Word(f" {_stands(verdict)}: ")]
             words += rate(verdict.robust, bool(verdict.bound) or verdict.partial)
             words += [Word(" withstood under "), _name(attacks_text(scope.attack, scope.attacks)), *_clean(verdict)]
-            note = caveat(VerdictRow(verdict.defense, verdict, 1, ()))
+            note = caveat(VerdictRow(verdict.defense, verdict, 1, (), reach=facts.reach((scope,), verdict.defense)))
             yield (*words, *([Word(". "), *_capital(note)] if note else []), Word("."))
 
 

@@ -559,6 +559,109 @@ def test_the_hardest_group_speaks_whatever_the_order_of_the_suite(make_run, site
     assert "hard, 1 attack" in best
 
 
+# -- sweeps of budgets -------------------------------------------------------------------------------------------------
+
+SWEPT = (1, 2, 4, 8, 255)
+SWEEP = {f"{a}@{k}": {"use": a, "norm": "linf", "eps": f"{k}/255"} for a in ("pgd", "fgsm") for k in SWEPT}
+SWEEP_BUDGETS = tuple(("linf", f"{k}/255", k / 255) for k in SWEPT)
+LEFT = {
+    "none": (0.7, 0.3, 0.05, 0, 0),
+    "at": (0.8, 0.75, 0.6, 0.2, 0),
+    "small": (0.8, 0.6, 0.1, 0, 0),
+    "weak": (0.5, 0.2, 0.05, 0, 0),
+    "squeeze": (0.9, 0.85, 0.8, 0.7, 0),
+}
+"""What is left of each defense under PGD, by budget; the undefended system withstands the smallest."""
+
+
+def swept(left, known=()):
+    """Return `right` of `write_run` for a sweep; of `known`, who knows them leaves what is left of none."""
+
+    def right(model, attack, defense, knowledge):
+        if attack == "none":
+            return 0.95
+        name, _, budget = attack.partition("@")
+        whose = "none" if defense in known and knowledge == "white-box" else defense
+        return round(left[whose][SWEPT.index(int(budget))] + 0.03 * (name == "fgsm"), 6)
+
+    return right
+
+
+def sweep_of(make_run, left, name="sweep", **about):
+    about = {"knowledge": ("gray-box", "white-box"), "models": ("mlp",), **about}
+    return make_run(
+        name,
+        attacks=tuple(SWEEP),
+        budgets=SWEEP_BUDGETS,
+        defenses=tuple(left),
+        detectors=(),
+        n=400,
+        right=swept(left, known=("squeeze",)),
+        suite={"attacks": SWEEP, **about.pop("suite", {})},
+        families={"squeeze": "preprocessor"} if "squeeze" in left else None,
+        **about,
+    )
+
+
+def test_a_sweep_is_judged_at_the_budget_that_tells_and_says_how_far_each_defense_holds(make_run, site_of):
+    """At eps = 1 nothing is left of anything: that every defense fails there says that the attacks work, no more."""
+    site = site_of(sweep_of(make_run, LEFT))
+    told = {name: verdict(row) for name, row in lines(site.index, knowledge="white-box").items()}
+    assert told["at"] == ("holds to 4/255", "against these attacks; at 8/255 it does not hold: 20.0 %")
+    assert told["small"] == ("does not hold", "pgd@4 alone leaves 10.0 %; holds to 2/255")
+    assert told["weak"][1].endswith("undecided at 1/255 already")
+    assert told["squeeze"][1].endswith("does not hold at 2/255 already")
+    told = {name: verdict(row) for name, row in lines(site.index, knowledge="gray-box").items()}
+    assert told["squeeze"] == (
+        "holds to 8/255, at most",
+        "this attacker does not know the defense; at 255/255 it does not hold: 0.0 %",
+    )
+    assert told["at"][1].endswith("; holds to 4/255")
+    # Numbers of one table are of one budget, which its head names.
+    abouts = [h.text for h in site.index.one("table", data_table="verdicts").all("th") if h.get("scope") == "rowgroup"]
+    assert "linf 4/255, 2 attacks, of 5 budgets to 255/255 (the largest at which a defense holds)" in abouts[0]
+    assert "linf 8/255, 2 attacks, of 5 budgets to 255/255" in abouts[1]
+    assert headline(site.index).startswith(
+        "at holds to 4/255 against every attacker that was run; small holds to 2/255 against every attacker that was "
+        "run; weak and squeeze do not hold."
+    )
+    # Nor is a defense called broken at a budget that breaks all of them.
+    assert not any("at" in said.split() or "@255" in said for said in findings(site.index) if " breaks " in said)
+    said = " ".join(p.text for page in site.settings for p in page.all("p") if p.get("class") == "finding")
+    assert "at holds to 4/255: 60.0 % (" in said
+
+
+def test_a_sweep_that_nothing_withstands_is_judged_at_its_smallest_telling_budget(make_run, page_of):
+    broken = {name: LEFT[name] for name in ("none", "weak")}
+    rows = lines(page_of(sweep_of(make_run, broken, knowledge=("gray-box",))))
+    assert verdict(rows["weak"])[0] == "does not hold"
+    assert float(cell(rows["weak"], "joint_robust_accuracy").get("data-value")) == pytest.approx(0.2)  # at 2/255
+    strong = {"none": (0.9,) * 5, "at": (0.9,) * 5}
+    page = page_of(sweep_of(make_run, strong, "weak attacks", knowledge=("gray-box",)))
+    assert verdict(lines(page)["at"])[0] == "undecided"
+    assert headline(page) == "at is undecided."
+    firm = {"none": (0.5, 0.3, 0.1, 0, 0), "at": (0.9,) * 5}
+    page = page_of(sweep_of(make_run, firm, "firm", knowledge=("gray-box",)))
+    assert verdict(lines(page)["at"]) == ("holds to 255/255", "against these attacks; the largest of 5 budgets")
+
+
+def test_models_and_named_groups_share_the_budget_of_their_line(make_run, page_of):
+    """The budget is one at which a defense holds with all its models; groups by budget are a sweep as well."""
+    groups = {f"up to {k}": [f"pgd@{k}", f"fgsm@{k}"] for k in SWEPT}
+    run = sweep_of(make_run, {x: LEFT[x] for x in ("none", "at")}, suite={"groups": groups}, knowledge=("gray-box",))
+    rows = lines(page_of(run))
+    assert verdict(rows["at"])[0] == "holds to 4/255"
+    # Attacks beside the sweep, or other attacks at other budgets, are no sweep: all of them count.
+    some = {name: SWEEP[name] for name in ("pgd@1", "pgd@2", "fgsm@255")}
+    run = make_run(
+        "mixed", models=("mlp",), attacks=tuple(some), defenses=("none", "at"), detectors=(), n=200,
+        budgets=(*SWEEP_BUDGETS[:2], SWEEP_BUDGETS[-1]), right=swept(LEFT), suite={"attacks": some},
+    )  # fmt: skip
+    page = page_of(run)
+    assert verdict(lines(page)["at"])[0] == "does not hold"
+    assert "all 3 attacks" in page.one("table", data_table="verdicts").text
+
+
 # -- kinds of images ---------------------------------------------------------------------------------------------------
 
 
