@@ -222,7 +222,7 @@ def _by_kind(
 
 
 def _plotted(channel: str, values: Sequence[Any]) -> dict[str, Any]:
-    return _by_kind("series", channel, values, (), columns=3, labelLimit=130)
+    return _by_kind("series", channel, values, (), columns=3, columnPadding=16, labelLimit=130)
 
 
 def _kinds(kinds: Sequence[str]) -> dict[str, Any]:
@@ -571,4 +571,12 @@ def _titled(compiled: dict[str, Any]) -> dict[str, Any]:
         for whole in names & {"lines", "frame"}:
             if scale["name"] == "x":
                 scale["domain"] = {"data": whole, "field": "x"}
-    return compiled
+    # Nor does it see that colours and dashes over the same names are one legend, unless their names are given.
+    domains = {scale["name"]: json.dumps(scale["domain"]) for scale in compiled.get("scales", ())}
+    legends: dict[str, dict[str, Any]] = {}
+    for legend in compiled.get("legends", ()):
+        of = next(
+            domains[legend[channel]] for channel in ("fill", "stroke", "strokeDash", "shape") if channel in legend
+        )
+        legends[of] = legends.get(of, {}) | legend
+    return compiled | ({"legends": list(legends.values())} if legends else {})

@@ -6,6 +6,7 @@ import itertools
 import math
 import re
 import xml.etree.ElementTree as ET
+from collections import Counter
 from importlib.resources import files
 
 import pandas as pd
@@ -428,7 +429,10 @@ def test_kinds_of_images_are_told_apart_by_dashes_too(theme, kind, names, more):
         for n, name in enumerate(names)
         for x in (0.0, 1.0)
     ]
-    styles, _ = told_apart(in_colours(chart_svg(kind, {data: rows, **more}), colours(theme)))
+    svg = chart_svg(kind, {data: rows, **more})
+    words = Counter("".join(text.itertext()) for text in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text"))
+    assert {words[name] for name in names} == {1}  # one legend has colour and dash
+    styles, _ = told_apart(in_colours(svg, colours(theme)))
     assert len(styles) == len(names)
     for one, other in itertools.combinations(styles, 2):
         nearest = min(ciede2000(lab(one[0], eyes), lab(other[0], eyes)) for eyes in EYES.values())
