@@ -294,5 +294,59 @@
     }
   }
 
-  features.push(sorting, taking);
+  // -- on paper -------------------------------------------------------------------------------------------------------
+
+  // A sheet of A4 between its margins, in pixels, and what is left there of a column's width on the screen: the style
+  // sheet prints smaller letters.
+  const SHEET = 680, PRINTED = 0.7;
+  // Parts of a table that is wider than a sheet: as many columns as it holds, each part with the heads of the rows.
+  function parts(table) {
+    const rows = bodyRows(table).filter(visible);
+    const count = Math.max(0, ...places([...headRows(table), ...rows]).map((row) => row.length));
+    const widths = Array(count).fill(0);
+    for (const row of [places(headRows(table)), places(rows)].flat()) row.forEach((cell, x) => {
+      if (cell.colSpan === 1) widths[x] = Math.max(widths[x], cell.offsetWidth * PRINTED);
+    });
+    const heads = places(rows).map((row) => row.findIndex((cell) => cell.localName !== "th")).filter((x) => x > 0);
+    const fixed = Math.min(count, ...heads);
+    const sum = (some) => some.reduce((all, width) => all + width, 0);
+    if (!rows.length || !heads.length || sum(widths) <= SHEET) return [];
+    const room = SHEET - sum(widths.slice(0, fixed));
+    const found = [[]];
+    for (let x = fixed; x < count; x++) {
+      if (found.at(-1).length && sum(found.at(-1).map((column) => widths[column])) + widths[x] > room) found.push([]);
+      found.at(-1).push(x);
+    }
+    return found.map((columns) => {
+      const part = table.cloneNode(true);
+      const kept = new Set([...Array(fixed).keys(), ...columns]);
+      const covered = new Map(); // cell → how many of its columns stay
+      for (const grid of [headRows(part), bodyRows(part)].map((of) => places(of)))
+        for (const row of grid) {
+          const here = new Map();
+          row.forEach((cell, x) => here.set(cell, (here.get(cell) || 0) + kept.has(x)));
+          here.forEach((span, cell) => covered.set(cell, span));
+        }
+      covered.forEach((span, cell) => (span ? (cell.colSpan = span) : cell.remove()));
+      all("[id]", part).forEach((element) => element.removeAttribute("id"));
+      part.classList.add("part");
+      return part;
+    });
+  }
+  function paper(sheet) {
+    addEventListener("beforeprint", () => {
+      for (const table of all(".scroll > table:not(.part)", sheet).filter(visible)) {
+        const found = parts(table);
+        if (!found.length) continue;
+        table.classList.add("in-parts");
+        table.after(...found);
+      }
+    });
+    addEventListener("afterprint", () => {
+      all(".scroll > .part", sheet).forEach((part) => part.remove());
+      all(".in-parts", sheet).forEach((table) => table.classList.remove("in-parts"));
+    });
+  }
+
+  features.push(sorting, taking, paper);
 })();

@@ -305,6 +305,42 @@ def test_on_paper_no_box_is_cut_and_headings_stay_with_what_they_head(drawn, ope
         assert not faults, (pattern, faults)
 
 
+def test_a_table_wider_than_a_sheet_is_printed_in_parts_that_fit_it(make_run, open_page, tmp_path):
+    from bench_report.render import HtmlReporter
+
+    attacks = [f"attack-{number}" for number in range(30)]
+    run = make_run(models=("mlp",), attacks=attacks, budgets=[("linf", "8/255", 8 / 255)], n=90)
+    folder = HtmlReporter().write([run], tmp_path / "report").parent
+    for pattern in ("index.html", "settings/*.html"):
+        page = open_page(next(folder.glob(pattern)), width=688)  # A4 between its margins
+        numbers = """(tables) => tables.map((table) => [...table.tBodies[0].rows].map((row) =>
+            [row.cells[0].innerText, ...[...row.cells].slice(1).map((cell) => cell.textContent)]))"""
+        (whole,) = page.locator('table[data-table="robust"]').evaluate_all(numbers)
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        page.emulate_media(media="print")
+        parts = page.locator('table[data-table="robust"]:visible')
+        assert parts.count() > 2
+        in_parts = parts.evaluate_all(numbers)
+        for row, *pieces in zip(whole, *in_parts, strict=True):
+            assert {piece[0].strip() for piece in pieces} == {row[0].strip()}
+            assert [number for piece in pieces for number in piece[1:]] == row[1:]
+        for part in range(parts.count()):
+            spans = parts.nth(part).evaluate(
+                """(table) => [...table.tHead.rows, table.tBodies[0].rows[0]].map((row) =>
+                    [...row.cells].reduce((sum, cell) => sum + cell.colSpan, 0))"""
+            )
+            assert spans[0] == spans[1] + 1 == spans[2]  # the corner stands in the first row of heads
+        outside = page.evaluate(
+            """() => [...document.querySelectorAll("table")].filter((table) =>
+                table.checkVisibility() && table.getBoundingClientRect().right > innerWidth + 1)
+                .map((table) => [table.dataset.table, table.getBoundingClientRect().width])"""
+        )
+        assert not outside, pattern
+        page.emulate_media(media="screen")
+        page.evaluate("dispatchEvent(new Event('afterprint'))")
+        assert page.locator('table[data-table="robust"]').evaluate_all(numbers) == [whole]
+
+
 # -- the browser of images ---------------------------------------------------------------------------------------------
 
 DETECTED = "cells/pgd-linf-mahalanobis-*.html"
