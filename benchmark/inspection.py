@@ -48,7 +48,10 @@ def plan_facts(plan: Plan, store: Store, registry: Registry) -> dict[str, Any]:
             for label, facts in plan.datasets.items()
         },
         "probes_not_run": [
-            {name: getattr(row, name) for name in ("probe", "dataset", "model", "defense", "knowledge", "seed")}
+            {
+                name: getattr(row, name)
+                for name in ("probe", "dataset", "model", "attack", "defense", "knowledge", "seed")
+            }
             | {"lacks": row.finding}
             for row in unanswerable([_without_numbers(cell) for cell in plan.cells], plan.suite.probes)
         ],
@@ -74,7 +77,19 @@ def plan_facts(plan: Plan, store: Store, registry: Registry) -> dict[str, Any]:
 def _without_numbers(cell: PlannedCell) -> CellResult:
     from benchmark.results import CellResult
 
-    columns = ("dataset", "model", "attack", "defense", "knowledge", "seed", "norm", "eps", "sweep", "attacker")
+    columns = (
+        "dataset",
+        "model",
+        "attack",
+        "defense",
+        "knowledge",
+        "seed",
+        "norm",
+        "eps",
+        "sweep",
+        "attacker",
+        "unasked",
+    )
     known = {name: getattr(cell, name) for name in columns}
     return CellResult(**known, status="missing", reason="", cell=None, sample_ids=(), details={})
 
@@ -101,7 +116,9 @@ def describe_plan(facts: dict[str, Any], summary: bool = False, tasks: bool = Fa
     )
     lines += [
         f"probe {row['probe']} of "
-        + " / ".join(filter(None, (row[name] for name in ("dataset", "model", "defense", "knowledge", "seed"))))
+        + " / ".join(
+            filter(None, (row[name] for name in ("dataset", "model", "attack", "defense", "knowledge", "seed")))
+        )
         + f" will not be run: {row['lacks']}"
         for row in facts["probes_not_run"]
     ]

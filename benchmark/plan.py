@@ -12,6 +12,7 @@ from types import NoneType
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
 import torch
+from pydantic import ValidationError
 
 from benchmark.alarms import ALONE, SHOWN, Attacker
 from benchmark.dataset import Split
@@ -22,17 +23,29 @@ from benchmark.isolation import isolated
 from benchmark.keys import functions_of, key_of
 from benchmark.model import Classifier, Model, Passes, try_out
 from benchmark.options import Options
-from benchmark.plugins import Registration, Registry
+from benchmark.plugins import Registration, Registry, validate_options
+from benchmark.probes import DRAWN, DRAWS, KINDS, NOISES, RERUN, Asks
 from benchmark.randomness import Rng
 from benchmark.selection import CLEAN
 from benchmark.setting import DataFacts, Setting, facts_of
 from benchmark.source import INSTALLED
 from benchmark.store import Store, digest
-from benchmark.suite import Component, GridEntry, Substitute, Suite
+from benchmark.suite import Component, GridEntry, ProbeName, Substitute, Suite
 from benchmark.training import is_out_of_memory
 
 TaskKind = Literal[
-    "train", "artifact", "assess", "fit", "craft", "predict", "observe", "judge", "threshold", "look", "separate"
+    "train",
+    "artifact",
+    "assess",
+    "fit",
+    "craft",
+    "predict",
+    "observe",
+    "judge",
+    "threshold",
+    "look",
+    "separate",
+    "examine",
 ]
 
 VERSIONS: dict[TaskKind, str] = {**dict.fromkeys(get_args(TaskKind), "1"), "separate": "2"}
@@ -85,6 +98,8 @@ class PlannedCell:
         attacker: what alarms know of the attacker; None in the clean cell.
         sweep: equal for attacks that differ in nothing but eps; "" in the clean cell.
         separation: how far apart the classes lie; None in attacked cells, and where the suite does not ask for it.
+        examinations: what probes ask about the crafting, by what is asked.
+        unasked: probes that have nothing to ask about this attack, and why.
     """
 
     dataset: str
@@ -107,10 +122,13 @@ class PlannedCell:
     attacker: Attacker | None = None
     sweep: str = ""
     separation: str | None = None
+    examinations: Mapping[Asks, str] = field(default_factory=dict)
+    unasked: Mapping[ProbeName, str] = field(default_factory=dict)
 
     def looks(self) -> list[str]:
-        """Return the keys of the tasks that alarms ask; the cell has its numbers without them."""
-        return [key for key in (self.deployed_look, self.victim_look) if key is not None]
+        """Return the keys of the tasks that alarms and probes ask; the cell has its numbers without them."""
+        looks = [key for key in (self.deployed_look, self.victim_look) if key is not None]
+        return [*looks, *self.examinations.values()]
 
     def tasks(self) -> list[str]:
         """Return the keys of the tasks whose artifacts the cell reads."""
@@ -293,6 +311,7 @@ class _Planner:
         self._check_substitutes()
         self._learn([component for component in used if component.kind == "dataset"])
         self._check_networks()
+        self._check_probes()
         cells: list[PlannedCell] = []
         seen: set[tuple[str | Substitute | None, ...]] = set()
         for point in self.suite.points():
@@ -903,6 +922,127 @@ class _Planner:
         label = f"{attack} against {self._who(victim)}" + ("" if split == "test" else f", {split} images")
         return self._add("craft", label, spec, (victim,), work, parts=parts)
 
+    def _check_probes(self) -> None:
+        """Refuse a probe of attacks that no attack of the suite has anything for."""
+        for name in self.suite.probes:
+            kind = KINDS[name]
+            reasons = {label: self._unasked(name, label) for label in self.suite.attacks} if kind.asks else {"": ""}
+            if all(reasons.values()):
+                found = "; ".join(f"{label}: {why}" for label, why in list(reasons.items())[:4]) or "it has none"
+                raise InputError(
+                    f"{self.suite.path}: probes: {name}: no attack of this suite has what it needs ({found}). Needed: "
+                    f"{kind.needs} Add one, or leave the probe out."
+                )
+
+    @_once
+    def _unasked(self, probe: ProbeName, attack: str) -> str:
+        """Return why a probe of attacks has nothing to ask about one, "" where it has."""
+        component = self.suite.attacks[attack]
+        instance, options = self._instance(component), component.options
+        if probe == "unavailable-gradients" and instance.needs != "gradient":
+            return "it asks for no gradients"
+        if probe == "more-steps" and not self._doubled(attack):
+            return "it has no option `steps` or `restarts` that could be doubled"
+        if probe == "random-draws" and options.eps is None:  # type: ignore[attr-defined]
+            return "it has no budget"
+        if probe == "random-draws" and options.norm not in ("linf", "l2"):  # type: ignore[attr-defined]
+            return f"its norm is {options.norm}, and only balls in linf and l2 are drawn from"  # type: ignore[attr-defined]
+        return ""
+
+    @_once
+    def _doubled(self, attack: str) -> Options | None:
+        """Return an attack's options with twice the steps and restarts; None where it has neither."""
+        options = self._examined(attack)
+        plain = options.model_dump(mode="json")
+        for names in (("steps", "restarts"), ("steps",), ("restarts",)):
+            more = {name: 2 * plain[name] for name in names if type(plain.get(name)) is int}
+            if more:
+                try:
+                    return validate_options(type(options), plain | more)
+                except ValidationError:  # such as restarts without a random start
+                    continue
+        return None
+
+    @_once
+    def _unconstrained(self, attack: str, dataset: str) -> Options:
+        """Return an attack's options with a budget that reaches every image, and a step that grows with it."""
+        options = self._examined(attack)
+        if options.eps is None:  # type: ignore[attr-defined]
+            return options
+        plain, size = options.model_dump(mode="json"), math.prod(self.datasets[dataset].image_shape)
+        whole = {"linf": 1.0, "l2": math.sqrt(size)}.get(options.norm, float(size))  # type: ignore[attr-defined]
+        step = getattr(options, "step", None)
+        if isinstance(step, float):
+            plain["step"] = step * whole / float(options.eps)  # type: ignore[attr-defined]
+        return validate_options(type(options), plain | {"eps": whole})
+
+    def _examined(self, attack: str) -> Options:
+        """Return the options that an attack crafts with."""
+        component = self.suite.attacks[attack]
+        bounded = not self._instance(component).minimum_norm
+        return component.options if bounded else component.options.model_copy(update={"eps": None})
+
+    def _examinations(
+        self, dataset: str, attack: str, defense: str, craft: str, attacker: Attacker
+    ) -> tuple[dict[Asks, str], dict[ProbeName, str]]:
+        """Return what probes ask about a crafting, and which have nothing to ask."""
+        asked: dict[Asks, str] = {}
+        unasked: dict[ProbeName, str] = {}
+        for name in self.suite.probes:
+            asks = KINDS[name].asks
+            if asks is None:
+                continue
+            why = self._unasked(name, attack)
+            if name == "silent-success" and attacker.meets_noise:
+                why = "what it attacks answers at random, so that a success on the way may be chance"
+            if why:
+                unasked[name] = why
+            elif asks != "labels" or attacker.aim != "base":  # there the deployed classifier has answered already
+                repeats = self.suite.protocol.repeats if attacker.meets_noise else 1
+                asked[asks] = self._examine(dataset, attack, craft, asks, repeats)
+        return asked, unasked
+
+    @_once
+    def _examine(self, dataset: str, attack: str, craft: str, asks: Asks, repeats: int) -> str:
+        crafting, component = self.tasks[craft].spec, self.suite.attacks[attack]
+        victim, split, draws = crafting["victim"], crafting["split"], crafting.get("draws", 1)
+        options = {"path": self._examined, "doubled": self._doubled}.get(asks, lambda _: None)(attack)
+        if asks == "unconstrained":
+            options = self._unconstrained(attack, dataset)
+        spec: dict[str, Any] = {
+            name: crafting[name]
+            for name in ("victim", "held", "split", "batch_size", "seed", "draws")
+            if name in crafting
+        }
+        spec |= {"asks": asks, "norm": component.options.norm}  # type: ignore[attr-defined]
+        spec |= {"repeats": repeats} if repeats > 1 else {}
+        spec |= {"eps": float(component.options.eps)} if asks == "draws" else {}  # type: ignore[attr-defined]
+        spec |= {"craft": craft} if asks != "neighbours" else {}
+        parts = {"dataset": self._data(dataset, split)}
+        count = self.datasets[dataset].sizes[split]
+        forward, backward, at_most = 0, 0, False
+        if options is not None:
+            parts["attack"] = self._plugin_part("attack", component.use, options, "")
+            passes = _Asked.made(self.registry.get("attack", component.use), options, component.where).passes()
+            images = min(RERUN if asks == "doubled" else SHOWN, count)
+            forward = (3 if asks == "path" else 2) * images
+            if passes is not None:
+                forward, backward = forward + passes.forward * images, passes.backward * images
+                at_most = passes.at_most
+        elif asks == "draws":
+            forward, at_most = 2 * count + DRAWN * DRAWS, True
+        else:
+            forward = NOISES * min(SHOWN, count) if asks == "neighbours" else 2 * count
+        work = self._passes(victim, draws * forward, draws * backward, at_most)
+        what = {
+            "path": "its path", "doubled": "with more steps and restarts", "unconstrained": "without a budget",
+            "draws": "random draws beside it", "neighbours": "noise", "labels": "what it attacked",
+        }[asks]  # fmt: skip
+        whom = self._who(victim) if asks == "neighbours" else self.tasks[craft].label
+        label = f"examine {whom}: {what}"
+        needs = (victim,) if asks == "neighbours" else (craft, victim)
+        return self._add("examine", label, spec, needs, work, parts=parts)
+
     @_once
     def _look(self, dataset: str, network: str, held: str) -> str:
         """Add the look at a network: `classifier` or `pipeline` of the task `network`."""
@@ -980,6 +1120,8 @@ class _Planner:
         options = self.suite.attacks[attack].options
         craft = self._craft(dataset, model, attack, defense, entry, seed)
         predict = self._predict(dataset, classifier, craft)
+        attacker = self._attacker(dataset, attack, defense, craft, classifier, fit)
+        examinations, unasked = self._examinations(dataset, attack, defense, craft, attacker)
         return PlannedCell(
             **shared,
             knowledge=entry.knowledge,
@@ -990,7 +1132,9 @@ class _Planner:
             attacked_judge=self._judge(dataset, fit, defense, craft, split, predict, seed),
             victim_look=self._look(dataset, self.tasks[craft].spec["victim"], self.tasks[craft].spec["held"]),
             sweep=self._sweep(attack),
-            attacker=self._attacker(dataset, attack, defense, craft, classifier, fit),
+            attacker=attacker,
+            examinations=examinations,
+            unasked=unasked,
             minimum_norm=self._instance(self.suite.attacks[attack]).minimum_norm,
         )
 

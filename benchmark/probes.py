@@ -1,27 +1,31 @@
-"""Probes: checks for masked gradients that a suite asks for by `probes`.
+"""Probes: checks of attacks, and for masked gradients, that a suite asks for by `probes`.
 
-Each says of a defense under one attacker what the signs of Athalye, Carlini and Wagner (2018, arXiv:1802.00420, section
-3.1) and Carlini et al. (2019, arXiv:1902.06705) say of attacks in general; PCL (Mustafa et al. 2019, arXiv:1904.00887,
-section 5.5) claims the first three of itself. Sets of attacks are compared by their worst case per image, so that one
-attack that is set up badly decides nothing: of that, alarms tell. Both decide by `benchmark.alarms.contradicts`.
+Those of defenses say of a defense under one attacker what the signs of Athalye, Carlini and Wagner (2018,
+arXiv:1802.00420, section 3.1) and Carlini et al. (2019, arXiv:1902.06705) say of attacks in general; PCL (Mustafa et
+al. 2019, arXiv:1904.00887, section 5.5) claims the first three of itself. Sets of attacks are compared by their worst
+case per image, so that one attack that is set up badly decides nothing: of that, alarms tell. Both decide by
+`benchmark.alarms.contradicts`. No cell is run for them: they compare those of the grid.
 
-No cell is run for them: they compare those of the grid.
+Those of attacks look at one crafting each: the indicators of attack failure of Pintor et al. (2022, arXiv:2106.09947,
+and their released code), more steps and restarts, and random draws (Carlini et al. 2019). A task of its own (`examine`)
+runs the attack again on a few images, or looks around them; `benchmark.examination` records what happens there.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
-from benchmark.alarms import ATHALYE, CARLINI, LEAST_DIFFERENCE, Judged, contradicts
-from benchmark.metrics import attacked
+from benchmark.alarms import ATHALYE, CARLINI, LEAST_DIFFERENCE, PINTOR, Judged, contradicts
+from benchmark.metrics import attacked, near, right, withstood
 from benchmark.options import Budget
 from benchmark.selection import CLEAN
-from benchmark.statistics import Estimate, PairedDifference, compare_paired, rate
+from benchmark.statistics import Estimate, PairedDifference, compare_paired, mean, rate
 from benchmark.suite import KNOWLEDGE, ProbeName
 
 if TYPE_CHECKING:
@@ -29,6 +33,23 @@ if TYPE_CHECKING:
 
 Verdict = Literal["pass", "fail", "not run"]
 PCL = "Mustafa et al. 2019, arXiv:1904.00887, section 5.5"
+Asks = Literal["path", "doubled", "unconstrained", "draws", "neighbours", "labels"]
+"""What a probe of attacks asks about a crafting: a task each, which several probes may read."""
+
+RERUN = 64
+"""Images that an attack with more steps and restarts is run on; `benchmark.alarms.SHOWN` for all else."""
+DRAWN = 8
+"""Images that withstand an attack around which is drawn at random, at most."""
+DRAWS = 10_000
+"""Uniform draws around each of them."""
+NOISE, NOISES = 4 / 255, 100
+"""Largest change of a pixel, and draws of it per image, for unstable predictions: those of the released code."""
+MOST_FAILING = 0.1
+"""A share of images in which an attack failed for a reason of its own fails a probe where its interval lies above this:
+4 of 16."""
+LAST, IMPROVED = 10, 0.05
+"""A path has not converged where its last so many points, or the last quarter of a short one, bring more than this
+share of its range: the released code's, which takes all of a short one."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +60,9 @@ class ProbeKind:
         title: what should be, as a heading.
         value: what its number is.
         fails: when it fails.
-        needs: the rows that it compares.
+        needs: the rows that it compares, or the attack that it looks at.
+        most: largest share (or mean) that passes; None where its number is a difference of two accuracies.
+        asks: what it asks about each crafting; None where it compares attacks on a defense.
     """
 
     name: ProbeName
@@ -48,11 +71,13 @@ class ProbeKind:
     fails: str
     needs: str
     source: str
+    most: float | None = None
+    asks: Asks | None = None
 
     @property
     def is_share(self) -> bool:
         """Whether its number is a share of images that should be 0, rather than a difference of two accuracies."""
-        return self.name in ("large-budget", "random-search")
+        return self.most is not None
 
 
 KINDS: dict[ProbeName, ProbeKind] = {
@@ -83,6 +108,7 @@ KINDS: dict[ProbeName, ProbeKind] = {
             "An attack with eps of at least half the pixel range: 0.5 in linf, 0.5 times the root of the number of "
             "pixels and channels in l2.",
             f"{ATHALYE}; {CARLINI}; {PCL}",
+            most=LEAST_DIFFERENCE,
         ),
         ProbeKind(
             "random-search",
@@ -92,6 +118,93 @@ KINDS: dict[ProbeName, ProbeKind] = {
             "The share is above 1 % for sure.",
             "An attack without gradients, such as `square`, and one with gradients, of equal norm and budget.",
             f"{ATHALYE}; {CARLINI}",
+            most=LEAST_DIFFERENCE,
+        ),
+        ProbeKind(
+            "unavailable-gradients",
+            "The attack gets gradients",
+            "Share of images for which most gradients that the attack got while the image was still classified rightly "
+            "were exactly zero or not finite, or which withstand it without that it got any.",
+            "The share is above 10 % for sure.",
+            "An attack with gradients.",
+            f"{PINTOR}",
+            most=MOST_FAILING,
+            asks="path",
+        ),
+        ProbeKind(
+            "unstable-predictions",
+            "The loss is smooth around the images",
+            "Mean relative change of the logit margin under 100 draws of uniform noise of up to 4/255 per pixel, at "
+            "most 1 per image.",
+            "The mean is above 10 % for sure.",
+            "Any attack.",
+            f"{PINTOR}",
+            most=MOST_FAILING,
+            asks="neighbours",
+        ),
+        ProbeKind(
+            "silent-success",
+            "The attack returns what it finds",
+            "Share of images that were classified wrongly at a point on the attack's way, within its budget, and "
+            "withstand it at the point that it returns.",
+            "The share is above 10 % for sure.",
+            "Any attack on what is not random.",
+            f"{PINTOR}",
+            most=MOST_FAILING,
+            asks="path",
+        ),
+        ProbeKind(
+            "incomplete-optimisation",
+            "The attack has converged",
+            "Share of images that withstand the attack while its loss still fell at the end, by more than 5 % of its "
+            "range over the last ten points (a quarter of fewer than 40).",
+            "The share is above 10 % for sure.",
+            "Any attack.",
+            f"{PINTOR}",
+            most=MOST_FAILING,
+            asks="path",
+        ),
+        ProbeKind(
+            "transfer-failure",
+            "What fools the attacked network fools the deployed system",
+            "Share of the images that fool the network that was attacked and are answered rightly, or flagged, by the "
+            "deployed system; of a system that was attacked as a whole, answered rightly.",
+            "The share is above 10 % for sure.",
+            "Any attack.",
+            f"{PINTOR}",
+            most=MOST_FAILING,
+            asks="labels",
+        ),
+        ProbeKind(
+            "unconstrained-failure",
+            "Without a budget the attack always succeeds",
+            "Share of images that withstand the attack with a budget that reaches every image.",
+            "The share is above 10 % for sure.",
+            "Any attack.",
+            f"{PINTOR}",
+            most=MOST_FAILING,
+            asks="unconstrained",
+        ),
+        ProbeKind(
+            "more-steps",
+            "More steps and restarts change nothing",
+            "Share of images that withstand the attack with twice its steps and restarts, less the share that "
+            "withstand it as it is.",
+            "Fewer withstand more steps for sure.",
+            "An attack with an option `steps` or `restarts`.",
+            f"{CARLINI}",
+            asks="doubled",
+        ),
+        ProbeKind(
+            "random-draws",
+            "Random draws find nothing that the attack misses",
+            "Share of up to 8 images that withstand the attack of which one of 10,000 uniform draws from the ball is "
+            "classified wrongly.",
+            "The share is above 1 % for sure.",
+            "An attack with a budget in linf or l2.",
+            f"{ATHALYE}; {CARLINI}",
+            most=LEAST_DIFFERENCE,
+            asks="draws",
         ),
     )
 }
@@ -100,7 +213,7 @@ KINDS: dict[ProbeName, ProbeKind] = {
 
 @dataclass(frozen=True)
 class Probed:
-    """What a probe says of a defense under one kind of attacker.
+    """What a probe says of an attack, or of a defense under one kind of attacker.
 
     Attributes:
         attack: the suite's label, of a probe of one attack; "" of one that compares several on a defense.
@@ -155,7 +268,8 @@ class _Match:
 def probed(results: Sequence[CellResult], names: Sequence[ProbeName]) -> list[Probed]:
     """Return the verdict of each probe in `names` on every defense and attacker; equal arrays must be the same object.
 
-    Probes stand in the order of `KINDS`, defenses in that of the results.
+    Probes of attacks say so of every attacked cell. Probes stand in the order of `KINDS`, defenses and cells in that of
+    the results.
     """
     numbers = {id(result): number for number, result in enumerate(results)}
 
@@ -178,6 +292,8 @@ def probed(results: Sequence[CellResult], names: Sequence[ProbeName]) -> list[Pr
             else:
                 why = f"no numbers of {_names(absent)}, which failed or were not run"
                 found.append(_not_run(name, place, why if absent else _lacking(name, cells, place.knowledge)))
+    for name in (kind for kind in KINDS if kind in names and KINDS[kind].asks):
+        found += _examined(KINDS[name], results)
     return found
 
 
@@ -188,7 +304,25 @@ def unanswerable(results: Sequence[CellResult], names: Sequence[ProbeName]) -> l
         for name, places in _planned(results, names)
         for place, (cells, matches) in places.items()
         if not matches
+    ] + [
+        _of_cell(KINDS[name], result, result.unasked[name])
+        for name in KINDS
+        for result in results
+        if name in names and name in result.unasked
     ]
+
+
+def told_of_probes(rows: Sequence[Probed]) -> list[str]:
+    """Return a line per probe that did not pass; of attacks on which it was not run for one reason, one line of all."""
+    told, silent = [], Counter[tuple[str, str]]()
+    for row in rows:
+        where = " / ".join(filter(None, (row.dataset, row.model, row.attack, row.defense, row.knowledge, row.seed)))
+        if row.verdict == "not run" and row.attack:
+            silent[row.probe, row.finding] += 1
+        elif row.verdict != "pass":
+            told.append(f"probe {row.probe} of {where}: {row.verdict}: {row.finding}")
+    cells = {count: f"{count} attacked {'cell' if count == 1 else 'cells'}" for count in silent.values()}
+    return told + [f"probe {name}: not run for {cells[n]}: {why}" for (name, why), n in silent.items()]
 
 
 class _Place(NamedTuple):
@@ -210,7 +344,7 @@ def _planned(
         own = systems.setdefault((result.dataset, result.model, result.defense, str(result.seed)), [])
         if result.attack != CLEAN:
             own.append(result)
-    for name in (kind for kind in KINDS if kind in names):
+    for name in (kind for kind in KINDS if kind in names and kind in _MATCHES):
         yield (
             name,
             {
@@ -372,10 +506,11 @@ class _Compared:
 def _decided(name: ProbeName, place: _Place, compared: Sequence[_Compared], tests: int) -> Probed:
     """Return what the comparison says that decides."""
     p_value = math.nan
-    if KINDS[name].is_share:
+    most = KINDS[name].most
+    if most is not None:
         one = max(compared, key=lambda one: one.share().low)
         found, match = one.share(), one.match
-        failed = found.low > LEAST_DIFFERENCE
+        failed = found.low > most
         where = f"{match.norm} {match.eps}"
         if name == "large-budget":
             words = f"{_names(match.strong)} leave {_percent(found.value)} right, up to {where} (n = {found.n})"
@@ -450,3 +585,209 @@ def _lacking(name: ProbeName, cells: Sequence[CellResult], knowledge: str) -> st
     if absent_sides:
         return f"no attack {' and none '.join(absent_sides)} was run with a budget under {knowledge}. Needed: {needs}"
     return f"attacks {' and '.join(words for words, _ in sides)} have no norm and budget in common. Needed: {needs}"
+
+
+# -- single attacks ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Said:
+    """What a probe of attacks found about one crafting.
+
+    Attributes:
+        found: the value with its interval and n.
+        words: what was seen.
+        test: of what more steps change; None where a share decides.
+    """
+
+    found: Estimate
+    words: str
+    test: PairedDifference | None = None
+
+
+def _of_cell(kind: ProbeKind, result: CellResult, said: _Said | str, tests: int = 1) -> Probed:
+    """Return the row of an attacked cell; a text says why there is nothing to say."""
+    r, nan = result, math.nan
+    where = (r.dataset, r.model, r.attack, r.norm, r.eps, r.defense, r.knowledge, str(r.seed), kind.name)
+    if isinstance(said, str):
+        return Probed(*where, "not run", nan, nan, nan, nan, 0, said)
+    found = said.found
+    if kind.most is not None:
+        failed = found.low > kind.most
+    else:
+        assert said.test is not None
+        failed = contradicts(said.test, tests)
+    p_value = nan if said.test is None else said.test.p_value
+    return Probed(
+        *where, "fail" if failed else "pass", found.value, found.low, found.high, p_value, found.n, said.words
+    )
+
+
+def _examined(kind: ProbeKind, results: Sequence[CellResult]) -> list[Probed]:
+    """Return what a probe of attacks says of each attacked cell."""
+    told = [(result, _asked(kind, result)) for result in results if result.attack != CLEAN]
+    compared = (
+        id(result.examined[kind.asks]) for result, said in told if kind.asks and not isinstance(said, str) and said.test
+    )
+    tests = len(set(compared))
+    return [_of_cell(kind, result, said, tests) for result, said in told]
+
+
+def _asked(kind: ProbeKind, result: CellResult) -> _Said | str:
+    if kind.name in result.unasked:
+        return result.unasked[kind.name]
+    if result.cell is None:
+        return "the cell failed or was not run"
+    if kind.name == "transfer-failure":
+        return _transferred(result)
+    assert kind.asks is not None
+    answers = result.examined.get(kind.asks)
+    if answers is None:
+        return "what it asks about the attack failed or was not run"
+    return _SAID[kind.name](result, answers)
+
+
+def _won(result: CellResult, answers: Mapping[str, np.ndarray], when: str) -> np.ndarray:
+    """Return per image (n,) the share of judgements in which the attack has reached what it works on."""
+    y, aim = answers["y"], _aim(result)
+    won = answers[f"{when}.base_label"] != y
+    if aim in ("label", "undetected") and f"{when}.label" in answers:
+        judged = answers[f"{when}.label"] != y[:, None]
+        if aim == "undetected" and f"{when}.flagged" in answers:
+            judged &= ~answers[f"{when}.flagged"]
+        won = judged.mean(1)
+    if result.attacker is not None and result.attacker.nearest and result.eps:
+        won = won * near(answers[f"{when}.size"], float(Budget(result.eps)))
+    shares: np.ndarray = won.astype(np.float64)
+    return shares
+
+
+def _share(counted: np.ndarray) -> Estimate:
+    found = rate(counted.astype(np.float64))
+    assert found is not None
+    return found
+
+
+def _standing(result: CellResult, answers: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return which images (n,) are right before the attack, in every judgement."""
+    standing: np.ndarray = _won(result, {**answers, "before.size": 0 * answers["before.size"]}, "before") == 0
+    return standing
+
+
+NONE_RIGHT = "no image of the sample is right before the attack"
+
+
+def _unavailable(result: CellResult, answers: Mapping[str, np.ndarray]) -> _Said | str:
+    before = _standing(result, answers)
+    if not before.any():
+        return NONE_RIGHT
+    came, blind = answers["gradients"].T
+    never = (came == 0) & (_won(result, answers, "after") < 1)
+    found = _share((never | (2 * blind > came))[before])
+    return _Said(found, f"of {found.n} images {round(found.value * found.n)} gave the attack no gradient to speak of")
+
+
+def _silent(result: CellResult, answers: Mapping[str, np.ndarray]) -> _Said | str:
+    before = _standing(result, answers)
+    if not before.any():
+        return NONE_RIGHT
+    on_the_way = (np.nan_to_num(answers["margin"], nan=np.inf) < 0).any(1)
+    kept = (answers["after.base_label"] != answers["y"]) | (_won(result, answers, "after") > 0)
+    found = _share((on_the_way & ~kept)[before])
+    lost = round(found.value * found.n)
+    return _Said(
+        found, f"of {found.n} images {lost} were classified wrongly on the way and rightly in what is returned"
+    )
+
+
+def _incomplete(result: CellResult, answers: Mapping[str, np.ndarray]) -> _Said | str:
+    before = _standing(result, answers)
+    if not before.any():
+        return NONE_RIGHT
+    evades = _aim(result) == "undetected"
+    falling = [
+        _falls(suspicion if evades and np.isfinite(suspicion).any() else margin)
+        for margin, suspicion in zip(answers["margin"], answers["suspicion"], strict=True)
+    ]
+    found = _share(((1 - _won(result, answers, "after")) * falling)[before])
+    falls = found.value * found.n
+    return _Said(found, f"of {found.n} images {falls:.3g} withstand the attack while its loss still fell at the end")
+
+
+def _falls(losses: np.ndarray) -> bool:
+    """Tell whether the least of the losses so far (P,), NaN where there is none, still fell at the end of a path."""
+    losses = losses[np.isfinite(losses)]
+    if len(losses) < 2:  # it has not even begun
+        return True
+    least, extent = np.minimum.accumulate(losses), float(losses.max() - losses.min())
+    last = min(LAST, max(1, len(losses) // 4))
+    return bool(least[-1 - last] - least[-1] > IMPROVED * extent)
+
+
+def _rough(result: CellResult, answers: Mapping[str, np.ndarray]) -> _Said:
+    found = mean(answers["change"])
+    words = f"the margin changes by {_percent(found.value)} on average over {found.n} images"
+    return _Said(Estimate(found.value, max(0.0, found.low), min(1.0, found.high), found.n), words)
+
+
+def _unconstrained(result: CellResult, answers: Mapping[str, np.ndarray]) -> _Said | str:
+    before = _standing(result, answers)
+    if not before.any():
+        return NONE_RIGHT
+    far = {**answers, "after.size": 0 * answers["after.size"]}
+    found = _share(1 - _won(result, far, "after")[before])
+    left = found.value * found.n
+    return _Said(found, f"of {found.n} images {left:.3g} withstand the attack with a budget that reaches every image")
+
+
+def _doubled(result: CellResult, answers: Mapping[str, np.ndarray]) -> _Said:
+    before, after = (1 - _won(result, answers, when) for when in ("before", "after"))
+    test = compare_paired(before, after)
+    found = Estimate(0.0 - test.difference, 0.0 - test.high, 0.0 - test.low, test.n)
+    left, more = (_percent(float(side.mean())) for side in (before, after))
+    words = f"as it is it leaves {left} right, with twice its steps and restarts {more} (n = {test.n}"
+    return _Said(found, f"{words}, p = {test.p_value:.1g})", test)
+
+
+def _drawn(result: CellResult, answers: Mapping[str, np.ndarray]) -> _Said:
+    if not answers["drawn"].any():
+        assert result.cell is not None
+        return _Said(_share(np.zeros(len(result.cell.y))), "the attack leaves no image to draw around")
+    found = _share(_won(result, answers, "after") > 0)
+    count = round(found.value * found.n)
+    return _Said(found, f"{DRAWS:,} draws each turn {count} of {found.n} images wrong that withstand the attack")
+
+
+def _transferred(result: CellResult) -> _Said | str:
+    """Return how many images fool what was attacked, and not what is deployed."""
+    assert result.cell is not None
+    cell, answers, aim = result.cell, result.examined.get("labels"), _aim(result)
+    seen = attacked(cell)
+    if aim == "base":
+        before, after = cell.clean.base_label, seen.base_label
+    elif answers is None:
+        return "what it asks about the attack failed or was not run"
+    else:
+        before, after = answers["label"].T
+        if cell.perturbation is not None and cell.eps is not None:
+            after = np.where(near(cell.perturbation, cell.eps), after, before)
+    fooled = (before == cell.y) & (after != cell.y)
+    if not fooled.any():
+        return "no image fools what was attacked"
+    # Who attacks the whole system has met its detector: to be flagged is then to lose, and no failure to transfer.
+    stands = right(seen, cell.y) if aim in ("label", "undetected") else withstood(cell)
+    found = _share(stands.mean(0)[fooled])
+    count = found.value * found.n
+    words = f"of {found.n} images that fool what was attacked {count:.4g} do not fool the deployed system"
+    return _Said(found, words)
+
+
+_SAID: dict[ProbeName, Callable[[CellResult, Mapping[str, np.ndarray]], _Said | str]] = {
+    "unavailable-gradients": _unavailable,
+    "unstable-predictions": _rough,
+    "silent-success": _silent,
+    "incomplete-optimisation": _incomplete,
+    "unconstrained-failure": _unconstrained,
+    "more-steps": _doubled,
+    "random-draws": _drawn,
+}

@@ -42,7 +42,7 @@ from benchmark.metrics import (
     withstood,
 )
 from benchmark.options import Budget
-from benchmark.probes import Probed, probed
+from benchmark.probes import Asks, Probed, probed
 from benchmark.rundir import DETAILS, GALLERY, IMAGES, SHEETS, read_manifest
 from benchmark.selection import CLEAN, WORST_OF
 from benchmark.statistics import (
@@ -148,6 +148,8 @@ class CellResult:
         use: name of the defense's plugin.
         family: of the defense, "" where it is not known.
         attacker: how the adversarial images came to be or would; None in the clean cell, and where it is not known.
+        examined: what was asked about the crafting for probes, by what was asked: arrays with a row per image.
+        unasked: probes that have nothing to ask about the attack, and why.
         deployed, victim: what a few images show of the deployed classifier, and of what the attacker held.
         published: attacks by others on the defense.
     """
@@ -172,6 +174,8 @@ class CellResult:
     deployed: Seen | None = None
     victim: Seen | None = None
     published: tuple[PublishedAttack, ...] = ()
+    examined: Mapping[Asks, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    unasked: Mapping[ProbeName, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -202,7 +206,7 @@ class Tables:
         groups: which attacks a group has, and the budget at which each counts.
         artifacts: a row per shared artifact and measure.
         alarms: a row per alarm and cell whose numbers it puts in doubt, and per group of attacks that it reaches.
-        probes: a row per probe that the suite asks for, defense and attacker.
+        probes: a row per probe that the suite asks for, and defense and attacker, or attacked cell.
         trust: a row per cell, group and defense that has a mark of how far its numbers can be believed.
         raised: the alarms, each once.
         probed: what stands in `probes`.
@@ -274,7 +278,7 @@ def tabulate(
             with `artifact` is about that artifact instead of a cell.
         artifacts: measured shared artifacts, in the order in which their rows shall stand.
         panels: what plugins add to the report; the points that they keep of a cell go to the curves.
-        probes: checks for masked gradients, by name.
+        probes: checks of attacks, and for masked gradients, by name.
 
     Raises:
         InputError: `references` lacks a column or holds a value that is no number.
@@ -298,6 +302,7 @@ def tabulate(
                 *_score_curves(cell),
                 *_distance_curve(cell),
                 *_planes(cell),
+                *_path_curves(result),
                 *_points(point, result, panels, problems),
             ):
                 curves.add(point, {**block, "curve": name}, len(block["x"]))
@@ -867,6 +872,21 @@ def _planes(cell: Cell) -> Iterable[tuple[str, dict[str, np.ndarray]]]:
         yield f"plane:{layer}: shares", {"x": np.array([1.0, 2.0]), "y": plane.shares.astype(np.float64)}
 
 
+def _path_curves(result: CellResult) -> Iterable[tuple[str, dict[str, np.ndarray]]]:
+    """Yield the margin along the way of the attack over the images of the sample: its median and its quartiles."""
+    path = result.examined.get("path")
+    if path is None:
+        return
+    # Whoever has ended stays where he is.
+    margin = pd.DataFrame(path["margin"]).ffill(axis=1).to_numpy(dtype=np.float64)
+    margin = margin[:, np.isfinite(margin).any(0)]
+    kept = np.unique(np.linspace(0, margin.shape[1] - 1, 200).round().astype(int))
+    if margin.size:
+        quartiles = np.nanquantile(margin[:, kept], (0.5, 0.25, 0.75), axis=0)
+        for name, values in zip(("", "_low", "_high"), quartiles, strict=True):
+            yield f"margin_per_pass{name}", {"x": kept + 1.0, "y": values}
+
+
 def _distance_curve(cell: Cell) -> Iterable[tuple[str, dict[str, np.ndarray]]]:
     """Yield attack success over the distance of an attack without a budget, at most some 200 points of it."""
     found = success_by_distance(cell) if cell.attacked is not None and cell.eps is None else None
@@ -1165,7 +1185,7 @@ class Run:
 
     @cached_property
     def probes(self) -> pd.DataFrame:
-        """Checks for masked gradients: a row per probe that the suite asks for, defense and attacker."""
+        """Checks of attacks and defenses: a row per probe that the suite asks for, and attacked cell or attacker."""
         return self.table("probes")
 
     @cached_property

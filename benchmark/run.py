@@ -9,7 +9,7 @@ import os
 import platform
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache, partial
@@ -34,6 +34,7 @@ from benchmark.isolation import isolated
 from benchmark.metrics import Answers, Cell, FeatureSeparation, Metric, Plane, separation_at, within_budget
 from benchmark.plan import NO_GPU, Plan, PlannedAssessment, PlannedCell, make_plan, shard
 from benchmark.plugins import Registry
+from benchmark.probes import told_of_probes
 from benchmark.randomness import Rng
 from benchmark.reporter import Panel, Reporter
 from benchmark.rundir import REPORT, Identity, RunDir, writing
@@ -193,10 +194,8 @@ def run_suite(
                 problems = [*ended.problems, *tables.problems]
                 for problem in problems:
                     display.warning(problem)
-                for row in tables.probed:
-                    if row.verdict != "pass":
-                        where = " / ".join(filter(None, (row.dataset, row.model, row.defense, row.knowledge, row.seed)))
-                        display.warning(f"probe {row.probe} of {where}: {row.verdict}: {row.finding}")
+                for told in told_of_probes(tables.probed):
+                    display.warning(told)
                 for alarm in tables.raised:
                     cells = f"{len(alarm.cells)} {'cell is' if len(alarm.cells) == 1 else 'cells are'} in doubt"
                     display.warning(f"{alarm.kind.sign}: {alarm.finding}; {cells}")
@@ -493,12 +492,7 @@ def _cells(
 
     def answers(predict: str, judge: str, threshold: float | None) -> Answers:
         judged = arrays_of(judge)
-        score, flagged = judged.get("score"), judged.get("flagged")
-        if flagged is None and score is not None and threshold is not None:
-            flagged = score > threshold
-        label = judged["label"]
-        if flagged is not None and "label_if_flagged" in judged:
-            label = np.where(flagged, judged["label_if_flagged"], label)
+        label, score, flagged = _flagged(judged, threshold)
         return Answers(
             base_label_of(predict),
             _repeats_first(label),
@@ -537,6 +531,19 @@ def _cells(
             "planes": {x: Plane(*both) for x, *both in zip(layers, planes, shares, strict=True)},
         }
 
+    @lru_cache(maxsize=1024)
+    def examined(key: str, threshold: float | None) -> Mapping[str, np.ndarray] | None:
+        """Return what was asked about a crafting; of detectors with the flags that the host sets."""
+        if not store.has(key):
+            return None
+        found = dict(arrays_of(key))
+        for when in ("before", "after"):
+            if f"{when}.label" in found:
+                judged = {name.removeprefix(f"{when}."): found[name] for name in found if name.startswith(f"{when}.")}
+                label, _, flagged = _flagged(judged, threshold)
+                found |= {f"{when}.label": label} | ({} if flagged is None else {f"{when}.flagged": flagged})
+        return found
+
     def threshold_of(planned: PlannedCell) -> float | None:
         if planned.threshold is None:
             return None
@@ -574,6 +581,7 @@ def _cells(
                 attacker=planned.attacker,
                 family=defense.family,
                 published=defense.published_attacks,
+                unasked=planned.unasked,
             )
             ended.add(result, reason)
             yield result
@@ -616,6 +624,12 @@ def _cells(
             deployed=seen(planned.deployed_look),
             victim=seen(planned.victim_look),
             published=defense.published_attacks,
+            examined={
+                asks: found
+                for asks, key in planned.examinations.items()
+                if (found := examined(key, threshold)) is not None
+            },
+            unasked=planned.unasked,
         )
         fit = store.folder(plan.tasks[judge].spec["fit"])
         adversarial = None if planned.craft is None else ArrayReader(store.open(planned.craft))
@@ -625,6 +639,19 @@ def _cells(
             ended.problems.append(f"pictures of {' / '.join(filter(None, map(str, identity.values())))}: {error}")
         ended.add(result, "")
         yield result
+
+
+def _flagged(
+    judged: Mapping[str, np.ndarray], threshold: float | None
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """Return label, score and flag (N, R) of verdicts, where the host flags by the threshold."""
+    score, flagged = judged.get("score"), judged.get("flagged")
+    if flagged is None and score is not None and threshold is not None:
+        flagged = score > threshold
+    label = judged["label"]
+    if flagged is not None and "label_if_flagged" in judged:
+        label = np.where(flagged, judged["label_if_flagged"], label)
+    return label, score, flagged
 
 
 def _repeats_first(judged: np.ndarray) -> np.ndarray:
@@ -820,5 +847,5 @@ def _print_summary(ended: _Ended, failures: list[dict[str, Any]], folder: Path) 
     for failure in failures:
         cost = [f"failed ({len(failure['cells'])} cells)"] if failure["cells"] or not failure["unseen"] else []
         if failure["unseen"]:
-            cost.append(f"no alarms looked for ({len(failure['unseen'])} cells)")
+            cost.append(f"no alarms or probes looked for ({len(failure['unseen'])} cells)")
         say(f"  {', '.join(cost)}: {failure['task']}: {failure['reason']}")

@@ -42,8 +42,21 @@ KNOWLEDGE = ("white-box", "gray-box", "gray-box-retrained", "black-box")
 USUAL_KNOWLEDGE = "gray-box"
 """That of grid entries which do not say."""
 
-ProbeName = Literal["one-step", "knowledge", "large-budget", "random-search"]
-"""Checks for masked gradients; `benchmark.probes` says what each compares."""
+ProbeName = Literal[
+    "one-step",
+    "knowledge",
+    "large-budget",
+    "random-search",
+    "unavailable-gradients",
+    "unstable-predictions",
+    "silent-success",
+    "incomplete-optimisation",
+    "transfer-failure",
+    "unconstrained-failure",
+    "more-steps",
+    "random-draws",
+]
+"""Checks of attacks, and for masked gradients; `benchmark.probes` says what each compares."""
 
 ALL = "all"
 RESERVED = {kind: (ALL, CLEAN) if kind == "attack" else (ALL,) for kind in SECTIONS}
@@ -179,7 +192,8 @@ class Head(Options):
     """Meant for a GPU: on a machine without one, planning and running say so. It changes nothing else."""
 
     probes: tuple[ProbeName, ...] = ()
-    """Checks for masked gradients to make of every defense: a value, its n, and pass, fail or not run."""
+    """Checks to make of every attack, and for masked gradients of every defense: a value, its n, and pass, fail or not
+    run."""
 
     separation: tuple[str, ...] = ()
     """Layers, such as `penultimate`, at which it is measured how far apart the classes of clean images lie."""
@@ -202,7 +216,7 @@ class Suite:
         batch_size: images per batch while crafting and judging.
         threads: CPU threads per task.
         gpu: meant for a GPU.
-        probes: checks for masked gradients, by name.
+        probes: checks of attacks, and for masked gradients, by name.
         separation: layers at which the separation of classes is measured.
         only: filters; where there are any, a cell is run if one of them fits.
         reference: published numbers, a row each: dataset, model, attack, defense, knowledge (texts, "" = any),

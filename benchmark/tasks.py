@@ -34,12 +34,14 @@ from benchmark.defense import (
     offers,
 )
 from benchmark.errors import BenchError, StorageError, TaskError
+from benchmark.examination import draw, margins, recorded, roughness, stacked
 from benchmark.files import remove
 from benchmark.isolation import Bystander, IsolationError, Lent, UnansweredError, is_lasting, isolated, unchanged
 from benchmark.model import Classifier, Model, load_weights, passes, save_weights
 from benchmark.options import TrainOptions
 from benchmark.plan import Task
 from benchmark.plugins import Registry
+from benchmark.probes import DRAWN, DRAWS, NOISE, NOISES, RERUN
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.states import flat_state
@@ -61,6 +63,7 @@ _WHO = {
     "predict": "the model",
     "look": "the network looked at",
     "separate": "the model",
+    "examine": "the attack",
     "observe": "what observes",
     "judge": "the defense",
     "threshold": "the host",
@@ -143,7 +146,7 @@ class Worker:
         with self.store.building(task.key, self.fresh, waiting) as building:
             if building is None:  # another run made it while we waited
                 return self.store.meta(task.key)
-            if task.kind in ("train", "artifact", "fit"):  # whatever lies there was not finished
+            if task.kind in ("train", "artifact", "fit", "examine"):  # whatever lies there was not finished
                 with building.storing():
                     _empty(building.out)
             before, started, measured = passes.copy(), perf_counter(), _peak_memory(self.device)
@@ -582,6 +585,99 @@ class Worker:
         _write_json(building, "probe.json", seen.plain())
         return len(indices)
 
+    def _examine(self, task: Task, building: Building, progress: Progress) -> int:
+        """Ask about a crafting what probes want to know: arrays with a row per image asked about."""
+        split = self._split(task.spec, task.spec["split"])
+        asked: Callable[..., dict[str, np.ndarray]] = getattr(self, f"_ask_{task.spec['asks']}")
+        answer = asked(_Crafting(self, task, split, progress))
+        writer = ArrayWriter(building)
+        writer.add(answer)
+        writer.flush()
+        return len(next(iter(answer.values())))
+
+    def _ask_path(self, crafting: _Crafting) -> dict[str, np.ndarray]:
+        """Run the attack on one image after the other, so that each pass through the victim belongs to one."""
+        chosen = evenly(len(crafting.split), SHOWN)
+        x, y = crafting.images(chosen)
+        ends, paths, gradients = [], [], []
+        for number in range(len(chosen)):
+            image, label = x[number : number + 1], y[number : number + 1]
+            with recorded(crafting.victim, image, label, crafting.norm, crafting.eps) as (victim, path):
+                ends.append(crafting.attack(victim, image, label, number))
+            paths.append(path.rows())
+            gradients.append(path.gradients())
+            crafting.progress.update(number + 1, len(chosen))
+        x_adv = torch.cat(ends)
+        with torch.no_grad():
+            ends_at = margins(crafting.victim.classifier(x_adv), y).tolist()
+        for (margin, suspicion), last in zip(paths, ends_at, strict=True):
+            if not np.isclose(margin, last, rtol=1e-4, atol=1e-5).any():  # a point that the attack has not looked at
+                margin.append(last)
+                suspicion.append(np.nan)
+        return {
+            **crafting.about(chosen, x, x_adv),
+            "margin": stacked([margin for margin, _ in paths]),
+            "suspicion": stacked([suspicion for _, suspicion in paths]),
+            "gradients": np.array(gradients, dtype=np.int64),
+        }
+
+    def _ask_doubled(self, crafting: _Crafting) -> dict[str, np.ndarray]:
+        """Run the attack with more steps and restarts, beside what it found before."""
+        chosen = evenly(len(crafting.split), RERUN)
+        x, y = crafting.images(chosen)
+        before = crafting.crafted(chosen)
+        return crafting.about(chosen, before, crafting.attack(crafting.victim, x, y, 0))
+
+    def _ask_unconstrained(self, crafting: _Crafting) -> dict[str, np.ndarray]:
+        """Run the attack with a budget that reaches every image."""
+        chosen = evenly(len(crafting.split), SHOWN)
+        x, y = crafting.images(chosen)
+        return crafting.about(chosen, x, crafting.attack(crafting.victim, x, y, 0))
+
+    def _ask_draws(self, crafting: _Crafting) -> dict[str, np.ndarray]:
+        """Draw from the ball around images that the attack has not turned wrong."""
+        eps, network = crafting.task.spec["eps"], crafting.victim.classifier
+        every, left = range(len(crafting.split)), list[int]()
+        for start in range(0, len(every), JUDGE_BATCH):
+            part = every[start : start + JUDGE_BATCH]
+            (x, y), x_adv = crafting.images(part), crafting.crafted(part)
+            with torch.no_grad():
+                stands = (network(x).argmax(1) == y) & (
+                    (network(x_adv).argmax(1) == y)
+                    | (perturbation_size(x_adv - x, crafting.norm) > eps * (1 + TOLERANCE))
+                )
+            left += [part[place] for place in stands.nonzero().flatten().tolist()]
+        # Where none is left there is nothing to look for, and the rows of some others say so.
+        chosen = [left[place] for place in evenly(len(left), DRAWN)] if left else evenly(len(every), 1)
+        x, y = crafting.images(chosen)
+        found = x.clone()
+        for number in range(len(chosen) if left else 0):
+            image, rng = x[number : number + 1], crafting.rng.spawn("draws", number)
+            for wrong in draw(network, image, y[number], crafting.norm, eps, DRAWS, JUDGE_BATCH, rng):
+                found[number] = crafting.least_suspicious(wrong)
+                break
+            crafting.progress.update(number + 1, len(chosen))
+        return {**crafting.about(chosen, x, found), "drawn": np.full(len(chosen), bool(left))}
+
+    def _ask_neighbours(self, crafting: _Crafting) -> dict[str, np.ndarray]:
+        """Look how the margin changes under little noise."""
+        chosen = evenly(len(crafting.split), SHOWN)
+        x, y = crafting.images(chosen)
+        rough = roughness(crafting.victim.classifier, x, y, NOISE, NOISES, crafting.rng)
+        return {"index": np.array(chosen), "change": rough.cpu().numpy()}
+
+    def _ask_labels(self, crafting: _Crafting) -> dict[str, np.ndarray]:
+        """Let what was attacked classify the adversarial images."""
+        labels, count = [], len(crafting.split)
+        for start in range(0, count, JUDGE_BATCH):
+            part = range(start, min(start + JUDGE_BATCH, count))
+            (x, _), x_adv = crafting.images(part), crafting.crafted(part)
+            with torch.no_grad():
+                network = crafting.victim.classifier
+                labels.append(torch.stack([network(x).argmax(1), network(x_adv).argmax(1)], 1).cpu())
+            crafting.progress.update(part.stop, count)
+        return {"label": torch.cat(labels).numpy()}
+
     def _separate(self, task: Task, building: Building, progress: Progress) -> int:
         """Measure how far apart the classes of clean images lie, (layers, images); NaN where that is not defined.
 
@@ -844,6 +940,87 @@ class Worker:
                 for one in attacked
             },
         )
+
+
+class _Crafting:
+    """A crafting that is asked about, with the victim that its attack had.
+
+    Args:
+        worker: makes what is needed.
+        task: that asks.
+        split: the images that were attacked.
+        progress: hears of the work.
+    """
+
+    def __init__(self, worker: Worker, task: Task, split: Split, progress: Progress) -> None:
+        spec = task.spec
+        self.task, self.split, self.progress = task, split, progress
+        self.victim = worker._victim(spec["victim"], spec["held"], split, spec.get("draws", 1))
+        self.rng = Rng(spec["seed"]).spawn(task.identity)
+        self._worker = worker
+        self._attack: Attack | None = None
+        if "attack" in spec:
+            self._attack = worker.registry.create("attack", spec["attack"]["use"], spec["attack"]["options"])
+        self.norm: str = spec["norm"]
+        self.eps: float | None = None if self._attack is None else self._attack.options.eps
+
+    def images(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return clean images and their classes."""
+        labels = torch.from_numpy(self.split.labels[list(indices)])
+        return self.split.images(indices).to(self._worker.device), labels.to(self._worker.device)
+
+    def crafted(self, indices: Sequence[int]) -> Tensor:
+        """Return the adversarial images."""
+        reader = self._worker._reader(self.task.spec["craft"])
+        return torch.from_numpy(reader.take("x_adv", list(indices))).to(self._worker.device)
+
+    def attack(self, victim: Victim, x: Tensor, y: Tensor, number: int) -> Tensor:
+        """Run the attack, in batches as large as those of the crafting, as far as memory reaches."""
+        attack, batch = self._attack, self.task.spec["batch_size"]
+        assert attack is not None
+
+        def craft(part: slice) -> Tensor:
+            rng = self.rng.spawn(number, part.start)
+            rng.spawn("globals").seed_globals()
+            x_adv = attack.craft(victim, x[part].clone(), y[part].clone(), rng)
+            _check_adversarial(x_adv, x[part], self.norm, self.eps, part.start)
+            return x_adv.detach().float().clamp(0, 1)
+
+        memory, done = MicroBatches(self.progress), list[Tensor]()
+        for start in range(0, len(x), batch):
+
+            def craft_part(part: slice, start: int = start) -> Tensor:
+                return craft(slice(start + part.start, start + part.stop))
+
+            done += memory.run(min(batch, len(x) - start), craft_part)
+        return torch.cat(done)
+
+    def about(self, indices: Sequence[int], before: Tensor, after: Tensor) -> dict[str, np.ndarray]:
+        """Return what the attacked network, and the system that holds it, answer to two versions of images."""
+        x, y = self.images(indices)
+        found = {"index": np.array(indices), "y": y.cpu().numpy()}
+        for name, images in (("before", before), ("after", after)):
+            size = perturbation_size(images - x, self.norm)
+            answers = {"size": size, **self._answers(images)}
+            found |= {f"{name}.{part}": array.cpu().numpy() for part, array in answers.items()}
+        return found
+
+    def _answers(self, x: Tensor) -> dict[str, Tensor]:
+        spec, worker = self.task.spec, self._worker
+        with torch.no_grad():
+            found = {"base_label": self.victim.classifier(x).argmax(1)}
+        if self.victim.judge is None:
+            return found
+        defense = worker._fitted(spec["victim"])
+        rngs = [self.rng.spawn("judge", repeat) for repeat in range(spec.get("repeats", 1))]
+        return found | _answers([worker._verdict(defense, x, None, {}, rng, 0) for rng in rngs])
+
+    def least_suspicious(self, x: Tensor) -> Tensor:
+        """Return one of the images: that of which a detector who is known to the attacker is least suspicious."""
+        if self.victim.judge is None:
+            return x[0]
+        _, score = self.victim.judge(x, self.rng.spawn("judge"))
+        return x[0 if score is None else int(score.argmin())]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,199 @@
+"""What an attack asks of its victim, recorded by the host, so that no attack has to cooperate."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from benchmark.attack import TOLERANCE, ClassLikelihoods, Victim, perturbation_size
+from benchmark.gradient import random_start
+
+
+@dataclass
+class _Point:
+    """The images (B, C, H, W) of one pass, or of two in a row through network and detector.
+
+    Attributes:
+        inside: (B,) whether they lie in [0, 1] and within the budget.
+        margin: (B,) logit of the true class less the largest other one; None while only the detector was asked.
+        suspicion: (B,) the detector's loss; None where it was not asked.
+        came: (B,) whether a gradient came back.
+        alive: (B,) whether one of those was finite and not zero.
+    """
+
+    inside: Tensor
+    came: Tensor
+    alive: Tensor
+    margin: Tensor | None = None
+    suspicion: Tensor | None = None
+
+
+class Path:
+    """All points at which an attack on one image has asked its victim something, in their order.
+
+    Args:
+        x: (1, C, H, W), the image.
+        y: (1,), its class.
+        norm, eps: the budget within which a point counts; everything in [0, 1] where `eps` is None.
+    """
+
+    def __init__(self, x: Tensor, y: Tensor, norm: str, eps: float | None) -> None:
+        self._x, self._y, self._norm, self._eps = x, y, norm, eps
+        self._last: Tensor | None = None
+        self._points: list[_Point] = []
+
+    def meet(self, x: Tensor, asked: Literal["margin", "suspicion"]) -> tuple[Tensor, _Point]:
+        """Return images as the victim shall get them, so that the gradient of this pass is seen, and their point.
+
+        An attack that stays where it is, asking the same again, makes another point of its path.
+        """
+        here = x.detach()
+        known = self._last is not None and self._last.shape == here.shape and torch.equal(self._last, here)
+        if not known or getattr(self._points[-1], asked) is not None:
+            self._points.append(_Point(self._inside(here), *here.new_zeros((2, len(here)), dtype=torch.bool)))
+            self._last = here.clone()
+        point = self._points[-1]
+        if not (x.requires_grad and torch.is_grad_enabled()):
+            return x, point
+
+        def came_back(gradient: Tensor) -> None:
+            flat = gradient.detach().flatten(1)
+            point.came = torch.ones_like(point.came)
+            point.alive = point.alive | (flat.isfinite().all(1) & (flat != 0).any(1))
+
+        seen = x.view_as(x)
+        seen.register_hook(came_back)
+        return seen, point
+
+    def answered(self, point: _Point, logits: Tensor) -> None:
+        """Note what the network answered, (B, num_classes)."""
+        point.margin = margins(logits.detach(), self._y.expand(len(logits)))
+
+    def _inside(self, x: Tensor) -> Tensor:
+        in_range = ((x >= -TOLERANCE) & (x <= 1 + TOLERANCE)).flatten(1).all(1)
+        if self._eps is None:
+            return in_range
+        return in_range & (perturbation_size(x - self._x, self._norm) <= self._eps * (1 + TOLERANCE) + TOLERANCE)
+
+    def rows(self) -> tuple[list[float], list[float]]:
+        """Return per point the least margin of images within the budget, and the least suspicion of the wrong ones.
+
+        NaN where there is no such image.
+        """
+        margin, suspicion = [], []
+        for point in self._points:
+            if point.margin is None:
+                continue
+            margin.append(_least(point.margin, point.inside))
+            fooled = point.inside & (point.margin < 0)
+            suspicion.append(np.nan if point.suspicion is None else _least(point.suspicion, fooled))
+        return margin, suspicion
+
+    def gradients(self) -> tuple[int, int]:
+        """Return how many gradients came back for images that were still classified rightly, and how many were none."""
+        came = blind = 0
+        for point in self._points:
+            right = point.came if point.margin is None else point.came & (point.margin >= 0)
+            came += int(right.sum())
+            blind += int((right & ~point.alive).sum())
+        return came, blind
+
+
+def _least(values: Tensor, among: Tensor) -> float:
+    return float(values[among].min()) if among.any() else np.nan
+
+
+def margins(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the logit of the true class (N,) less the largest other one: below 0 where the image is misclassified."""
+    others = logits.scatter(1, y[:, None], -torch.inf)
+    return (logits.gather(1, y[:, None]).squeeze(1) - others.amax(1)).float()
+
+
+@contextmanager
+def recorded(victim: Victim, x: Tensor, y: Tensor, norm: str, eps: float | None) -> Iterator[tuple[Victim, Path]]:
+    """Give the victim, and a path that fills with all that is asked of it inside the block about the image `x`."""
+    path, under_way = Path(x, y, norm, eps), []
+
+    # Functions and no methods: an attack that copies its network deeply goes on writing into this path.
+    def before(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        seen, point = path.meet(given[0], "margin")
+        under_way.append(point)
+        return (seen, *given[1:])
+
+    def after(module: nn.Module, given: tuple[Any, ...], logits: Tensor) -> None:
+        path.answered(under_way.pop(), logits)
+
+    def along(road: Callable[..., Any]) -> Callable[..., Any]:
+        def asked(images: Tensor, *others: Tensor) -> Any:
+            seen, point = path.meet(images, "suspicion")
+            answer = road(seen, *others)
+            if isinstance(answer, Tensor):  # of class_suspicions, that of the class which is least suspicious
+                told = answer.detach().flatten(1).amin(1) if answer.dim() > 1 else answer.detach()
+                point.suspicion = told.float()
+            elif isinstance(answer, ClassLikelihoods):
+                path.answered(point, answer.logits)
+            else:  # training_loss
+                path.answered(point, answer[1])
+            return answer
+
+        return asked
+
+    roads = ("detector_loss", "class_suspicions", "class_likelihoods", "training_loss")
+    held: dict[str, Any] = {road: getattr(victim, road) for road in roads}
+    offered: dict[str, Any] = {road: along(held[road]) for road in roads if held[road] is not None}
+    handles = [
+        victim.classifier.register_forward_pre_hook(before),
+        victim.classifier.register_forward_hook(after),
+    ]
+    try:
+        yield replace(victim, **offered), path
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def draw(
+    classifier: nn.Module, x: Tensor, y: Tensor, norm: str, eps: float, count: int, batch: int, rng: Any
+) -> Iterator[Tensor]:
+    """Yield, of `count` uniform draws from the ball around the image `x` (1, C, H, W), those that are misclassified.
+
+    Batch by batch, as many as there are, (B, C, H, W).
+    """
+    for start in range(0, count, batch):
+        around = x.expand(min(batch, count - start), *x.shape[1:])
+        drawn = random_start(around, norm, eps, rng.spawn(start).numpy)
+        with torch.no_grad():
+            wrong = classifier(drawn).argmax(1) != y
+        if wrong.any():
+            yield drawn[wrong]
+
+
+def roughness(classifier: nn.Module, x: Tensor, y: Tensor, radius: float, count: int, rng: Any) -> Tensor:
+    """Return the mean relative change of the margin (N,) under `count` uniform draws of noise, at most 1 per image.
+
+    The indicator of unstable predictions of Pintor et al. (2022, arXiv:2106.09947), as in their released code, on the
+    margin.
+    """
+    with torch.no_grad():
+        still = margins(classifier(x), y)
+        changes = torch.zeros_like(still)
+        for number in range(count):
+            noise = rng.spawn(number).numpy.uniform(-radius, radius, x.shape)
+            moved = (x + torch.from_numpy(noise.astype(np.float32)).to(x.device)).clamp(0, 1)
+            changes += (margins(classifier(moved), y) - still).abs()
+        scale = torch.where(still == 0, torch.ones_like(still), still.abs())
+        return (changes / count / scale).clamp(max=1)
+
+
+def stacked(rows: list[list[float]]) -> np.ndarray:
+    """Return rows of different lengths as one array (N, longest), at least one wide, with NaN after the end of each."""
+    whole = np.full((len(rows), max(1, *map(len, rows))), np.nan, dtype=np.float32)
+    for number, row in enumerate(rows):
+        whole[number, : len(row)] = row
+    return whole

@@ -1,0 +1,131 @@
+"""Probes of attacks: each way to fail is told by the right one, and a sound attack on a plain network passes all."""
+
+from __future__ import annotations
+
+import pytest
+from inline import toy_run
+from test_probes import planned
+
+from benchmark import InputError, load_run
+from benchmark.probes import KINDS
+
+PROBES = [name for name, kind in KINDS.items() if kind.asks]
+SUITE = """
+suite: probed
+seeds: [0]
+datasets: {blobs: {use: blobs}}
+models: {linear: {use: linear}, quantises: {use: quantises}}
+attacks:
+  sound: {use: sound, eps: 0.3}
+  pgd: {use: pgd, norm: linf, eps: 0.3, steps: 40}
+  wrong sign: {use: wrongsign, eps: 0.3}
+  no steps: {use: nosteps, eps: 0.3}
+  tiny step: {use: sound, eps: 0.3, step: 0.001}
+  stops early: {use: stopsearly, eps: 0.3, steps: 30}
+  forgets: {use: forgets, eps: 0.3}
+  no gradient: {use: detached, eps: 0.3}
+  hurried: {use: sound, eps: 0.3, steps: 12}
+  fgsm: {use: fgsm, norm: linf, eps: 0.3}
+  cw: {use: cw-l2, steps: 20}
+defenses: {none: {use: plain}, suspicious: {use: suspicious}}
+grid:
+  - {models: linear, attacks: all, defenses: none}
+  - {models: linear, attacks: sound, defenses: suspicious}
+  - {models: quantises, attacks: sound, defenses: none}
+"""
+ASKED = f"probes: [{', '.join(PROBES)}]\n"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("probed")
+    (folder / "suite.yaml").write_text(SUITE + ASKED)
+    done = toy_run(folder / "suite.yaml", folder / "run", folder / "cache", plugins=("alarming", "probing"))
+    assert done.code == 0, done.said
+    return load_run(folder / "run")
+
+
+def failed(run, attack: str, model: str = "linear", defense: str = "none") -> set[str]:
+    rows = run.probes[(run.probes.attack == attack) & (run.probes.model == model) & (run.probes.defense == defense)]
+    assert list(rows.probe) == PROBES
+    return set(rows.probe[rows.verdict == "fail"])
+
+
+@pytest.mark.parametrize("attack", ["sound", "pgd"])
+def test_a_sound_attack_on_a_plain_network_passes_all(run, attack):
+    rows = run.probes[(run.probes.attack == attack) & (run.probes.model == "linear") & (run.probes.defense == "none")]
+    assert set(rows.verdict) == {"pass"}
+    assert (rows.n > 0).all()
+    assert ((rows.ci_low <= rows.value) & (rows.value <= rows.ci_high)).all()
+
+
+@pytest.mark.parametrize(
+    ("attack", "told"),
+    [
+        ("wrong sign", {"unconstrained-failure"}),
+        ("no steps", {"unavailable-gradients", "incomplete-optimisation", "random-draws"}),
+        ("tiny step", {"incomplete-optimisation"}),
+        ("stops early", {"incomplete-optimisation"}),
+        ("hurried", {"incomplete-optimisation", "more-steps"}),
+        ("fgsm", {"incomplete-optimisation"}),
+        ("forgets", {"silent-success"}),
+        ("no gradient", {"unavailable-gradients"}),
+    ],
+)
+def test_each_way_to_fail_is_told(run, attack, told):
+    # Without a budget all of these but the hurried one and the single step fail too.
+    assert told <= failed(run, attack) <= told | {"unconstrained-failure", "random-draws"}
+
+
+def test_a_network_without_gradients_and_a_system_that_what_fools_it_does_not_fool_are_told(run):
+    assert {"unavailable-gradients", "unconstrained-failure"} <= failed(run, "sound", model="quantises")
+    assert failed(run, "sound", defense="suspicious") == {"transfer-failure"}
+
+
+def test_what_an_attack_has_nothing_for_is_not_run_and_a_plan_says_so(run, tmp_path):
+    rows = run.probes[run.probes.verdict == "not run"].set_index(["attack", "probe"]).finding
+    assert rows["fgsm", "more-steps"] == "it has no option `steps` or `restarts` that could be doubled"
+    assert rows["cw", "random-draws"] == "it has no budget"
+    assert rows["forgets", "transfer-failure"] == "no image fools what was attacked"
+    facts = planned(tmp_path, SUITE + ASKED)
+    told = {(row["attack"], row["probe"]): row["lacks"] for row in facts["probes_not_run"]}
+    assert told == {key: rows[key] for key in (("fgsm", "more-steps"), ("cw", "random-draws"))}
+
+
+def test_a_plan_knows_what_probes_cost_and_the_costs_show_it(run, tmp_path):
+    told = {row["label"]: row for row in planned(tmp_path, SUITE + ASKED)["to_run"] if row["kind"] == "examine"}
+    costs = run.costs[run.costs.kind == "examine"].set_index("label")
+    assert set(told) == set(costs.index)
+    for label in (label for label in told if " pgd " in label or " fgsm " in label):
+        row, spent = told[label], costs.loc[label]
+        assert spent.forward > 0
+        if row["at_most"]:
+            assert spent.forward <= row["forward"]
+        else:
+            assert (spent.forward, spent.backward) == (row["forward"], row["backward"])
+
+
+def test_the_margin_along_the_way_is_kept(run):
+    curve = run.curves[(run.curves.attack == "tiny step") & (run.curves.curve == "margin_per_pass")]
+    assert len(curve) > 40
+    assert curve.y.is_monotonic_decreasing
+    ends = run.curves[(run.curves.attack == "sound") & run.curves.curve.str.startswith("margin_per_pass")]
+    assert set(ends.curve) == {"margin_per_pass", "margin_per_pass_low", "margin_per_pass_high"}
+
+
+@pytest.mark.parametrize(
+    ("attack", "probe", "why"),
+    [
+        ("{use: square, eps: 0.3}", "unavailable-gradients", "it asks for no gradients"),
+        ("{use: fgsm, eps: 0.3}", "more-steps", "it has no option `steps` or `restarts` that could be doubled"),
+        ("{use: deepfool}", "random-draws", "it has no budget"),
+    ],
+)
+def test_a_probe_that_no_attack_has_anything_for_is_refused(tmp_path, attack, probe, why):
+    text = SUITE[: SUITE.index("attacks:")] + f"attacks: {{alone: {attack}}}\ndefenses: {{none: {{use: plain}}}}\n"
+    with pytest.raises(InputError) as refused:
+        planned(tmp_path, text + f"grid: [{{models: linear}}]\nprobes: [{probe}]\n")
+    message = str(refused.value)
+    assert "\n" not in message
+    assert f"probes: {probe}: no attack of this suite has what it needs (alone: {why})" in message
+    assert KINDS[probe].needs in message
