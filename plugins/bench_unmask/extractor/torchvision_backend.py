@@ -46,6 +46,12 @@ class _HalfResNet(resnet.ResNet):
         return super()._make_layer(block, planes // 2, *arguments, **options)
 
 
+def _in_float32(module: nn.Module, given: Any, answer: Any) -> Any:
+    if isinstance(answer, Tensor):
+        return answer.float()
+    return type(answer)(_in_float32(module, given, one) for one in answer)
+
+
 class TorchvisionBackend(Backend):
     """torchvision's Mask R-CNN."""
 
@@ -69,12 +75,18 @@ class TorchvisionBackend(Backend):
             "box_detections_per_img": options.detections,
             "box_batch_size_per_image": options.rois,
         }
-        if not options.masks:
-            return FasterRCNN(backbone, **arguments)
-        mask_head = MaskRCNNHeads(width, (width,) * 4, 1)
-        return MaskRCNN(
-            backbone, mask_head=mask_head, mask_predictor=MaskRCNNPredictor(width, width, classes), **arguments
-        )
+        network: Any
+        if options.masks:
+            arguments["mask_head"] = MaskRCNNHeads(width, (width,) * 4, 1)
+            arguments["mask_predictor"] = MaskRCNNPredictor(width, width, classes)
+            network = MaskRCNN(backbone, **arguments)
+            network.roi_heads.mask_predictor.register_forward_hook(_in_float32)
+        else:
+            network = FasterRCNN(backbone, **arguments)
+        # In mixed precision torchvision would round boxes to whole pixels, and small ones to nothing.
+        network.rpn.head.register_forward_hook(_in_float32)
+        network.roi_heads.box_predictor.register_forward_hook(_in_float32)
+        return network
 
     def _backbone(self) -> BackboneWithFPN:
         normalization = self.normalization
