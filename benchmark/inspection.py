@@ -233,7 +233,8 @@ def _network_of(plan: Plan, task: Task) -> tuple[str, str] | None:
         )
         if following is None:
             return None
-        spec = plan.tasks[following].spec
+        # Of several substitutes the first one speaks for all.
+        spec = plan.tasks[following if isinstance(following, str) else following[0]].spec
     dataset = spec["dataset"]["label"]
     for label, component in plan.suite.models.items():
         if component.use == spec["model"]["use"] and component.plain() == spec["model"]["options"]:

@@ -313,7 +313,7 @@ class _Planner:
         self._check_networks()
         self._check_probes()
         cells: list[PlannedCell] = []
-        seen: set[tuple[str | Substitute | None, ...]] = set()
+        seen: set[tuple[str | tuple[Substitute, ...], ...]] = set()
         for point in self.suite.points():
             if point.identity() not in seen:
                 seen.add(point.identity())
@@ -328,8 +328,8 @@ class _Planner:
                 names["attack"] = attack
             for kind, label in names.items():
                 found.setdefault((kind, label), self._component(kind, label))
-            if entry.substitute is not None:
-                for kind, of_substitute in asdict(entry.substitute).items():
+            for substitute in entry.substitutes:
+                for kind, of_substitute in asdict(substitute).items():
                     if of_substitute is not None:
                         found.setdefault((kind, of_substitute), self._component(kind, of_substitute))
         for component in list(found.values()):
@@ -428,8 +428,8 @@ class _Planner:
         asked: dict[tuple[str, str], set[str]] = {}
         for dataset, model, _, defense, entry, _ in self.suite.points():
             asked.setdefault((dataset, model), set()).add(defense)
-            if entry.substitute is not None:
-                asked.setdefault((dataset, entry.substitute.model), set()).update(_hardened_by(entry.substitute))
+            for substitute in entry.substitutes:
+                asked.setdefault((dataset, substitute.model), set()).update(_hardened_by(substitute))
         alike: dict[tuple[Any, ...], tuple[str, str]] = {}
         first_of: dict[tuple[str, str], tuple[str, str]] = {}
         for dataset, model in sorted(asked):
@@ -506,13 +506,15 @@ class _Planner:
         """
         met: dict[tuple[str, str, str], None] = {}
         for dataset, of, attack, defense, entry, _ in self.suite.points():
-            victim = of if entry.substitute is None else entry.substitute.model
-            for network, label in ((of, defense), *((victim, label) for label in _hardened_by(entry.substitute))):
+            substitutes = entry.substitutes
+            hardened = [(one.model, label) for one in substitutes for label in _hardened_by(one)]
+            for network, label in ((of, defense), *hardened):
                 if (dataset, network) in pairs:
                     met[dataset, "defense", label] = None
                     for name in self._instance(self.suite.defenses[label]).training_attacks():
                         met[dataset, "attack", name] = None
-            if attack != CLEAN and (dataset, victim) in pairs:
+            victims = {one.model for one in substitutes} or {of}
+            if attack != CLEAN and any((dataset, victim) in pairs for victim in victims):
                 met[dataset, "attack", attack] = None
         recipe = self.suite.models[model].options.train  # type: ignore[attr-defined]
         for dataset, kind, label in met:
@@ -661,7 +663,7 @@ class _Planner:
                     "says that it needs none (needs_classifier)."
                 )
             for split in ("train", "val"):
-                craft = self._craft_on(dataset, split, attack, train, "classifier", seed)
+                craft = self._craft_on(dataset, split, attack, (train,), "classifier", seed)
                 attacked.append({"attack": attack, "split": split, "key": craft})
         observed: list[dict[str, Any]] = []
         for name, request in instance.observations().items():
@@ -703,9 +705,9 @@ class _Planner:
         self._ensembles[fit] = instance.ensemble_size
         return fit
 
-    def _passes(self, network: str, forward: int, backward: int = 0, at_most: bool = False) -> Passes:
-        """Return so many passes through the network of a task, in passes of its model's architecture."""
-        times = self._ensembles.get(network, 1)
+    def _passes(self, networks: Sequence[str], forward: int, backward: int = 0, at_most: bool = False) -> Passes:
+        """Return so many passes through the networks of tasks, in passes of their models' architectures."""
+        times = sum(self._ensembles.get(network, 1) for network in networks)
         return Passes(times * forward, times * backward, at_most)
 
     @staticmethod
@@ -720,7 +722,7 @@ class _Planner:
         what = "adversarial" if craft else "clean"
         label = f"classify {what} images: {self.tasks[craft or classifier].label}"
         needs = [classifier, *([craft] if craft else [])]
-        work = self._passes(classifier, count)
+        work = self._passes([classifier], count)
         return self._add("predict", label, spec, needs, work, parts={"dataset": self._data(dataset, split)})
 
     def _observe(
@@ -748,7 +750,7 @@ class _Planner:
             self.tasks[craft].label if craft else f"{split} images of {dataset}"
         )
         needs = [observer, *([craft] if craft else [])]
-        work = self._passes(observer, count)
+        work = self._passes([observer], count)
         return self._add("observe", label, spec, needs, work, parts={"dataset": self._data(dataset, split)})
 
     @_once
@@ -807,18 +809,21 @@ class _Planner:
         # A detector's label is the network's: who steps through a stand-in of it alone knows nothing of the detector.
         through = offers(defended.plugin, "surrogate") and family != "detector"
         if entry.knowledge == "black-box":
-            assert entry.substitute is not None
-            victim = self._network(dataset, entry.substitute.model, entry.substitute.defense, seed)
-            if victim == self._network(dataset, model, defense, seed):
-                deployed = Substitute(model, defense if hardened else None)
+            deployed = self._network(dataset, model, defense, seed)
+            victims = tuple(self._network(dataset, one.model, one.defense, seed) for one in entry.substitutes)
+            if deployed in victims:
+                named, attacked = (
+                    entry.substitutes[victims.index(deployed)],
+                    Substitute(model, defense if hardened else None),
+                )
                 raise InputError(
-                    f"{entry.where}: knowledge black-box: the substitute {entry.substitute} is the very network that "
-                    f"is attacked as {deployed} (same plugins, options and seed), so these numbers would be gray-box. "
+                    f"{entry.where}: knowledge black-box: the substitute {named} is the very network that is attacked "
+                    f"as {attacked} (same plugins, options and seed), so these numbers would be gray-box. "
                     f"Name another network as `substitute`, exclude this one from this grid entry, or choose gray-box "
                     "(the network itself) or gray-box-retrained (a copy of it, trained from another seed)."
                 )
         elif entry.knowledge == "white-box" and (through or informed):
-            victim, held = self._fit(dataset, model, defense, seed), "pipeline"
+            victims, held = (self._fit(dataset, model, defense, seed),), "pipeline"
         elif entry.knowledge == "white-box" and not bare:
             lacks = {"preprocessor": "surrogate", "detector": "detector_loss"}.get(family, "surrogate or detector_loss")
             what = (
@@ -836,13 +841,13 @@ class _Planner:
             # The copy's seed is drawn from the suite's seed, so that it is another one, and always the same one.
             copy = Rng(seed).spawn("retrained").seed if entry.knowledge == "gray-box-retrained" else seed
             if entry.knowledge == "gray-box-retrained" and informed:
-                victim, held = self._fit(dataset, model, defense, copy), "pipeline"
+                victims, held = (self._fit(dataset, model, defense, copy),), "pipeline"
             else:
-                victim = self._network(dataset, model, defense, copy)
+                victims = (self._network(dataset, model, defense, copy),)
         split = self.suite.protocol.split
         draws = self.suite.protocol.draws if held == "pipeline" and defended.randomised else 1
         return self._craft_on(
-            dataset, split, attack, victim, held, seed, bounded=not instance.minimum_norm, draws=draws
+            dataset, split, attack, victims, held, seed, bounded=not instance.minimum_norm, draws=draws
         )
 
     def _check_retrained(self, model: str, defense: str, entry: GridEntry) -> None:
@@ -864,7 +869,7 @@ class _Planner:
     def _check_substitutes(self) -> None:
         """Refuse a substitute with a defense that makes no network of its own."""
         for entry in self.suite.grid:
-            for defense in _hardened_by(entry.substitute):
+            for defense in (label for one in entry.substitutes for label in _hardened_by(one)):
                 family = self._instance(self.suite.defenses[defense]).family
                 if family not in ("none", "hardener"):
                     raise InputError(
@@ -897,7 +902,7 @@ class _Planner:
         dataset: str,
         split: str,
         attack: str,
-        victim: str,
+        victims: tuple[str, ...],
         held: str,
         seed: int,
         *,
@@ -910,17 +915,17 @@ class _Planner:
         work = None
         if per_image is not None:
             passes = per_image.forward * count * draws, per_image.backward * count * draws
-            work = self._passes(victim, *passes, per_image.at_most)
+            work = self._passes(victims, *passes, per_image.at_most)
         spec = {
-            "victim": victim,
+            "victim": _one_or_list(victims),
             "held": held,
             "split": split,
             "batch_size": self.suite.batch_size,
             "seed": seed,
             **({"draws": draws} if draws > 1 else {}),
         }
-        label = f"{attack} against {self._who(victim)}" + ("" if split == "test" else f", {split} images")
-        return self._add("craft", label, spec, (victim,), work, parts=parts)
+        label = f"{attack} against {self._who(victims)}" + ("" if split == "test" else f", {split} images")
+        return self._add("craft", label, spec, victims, work, parts=parts)
 
     def _check_probes(self) -> None:
         """Refuse a probe of attacks that no attack of the suite has anything for."""
@@ -1044,14 +1049,14 @@ class _Planner:
         return self._add("examine", label, spec, needs, work, parts=parts)
 
     @_once
-    def _look(self, dataset: str, network: str, held: str) -> str:
-        """Add the look at a network: `classifier` or `pipeline` of the task `network`."""
+    def _look(self, dataset: str, networks: tuple[str, ...], held: str) -> str:
+        """Add the look at a network: `classifier` or `pipeline` of a task, or several classifiers as one."""
         split = self.suite.protocol.split
-        spec = {"network": network, "held": held, "split": split}
+        spec = {"network": _one_or_list(networks), "held": held, "split": split}
         count = min(SHOWN, self.datasets[dataset].sizes[split])
-        label = f"look at {self._who(network)}" + (", as a pipeline" if held == "pipeline" else "")
-        work = self._passes(network, 3 * count + min(ALONE, count), count)
-        return self._add("look", label, spec, (network,), work, parts={"dataset": self._data(dataset, split)})
+        label = f"look at {self._who(networks)}" + (", as a pipeline" if held == "pipeline" else "")
+        work = self._passes(networks, 3 * count + min(ALONE, count), count)
+        return self._add("look", label, spec, networks, work, parts={"dataset": self._data(dataset, split)})
 
     @_once
     def _sweep(self, attack: str) -> str:
@@ -1063,7 +1068,7 @@ class _Planner:
         """Add the look at how far apart the classes of clean images lie in a classifier, at the suite's layers."""
         split = self.suite.protocol.split
         spec = {"classifier": classifier, "layers": list(self.suite.separation), "split": split}
-        work = self._passes(classifier, self.datasets[dataset].sizes[split])
+        work = self._passes([classifier], self.datasets[dataset].sizes[split])
         label = f"separate classes of clean images: {self.tasks[classifier].label}"
         return self._add("separate", label, spec, (classifier,), work, parts={"dataset": self._data(dataset, split)})
 
@@ -1087,8 +1092,8 @@ class _Planner:
             erases=_erases(instance.options, self.datasets[dataset].image_shape),
         )
 
-    def _who(self, key: str) -> str:
-        return self.tasks[key].label.partition(" ")[2]
+    def _who(self, keys: Iterable[str]) -> str:
+        return " and ".join(self.tasks[key].label.partition(" ")[2] for key in keys)
 
     def _cell(self, dataset: str, model: str, attack: str, defense: str, entry: GridEntry, seed: int) -> PlannedCell:
         instance = self._instance(self.suite.defenses[defense])
@@ -1112,7 +1117,7 @@ class _Planner:
             "clean_predict": clean_predict,
             "clean_judge": clean_judge,
             "threshold": self._threshold(dataset, fit, defense, seed) if instance.gives_scores else None,
-            "deployed_look": self._look(dataset, classifier, "classifier"),
+            "deployed_look": self._look(dataset, (classifier,), "classifier"),
         }
         if attack == CLEAN:
             separation = self._separate(dataset, classifier) if self.suite.separation else None
@@ -1130,7 +1135,7 @@ class _Planner:
             craft=craft,
             attacked_predict=predict,
             attacked_judge=self._judge(dataset, fit, defense, craft, split, predict, seed),
-            victim_look=self._look(dataset, self.tasks[craft].spec["victim"], self.tasks[craft].spec["held"]),
+            victim_look=self._look(dataset, _tuple(self.tasks[craft].spec["victim"]), self.tasks[craft].spec["held"]),
             sweep=self._sweep(attack),
             attacker=attacker,
             examinations=examinations,
@@ -1264,8 +1269,16 @@ def _read(dataset: _Asked, where: str) -> tuple[dict[str, Split], list[str]]:
     return splits, mistakes
 
 
-def _hardened_by(substitute: Substitute | None) -> Sequence[str]:
-    return () if substitute is None or substitute.defense is None else (substitute.defense,)
+def _one_or_list(keys: tuple[str, ...]) -> str | list[str]:
+    return keys[0] if len(keys) == 1 else list(keys)
+
+
+def _tuple(named: str | list[str]) -> tuple[str, ...]:
+    return (named,) if isinstance(named, str) else tuple(named)
+
+
+def _hardened_by(substitute: Substitute) -> Sequence[str]:
+    return () if substitute.defense is None else (substitute.defense,)
 
 
 def _without(mapping: Mapping[str, Any], name: str) -> dict[str, Any]:

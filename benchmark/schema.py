@@ -36,6 +36,15 @@ def suite_schema(registry: Registry) -> Schema:
             "propertyNames": {**label, "not": {"enum": list(RESERVED[kind])}},
             "additionalProperties": {"$ref": f"#/$defs/{kind}"},
         }
+    substitute = [
+        reference,
+        {
+            "type": "object",
+            "properties": {"model": reference, "defense": reference},
+            "required": ["model"],
+            "additionalProperties": False,
+        },
+    ]
     entry = {
         "type": "object",
         "additionalProperties": False,
@@ -47,16 +56,9 @@ def suite_schema(registry: Registry) -> Schema:
                 "default": USUAL_KNOWLEDGE,
             },
             "substitute": {
-                "description": "What a black-box attacker trains: the label of a model, or a model and its defense.",
-                "anyOf": [
-                    reference,
-                    {
-                        "type": "object",
-                        "properties": {"model": reference, "defense": reference},
-                        "required": ["model"],
-                        "additionalProperties": False,
-                    },
-                ],
+                "description": "What a black-box attacker trains: the label of a model, or a model and its defense; "
+                "a list is attacked as one ensemble.",
+                "anyOf": [*substitute, {"type": "array", "items": {"anyOf": substitute}, "minItems": 1}],
             },
             "exclude": {
                 "description": "Combinations to leave out.",

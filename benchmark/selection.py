@@ -94,9 +94,9 @@ class Point(NamedTuple):
         knowledge = "" if self.attack == CLEAN else self.entry.knowledge
         return dict(zip(COLUMNS, (*self[:4], knowledge, str(self.seed)), strict=True))
 
-    def identity(self) -> tuple[str | Substitute | None, ...]:
+    def identity(self) -> tuple[str | tuple[Substitute, ...], ...]:
         """Return what no other cell has; several entries of a grid may name the same one."""
-        return (*self.labels().values(), None if self.attack == CLEAN else self.entry.substitute)
+        return (*self.labels().values(), () if self.attack == CLEAN else self.entry.substitutes)
 
 
 def points_of(grid: Iterable[GridEntry], seeds: Iterable[int], only: Sequence[Filter] = ()) -> Iterator[Point]:

@@ -121,7 +121,7 @@ class GridEntry:
     Attributes:
         datasets, models, attacks, defenses: labels; clean images are always part of it, also without attacks.
         knowledge: what the attacker holds.
-        substitute: what a black-box attacker attacks, None for other knowledge.
+        substitutes: what a black-box attacker attacks, all at once; empty for other knowledge.
         exclude: rules; a cell is left out where, for every axis of a rule, its label is among the rule's labels.
         where: file and line.
     """
@@ -131,7 +131,7 @@ class GridEntry:
     attacks: tuple[str, ...]
     defenses: tuple[str, ...]
     knowledge: str
-    substitute: Substitute | None
+    substitutes: tuple[Substitute, ...]
     exclude: tuple[Mapping[str, tuple[str, ...]], ...]
     where: str = field(compare=False)
 
@@ -804,7 +804,7 @@ class _Reader:
             if axes[section] == () and self.labels[section]:
                 self.problems.add(node.where, f"{path_text((*path, section))}: empty grid: no label is selected.")
         knowledge = self._knowledge(node.value.get("knowledge"), path)
-        substitute = self._substitute(node, knowledge, path)
+        substitutes = self._substitutes(node, knowledge, path)
         rules = self._exclude(node.value.get("exclude"), axes, path)
         if None in axes.values() or not all(axes[section] for section in ("datasets", "models", "defenses")):
             return ()
@@ -815,7 +815,7 @@ class _Reader:
             GridEntry(
                 **selected,
                 knowledge=known,
-                substitute=substitute if known == "black-box" else None,
+                substitutes=substitutes if known == "black-box" else (),
                 exclude=rules,
                 where=str(node.where),
             )
@@ -891,7 +891,7 @@ class _Reader:
             self.problems.add(node.where, f"{path_text((*path, 'knowledge'))}: empty grid: no knowledge is selected.")
         return tuple(chosen)
 
-    def _substitute(self, entry: Node, knowledge: Sequence[str], path: tuple[str, ...]) -> Substitute | None:
+    def _substitutes(self, entry: Node, knowledge: Sequence[str], path: tuple[str, ...]) -> tuple[Substitute, ...]:
         assert isinstance(entry.value, dict)
         node = entry.value.get("substitute")
         inner = (*path, "substitute")
@@ -903,11 +903,23 @@ class _Reader:
                     f"{path_text(inner)}: missing: black-box attacks are crafted on another network; name its model. "
                     f"Known: {models}.",
                 )
-            return None
+            return ()
         if "black-box" not in knowledge and knowledge:
             self.problems.add(
                 node.where, f"{path_text(inner)}: only `knowledge: black-box` uses it, this entry is {knowledge[0]}."
             )
+        if node.value == ():
+            self.problems.add(node.where, f"{path_text(inner)}: an empty list, allowed: one network or several.")
+        chosen: list[Substitute] = []
+        for item in node.value if isinstance(node.value, tuple) else (node,):
+            one = self._substitute(item, inner)
+            if one in chosen:
+                self.problems.add(item.where, f"{path_text(inner)}: {one} is there twice.")
+            elif one is not None:
+                chosen.append(one)
+        return tuple(chosen)
+
+    def _substitute(self, node: Node, inner: tuple[str, ...]) -> Substitute | None:
         if not isinstance(node.value, dict):
             model = self._label(node, "models", inner)
             return None if model is None else Substitute(model)
@@ -1331,8 +1343,9 @@ def _excludes_all(axes: Mapping[str, tuple[str, ...]], rules: Sequence[Mapping[s
 def _plain_entry(entry: GridEntry) -> dict[str, Any]:
     plain: dict[str, Any] = {axis: list(getattr(entry, axis)) for axis in _KINDS}
     plain["knowledge"] = entry.knowledge
-    if entry.substitute is not None:
-        plain["substitute"] = entry.substitute.plain()
+    if entry.substitutes:
+        named = [one.plain() for one in entry.substitutes]
+        plain["substitute"] = named[0] if len(named) == 1 else named
     if entry.exclude:
         plain["exclude"] = [{axis: list(labels) for axis, labels in rule.items()} for rule in entry.exclude]
     return plain

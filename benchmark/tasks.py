@@ -861,9 +861,12 @@ class Worker:
             defense.classifier = defense.classifier.to(self.device).frozen()
         return defense
 
-    def _victim(self, key: str, held: str, split: Split, draws: int = 1) -> Victim:
+    def _victim(self, key: str | list[str], held: str, split: Split, draws: int = 1) -> Victim:
         roads: dict[str, Callable[..., Any]] = {}
-        if held == "pipeline":
+        network: nn.Module
+        if isinstance(key, list):
+            network = _Ensemble([self._classifier(one) for one in key])
+        elif held == "pipeline":
             defense = self._fitted(key)
             surrogate = defense.surrogate()
             if offers(defense, "surrogate") and not isinstance(surrogate, nn.Module):
@@ -1273,20 +1276,31 @@ def _mean(answers: Sequence[Any]) -> Any:
     return replace(first, **{name: _mean([getattr(answer, name) for answer in answers]) for name in vars(first)})
 
 
-class _Expected(nn.Module):
+class _Ensemble(nn.Module):
+    """Logs of the mean probabilities of several networks, in place of logits.
+
+    Their cross-entropy is the objective of Liu, Chen, Liu, Song, "Delving into Transferable Adversarial Examples and
+    Black-box Attacks", ICLR 2017, Eq. 4, with equal weights.
+    """
+
+    def __init__(self, networks: Sequence[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return log-probabilities (N, classes) of images (N, C, H, W)."""
+        said = torch.stack([network(x).log_softmax(1) for network in self.networks])
+        return said.logsumexp(0) - math.log(len(said))
+
+
+class _Expected(_Ensemble):
     """Logs of the mean probabilities over draws of a random network, in place of its logits.
 
     Their cross-entropy is that of the expected answer (Salman et al. 2019, arXiv:1906.04584, section 2.2).
     """
 
     def __init__(self, network: nn.Module, draws: int) -> None:
-        super().__init__()
-        self.network, self.draws = network, draws
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return log-probabilities (N, classes) of images (N, C, H, W)."""
-        drawn = torch.stack([self.network(x).log_softmax(1) for _ in range(self.draws)])
-        return drawn.logsumexp(0) - math.log(self.draws)
+        super().__init__([network] * draws)
 
 
 def _checked(verdict: Any, x: Tensor, defense: Defense, first: int) -> Verdict:

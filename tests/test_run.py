@@ -349,6 +349,32 @@ def test_a_substitute_may_be_hardened(run_toy, toy_suite):
     assert set(robust.index) == {("other", "black-box"), ("target", "gray-box")}
 
 
+def test_several_substitutes_are_attacked_as_one(run_toy, toy_suite, tmp_path):
+    """By the mean of their probabilities (Liu et al. 2017, Eq. 4 with equal weights)."""
+    from benchmark.errors import InputError
+
+    named = {"first": "other", "second": "third", "both": "[other, third]", "again": "[other]"}
+    logs = {label: tmp_path / f"{label}.txt" for label in named}
+    attacks = "".join(f"  {label}: {{use: telling, eps: 0.1, log: '{log}'}}\n" for label, log in logs.items())
+    text = KNOWLEDGE.replace("attacks: {step: {use: step, eps: 0.3}}\n", f"attacks:\n{attacks}")
+    text = text.replace("models: {target", "models: {third: {use: linear, train: {epochs: 1, lr: 0.02}}, target")
+    text = text[: text.index("grid:")] + "grid:\n"
+    for label, networks in named.items():
+        text += f"  - {{models: target, attacks: {label}, knowledge: black-box, substitute: {networks}}}\n"
+    finished = run_toy(toy_suite(text))
+    assert finished.code == 0
+    first, second, both, again = (np.array([json.loads(row) for row in log.open()]) for log in logs.values())
+    np.testing.assert_allclose(both, (first + second) / 2, atol=1e-6)
+    assert np.abs(first - second).max() > 0.1
+    np.testing.assert_array_equal(first, again)
+    assert ran(finished).count("train") == 3
+    assert finished.run.suite["grid"][2]["substitute"] == ["other", "third"]
+
+    itself = text.replace("substitute: [other, third]", "substitute: [other, target]")
+    with pytest.raises(InputError, match="the substitute 'target' is the very network that is attacked as 'target'"):
+        run_toy(toy_suite(itself))
+
+
 @pytest.mark.parametrize(
     ("defense", "message"),
     [

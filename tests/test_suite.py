@@ -216,7 +216,7 @@ def test_a_grid_entry_selects_by_all_label_and_list_and_knows_its_line(load):
     assert entry.models == ("small",)
     assert entry.attacks == ("pgd", "cw")
     assert entry.defenses == ("none", "at")
-    assert (entry.knowledge, entry.substitute, entry.exclude, entry.where) == ("gray-box", None, (), "s.yaml:16")
+    assert (entry.knowledge, entry.substitutes, entry.exclude, entry.where) == ("gray-box", (), (), "s.yaml:16")
 
 
 SWEEP = SUITE.replace("norm: linf, eps: 8/255}", "norm: linf, eps: [1/255, 0.01, 8/255]}")
@@ -282,17 +282,28 @@ def test_axes_that_are_left_out_select_all_and_an_empty_list_of_attacks_means_cl
 
 def test_a_list_of_knowledge_makes_an_entry_of_each(load):
     grid = load(SUITE.replace("defenses: [none, at]}", "knowledge: [white-box, black-box], substitute: wide}")).grid
-    assert [(entry.knowledge, entry.substitute) for entry in grid] == [
-        ("white-box", None),
-        ("black-box", Substitute("wide")),
+    assert [(entry.knowledge, entry.substitutes) for entry in grid] == [
+        ("white-box", ()),
+        ("black-box", (Substitute("wide"),)),
     ]
 
 
-def test_a_substitute_may_be_a_model_hardened_by_a_defense(load):
-    entry = "knowledge: black-box, substitute: {model: wide, defense: at}}"
-    suite = load(SUITE.replace("defenses: [none, at]}", entry))
-    assert suite.grid[0].substitute == Substitute("wide", "at")
-    assert suite.resolved["grid"][0]["substitute"] == {"model": "wide", "defense": "at"}
+@pytest.mark.parametrize(
+    ("written", "read", "resolved"),
+    [
+        ("{model: wide, defense: at}", (Substitute("wide", "at"),), {"model": "wide", "defense": "at"}),
+        ("[wide]", (Substitute("wide"),), "wide"),
+        (
+            "[wide, {model: wide, defense: at}]",
+            (Substitute("wide"), Substitute("wide", "at")),
+            ["wide", {"model": "wide", "defense": "at"}],
+        ),
+    ],
+)
+def test_substitutes_are_models_that_a_defense_may_have_hardened(load, written, read, resolved):
+    suite = load(SUITE.replace("defenses: [none, at]}", f"knowledge: black-box, substitute: {written}}}"))
+    assert suite.grid[0].substitutes == read
+    assert suite.resolved["grid"][0]["substitute"] == resolved
     assert load(dump(suite.resolved)) == suite
 
 
@@ -601,6 +612,9 @@ def with_grid(entry: str) -> str:
             "substitute.attack: unknown key 'attack'. Allowed: defense, model.",
         ),
         ("{knowledge: black-box, substitute: {model: [wide]}}", "substitute.model: found a list, allowed:"),
+        ("{knowledge: black-box, substitute: []}", "substitute: an empty list, allowed: one network or several."),
+        ("{knowledge: black-box, substitute: [wide, small, wide]}", "substitute: 'wide' is there twice."),
+        ("{knowledge: black-box, substitute: [[wide]]}", "substitute: found a list, allowed:"),
         ("{knowledge: black-box, substitute: wid}", "substitute: unknown model label 'wid'. Did you mean 'wide'?"),
         ("{substitute: wide}", "substitute: only `knowledge: black-box` uses it, this entry is gray-box."),
         ("{exclude: {models: small}}", "exclude: found a mapping, allowed: a list of rules"),

@@ -110,8 +110,12 @@ def substitutes(run: Run, knowledge: str) -> dict[str, list[dict[str, Any]]]:
         named = entry.get("substitute")
         if not named or entry.get("knowledge", "") != knowledge:
             continue
-        model, defense = (named.get("model"), named.get("defense")) if isinstance(named, Mapping) else (named, None)
-        parts = [(section, as_text(label)) for section, label in (("models", model), ("defenses", defense)) if label]
+        parts = []
+        for one in named if isinstance(named, list) else [named]:
+            model, defense = (one.get("model"), one.get("defense")) if isinstance(one, Mapping) else (one, None)
+            parts += [
+                (section, as_text(label)) for section, label in (("models", model), ("defenses", defense)) if label
+            ]
         found[", ".join(label for _, label in parts)] = [component(run, *part) for part in parts]
     return dict(sorted(found.items()))
 
