@@ -30,6 +30,9 @@ KIND_NAMES = (
     *("metric", "executor", "reporter", "panel", "converter"),
 )
 
+tags_option = click.option(
+    "--tags", is_flag=True, help="Also the MITRE ATLAS and NIST AI 100-2 tags of attacks and defenses; imports them."
+)
 plugin_option = click.option(
     "--plugin", "plugins", multiple=True, metavar="MODULE", help="Load a plugin module that is not installed."
 )
@@ -229,25 +232,27 @@ def export(run_directory: Path, form: str, what: str, output: Path | None) -> No
 
 @cli.command("plugins")
 @click.option("--kind", type=click.Choice(KIND_NAMES), help="Only this kind.")
+@tags_option
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
 @plugin_option
-def list_plugins(kind: str | None, as_json: bool, plugins: Sequence[str]) -> None:
+def list_plugins(kind: str | None, tags: bool, as_json: bool, plugins: Sequence[str]) -> None:
     """List what is installed, and from where."""
     from benchmark.inspection import describe_plugins, plugin_facts
 
-    facts = plugin_facts(_registry(plugins), kind)
+    facts = plugin_facts(_registry(plugins), kind, tags)
     say(json.dumps(facts, indent=1) if as_json else describe_plugins(facts))
 
 
 @cli.command()
 @click.argument("kind", type=click.Choice(KIND_NAMES))
 @click.argument("name")
+@tags_option
 @plugin_option
-def show(kind: str, name: str, plugins: Sequence[str]) -> None:
+def show(kind: str, name: str, tags: bool, plugins: Sequence[str]) -> None:
     """Show one component: what it is, where it comes from, its options."""
     from benchmark.inspection import describe_component
 
-    say(describe_component(_registry(plugins).get(kind, name)))
+    say(describe_component(_registry(plugins).get(kind, name), tags))
 
 
 @cli.command()

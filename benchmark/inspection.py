@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -266,13 +267,22 @@ def _seconds_per_forward(plan: Plan, registry: Registry, dataset: str, model: st
         torch.set_num_threads(threads)
 
 
-def plugin_facts(registry: Registry, kind: str | None) -> dict[str, Any]:
-    """Return all registered components, and all plugins and components that are unusable."""
+TAGGED = ("attack", "defense")
+
+
+def plugin_facts(registry: Registry, kind: str | None, tags: bool = False) -> dict[str, Any]:
+    """Return all registered components, and all plugins and components that are unusable.
+
+    With `tags` attacks and defenses are imported, and have theirs (`benchmark.taxonomy`).
+    """
     chosen = [r for k in KINDS if kind in (None, k) for r in registry.all(k)]
     unusable: dict[tuple[str, str], str] = {}
+    tagged: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for registration in chosen:
         try:
             registration.check()
+            if tags and registration.kind in TAGGED:
+                tagged[registration.kind, registration.name] = _tag_facts(registration)
         except PluginError as error:
             unusable[registration.kind, registration.name] = str(error)
     return {
@@ -285,6 +295,7 @@ def plugin_facts(registry: Registry, kind: str | None) -> dict[str, Any]:
                 "distribution": r.provenance.distribution,
                 "distribution_version": r.provenance.version,
                 "module": r.provenance.module,
+                **({"tags": tagged[r.kind, r.name]} if (r.kind, r.name) in tagged else {}),
             }
             for r in chosen
             if (r.kind, r.name) not in unusable
@@ -318,17 +329,35 @@ def describe_plugins(facts: dict[str, Any]) -> str:
             lines.append(f"{last}s")
         source = f"{row['distribution']} {row['distribution_version']}" if row["distribution"] else "--plugin"
         lines.append(f"  {row['name']:<{width}}  {row['summary'] or '-'}  [{source}: {row['module']}]")
+        lines += [f"  {'':<{width}}  {tag}" for tag in _tags_told(row.get("tags", ()))]
     lines += [f"FAILED {f['name']} ({f['from']}, {f['module']}): {f['reason']}" for f in facts["failed"]]
     return "\n".join(lines)
 
 
-def describe_component(registration: Registration) -> str:
-    """Return a component's summary, provenance and options table."""
+def _tag_facts(registration: Registration) -> list[dict[str, Any]]:
+    from benchmark.taxonomy import tags_of_registered
+
+    return [
+        {"tag": tag.name, "title": tag.title, "framework": tag.framework, "knowledge": list(knowledge)}
+        for tag, knowledge in tags_of_registered(registration)
+    ]
+
+
+def _tags_told(facts: Iterable[dict[str, Any]]) -> Iterator[str]:
+    for tag in facts:
+        rows = f", in {' and '.join(tag['knowledge'])} rows" if tag["knowledge"] else ""
+        yield f"{tag['tag']} {tag['title']} ({tag['framework']}){rows}"
+
+
+def describe_component(registration: Registration, tags: bool = False) -> str:
+    """Return a component's summary, provenance and options table; with `tags` it is imported, and has its own."""
     r = registration
     lines = [
         f"{r.kind} {r.name}: {r.summary}" if r.summary else f"{r.kind} {r.name}",
         f"from {r.provenance} ({r.provenance.module}), method version {r.version}",
     ]
+    if tags and r.kind in TAGGED:
+        lines += ["tags:", *(f"  {tag}" for tag in _tags_told(_tag_facts(r)))]
     if r.kind in ("metric", "reporter"):
         return "\n".join(lines)
     fields = r.options_type().model_json_schema().get("properties", {})

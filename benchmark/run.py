@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import lru_cache, partial
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,6 @@ import pandas as pd
 from benchmark import results
 from benchmark.alarms import Look, Seen
 from benchmark.dataset import Split
-from benchmark.defense import Defense
 from benchmark.display import LineDisplay, TerminalDisplay
 from benchmark.engine import Outcome, TaskRecord, execute
 from benchmark.errors import BenchError, InputError, Stopped
@@ -40,7 +39,7 @@ from benchmark.reporter import Panel, Reporter
 from benchmark.rundir import REPORT, Identity, RunDir, writing
 from benchmark.selection import CLEAN, COLUMNS
 from benchmark.store import ArrayReader, DamagedArtifactError, Store, digest, storage_error
-from benchmark.suite import Suite
+from benchmark.suite import Component, Suite
 from benchmark.wording import legible, say
 
 NOT_RUN = "not run: the run was interrupted"
@@ -555,7 +554,7 @@ def _cells(
         threshold: float | None = found["threshold"]
         return threshold
 
-    defenses = _defenses(plan, registry)
+    defenses: dict[str, Defense] = _used(plan, registry, "defense")
     for planned in plan.cells:
         identity: dict[str, Any] = {
             "dataset": planned.dataset,
@@ -751,13 +750,25 @@ def _manifest(suite: Suite, registry: Registry, plan: Plan, request: RunRequest)
             }
             for label, facts in plan.datasets.items()
         },
+        "attacks": {
+            label: {
+                "use": suite.attacks[label].use,
+                "needs": attack.needs,
+                "evades_detector": attack.evades_detector or attack.needs_likelihoods,
+                "steps": None if (passes := attack.passes()) is None else passes.backward,
+                "options": attack.options.model_dump(mode="json"),
+            }
+            for label, attack in _used(plan, registry, "attack").items()
+        },
         "defenses": {
             label: {
                 "family": defense.family,
                 "attacks": list(defense.training_attacks()),
                 "randomised": defense.randomised,
+                "gives_scores": defense.gives_scores,
+                "networks": defense.ensemble_size,
             }
-            for label, defense in _defenses(plan, registry).items()
+            for label, defense in _used(plan, registry, "defense").items()
         },
         "citations": _citations(suite, registry),
         "cells": len(plan.cells),
@@ -775,8 +786,11 @@ def _manifest(suite: Suite, registry: Registry, plan: Plan, request: RunRequest)
     }
 
 
-def _defenses(plan: Plan, registry: Registry) -> dict[str, Defense]:
-    used = (plan.suite.defenses[label] for label in dict.fromkeys(cell.defense for cell in plan.cells))
+def _used(plan: Plan, registry: Registry, kind: Literal["attack", "defense"]) -> dict[str, Any]:
+    """Return the attacks or defenses of the cells, by label, in the order of the cells."""
+    labels = dict.fromkeys(getattr(cell, kind) for cell in plan.cells)
+    sections: dict[str, Mapping[str, Component]] = {"attack": plan.suite.attacks, "defense": plan.suite.defenses}
+    used = (sections[kind][label] for label in labels if label != CLEAN or kind == "defense")
     return {x.label: registry.get(x.kind, x.use).create(x.options) for x in used}
 
 

@@ -6,6 +6,7 @@ import gc
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -232,3 +233,22 @@ def test_a_leaderboard_of_runs(run_toy, bench, tmp_path, monkeypatch, capfd):
         assert wanted in capfd.readouterr().err
     assert (board / "index.html").read_bytes() == before
     assert not (tmp_path / "new").exists()
+
+
+def test_tags_follow_from_what_a_component_declares_and_are_documented(bench):
+    from benchmark.taxonomy import TAGS
+
+    said = bench("show", "attack", "square", "--tags")
+    assert "AML.T0043.001 Black-Box Optimization (MITRE ATLAS 5.6.0), in white-box and gray-box rows" in said
+    assert "AML.T0043.000" not in said
+    listed = json.loads(bench("plugins", "--tags", "--json", "--plugin", "toy"))["components"]
+    found = {(row["kind"], row["name"]): {tag["tag"] for tag in row.get("tags", ())} for row in listed}
+    assert found["attack", "step"] == {"AML.T0015", "AML.T0043.000", "AML.T0043.002", "NISTAML.022", "NISTAML.025"}
+    assert found["defense", "adp"] == {"AML.M0003", "AML.M0006"}
+    assert found["defense", "unmask"] == {"AML.M0010", "AML.M0015"}
+    assert found["defense", "none"] == set()
+    assert not any(tags for (kind, _), tags in found.items() if kind not in ("attack", "defense"))
+    assert found["defense", "brightness"] == {"AML.M0015"}
+    text = (Path(__file__).parents[1] / "docs" / "measures.md").read_text()
+    for tag in TAGS:
+        assert f"| `{tag.name}` | {tag.title} | {tag.framework} | {tag.given} |" in text

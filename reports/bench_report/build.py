@@ -19,6 +19,7 @@ import yaml
 from bench_report import sentences
 from bench_report.blocks import BlockBuilder, same_n
 from bench_report.cells import CellPages
+from bench_report.checklist import Checklist
 from bench_report.compare import compare_runs
 from bench_report.facts import RunFacts
 from bench_report.figures import Figures
@@ -81,6 +82,7 @@ class Report:
     cells: tuple[CellPages, ...]
     figures: tuple[Figures, ...]
     probes: tuple[Probes, ...]
+    checklists: tuple[Checklist, ...]
 
 
 def build_report(
@@ -109,7 +111,8 @@ def build_report(
         CellPages(run, table, builder.facts, one.blocks, panels)
         for run, table, builder, one in zip(runs, tables, builders, views)
     )
-    return Report(view, cells, tuple(builder.figures for builder in builders), tuple(map(Probes, runs)))
+    checklists = tuple(Checklist(run, builder.facts) for run, builder in zip(runs, builders))
+    return Report(view, cells, tuple(builder.figures for builder in builders), tuple(map(Probes, runs)), checklists)
 
 
 def alarms_by_kind(table: Table) -> tuple[tuple[AlarmView, ...], ...]:

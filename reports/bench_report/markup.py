@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -85,6 +86,12 @@ def printable(value: Any) -> Any:
     if type(value) is not str or value.isprintable():
         return value
     return value.translate(_PICTURES).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def markdown(text: str) -> str:
+    """Return a text as part of a line of Markdown: nothing in it is markup, HTML, or the end of a cell or line."""
+    plain = re.sub(r"\s", " ", str(printable(text)))
+    return re.sub(r"([\\`*_{}\[\]<>#|~&])", r"\\\1", plain)
 
 
 _PICTURES = {code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)} | {0x7F: 0x2421}

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from bench_report import markup
+from bench_report import checklist, markup
 from bench_report.blocks import SWITCH
 from bench_report.build import Report, build_report
 from bench_report.charts import chart_svg, charts_script, in_colours, vega_script
@@ -34,6 +34,7 @@ from benchmark.files import write_whole
 from benchmark.reporter import Reporter
 from benchmark.results import csv_text
 from benchmark.rundir import REPORT
+from benchmark.taxonomy import TAGS
 
 if TYPE_CHECKING:
     from benchmark.results import Run
@@ -51,6 +52,8 @@ UNFINISHED = f"""<!doctype html>
 """Stands in for the first page until all others are there: what an interruption leaves is known as ours."""
 OWNED = ("assets", "cells", "charts", "settings", "images", "samples", "downloads")
 """Folders of a report: removed before it is written again, so that no page of an earlier run is left."""
+CHECKLIST, TWIN = "checklist.html", "checklist.md"
+"""The checklists of the runs, as a page and as Markdown."""
 MOST_PICTURES = 24
 """Charts of a report that are drawn as files too, for readers without scripts: each costs 30 to 120 ms and 5 to 50 kB,
 so that the thousands of a large grid would cost minutes. The others are drawn and saved by the script alone."""
@@ -95,7 +98,7 @@ class HtmlReporter(Reporter):
         report = build_report(runs, self.panels, measures_of_plugins(self.measures))
         folder.mkdir(parents=True, exist_ok=True)
         self.clear(folder)
-        for name in (*OWNED, INDEX):
+        for name in (*OWNED, CHECKLIST, TWIN, INDEX):
             if (folder / name).exists():
                 raise InputError(
                     f"{str(folder)!r} has {name!r} in it, which no report wrote. Give an empty or a new folder by "
@@ -137,6 +140,8 @@ class HtmlReporter(Reporter):
             write_whole(folder / INDEX, UNFINISHED.encode())
             for name in OWNED:
                 shutil.rmtree(folder / name, ignore_errors=True)
+            for name in (CHECKLIST, TWIN):
+                (folder / name).unlink(missing_ok=True)
             (folder / INDEX).unlink()
 
 
@@ -153,7 +158,9 @@ def _sheets(report: Report, runs: Sequence[Run]) -> Iterator[Sheet]:
          "metrics": {"clean": o.clean, "attack": o.attack, "worst": o.worst}}
         for o in SWITCH
     ]  # fmt: skip
-    yield Sheet(INDEX, view.title, "index.html", {"report": view, "options": options})
+    yield Sheet(INDEX, view.title, "index.html", {"report": view, "options": options, "checklists": report.checklists})
+    values = {"report": view, "checklists": report.checklists, "several": len(runs) > 1}
+    yield Sheet(CHECKLIST, checklist.TITLE, "checklist.html", values)
     parts = zip(view.runs, report.cells, report.figures, report.probes)
     for number, (run, cells, figures, probes) in enumerate(parts, 1):
         common = {"report": view, "run": run, "several": len(runs) > 1, "run_number": number}
@@ -188,6 +195,7 @@ def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> str:
         (folder / "assets" / name).write_text(_asset(name), encoding="utf-8")
     for name, content in _downloads(runs):
         (folder / "downloads" / name).write_bytes(content)
+    (folder / TWIN).write_bytes(_twin(report))
     images: set[str] = set()
     pictures = _Pictures()
     template = _environment().get_template("page.html")
@@ -224,6 +232,7 @@ def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> str:
             picture=picture,
             drawn=pictures.inline,
             download=lambda name, links=links: links.file(f"downloads/{name}"),
+            twin=links.file(TWIN),
             policy="script-src 'self' file:; style-src 'self' file: 'unsafe-inline'",
             stylesheet=links.file(f"assets/{STYLE}"),
             scripts=[links.file(f"assets/{name}") for name in scripts],
@@ -274,6 +283,7 @@ def _single(report: Report, runs: Sequence[Run]) -> str:
         picture=picture,
         drawn=pictures.inline,
         download=downloads.__getitem__,
+        twin="data:text/markdown;base64," + _base64(_twin(report)),
         policy=policy,
         terms=_terms(report.view.glossary),
         data={Path(data_file(sheet.page)).stem: sheet.data for sheet in sheets if sheet.data},
@@ -323,6 +333,10 @@ def _rendered(template: Template, sheets: Sequence[Sheet], **values: Any) -> str
         "most_pictures": MOST_PICTURES,
         "central_kinds": CENTRAL,
         "not_concluded": NOT_CONCLUDED,
+        "checklist_paper": checklist.PAPER,
+        "checklist_warning": checklist.WARNING,
+        "checklist_said": checklist.SAID,
+        "checklist_frameworks": " and ".join(dict.fromkeys(tag.framework for tag in TAGS)),
     }
     return template.render(sheets=sheets, verdict_notes=conclusions(), **{**usual, **values})
 
@@ -378,6 +392,11 @@ def _downloads(runs: Sequence[Run]) -> Iterator[tuple[str, bytes]]:
         prefix = f"run{number}-" if len(runs) > 1 else ""
         yield f"{prefix}metrics.csv", csv_text(run.metrics).encode("utf-8", "replace")
         yield f"{prefix}metrics.parquet", run.read("metrics.parquet")
+
+
+def _twin(report: Report) -> bytes:
+    """Return the checklists as Markdown."""
+    return "\n".join(one.markdown() for one in report.checklists).encode("utf-8", "replace")
 
 
 def _place(source: Path, target: Path) -> None:

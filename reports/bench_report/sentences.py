@@ -76,7 +76,7 @@ def _aside(text: str) -> Word:
     return Word(text, "aside")
 
 
-def _listed(names: Sequence[str]) -> list[Word]:
+def listed(names: Sequence[str]) -> list[Word]:
     """Return `a, b and c`; of many the first few and how many more."""
     return _joined(list(map(_name, names[:NAMES])), len(names[NAMES:]))
 
@@ -234,7 +234,7 @@ def _doubtful(estimate: Estimate) -> list[Word]:
     doubt = estimate.doubt
     if doubt is None or len(doubt.attacks) == doubt.of:
         return [Word("an alarm")]
-    return [Word("an alarm on "), *_listed(doubt.attacks)]
+    return [Word("an alarm on "), *listed(doubt.attacks)]
 
 
 def _after(words: Sequence[Word]) -> list[Word]:
@@ -257,7 +257,7 @@ def where(row: VerdictRow, group: VerdictGroup) -> Sentence:
 
 def taught(attacks: Sequence[str]) -> Sentence:
     """Return which attacks a defense has learned from, nothing for none."""
-    return (Word("taught by "), *_listed(attacks)) if attacks else ()
+    return (Word("taught by "), *listed(attacks)) if attacks else ()
 
 
 def group_title(group: VerdictGroup, several_models: bool) -> Sentence:
@@ -338,7 +338,7 @@ def headline(facts: RunFacts, only: Sequence[str] = ()) -> Sentence:
         for upto, names in ((upto, names) for (of, upto), names in kinds.items() if of == kind):
             words += [
                 *([Word("; ")] if words else []),
-                *_listed(names),
+                *listed(names),
                 Word(f" {one if len(names) == 1 else many}{upto}{rest}"),
             ]
     settings = len(facts.scopes)
@@ -481,7 +481,7 @@ def _best(best: Best) -> Sentence:
     else:
         words += [Word("; they cannot be paired image by image")]
     if best.left_out:
-        words += [Word(". Not counted, without a sure number: "), *_listed(best.left_out)]
+        words += [Word(". Not counted, without a sure number: "), *listed(best.left_out)]
     return (*words, Word("."))
 
 
@@ -861,25 +861,25 @@ def trade_off_brief(trade: TradeOff) -> str:
         f"{bars(e for v in points for e in (v.clean, v.robust))}"
     )
     if by["yes"]:
-        text += f" On the front: {_text(_listed(by['yes']))}."
+        text += f" On the front: {_text(listed(by['yes']))}."
     bounds = dict.fromkeys(v.bound for v in points if v.bound)
     if bounds:
         why = " or ".join(BOUNDS[bound] for bound in bounds)
-        most = f" At most on the front: {_text(_listed(by['at most']))}." if by["at most"] else ""
+        most = f" At most on the front: {_text(listed(by['at most']))}." if by["at most"] else ""
         text += f"{most} Open marks are upper bounds, since {why}."
     if trade.loses:
         text += " On no front, since on clean images no better than guessing or half of the undefended: "
-        text += f"{_text(_listed(trade.loses))}."
+        text += f"{_text(listed(trade.loses))}."
     if trade.taught:
-        text += f" Taught by attacks: {_text(_listed(trade.taught))}."
+        text += f" Taught by attacks: {_text(listed(trade.taught))}."
     if trade.left_out:
-        text += f" Not drawn, without a sure number under all of these attacks: {_text(_listed(trade.left_out))}."
+        text += f" Not drawn, without a sure number under all of these attacks: {_text(listed(trade.left_out))}."
     return text
 
 
 def unnamed(names: Sequence[str]) -> str:
     """Return which marks of a chart had no room for their names."""
-    return f" Drawn without a name, for want of room: {_text(_listed(names))}." if names else ""
+    return f" Drawn without a name, for want of room: {_text(listed(names))}." if names else ""
 
 
 def over_budgets(facts: RunFacts, knowledge: str, names: Iterable[str], attacks: str) -> str:
@@ -898,7 +898,7 @@ def budgets_brief(facts: RunFacts, knowledge: str, names: Iterable[str], attacks
     for name in names:
         if bound := facts.bound(name, knowledge):
             bounds.setdefault(bound, []).append(name)
-    at_most = "".join(f" At most, since {BOUNDS[bound]}: {_text(_listed(found))}." for bound, found in bounds.items())
+    at_most = "".join(f" At most, since {BOUNDS[bound]}: {_text(listed(found))}." for bound, found in bounds.items())
     return f"Of {_text(_attacker(knowledge))}: {attacks}.{at_most}"
 
 
@@ -1176,7 +1176,7 @@ def _condition_title(condition: Condition) -> Sentence:
     words.append(Word(" · worst case per image of " if many else " · under "))
     words.append(_name(attacks_text(scope.attack, scope.attacks)))
     if many:
-        words += [Word(" ("), *_listed(scope.attacks), Word(")")]
+        words += [Word(" ("), *listed(scope.attacks), Word(")")]
     if condition.rate is not None:
         words.append(Word(f" · thresholds for {100 * condition.rate:g} % false alarms"))
     of_chance = [f"{name} {value}" for name, value in condition.protocol if name in ("repeats", "draws")]

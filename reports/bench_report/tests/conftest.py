@@ -206,8 +206,24 @@ def write_run(
             }
             for number, name in enumerate(datasets)
         },
+        "attacks": {
+            x: {
+                "use": "pgd",
+                "needs": "gradient",
+                "evades_detector": False,
+                "steps": 20,
+                "options": {"norm": "linf", "eps": "8/255", "steps": 20, "restarts": 1},
+            }
+            for x in attacks
+        },
         "defenses": {
-            x: {"family": family_of[x], "attacks": list((taught or {}).get(x, ())), "randomised": False}
+            x: {
+                "family": family_of[x],
+                "attacks": list((taught or {}).get(x, ())),
+                "randomised": False,
+                "gives_scores": x in detectors,
+                "networks": 1,
+            }
             for x in defenses
         },
         "cells": len(results),

@@ -46,7 +46,7 @@ def shown(page, seed=""):
     """Yield (identity, cell) of every number in the tables of a page: those over all seeds, or those of one seed."""
     for table in page.all("table"):
         kind = table.get("data-table")
-        if kind not in MATRICES | {"detector", "others"} or table.get("data-seed") != seed:
+        if kind not in MATRICES | {"detector", "worst-detector", "others"} or table.get("data-seed") != seed:
             continue
         where = {name: table.get(f"data-{name}") for name in ("dataset", "model", "knowledge")}
         heads = [head for head in table.all("th") if head.get("data-metric")]
@@ -172,7 +172,7 @@ def check_site(site):
 
 ADDRESS = re.compile(
     r"#[a-z0-9-]+|(\.\./)?(index\.html(#[a-z0-9-]+)?|(cells|settings)/[a-z0-9-]{12,64}\.html"
-    r"|images/[0-9a-f]{20}\.png|charts/[a-z0-9-]{12,99}\.svg|downloads/(run\d+-)?metrics\.(csv|parquet))"
+    r"|checklist\.(html|md)|images/[0-9a-f]{20}\.png|charts/[a-z0-9-]{12,99}\.svg|downloads/(run\d+-)?metrics\.(csv|parquet))"
 )
 
 
