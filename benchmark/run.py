@@ -23,6 +23,7 @@ import pandas as pd
 from benchmark import results
 from benchmark.alarms import Look, Seen
 from benchmark.dataset import Split
+from benchmark.defense import Defense
 from benchmark.display import LineDisplay, TerminalDisplay
 from benchmark.engine import Outcome, TaskRecord, execute
 from benchmark.errors import BenchError, InputError, Stopped
