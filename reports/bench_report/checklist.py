@@ -166,7 +166,7 @@ class Checklist:
         words: list[Word | str] = [f"The probe “{PROBES[name].title}”" if name in PROBES else f"The probe {name}"]
         for number, (verdict, names) in enumerate(told.items()):
             words += [" and " if number else " ", f"{verdict}{'es' if verdict == 'pass' else 's'} for ", *listed(names)]
-        return [*words, "."]
+        return [*words, ". "]
 
     def _alarm(self, kind: str) -> list[Word | str]:
         """Return which alarms of a kind were raised."""
@@ -229,9 +229,9 @@ class Checklist:
                 "Sanity tests": {
                     "Iterative attacks do better than one step": self._one_step,
                     "Iterations suffice to converge": lambda: self._more_of(
-                        "steps", ("iterations", "convergence", "doubling")
+                        "steps", ("incomplete-optimisation", "more-steps")
                     ),
-                    "Random restarts suffice": lambda: self._more_of("restarts", ("restarts",)),
+                    "Random restarts suffice": lambda: self._more_of("restarts", ("more-steps",)),
                     "A larger budget gives more success": self._monotone,
                     "With a large distortion accuracy falls to guessing": self._large,
                 },
@@ -452,8 +452,8 @@ class Checklist:
         return "done", ["Attacks at several budgets were run against ", *listed(names), ".", *self._alarm("eps")]
 
     def _large(self) -> Answer:
-        told = self._probe("large-budget")
-        if told is not None:
+        told = list(itertools.chain(*(self._probe(x) or () for x in ("large-budget", "unconstrained-failure"))))
+        if told:
             return "done", told
         return "not done", ["No attack has a budget at which every image may become the same grey."]
 
@@ -598,7 +598,7 @@ class Checklist:
     # Special cases
 
     def _noise(self) -> Answer:
-        told = list(itertools.chain(*(self._probe(name) or () for name in ("noise", "random-noise"))))
+        told = self._probe("random-draws")
         return ("done", told) if told else ("not done", ["No attack draws noise at random."])
 
     def _targeted(self) -> Answer:
