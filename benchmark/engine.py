@@ -102,7 +102,7 @@ def execute(
     fresh: bool = False,
     heard: Callable[[TaskRecord], None] = lambda record: None,
     earlier: Mapping[str, TaskRecord] | None = None,
-    meanwhile: Callable[[], None] = lambda: None,
+    meanwhile: Callable[[], bool] = lambda: False,
 ) -> Outcome:
     """Bring every artifact that the plan's cells read into the store.
 
@@ -118,7 +118,8 @@ def execute(
         fresh: make every artifact anew; what is there stays until it is replaced.
         heard: called with the record of every task, as it ends.
         earlier: records of a try that this one goes on with; what failed then is not tried again.
-        meanwhile: called once, while the first tasks are at work.
+        meanwhile: called while tasks are at work and nothing is heard of them, again and again as long as it says that
+            it did something; what it does shall be short, since tasks that end meanwhile wait for it.
 
     Raises:
         ExecutorError: the executor cannot run tasks any more.
@@ -159,7 +160,7 @@ class _Run:
         self.order = {key: number for number, key in enumerate(plan.tasks)}
         self.critical = self._critical_paths()
 
-    def go(self, device: str, modules: list[str], meanwhile: Callable[[], None]) -> Outcome:
+    def go(self, device: str, modules: list[str], meanwhile: Callable[[], bool]) -> Outcome:
         required = self.plan.required(self.plan.answers())
         if not self.fresh:
             self._verify_cached()
@@ -176,11 +177,12 @@ class _Run:
             self.executor.start(
                 Setup(str(self.store.root), modules, device, threads, copy.deepcopy(self.plan.tasks), fresh=self.fresh)
             )
-            self._submit_ready()
-            meanwhile()
             while self.todo or self.running:
                 self._submit_ready()
-                for event in self.executor.wait(1.0):
+                events = self.executor.wait(0.0)
+                if not events and not meanwhile():
+                    events = self.executor.wait(1.0)
+                for event in events:
                     self._hear(event)
         except KeyboardInterrupt as stop:
             return Outcome(self.records, stopped=stop if isinstance(stop, Stopped) else Stopped())
@@ -285,12 +287,13 @@ class _Run:
         warnings = tuple(self.warnings.pop(event.key, ()))
         self.again.discard(event.key)
         if event.kind == "done":
-            self._record(TaskRecord(task.key, task.kind, task.label, "done", warnings=warnings, meta=data["meta"]))
             for dependent in self.dependents.pop(event.key, []):
                 blockers = self.blockers[dependent]
                 blockers.discard(event.key)
                 if not blockers and dependent in self.todo:
                     heapq.heappush(self.ready, (-self.critical[dependent], self.order[dependent], dependent))
+            self._submit_ready()  # before the record, which waits for the disk
+            self._record(TaskRecord(task.key, task.kind, task.label, "done", warnings=warnings, meta=data["meta"]))
         elif event.kind == "failed":
             self._fail(task, data["reason"], data["traceback"], warnings)
         else:

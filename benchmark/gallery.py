@@ -13,6 +13,7 @@ import io
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +21,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from benchmark.errors import InputError
 from benchmark.files import make_folder, remove, write_whole
 from benchmark.metrics import Answers, Cell, initially_right, rejected, right, successful
 from benchmark.results import (
@@ -73,6 +75,16 @@ def strata(cell: Cell) -> dict[Stratum, np.ndarray]:
     }
 
 
+@dataclass(frozen=True)
+class _Added:
+    """What a cell brings into the three tables of images."""
+
+    dataset: str
+    rows: Sequence[dict[str, Any]]
+    sheets: Sequence[dict[str, Any]]
+    details: Sequence[dict[str, Any]]
+
+
 class Gallery:
     """Chooses images while the tables are made, writes their files, and at last the table that lists them.
 
@@ -87,52 +99,27 @@ class Gallery:
         self._tables = {name: run / name for name in (GALLERY, SHEETS, DETAILS)}
         self._cells, self._crafted = max(cells, 1), crafted
         self._per_stratum = max(1, min(PER_STRATUM, MOST_ROWS // (6 * max(cells, 1))))
-        self._rows: list[dict[str, Any]] = []
-        self._sheet_rows: list[dict[str, Any]] = []
-        self._detail_rows: list[dict[str, Any]] = []
+        self._added: dict[int, _Added] = {}
         self._kept: dict[str, np.ndarray] = {}  # data set → indices of the images in sheets
         self._clean_rows: dict[str, list[dict[str, Any]]] = {}  # data set → rows of its clean images
-        self._shown: set[str] = set()  # data sets of cells that were added
         self._sheets: dict[tuple[str, ...], list[dict[str, Any]]] = {}  # of what → rows without their cell
         self._used: set[str] = set()
         self._names: dict[bytes, str] = {}  # digest of pixels → file
         self._orders: dict[int, tuple[Sequence[str], np.ndarray]] = {}
         self._clean = lru_cache(maxsize=128)(self._read_clean)
 
-    def add_clean(self, dataset: str, sample_ids: Sequence[str], images: Callable[[Sequence[int]], Any]) -> None:
-        """Write the clean images of a data set, which needs no result, beforehand: `add` does so where nobody has.
-
-        Args:
-            dataset: label.
-            sample_ids: names of the test images.
-            images: as for `add`.
-
-        Raises:
-            OSError: a file cannot be written.
-        """
-        if dataset in self._kept:
-            return
-        order = self._order(sample_ids)
-        size = np.asarray(images([0])).size if len(order) else 1
-        kept = np.sort(order[: max(FEWEST, MOST_PIXELS // (size * (self._crafted + 1)))])
-        rows: list[dict[str, Any]] = []
-        self._kept[dataset], self._clean_rows[dataset] = kept, rows
-        of = dict.fromkeys(IDENTITY, "") | {"dataset": dataset}
-        for number, row in enumerate(self._written(kept, lambda indices: np.asarray(images(indices.tolist())))):
-            most = on_sheet(row["width"], row["height"])
-            names = [str(sample_ids[index]) for index in kept[number * most : (number + 1) * most]]
-            rows.append({**of, "number": number, **row, "samples": json.dumps(names)})
-
     def add(
         self,
+        number: int,
         result: CellResult,
         images: Callable[[Sequence[int]], Any],
         adversarial: ArrayReader | None,
         explanation: Path | None,
     ) -> None:
-        """Choose images of a cell that has a result, and write their files.
+        """Choose images of a cell that has a result, and write their files; cells may be added in any order.
 
         Args:
+            number: of the cell, in the order in which the rows shall stand; what was added by it before is replaced.
             result: what the tables are made of.
             images: the test images by index, (n, C, H, W) in [0, 1]. Equal functions for the same data set.
             adversarial: the adversarial test images, array `x_adv`; None in a clean cell.
@@ -147,30 +134,31 @@ class Gallery:
         identity = {name: str(getattr(result, name)) for name in IDENTITY}
         order = self._order(result.sample_ids)
         explained = self._explanation(explanation)
-        self._add_sheets(identity, result.sample_ids, cell, images, adversarial)
-        self._add_details(identity, result.sample_ids, cell, explained)
-        chosen = [
-            (stratum, int(member.sum()), int(index))
-            for stratum, member in strata(cell).items()
-            for index in order[member[order]][: self._per_stratum]
-        ]
-        if not chosen:
-            return
+        self._keep_clean(result.dataset, result.sample_ids, images)
+        sheets = self._sheets_of(identity, cell, images, adversarial)
+        details = self._details_of(identity, result.sample_ids, cell, explained)
+        rows: list[dict[str, Any]] = []
         pictures: dict[int, dict[str, Any]] = {}
-        for stratum, of, index in chosen:
-            if index not in pictures:
-                pictures[index] = self._pictures(cell, index, images, adversarial)
-            self._rows.append(
-                {
-                    **identity,
-                    "stratum": stratum,
-                    "stratum_n": of,
-                    "sample": str(result.sample_ids[index]),
-                    "y": int(cell.y[index]),
-                    **pictures[index],
-                    "explanation": explained,
-                }
-            )
+        for stratum, member in strata(cell).items():
+            for index in map(int, order[member[order]][: self._per_stratum]):
+                if index not in pictures:
+                    pictures[index] = self._pictures(cell, index, images, adversarial)
+                rows.append(
+                    {
+                        **identity,
+                        "stratum": stratum,
+                        "stratum_n": int(member.sum()),
+                        "sample": str(result.sample_ids[index]),
+                        "y": int(cell.y[index]),
+                        **pictures[index],
+                        "explanation": explained,
+                    }
+                )
+        self._added[number] = _Added(result.dataset, rows, sheets, details)
+
+    def drop(self, number: int) -> None:
+        """Leave out a cell, if it was added."""
+        self._added.pop(number, None)
 
     def close(self, key: str = "") -> None:
         """Write the table and remove files of an earlier one that it does not name.
@@ -180,12 +168,23 @@ class Gallery:
         Raises:
             OSError: they cannot be written.
         """
-        if not self._sheet_rows and not self._folder.exists():
+        if not self._added and not self._folder.exists():
             return
+        rows: list[dict[str, Any]] = []
+        sheets: list[dict[str, Any]] = []
+        details: list[dict[str, Any]] = []
+        shown: set[str] = set()
+        for _, added in sorted(self._added.items()):
+            if added.dataset not in shown:
+                shown.add(added.dataset)
+                sheets += self._clean_rows[added.dataset]
+            rows += added.rows
+            sheets += added.sheets
+            details += added.details
         frames = {
-            GALLERY: pd.DataFrame(self._rows, columns=list(GALLERY_COLUMNS)).astype(_TYPES),
-            SHEETS: pd.DataFrame(self._sheet_rows, columns=list(SHEET_COLUMNS)),
-            DETAILS: pd.DataFrame(self._detail_rows, columns=list(DETAIL_COLUMNS), dtype="str"),
+            GALLERY: pd.DataFrame(rows, columns=list(GALLERY_COLUMNS)).astype(_TYPES),
+            SHEETS: pd.DataFrame(sheets, columns=list(SHEET_COLUMNS)),
+            DETAILS: pd.DataFrame(details, columns=list(DETAIL_COLUMNS), dtype="str"),
         }
         make_folder(self._folder)
         for name, frame in frames.items():
@@ -196,22 +195,36 @@ class Gallery:
             if file.name not in named and file not in self._tables.values():
                 remove(file)
 
-    def _add_sheets(
+    def _keep_clean(self, dataset: str, sample_ids: Sequence[str], images: Callable[[Sequence[int]], Any]) -> None:
+        """Write the clean images of a data set, unless a cell before has brought them."""
+        if dataset in self._kept:
+            return
+        order = self._order(sample_ids)
+        size = np.asarray(images([0])).size if len(order) else 1
+        kept = np.sort(order[: max(FEWEST, MOST_PIXELS // (size * (self._crafted + 1)))])
+        rows: list[dict[str, Any]] = []
+        of = dict.fromkeys(IDENTITY, "") | {"dataset": dataset}
+        try:
+            for number, row in enumerate(self._written(kept, lambda indices: np.asarray(images(indices.tolist())))):
+                most = on_sheet(row["width"], row["height"])
+                names = [str(sample_ids[index]) for index in kept[number * most : (number + 1) * most]]
+                rows.append({**of, "number": number, **row, "samples": json.dumps(names)})
+        except InputError:  # an image that can be read no more: the cells show the others
+            self._kept[dataset], self._clean_rows[dataset] = kept, []
+            raise
+        self._kept[dataset], self._clean_rows[dataset] = kept, rows
+
+    def _sheets_of(
         self,
         identity: Mapping[str, str],
-        sample_ids: Sequence[str],
         cell: Cell,
         images: Callable[[Sequence[int]], Any],
         reader: ArrayReader | None,
-    ) -> None:
-        """Write all images of a cell that no other cell has brought yet, many in one file."""
-        dataset = identity["dataset"]
-        self.add_clean(dataset, sample_ids, images)
-        if dataset not in self._shown:
-            self._shown.add(dataset)
-            self._sheet_rows += self._clean_rows[dataset]
+    ) -> list[dict[str, Any]]:
+        """Write all adversarial images of a cell that no other cell has brought yet, many in one file; return rows."""
         if reader is None or cell.attacked is None:
-            return
+            return []
+        dataset = identity["dataset"]
         moved = np.ones(len(cell.y), dtype=bool) if cell.perturbation is None else cell.perturbation > 0
         key = (dataset, str(reader.folder), hashlib.blake2b(np.packbits(moved).tobytes()).hexdigest())
         if key not in self._sheets:
@@ -224,8 +237,7 @@ class Gallery:
                 return read
 
             self._sheets[key] = self._written(self._kept[dataset], attacked)
-        for number, row in enumerate(self._sheets[key]):
-            self._sheet_rows.append({**identity, "number": number, **row, "samples": ""})
+        return [{**identity, "number": number, **row, "samples": ""} for number, row in enumerate(self._sheets[key])]
 
     def _written(self, kept: np.ndarray, read: Callable[[np.ndarray], np.ndarray]) -> list[dict[str, Any]]:
         """Write the images of the indices `kept` as `read` gives them, (n, C, H, W), and return a row per sheet."""
@@ -244,18 +256,20 @@ class Gallery:
             at += most
         return rows
 
-    def _add_details(
+    def _details_of(
         self, identity: Mapping[str, str], sample_ids: Sequence[str], cell: Cell, explanation: str
-    ) -> None:
-        """Keep what explains the verdicts on the images that are kept in sheets."""
+    ) -> list[dict[str, Any]]:
+        """Return rows of what explains the verdicts on the images that are kept in sheets."""
         answers = cell.clean if cell.attacked is None else cell.attacked
+        rows: list[dict[str, Any]] = []
         if not answers.details:
-            return
+            return rows
         for index in self._kept[identity["dataset"]][: max(1, MOST_EXPLAINED // self._cells)].tolist():
             told = _details(answers.details, index)
             if told:
                 row = {"sample": str(sample_ids[index]), "details": told, "explanation": explanation}
-                self._detail_rows.append({**identity, **row})
+                rows.append({**identity, **row})
+        return rows
 
     def _order(self, sample_ids: Sequence[str]) -> np.ndarray:
         """Return the indices of images in the order of the digests of their names."""
@@ -310,11 +324,11 @@ class Gallery:
         make_folder(self._folder)
         name = content_name(content, suffix)
         if name not in self._used:
-            self._used.add(name)
             path = self._folder / name
             # What an earlier try left there may be damaged.
             if not path.is_file() or path.read_bytes() != content:
                 write_whole(path, content, synced=False)
+            self._used.add(name)
         return name
 
     def _explanation(self, path: Path | None) -> str:

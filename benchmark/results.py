@@ -266,72 +266,134 @@ def tabulate(
     panels: Sequence[Panel] = (),
     probes: Sequence[ProbeName] = (),
 ) -> Tables:
-    """Return the tables of a run; equal input gives equal tables, row by row.
+    """Return the tables of a run whose cells are all there, in the order in which the rows shall stand.
+
+    What is given, and what is raised, `Tabulation` tells.
+    """
+    tabulation = Tabulation(metrics, panels)
+    for number, result in enumerate(results):
+        tabulation.add(number, result)
+    return tabulation.tables(groups, references, artifacts, probes)
+
+
+@dataclass(frozen=True)
+class _Tabulated:
+    """What a cell by itself brings into the tables.
+
+    Attributes:
+        result: with the arrays that are kept.
+        rows: its measures.
+        samples: columns of its images but for their names, None where it has no result.
+        curves: name and columns.
+        problems: what could not be computed, and why.
+    """
+
+    result: CellResult
+    rows: Sequence[_Row]
+    samples: Mapping[str, Any] | None
+    curves: Sequence[tuple[str, dict[str, Any]]]
+    problems: Mapping[str, str]
+
+
+class Tabulation:
+    """Makes the tables of a run; its cells may be added in any order, as they are finished.
 
     Args:
-        results: all cells, in the order in which the rows shall stand.
         metrics: by name, in the order in which the rows shall stand.
-        groups: label -> attacks whose worst case is measured. Empty: per data set, model and knowledge one group for
-            each norm and budget that several attacks share, and one of all attacks.
-        references: published values: metric, value, and any of dataset, model, attack, defense, knowledge, where an
-            empty cell fits everything; of several rows that fit, the one with the fewest empty cells is shown. A row
-            with `artifact` is about that artifact instead of a cell.
-        artifacts: measured shared artifacts, in the order in which their rows shall stand.
         panels: what plugins add to the report; the points that they keep of a cell go to the curves.
-        probes: checks of attacks, and for masked gradients, by name.
-
-    Raises:
-        InputError: `references` lacks a column or holds a value that is no number.
     """
-    known = _References(references)
-    cells = _Cells()
-    rows: list[_Row] = []
-    problems: dict[str, str] = {}
-    samples, curves = _Blocks(), _Blocks()
-    for result in results:
-        cell = cells.add(result)
-        point = _point(result)
+
+    def __init__(self, metrics: Mapping[str, Metric], panels: Sequence[Panel] = ()) -> None:
+        self._metrics, self._panels = metrics, panels
+        self._arrays = _Arrays()
+        self._added: dict[int, _Tabulated] = {}
+
+    def add(self, number: int, result: CellResult) -> None:
+        """Compute what a cell by itself brings into the tables.
+
+        Args:
+            number: of the cell, in the order in which the rows shall stand; what was added by it before is replaced.
+            result: done or not.
+        """
+        kept, point = self._arrays.of(result), _point(result)
+        problems: dict[str, str] = {}
         # The result's own cell has details yet; they are not kept.
-        whole = None if cell is None else result.cell
-        rows += _measures(
-            point, "clean" if result.attack == CLEAN else "attack", result.status, [whole], metrics, problems
-        )
-        if cell is not None:
-            samples.add(point, _sample_columns(cell, cells.sample_codes(result.sample_ids)), len(cell.y))
-            for name, block in (
-                *_score_curves(cell),
-                *_distance_curve(cell),
-                *_planes(cell),
-                *_path_curves(result),
-                *_points(point, result, panels, problems),
-            ):
+        whole = None if kept.cell is None else result.cell
+        scope = "clean" if result.attack == CLEAN else "attack"
+        rows = _measures(point, scope, result.status, [whole], self._metrics, problems)
+        samples: dict[str, Any] | None = None
+        curves: list[tuple[str, dict[str, Any]]] = []
+        if kept.cell is not None:
+            samples = _sample_columns(kept.cell)
+            curves += [*_score_curves(kept.cell), *_distance_curve(kept.cell), *_planes(kept.cell)]
+            curves += _path_curves(result)
+            curves += _points(point, result, self._panels, problems)
+        self._added[number] = _Tabulated(kept, rows, samples, curves, problems)
+
+    def tables(
+        self,
+        groups: Mapping[str, Sequence[str]],
+        references: pd.DataFrame | None,
+        artifacts: Sequence[ArtifactResult] = (),
+        probes: Sequence[ProbeName] = (),
+    ) -> Tables:
+        """Return the tables of the cells that were added; equal cells give equal tables, row by row.
+
+        Args:
+            groups: label -> attacks whose worst case is measured. Empty: per data set, model and knowledge one group
+                for each norm and budget that several attacks share, and one of all attacks.
+            references: published values: metric, value, and any of dataset, model, attack, defense, knowledge, where
+                an empty cell fits everything; of several rows that fit, the one with the fewest empty cells is shown.
+                A row with `artifact` is about that artifact instead of a cell.
+            artifacts: measured shared artifacts, in the order in which their rows shall stand.
+            probes: checks of attacks, and for masked gradients, by name.
+
+        Raises:
+            InputError: `references` lacks a column or holds a value that is no number.
+        """
+        known = _References(references)
+        ordered = [self._added[number] for number in sorted(self._added)]
+        results = [one.result for one in ordered]
+        rows = [row for one in ordered for row in one.rows]
+        problems: dict[str, str] = {}
+        samples, curves = _Blocks(), _Blocks()
+        names = _Names()
+        for one in ordered:
+            point = _point(one.result)
+            for what, text in one.problems.items():
+                problems.setdefault(what, text)
+            if one.samples is not None:
+                codes = names.codes(one.result.sample_ids)
+                samples.add(point, {**one.samples, "sample": codes}, len(codes))
+            for name, block in one.curves:
                 curves.add(point, {**block, "curve": name}, len(block["x"]))
-    judged = [*cells.results, *_known(cells.results)]
-    together = _groups(judged, groups)
-    for group in together:
-        rows += _measures(group.point, "group", group.status, [r.cell for r in group.results], metrics, problems)
-    for point, name, block in _budget_curves(cells.results):
-        curves.add(point, {**block, "curve": name}, len(block["x"]))
-    members: dict[_Point, Sequence[Cell | None]] = {_point(result): [result.cell] for result in cells.results}
-    members |= {group.point: [result.cell for result in group.results] for group in together}
-    rows += _over_seeds(rows, metrics, members, problems)
-    alarms, answered = raised(cells.results), probed(cells.results, probes)
-    marks, subjects = Marks(cells.results, alarms, answered, BARE), _subjects(cells.results, judged, together)
-    marked = [row for one in subjects if (row := marks.row(one)) is not None]
-    return Tables(
-        metrics=_metrics_frame(rows, known, _marks(marked)),
-        samples=_samples_frame(samples, cells.sample_names),
-        curves=_curves_frame(curves),
-        comparisons=_comparisons(judged, together),
-        groups=_groups_frame(together),
-        artifacts=_artifacts_frame(artifacts, known),
-        alarms=_alarms_frame(alarms, subjects, marks),
-        probes=_probes_frame(answered),
-        trust=_trust_frame(marked),
-        raised=tuple(alarms),
-        probed=tuple(answered),
-        problems=tuple(problems.values()),
-    )
+        judged = [*results, *_known(results)]
+        together = _groups(judged, groups)
+        for group in together:
+            cells = [result.cell for result in group.results]
+            rows += _measures(group.point, "group", group.status, cells, self._metrics, problems)
+        for point, name, block in _budget_curves(results):
+            curves.add(point, {**block, "curve": name}, len(block["x"]))
+        members: dict[_Point, Sequence[Cell | None]] = {_point(result): [result.cell] for result in results}
+        members |= {group.point: [result.cell for result in group.results] for group in together}
+        rows += _over_seeds(rows, self._metrics, members, problems)
+        alarms, answered = raised(results), probed(results, probes)
+        marks, subjects = Marks(results, alarms, answered, BARE), _subjects(results, judged, together)
+        marked = [row for one in subjects if (row := marks.row(one)) is not None]
+        return Tables(
+            metrics=_metrics_frame(rows, known, _marks(marked)),
+            samples=_samples_frame(samples, names.found),
+            curves=_curves_frame(curves),
+            comparisons=_comparisons(judged, together),
+            groups=_groups_frame(together),
+            artifacts=_artifacts_frame(artifacts, known),
+            alarms=_alarms_frame(alarms, subjects, marks),
+            probes=_probes_frame(answered),
+            trust=_trust_frame(marked),
+            raised=tuple(alarms),
+            probed=tuple(answered),
+            problems=tuple(problems.values()),
+        )
 
 
 def _point(result: CellResult, **changes: str) -> _Point:
@@ -609,18 +671,14 @@ def _trust_frame(rows: Sequence[Trusted]) -> pd.DataFrame:
 # -- cells and groups of cells ----------------------------------------------------------------------------------------
 
 
-class _Cells:
-    """All results, with equal arrays held once: attacks share clean answers, defenses share those of the classifier."""
+class _Arrays:
+    """Holds equal arrays of cells once: attacks share clean answers, defenses share those of the classifier."""
 
     def __init__(self) -> None:
-        self.results: list[CellResult] = []
-        self.sample_names: dict[str, int] = {}
         self._arrays: dict[tuple[Any, ...], np.ndarray] = {}
-        # By identity, which the kept sequence keeps from being used again.
-        self._codes: dict[int, tuple[Sequence[str], np.ndarray]] = {}
 
-    def add(self, result: CellResult) -> Cell | None:
-        """Keep a result and return its cell, None where it has none."""
+    def of(self, result: CellResult) -> CellResult:
+        """Return what is kept of a result: its cell where it has one, without details."""
         cell = result.cell if result.status == "ok" else None
         if cell is not None:
             cell = replace(
@@ -630,18 +688,7 @@ class _Cells:
                 attacked=None if cell.attacked is None else self._answers(cell.attacked),
                 perturbation=None if cell.perturbation is None else self._once(cell.perturbation),
             )
-        self.results.append(replace(result, cell=cell, details={}))
-        return cell
-
-    def sample_codes(self, names: Sequence[str]) -> np.ndarray:
-        """Return the number of each sample name, (N,) int32."""
-        kept = self._codes.get(id(names))
-        if kept is None:
-            codes = np.array(
-                [self.sample_names.setdefault(name, len(self.sample_names)) for name in names], dtype=np.int32
-            )
-            kept = self._codes[id(names)] = (names, codes)
-        return kept[1]
+        return replace(result, cell=cell, details={})
 
     def _answers(self, answers: Answers) -> Answers:
         return Answers(
@@ -655,6 +702,23 @@ class _Cells:
         array = np.ascontiguousarray(array)
         digest = hashlib.blake2b(array.data, digest_size=16).digest() if array.size else b""
         return self._arrays.setdefault((array.dtype.str, array.shape, digest), array)
+
+
+class _Names:
+    """Numbers the names of images, in the order in which they are met."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, int] = {}
+        # By identity, which the kept sequence keeps from being used again.
+        self._codes: dict[int, tuple[Sequence[str], np.ndarray]] = {}
+
+    def codes(self, names: Sequence[str]) -> np.ndarray:
+        """Return the number of each name, (N,) int32."""
+        kept = self._codes.get(id(names))
+        if kept is None:
+            codes = np.array([self.found.setdefault(name, len(self.found)) for name in names], dtype=np.int32)
+            kept = self._codes[id(names)] = (names, codes)
+        return kept[1]
 
 
 def _known(results: Sequence[CellResult]) -> list[CellResult]:
@@ -829,11 +893,10 @@ class _Blocks:
         )
 
 
-def _sample_columns(cell: Cell, sample: np.ndarray) -> dict[str, Any]:
+def _sample_columns(cell: Cell) -> dict[str, Any]:
     """Return the columns of a cell's images; of a randomised defense, the first of its judgements."""
     answers = cell.clean if cell.attacked is None else cell.attacked
     return {
-        "sample": sample,
         "y": cell.y,
         "base_label": answers.base_label,
         "label": np.atleast_2d(answers.label)[0],

@@ -8,11 +8,11 @@ import json
 import os
 import platform
 import subprocess
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache, partial
+from functools import cached_property, lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Literal
@@ -129,6 +129,7 @@ def run_suite(
             _tell(registry, display, "run_started", run=run)
 
             def heard(record: TaskRecord) -> None:
+                tabulator.heard(record)
                 run.note(
                     f"task {record.status}",
                     key=record.key,
@@ -154,27 +155,22 @@ def run_suite(
                     meanwhile=meanwhile,
                 )
 
-            def new_gallery() -> Gallery:
-                return Gallery(run.path, len(plan.cells), len({cell.craft for cell in plan.cells} - {None}))
+            tabulator = Tabulator(plan, store, registry, run.path)
+            prepared = not request.report
 
-            gallery = new_gallery()
-
-            def meanwhile() -> None:
-                nonlocal gallery
-                if request.report:
-                    _prepare_reports(registry)
-                try:
-                    _add_clean(plan, registry, gallery)
-                except (Exception, SystemExit):  # it goes wrong again, and is told, when the tables are made
-                    gallery = new_gallery()
+            def meanwhile() -> bool:
+                nonlocal prepared
+                if prepared:
+                    return tabulator.step()
+                prepared = True
+                _prepare_reports(registry)
+                return True
 
             try:
                 outcome = work(request.fresh)
                 for repairs in reversed(range(TRIES)):
-                    ended = _Ended(final=not repairs)
                     try:
-                        with Rng(0).seeded_globals():
-                            tables = _tabulate(plan, store, registry, outcome, gallery, ended)
+                        tables, ended = tabulator.finish(outcome, final=not repairs)
                         break
                     except Exception as error:
                         damaged = error if isinstance(error, DamagedArtifactError) else store.recheck(plan.answers())
@@ -183,13 +179,13 @@ def run_suite(
                         # Or another run, with --fresh, has taken it away.
                         display.note(f"{plan.tasks[damaged.key].label}: {damaged}")
                         store.discard(damaged.key, damaged_only=True)
-                        gallery = new_gallery()
+                        tabulator = Tabulator(plan, store, registry, run.path)
                         if not outcome.stopped:
                             outcome = work(False, outcome)
                 with writing(run.path):
                     clear_reports(registry, run.path / REPORT, display)
                     results.write_tables(tables, run.path, key)
-                    gallery.close(key)
+                    tabulator.gallery.close(key)
                     _write_costs(plan, outcome, run.path, key)
                 problems = [*ended.problems, *tables.problems]
                 for problem in problems:
@@ -365,24 +361,27 @@ class _Ended:
     """How the cells ended, as the tables have it.
 
     Attributes:
-        final: what is found damaged, or has been taken away, is not made again, but missing.
         cells: how many are ok, failed and missing.
         lost: reason → how many cells miss their numbers for it.
         problems: what the tables lack beside whole cells.
         thresholds: what the host flags by, by the task that set it.
     """
 
-    final: bool = False
     cells: Counter[str] = field(default_factory=Counter)
     lost: Counter[str] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
     thresholds: dict[str, dict[str, Any]] = field(default_factory=dict)
 
-    def add(self, result: results.CellResult | results.ArtifactResult, reason: str) -> None:
-        """Count a cell, or the measurement of a shared artifact."""
-        if isinstance(result, results.CellResult):
-            self.cells[result.status] += 1
-        if result.status == "missing":
+    def add(self, told: _Told) -> None:
+        """Count a cell."""
+        self.cells[told.status] += 1
+        self.count(told.status, told.reason)
+        self.problems += [problem for problem in told.problems if problem not in self.problems]
+        self.thresholds |= told.thresholds
+
+    def count(self, status: results.Status, reason: str) -> None:
+        """Count what has no numbers for a reason."""
+        if status == "missing":
             self.lost[reason] += 1
 
     def unfinished(self) -> bool:
@@ -390,60 +389,321 @@ class _Ended:
         return bool(self.cells["failed"] or self.lost)
 
 
+@dataclass
+class _Told:
+    """How a cell ended: `_Ended` has the sums."""
+
+    status: results.Status
+    reason: str = ""
+    problems: list[str] = field(default_factory=list)
+    thresholds: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
 def _panels(registry: Registry) -> list[Panel]:
     return [registration.load()() for registration in registry.all("panel")]
 
 
-def _tabulate(
-    plan: Plan, store: Store, registry: Registry, outcome: Outcome, gallery: Gallery, ended: _Ended
-) -> results.Tables:
-    metrics: dict[str, Metric] = {r.name: r.load()() for r in registry.all("metric")}
-    for layer in plan.suite.separation:
-        metrics.setdefault(separation_at(layer), FeatureSeparation(layer))
-    reference = pd.DataFrame(list(plan.suite.reference)) if plan.suite.reference else None
-    return results.tabulate(
-        _cells(plan, store, registry, outcome, gallery, ended),
-        metrics,
-        plan.suite.groups,
-        reference,
-        [_artifact(planned, store, outcome, ended) for planned in plan.assessments],
-        _panels(registry),
-        plan.suite.probes,
-    )
+class Tabulator:
+    """Makes the tables and images of a run: those of a cell as soon as its tasks are done, the rest at the end.
 
-
-def _artifact(planned: PlannedAssessment, store: Store, outcome: Outcome, ended: _Ended) -> results.ArtifactResult:
-    about = (planned.artifact, planned.dataset, planned.seed)
-    status, reason = _status([planned.task], store, outcome, ended)
-    measures: dict[str, tuple[float, int]] = {}
-    if status == "ok":
-        found = json.loads((store.open(planned.task) / "measures.json").read_text())
-        measures = {name: (m["value"], m["n"]) for name, m in found.items()}
-    result = results.ArtifactResult(*about, status, measures)
-    ended.add(result, reason)
-    return result
-
-
-def _status(keys: Sequence[str], store: Store, outcome: Outcome, ended: _Ended) -> tuple[results.Status, str]:
-    """Return how what these tasks answer has ended, and why it has no numbers.
-
-    Raises:
-        DamagedArtifactError: it is to be made again.
+    In whichever order the cells are done, tables and images are the same.
     """
-    for key in keys:
-        record = outcome.records.get(key)
-        if record is not None and record.status == "failed":
-            return "failed", record.reason
-    if outcome.stopped and not all(map(store.has, keys)):
-        return "missing", NOT_RUN
-    try:
+
+    def __init__(self, plan: Plan, store: Store, registry: Registry, folder: Path) -> None:
+        self.plan, self.store, self.registry = plan, store, registry
+        self.gallery = Gallery(folder, len(plan.cells), len({cell.craft for cell in plan.cells} - {None}))
+        self._told: dict[int, _Told] = {}  # cell → how it ended, where that is in the tables
+        self._records: dict[str, TaskRecord] = {}
+        self._pending: list[set[str]] = []  # cell → tasks not heard of
+        self._users: dict[str, list[int]] = {}  # task → cells that read it
+        for number, cell in enumerate(plan.cells):
+            reads = {*cell.tasks(), *cell.looks(), *([] if cell.separation is None else [cell.separation])}
+            self._pending.append(reads)
+            for key in reads:
+                self._users.setdefault(key, []).append(number)
+        self._ready: deque[int] = deque()
+        self._split_of = lru_cache(maxsize=8)(self._read_split)
+        self._ids_of = lru_cache(maxsize=8)(self._read_ids)
+        self._arrays_of = lru_cache(maxsize=64)(self._read_arrays)
+        self._base_label_of = lru_cache(maxsize=64)(self._read_base_label)
+        self._seen_of: dict[str, Seen] = {}
+
+    def heard(self, record: TaskRecord) -> None:
+        """Take note that a task has ended."""
+        self._records[record.key] = record
+        for number in self._users.get(record.key, ()):
+            if record.key in self._pending[number]:
+                self._pending[number].discard(record.key)
+                if not self._pending[number]:
+                    self._ready.append(number)
+
+    def step(self) -> bool:
+        """Make what belongs to a cell whose tasks are done; return whether there was one."""
+        if not self._ready:
+            return False
+        number = self._ready.popleft()
+        with contextlib.suppress(Exception, SystemExit):  # it goes wrong again, and is told, in the end
+            status, _ = self._status(self.plan.cells[number].tasks(), Outcome(self._records))
+            if status == "ok":
+                self._add(number, Outcome(self._records))
+        return True
+
+    def finish(self, outcome: Outcome, final: bool) -> tuple[results.Tables, _Ended]:
+        """Make what is left, and return the tables and how the cells ended.
+
+        Args:
+            outcome: how the tasks ended.
+            final: what is found damaged, or has been taken away, is not made again, but missing.
+
+        Raises:
+            DamagedArtifactError: it is to be made again.
+        """
+        ended = _Ended()
+        for number, planned in enumerate(self.plan.cells):
+            status, reason = self._status(planned.tasks(), outcome, final)
+            if status != "ok":
+                self._add_without(number, status, reason)
+            elif number not in self._told or self._told[number].status != "ok":
+                self._add(number, outcome, final)
+            ended.add(self._told[number])
+        artifacts = []
+        for assessed in self.plan.assessments:
+            result, reason = self._assessed(assessed, outcome, final)
+            artifacts.append(result)
+            ended.count(result.status, reason)
+        suite = self.plan.suite
+        reference = pd.DataFrame(list(suite.reference)) if suite.reference else None
+        with Rng(0).seeded_globals():
+            return self._tabulation.tables(suite.groups, reference, artifacts, suite.probes), ended
+
+    @cached_property
+    def _tabulation(self) -> results.Tabulation:
+        metrics: dict[str, Metric] = {r.name: r.load()() for r in self.registry.all("metric")}
+        for layer in self.plan.suite.separation:
+            metrics.setdefault(separation_at(layer), FeatureSeparation(layer))
+        return results.Tabulation(metrics, _panels(self.registry))
+
+    @cached_property
+    def _defenses(self) -> dict[str, Defense]:
+        return _used(self.plan, self.registry, "defense")
+
+    def _status(self, keys: Sequence[str], outcome: Outcome, final: bool = False) -> tuple[results.Status, str]:
+        """Return how what these tasks answer has ended, and why it has no numbers.
+
+        Raises:
+            DamagedArtifactError: it is to be made again.
+        """
         for key in keys:
-            store.open(key)
-    except DamagedArtifactError:
-        if not ended.final:
-            raise
-        return "missing", NOT_RUN if outcome.stopped else LOST
-    return "ok", ""
+            record = outcome.records.get(key)
+            if record is not None and record.status == "failed":
+                return "failed", record.reason
+        if outcome.stopped and not all(map(self.store.has, keys)):
+            return "missing", NOT_RUN
+        try:
+            for key in keys:
+                self.store.open(key)
+        except DamagedArtifactError:
+            if not final:
+                raise
+            return "missing", NOT_RUN if outcome.stopped else LOST
+        return "ok", ""
+
+    def _assessed(
+        self, planned: PlannedAssessment, outcome: Outcome, final: bool
+    ) -> tuple[results.ArtifactResult, str]:
+        """Return the measures of a shared artifact, and why it has none."""
+        status, reason = self._status([planned.task], outcome, final)
+        measures: dict[str, tuple[float, int]] = {}
+        if status == "ok":
+            found = json.loads((self.store.open(planned.task) / "measures.json").read_text())
+            measures = {name: (m["value"], m["n"]) for name, m in found.items()}
+        return results.ArtifactResult(planned.artifact, planned.dataset, planned.seed, status, measures), reason
+
+    def _identity(self, planned: PlannedCell) -> dict[str, Any]:
+        return {
+            "dataset": planned.dataset,
+            "model": planned.model,
+            "attack": planned.attack,
+            "defense": planned.defense,
+            "knowledge": planned.knowledge,
+            "seed": planned.seed,
+            "norm": planned.norm,
+            "eps": planned.eps,
+        }
+
+    def _add_without(self, number: int, status: results.Status, reason: str) -> None:
+        """Add a cell that has no numbers."""
+        planned = self.plan.cells[number]
+        defense = self._defenses[planned.defense]
+        result = results.CellResult(
+            **self._identity(planned),
+            status=status,
+            reason=reason,
+            cell=None,
+            sample_ids=(),
+            details={},
+            sweep=planned.sweep,
+            attacker=planned.attacker,
+            family=defense.family,
+            published=defense.published_attacks,
+            unasked=planned.unasked,
+        )
+        with Rng(0).seeded_globals():
+            self._tabulation.add(number, result)
+        self.gallery.drop(number)
+        self._told[number] = _Told(status, reason)
+
+    def _add(self, number: int, outcome: Outcome, final: bool | None = None) -> None:
+        """Add a cell that has numbers.
+
+        Args:
+            final: as for `finish`; None while tasks are at work.
+
+        Raises:
+            DamagedArtifactError: an artifact is to be made again.
+        """
+        plan, planned, told = self.plan, self.plan.cells[number], _Told("ok")
+        identity, defense = self._identity(planned), self._defenses[planned.defense]
+        threshold = self._threshold(planned, told)
+        attacked = perturbation = eps = None
+        judge = planned.clean_judge
+        if planned.attack != CLEAN:
+            assert planned.attacked_predict is not None
+            assert planned.attacked_judge is not None
+            assert planned.craft is not None
+            judge = planned.attacked_judge
+            attacked = self._answers(planned.attacked_predict, judge, threshold)
+            perturbation = self._arrays_of(planned.craft, "size")["size"]
+            budget = plan.suite.attacks[planned.attack].options.eps  # type: ignore[attr-defined]
+            eps = None if budget is None else float(budget)
+        split, names = self._split_of(planned.dataset), self._ids_of(planned.dataset)
+        cell = Cell(
+            y=split.labels,
+            clean=self._answers(planned.clean_predict, planned.clean_judge, threshold),
+            attacked=attacked,
+            perturbation=perturbation,
+            norm=planned.norm,
+            eps=eps,
+            success=plan.suite.protocol.success,
+            **self._features(planned, outcome, bool(final), told),
+        )
+        if planned.minimum_norm and eps is not None:
+            cell = within_budget(cell, eps)
+        result = results.CellResult(
+            **identity,
+            status="ok",
+            reason="",
+            cell=cell,
+            sample_ids=names,
+            details=(cell.attacked or cell.clean).details,
+            sweep=planned.sweep,
+            use=plan.suite.defenses[planned.defense].use,
+            family=defense.family,
+            attacker=planned.attacker,
+            deployed=self._seen(planned.deployed_look, final),
+            victim=self._seen(planned.victim_look, final),
+            published=defense.published_attacks,
+            examined={
+                asks: found
+                for asks, key in planned.examinations.items()
+                if (found := self._examined(key, threshold)) is not None
+            },
+            unasked=planned.unasked,
+        )
+        fit = self.store.folder(plan.tasks[judge].spec["fit"])
+        adversarial = None if planned.craft is None else ArrayReader(self.store.open(planned.craft))
+        with Rng(0).seeded_globals():
+            self._tabulation.add(number, result)
+            try:
+                self.gallery.add(number, result, split.images, adversarial, fit / "explanation.json")
+            except InputError as error:  # an image that could be read while it was judged
+                told.problems.append(f"pictures of {' / '.join(filter(None, map(str, identity.values())))}: {error}")
+        self._told[number] = told
+
+    def _threshold(self, planned: PlannedCell, told: _Told) -> float | None:
+        if planned.threshold is None:
+            return None
+        found = json.loads((self.store.open(planned.threshold) / "threshold.json").read_text())
+        if found["threshold"] is not None:
+            where = {name: getattr(planned, name) for name in ("dataset", "model", "defense", "seed")}
+            moves_labels = "label_if_flagged" in self._arrays_of(planned.clean_judge)
+            told.thresholds[planned.threshold] = {**where, **found, "moves_labels": moves_labels}
+        threshold: float | None = found["threshold"]
+        return threshold
+
+    def _answers(self, predict: str, judge: str, threshold: float | None) -> Answers:
+        judged = self._arrays_of(judge)
+        label, score, flagged = _flagged(judged, threshold)
+        return Answers(
+            self._base_label_of(predict),
+            _repeats_first(label),
+            None if score is None else _repeats_first(score),
+            None if flagged is None else _repeats_first(flagged),
+            {name.removeprefix("detail."): array for name, array in judged.items() if name.startswith("detail.")},
+        )
+
+    def _features(self, planned: PlannedCell, outcome: Outcome, final: bool, told: _Told) -> dict[str, Any]:
+        key = planned.separation
+        if key is None:
+            return {}
+        status, reason = self._status([key], outcome, final)
+        if status != "ok":
+            told.problems.append(f"{self.plan.tasks[key].label}: {reason}")
+            return {}
+        folder, layers = self.store.open(key), self.plan.suite.separation
+        rows, planes, shares = (
+            np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("separation", "planes", "shares")
+        )
+        return {
+            "separation": {x: row for x, row in zip(layers, rows, strict=True) if np.isfinite(row).all()},
+            "planes": {x: Plane(*both) for x, *both in zip(layers, planes, shares, strict=True)},
+        }
+
+    def _examined(self, key: str, threshold: float | None) -> dict[str, np.ndarray] | None:
+        """Return what was asked about a crafting; of detectors with the flags that the host sets."""
+        if not self.store.has(key):
+            return None
+        found = dict(self._arrays_of(key))
+        for when in ("before", "after"):
+            if f"{when}.label" in found:
+                judged = {name.removeprefix(f"{when}."): found[name] for name in found if name.startswith(f"{when}.")}
+                label, _, flagged = _flagged(judged, threshold)
+                found |= {f"{when}.label": label} | ({} if flagged is None else {f"{when}.flagged": flagged})
+        return found
+
+    def _seen(self, key: str | None, final: bool | None) -> Seen | None:
+        """Return what was seen of a network; None where it was not looked at."""
+        if key is None or not self.store.has(key):
+            return None
+        if key in self._seen_of:
+            return self._seen_of[key]
+        look = Look.of(json.loads((self.store.open(key) / "probe.json").read_text()))
+        if look is None:
+            if final:
+                return None
+            if final is not None:  # tasks that are at work may be reading it
+                self.store.discard(key)
+            raise DamagedArtifactError(key, "another version of this program has written it")
+        self._seen_of[key] = Seen(key, self.plan.tasks[key].label.removeprefix("look at "), look)
+        return self._seen_of[key]
+
+    def _read_split(self, label: str) -> Split:
+        """Return the images of a data set that its cells are about."""
+        component = self.plan.suite.datasets[label]
+        dataset = self.registry.get("dataset", component.use).load()(component.options)
+        split: Split = dataset.split(self.plan.suite.protocol.split)
+        return split
+
+    def _read_ids(self, label: str) -> list[str]:
+        split = self._split_of(label)
+        return [legible(name) for name in split.sample_ids(range(len(split)))]
+
+    def _read_arrays(self, key: str, *names: str) -> dict[str, np.ndarray]:
+        return ArrayReader(self.store.open(key)).read(names=list(names) or None)
+
+    def _read_base_label(self, key: str) -> np.ndarray:
+        labels: np.ndarray = self._arrays_of(key)["logits"].argmax(1).astype(np.int64)
+        return labels
 
 
 def _thresholds(ended: _Ended, registry: Registry) -> list[dict[str, Any]]:
@@ -455,190 +715,6 @@ def _thresholds(ended: _Ended, registry: Registry) -> list[dict[str, Any]]:
         moved = [name for name, reads in measures if set(reads) & set(by)]
         listed.append({**{name: found[name] for name in found if name != "moves_labels"}, "moves": moved})
     return listed
-
-
-def _split_of(plan: Plan, registry: Registry, label: str) -> Split:
-    """Return the images of a data set that its cells are about."""
-    component = plan.suite.datasets[label]
-    split: Split = registry.get("dataset", component.use).load()(component.options).split(plan.suite.protocol.split)
-    return split
-
-
-def _names_of(split: Split) -> list[str]:
-    return [legible(name) for name in split.sample_ids(range(len(split)))]
-
-
-def _add_clean(plan: Plan, registry: Registry, gallery: Gallery) -> None:
-    """Write the clean images into the gallery."""
-    with Rng(0).seeded_globals():
-        for label in dict.fromkeys(cell.dataset for cell in plan.cells):
-            split = _split_of(plan, registry, label)
-            gallery.add_clean(label, _names_of(split), split.images)
-
-
-def _cells(
-    plan: Plan, store: Store, registry: Registry, outcome: Outcome, gallery: Gallery, ended: _Ended
-) -> Iterator[results.CellResult]:
-    split_of = lru_cache(maxsize=8)(partial(_split_of, plan, registry))
-    ids_of = lru_cache(maxsize=8)(lambda label: _names_of(split_of(label)))
-
-    @lru_cache(maxsize=64)
-    def arrays_of(key: str, *names: str) -> dict[str, np.ndarray]:
-        return ArrayReader(store.open(key)).read(names=list(names) or None)
-
-    @lru_cache(maxsize=64)
-    def base_label_of(key: str) -> np.ndarray:
-        return arrays_of(key)["logits"].argmax(1).astype(np.int64)
-
-    def answers(predict: str, judge: str, threshold: float | None) -> Answers:
-        judged = arrays_of(judge)
-        label, score, flagged = _flagged(judged, threshold)
-        return Answers(
-            base_label_of(predict),
-            _repeats_first(label),
-            None if score is None else _repeats_first(score),
-            None if flagged is None else _repeats_first(flagged),
-            {name.removeprefix("detail."): array for name, array in judged.items() if name.startswith("detail.")},
-        )
-
-    @lru_cache(maxsize=1024)
-    def seen(key: str | None) -> Seen | None:
-        if key is None or not store.has(key):
-            return None
-        look = Look.of(json.loads((store.open(key) / "probe.json").read_text()))
-        if look is None:
-            if ended.final:
-                return None
-            store.discard(key)
-            raise DamagedArtifactError(key, "another version of this program has written it")
-        return Seen(key, plan.tasks[key].label.removeprefix("look at "), look)
-
-    def features_of(planned: PlannedCell) -> dict[str, Any]:
-        key = planned.separation
-        if key is None:
-            return {}
-        status, reason = _status([key], store, outcome, ended)
-        if status != "ok":
-            problem = f"{plan.tasks[key].label}: {reason}"
-            ended.problems += [problem] if problem not in ended.problems else []
-            return {}
-        folder, layers = store.open(key), plan.suite.separation
-        rows, planes, shares = (
-            np.load(folder / f"{name}.npy", allow_pickle=False) for name in ("separation", "planes", "shares")
-        )
-        return {
-            "separation": {x: row for x, row in zip(layers, rows, strict=True) if np.isfinite(row).all()},
-            "planes": {x: Plane(*both) for x, *both in zip(layers, planes, shares, strict=True)},
-        }
-
-    @lru_cache(maxsize=1024)
-    def examined(key: str, threshold: float | None) -> Mapping[str, np.ndarray] | None:
-        """Return what was asked about a crafting; of detectors with the flags that the host sets."""
-        if not store.has(key):
-            return None
-        found = dict(arrays_of(key))
-        for when in ("before", "after"):
-            if f"{when}.label" in found:
-                judged = {name.removeprefix(f"{when}."): found[name] for name in found if name.startswith(f"{when}.")}
-                label, _, flagged = _flagged(judged, threshold)
-                found |= {f"{when}.label": label} | ({} if flagged is None else {f"{when}.flagged": flagged})
-        return found
-
-    def threshold_of(planned: PlannedCell) -> float | None:
-        if planned.threshold is None:
-            return None
-        found = json.loads((store.open(planned.threshold) / "threshold.json").read_text())
-        if found["threshold"] is not None:
-            where = {name: getattr(planned, name) for name in ("dataset", "model", "defense", "seed")}
-            moves_labels = "label_if_flagged" in arrays_of(planned.clean_judge)
-            ended.thresholds[planned.threshold] = {**where, **found, "moves_labels": moves_labels}
-        threshold: float | None = found["threshold"]
-        return threshold
-
-    defenses: dict[str, Defense] = _used(plan, registry, "defense")
-    for planned in plan.cells:
-        identity: dict[str, Any] = {
-            "dataset": planned.dataset,
-            "model": planned.model,
-            "attack": planned.attack,
-            "defense": planned.defense,
-            "knowledge": planned.knowledge,
-            "seed": planned.seed,
-            "norm": planned.norm,
-            "eps": planned.eps,
-        }
-        defense = defenses[planned.defense]
-        status, reason = _status(planned.tasks(), store, outcome, ended)
-        if status != "ok":
-            result = results.CellResult(
-                **identity,
-                status=status,
-                reason=reason,
-                cell=None,
-                sample_ids=(),
-                details={},
-                sweep=planned.sweep,
-                attacker=planned.attacker,
-                family=defense.family,
-                published=defense.published_attacks,
-                unasked=planned.unasked,
-            )
-            ended.add(result, reason)
-            yield result
-            continue
-        threshold = threshold_of(planned)
-        attacked = perturbation = eps = None
-        judge = planned.clean_judge
-        if planned.attack != CLEAN:
-            assert planned.attacked_predict is not None
-            assert planned.attacked_judge is not None
-            assert planned.craft is not None
-            judge = planned.attacked_judge
-            attacked = answers(planned.attacked_predict, judge, threshold)
-            perturbation = arrays_of(planned.craft, "size")["size"]
-            budget = plan.suite.attacks[planned.attack].options.eps  # type: ignore[attr-defined]
-            eps = None if budget is None else float(budget)
-        cell = Cell(
-            y=split_of(planned.dataset).labels,
-            clean=answers(planned.clean_predict, planned.clean_judge, threshold),
-            attacked=attacked,
-            perturbation=perturbation,
-            norm=planned.norm,
-            eps=eps,
-            success=plan.suite.protocol.success,
-            **features_of(planned),
-        )
-        if planned.minimum_norm and eps is not None:
-            cell = within_budget(cell, eps)
-        result = results.CellResult(
-            **identity,
-            status="ok",
-            reason="",
-            cell=cell,
-            sample_ids=ids_of(planned.dataset),
-            details=(cell.attacked or cell.clean).details,
-            sweep=planned.sweep,
-            use=plan.suite.defenses[planned.defense].use,
-            family=defense.family,
-            attacker=planned.attacker,
-            deployed=seen(planned.deployed_look),
-            victim=seen(planned.victim_look),
-            published=defense.published_attacks,
-            examined={
-                asks: found
-                for asks, key in planned.examinations.items()
-                if (found := examined(key, threshold)) is not None
-            },
-            unasked=planned.unasked,
-        )
-        fit = store.folder(plan.tasks[judge].spec["fit"])
-        adversarial = None if planned.craft is None else ArrayReader(store.open(planned.craft))
-        try:
-            gallery.add(result, split_of(planned.dataset).images, adversarial, fit / "explanation.json")
-        except InputError as error:  # an image that could be read while it was judged
-            ended.problems.append(f"pictures of {' / '.join(filter(None, map(str, identity.values())))}: {error}")
-        ended.add(result, "")
-        yield result
 
 
 def _flagged(

@@ -55,9 +55,17 @@ class InlineExecutor(Executor):
         pass
 
 
+class LeisurelyExecutor(InlineExecutor):
+    """Tells of a task when it is waited for, after all that can be done meanwhile."""
+
+    def wait(self, seconds: float) -> list[Event]:
+        return super().wait(seconds) if seconds else []
+
+
 @hookimpl
 def register_executors(register):
     register("inline", InlineExecutor)
+    register("leisurely", LeisurelyExecutor)
 
 
 def run_inline(suite, registry, folder: Path):

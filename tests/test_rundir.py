@@ -13,7 +13,7 @@ from random import Random
 
 import pandas as pd
 import pytest
-from inline import toy_run
+from inline import InlineExecutor, LeisurelyExecutor, toy_run
 
 from benchmark import load_run
 from benchmark.cli import main
@@ -22,6 +22,9 @@ from benchmark.store import Store, digest
 from suites import write_suite
 
 TABLES = ("metrics", "samples", "curves", "comparisons", "groups", "artifacts", "alarms", "probes", "trust", "costs")
+
+
+RUN_OPTIONS = ("replace", "report", "part", "executor")
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +44,7 @@ def place(finished, tmp_path):
 def again(place: Path, out: str = "run", **options):
     """Run the suite in the folder, with the sections replaced that are no options of a run."""
     options = dict(options)
-    sections = {name: options.pop(name) for name in list(options) if name not in ("replace", "report", "part")}
+    sections = {name: options.pop(name) for name in list(options) if name not in RUN_OPTIONS}
     return toy_run(write_suite(place, **sections), place / out, place / "cache", **options)
 
 
@@ -102,14 +105,34 @@ def test_export_and_report_name_the_damaged_file(place, capfd):
         assert f"error: '{table}' is damaged (its checksum differs). The same command" in capfd.readouterr().err
 
 
-def test_a_run_of_the_cache_alone_leaves_the_same_images(place):
-    """What is written while tasks are at work is what is written after them where there are none."""
-    assert again(place, out="cached").code == 0
-    of_tasks, of_the_cache = (
-        {path.name: path.read_bytes() for path in (place / run / "images").iterdir()} for run in ("run", "cached")
-    )
-    assert of_tasks == of_the_cache
-    assert sum(name.endswith(".png") for name in of_tasks) > 2
+SEVERAL = {
+    "attacks": "{step: {use: step, eps: 0.3}, far: {use: step, eps: 0.6}, raises: {use: raises, eps: 0.3}}",
+    "defenses": "{none: {use: plain}, brightness: {use: brightness}, noisy: {use: noisy}}",
+}
+
+
+def test_what_belongs_to_a_cell_is_made_while_tasks_are_at_work_and_is_the_same_as_of_the_cache_alone(
+    place, monkeypatch
+):
+    at_work: list[int] = []  # images that are there when a task begins
+
+    def begins(self, task):
+        at_work.append(len(list((place / "meanwhile" / "images").glob("*.png"))))
+        InlineExecutor.submit(self, task)
+
+    monkeypatch.setattr(LeisurelyExecutor, "submit", begins)
+    shutil.rmtree(place / "cache")
+    assert again(place, out="meanwhile", executor="leisurely", **SEVERAL).code == 1
+    assert again(place, out="cached", **SEVERAL).code == 1
+    assert len(set(at_work)) > 3
+    names = {path.relative_to(place / "cached") for path in (place / "cached").rglob("*.p*") if path.is_file()}
+    assert sum(name.suffix == ".png" for name in names) > 8
+    for name in names - {Path("costs.parquet")}:
+        assert (place / "meanwhile" / name).read_bytes() == (place / "cached" / name).read_bytes(), name
+    manifests = [load_run(place / out).manifest for out in ("meanwhile", "cached")]
+    for fact in ("ended", "thresholds", "warnings", "alarms"):
+        assert manifests[0][fact] == manifests[1][fact]
+    assert manifests[0]["ended"] == {"ok": 9, "failed": 3}
 
 
 def test_a_folder_that_was_moved_is_mended_where_it_lies_now(place, tmp_path):
@@ -187,7 +210,7 @@ def test_words_may_change(place):
 def test_an_interrupted_try_leaves_no_old_numbers_to_be_read(place, monkeypatch, capfd):
     shutil.rmtree(place / "cache")
     monkeypatch.setenv("TOY_INTERRUPTED_IN", "crafting 1")
-    monkeypatch.setattr("benchmark.run._tabulate", no_time_left)
+    monkeypatch.setattr("benchmark.run.Tabulator.finish", no_time_left)
     with pytest.raises(KeyboardInterrupt):
         again(place)
     for command in (["export", str(place / "run")], ["report", str(place / "run")]):
@@ -202,7 +225,7 @@ def test_an_interrupted_try_leaves_no_old_numbers_to_be_read(place, monkeypatch,
     assert len(load_run(place / "run").metrics)
 
 
-def no_time_left(*arguments):
+def no_time_left(*arguments, **options):
     """Stands for a `kill -9` before the tables."""
     raise KeyboardInterrupt
 

@@ -178,9 +178,11 @@ def write_run(
     if pictures:
         gallery = Gallery(folder, len(results), len(results))
         clean_images = rng.random((n, 1, 8, 8)).astype(np.float32)
-        for result in results:
+        for number, result in enumerate(results):
             attacked_images = _Images((clean_images + rng.uniform(-0.1, 0.1, clean_images.shape)).clip(0, 1))
-            gallery.add(result, clean_images.__getitem__, None if result.attack == "none" else attacked_images, None)
+            gallery.add(
+                number, result, clean_images.__getitem__, None if result.attack == "none" else attacked_images, None
+            )
         gallery.close()
     facts = {
         "format": 2,

@@ -490,8 +490,8 @@ def test_of_too_many_images_the_same_ones_are_kept_for_each_attack(tmp_path):
     gallery = Gallery(tmp_path, cells=1, crafted=10**9)
     about = {"dataset": "d", "model": "m", "attack": "none", "defense": "none", "knowledge": "", "seed": 0}
     cell = Cell(y, Answers(y, y, None, None, {"why": np.arange(40.0)}))
-    gallery.add(CellResult(**about, norm="", eps="", status="ok", reason="", cell=cell, sample_ids=names, details={}),
-                images.__getitem__, None, None)  # fmt: skip
+    result = CellResult(**about, norm="", eps="", status="ok", reason="", cell=cell, sample_ids=names, details={})
+    gallery.add(0, result, images.__getitem__, None, None)
     gallery.close()
     (row,) = pd.read_parquet(tmp_path / "images" / "sheets.parquet").itertuples()
     kept = json.loads(row.samples)
