@@ -19,6 +19,7 @@ from bench_report import sentences
 from bench_report.charts import coordinate
 from bench_report.facts import RunFacts
 from bench_report.measures import MEASURES
+from bench_report.probes import Probes
 from bench_report.samples import Panels, Samples, class_names, file_of, packed
 from bench_report.table import Place, Table, as_number, as_text, grouped
 from bench_report.view import (
@@ -69,6 +70,7 @@ class CellPages:
         self.panels = panels
         self.seeds = table.seeds
         self._panels = Panels(run, panels)
+        self._probes = Probes(run)
         self.samples = Samples(run, table, self._panels)
 
     def __iter__(self) -> Iterator[CellPage]:
@@ -181,6 +183,7 @@ class CellPages:
             threshold=threshold,
             plots=tuple(self._plots(place, seed)),
             strata=tuple(self._strata(place, seed)),
+            probes=self._probes.of_cell(place, seed),
         )
 
     # Charts
@@ -242,6 +245,28 @@ class CellPages:
             for name, words in (("accuracy_vs_eps", "robust accuracy"), ("success_vs_eps", "attack success"))
             if name in curves
         }
+        if "margin_per_pass" in curves:
+            x, middle = (curves["margin_per_pass"][name].tolist() for name in ("x", "y"))
+            low, high = (curves[f"margin_per_pass_{end}"]["y"].tolist() for end in ("low", "high"))
+            way = list(zip(x, middle, low, high))
+            shown = [way[n] for n in np.unique(np.linspace(0, len(way) - 1, 9).round().astype(int))]
+            yield ChartView(
+                "path",
+                "Along the way of the attack",
+                "The logit of the true class less the largest other one, at each pass of the attack through what it "
+                "attacks: median and quartiles over some images. Below 0 an image is misclassified.",
+                {
+                    "path": [
+                        {"x": coordinate(a), "y": coordinate(b), "low": coordinate(c), "high": coordinate(d)}
+                        for a, b, c, d in way
+                    ]
+                },
+                ("Pass", "Median margin", "Lower quartile", "Upper quartile"),
+                tuple(
+                    (number_text(one[0], "count"), *(number_text(value, "number") for value in one[1:]))
+                    for one in shown
+                ),
+            )
         if "success_vs_distance" in curves:
             # Steps: between two distances nothing happens.
             x, y = (curves["success_vs_distance"][name] for name in ("x", "y"))

@@ -333,6 +333,37 @@ DESCRIPTIONS: dict[str, dict[str, Any]] = {
             ],
         },
     },
+    "path": {
+        "description": "Margin of the true class along the way of the attack",
+        "width": 420,
+        "height": 230,
+        "data": {"name": "path"},
+        "layer": [
+            {
+                "mark": {"type": "area", "opacity": 0.22, "color": "var(--chart-success)"},
+                "encoding": {
+                    "x": _axis("x", "Pass through what is attacked", tickCount=7),
+                    "y": _axis("low", "Margin of the true class", tickCount=5),
+                    "y2": {"field": "high"},
+                },
+            },
+            {
+                "mark": {"type": "line", "strokeWidth": 2, "color": "var(--chart-success)"},
+                "encoding": {
+                    "x": {"field": "x", "type": "quantitative"},
+                    "y": {"field": "y", "type": "quantitative"},
+                    "tooltip": [
+                        {"field": "x", "type": "quantitative", "title": "Pass"},
+                        {"field": "y", "type": "quantitative", "title": "Median margin", "format": ".3g"},
+                    ],
+                },
+            },
+            {
+                "mark": {"type": "rule", "strokeDash": [4, 4], "color": "var(--chart-grid-strong)"},
+                "encoding": {"y": {"datum": 0}},
+            },
+        ],
+    },
     # What panels of plugins draw: data `points` (x, y, series); its first row has the titles of the axes: xt and yt.
     "dots": {
         "description": "Points in a plane, by series",

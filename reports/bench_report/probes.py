@@ -1,12 +1,13 @@
-"""Checks for masked gradients, as the page of a setting shows them."""
+"""Checks of attacks and defenses, as the pages of settings and cells show them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from bench_report.table import as_count, as_number, as_text
+from bench_report.table import Place, as_count, as_number, as_text
 from bench_report.view import BlockView, DifferenceView
 from bench_report.words import difference_text, number_text
 from benchmark.probes import KINDS, ProbeKind
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ProbeRow:
-    """What a probe says of a defense.
+    """What a probe says of a defense, or of an attack on it.
 
     Attributes:
+        attack: "" where it compares several.
         seed: "" where the run has one.
         found: value, interval, p-value and n; None where it was not run.
         finding: in words, or what is lacking.
@@ -27,6 +29,7 @@ class ProbeRow:
 
     kind: ProbeKind
     defense: str
+    attack: str
     seed: str
     verdict: str
     found: DifferenceView | None
@@ -58,9 +61,22 @@ class Probes:
             and record["knowledge"] in ("", block.knowledge)
             and record["probe"] in KINDS
         ]
-        order = list(dict.fromkeys((record["defense"], record["seed"]) for record in rows))
-        rows.sort(key=lambda record: order.index((record["defense"], record["seed"])))
+        order = {place: n for n, place in enumerate(dict.fromkeys((row["defense"], row["seed"]) for row in rows))}
+        rows.sort(key=lambda row: order[row["defense"], row["seed"]])
         return tuple(map(self._row, rows))
+
+    def of_cell(self, place: Place, seed: str) -> tuple[ProbeRow, ...]:
+        """Return what probes say of the attack of a cell."""
+        return tuple(map(self._row, self._of_cells.get((*place, seed), ())))
+
+    @cached_property
+    def _of_cells(self) -> dict[tuple[str, ...], list[Mapping[Any, Any]]]:
+        found: dict[tuple[str, ...], list[Mapping[Any, Any]]] = {}
+        for record in self._records:
+            if record["attack"] and record["probe"] in KINDS:
+                where = ("dataset", "model", "attack", "defense", "knowledge", "seed")
+                found.setdefault(tuple(as_text(record[name]) for name in where), []).append(record)
+        return found
 
     def _row(self, record: Mapping[Any, Any]) -> ProbeRow:
         kind, value = KINDS[record["probe"]], as_number(record["value"])
@@ -72,6 +88,7 @@ class Probes:
         return ProbeRow(
             kind=kind,
             defense=as_text(record["defense"]),
+            attack=as_text(record["attack"]),
             seed=as_text(record["seed"]) if len(self._seeds) > 1 else "",
             verdict=as_text(record["verdict"]),
             found=found,

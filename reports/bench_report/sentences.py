@@ -804,6 +804,8 @@ def charts_heading(kinds: Iterable[str]) -> str:
         if "budget" in found
         else "Success against distance"
         if "distance" in found
+        else "Along the way of the attack"
+        if "path" in found
         else "Charts"
     )
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from bench_report.measures import Measure, Unit
 from bench_report.words import difference_text, number_text, pairs_text
 from benchmark.alarms import AlarmKind
 from benchmark.reporter import PanelPart
+
+if TYPE_CHECKING:
+    from bench_report.probes import ProbeRow
 
 TOLERANCE = 0.05
 """A published value is met only where the interval would have shown a difference of this much."""
@@ -881,6 +884,7 @@ class SeedView:
     threshold: ThresholdView | None
     plots: tuple[PlotsView, ...]
     strata: tuple[StratumView, ...]
+    probes: tuple[ProbeRow, ...] = ()
 
 
 @dataclass(frozen=True)
