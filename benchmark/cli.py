@@ -392,7 +392,9 @@ def _code_of(error: Exception | SystemExit, stops: Sequence[Stopped]) -> int:
         with contextlib.suppress(OSError):  # the terminal may have gone
             say(stops[0] if _resumes() else f"{stops[0].word}: give the command again", err=True)
         return stops[0].code
-    if isinstance(error, BrokenPipeError):
+    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    by_click = isinstance(error, SystemExit) and frame.f_globals.get("__name__") == "click.core"
+    if isinstance(error, BrokenPipeError) or by_click:  # which exits by itself for that alone
         # The reader of standard output has gone (`bench export … | head`): not an error of ours.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
@@ -408,9 +410,9 @@ def _code_of(error: Exception | SystemExit, stops: Sequence[Stopped]) -> int:
         say(f"error: {error}", err=True)
         return 2
     if isinstance(error, SystemExit):  # nothing of ours raises it under `cli.main`
-        *_, last = traceback.extract_tb(error.__traceback__)
+        code = frame.f_code
         say(
-            f"error: {last.filename}, line {last.lineno} ({last.name}), called sys.exit({error.code!r}) and would have "
+            f"error: {code.co_filename}, line {line} ({code.co_name}), called sys.exit({error.code!r}) and would have "
             "ended the command without a word. A plugin raises an error instead.",
             err=True,
         )
