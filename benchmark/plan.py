@@ -1010,7 +1010,7 @@ class _Planner:
     @_once
     def _examine(self, dataset: str, attack: str, craft: str, asks: Asks, repeats: int) -> str:
         crafting, component = self.tasks[craft].spec, self.suite.attacks[attack]
-        victim, split, draws = crafting["victim"], crafting["split"], crafting.get("draws", 1)
+        victims, split, draws = _tuple(crafting["victim"]), crafting["split"], crafting.get("draws", 1)
         options = {"path": self._examined, "doubled": self._doubled}.get(asks, lambda _: None)(attack)
         if asks == "unconstrained":
             options = self._unconstrained(attack, dataset)
@@ -1038,14 +1038,14 @@ class _Planner:
             forward, at_most = 2 * count + DRAWN * DRAWS, True
         else:
             forward = NOISES * min(SHOWN, count) if asks == "neighbours" else 2 * count
-        work = self._passes(victim, draws * forward, draws * backward, at_most)
+        work = self._passes(victims, draws * forward, draws * backward, at_most)
         what = {
             "path": "its path", "doubled": "with more steps and restarts", "unconstrained": "without a budget",
             "draws": "random draws beside it", "neighbours": "noise", "labels": "what it attacked",
         }[asks]  # fmt: skip
-        whom = self._who(victim) if asks == "neighbours" else self.tasks[craft].label
+        whom = self._who(victims) if asks == "neighbours" else self.tasks[craft].label
         label = f"examine {whom}: {what}"
-        needs = (victim,) if asks == "neighbours" else (craft, victim)
+        needs = victims if asks == "neighbours" else (craft, *victims)
         return self._add("examine", label, spec, needs, work, parts=parts)
 
     @_once

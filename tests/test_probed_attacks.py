@@ -14,7 +14,7 @@ SUITE = """
 suite: probed
 seeds: [0]
 datasets: {blobs: {use: blobs}}
-models: {linear: {use: linear}, quantises: {use: quantises}}
+models: {linear: {use: linear}, quantises: {use: quantises}, softmax: {use: softmax}}
 attacks:
   sound: {use: sound, eps: 0.3}
   pgd: {use: pgd, norm: linf, eps: 0.3, steps: 40}
@@ -32,6 +32,7 @@ grid:
   - {models: linear, attacks: all, defenses: none}
   - {models: linear, attacks: sound, defenses: suspicious}
   - {models: quantises, attacks: sound, defenses: none}
+  - {models: linear, attacks: pgd, defenses: none, knowledge: black-box, substitute: [quantises, softmax]}
 """
 ASKED = f"probes: [{', '.join(PROBES)}]\n"
 
@@ -47,13 +48,16 @@ def run(tmp_path_factory):
 
 def failed(run, attack: str, model: str = "linear", defense: str = "none") -> set[str]:
     rows = run.probes[(run.probes.attack == attack) & (run.probes.model == model) & (run.probes.defense == defense)]
+    rows = rows[rows.knowledge == "gray-box"]
     assert list(rows.probe) == PROBES
     return set(rows.probe[rows.verdict == "fail"])
 
 
 @pytest.mark.parametrize("attack", ["sound", "pgd"])
 def test_a_sound_attack_on_a_plain_network_passes_all(run, attack):
-    rows = run.probes[(run.probes.attack == attack) & (run.probes.model == "linear") & (run.probes.defense == "none")]
+    assert failed(run, attack) == set()
+    rows = run.probes[(run.probes.attack == attack) & (run.probes.defense == "none") & (run.probes.model == "linear")]
+    rows = rows[rows.knowledge == "gray-box"]
     assert set(rows.verdict) == {"pass"}
     assert (rows.n > 0).all()
     assert ((rows.ci_low <= rows.value) & (rows.value <= rows.ci_high)).all()
@@ -80,6 +84,14 @@ def test_each_way_to_fail_is_told(run, attack, told):
 def test_a_network_without_gradients_and_a_system_that_what_fools_it_does_not_fool_are_told(run):
     assert {"unavailable-gradients", "unconstrained-failure"} <= failed(run, "sound", model="quantises")
     assert failed(run, "sound", defense="suspicious") == {"transfer-failure"}
+
+
+def test_a_transferred_attack_is_looked_at_where_it_was_made_and_where_it_ends(run):
+    rows = run.probes[run.probes.knowledge == "black-box"].set_index("probe")
+    assert list(rows.index) == PROBES
+    # One of two networks gives no gradient: the mean of both does.
+    assert rows.verdict["unavailable-gradients"] == rows.verdict["unconstrained-failure"] == "pass"
+    assert rows.n["transfer-failure"] > 0
 
 
 def test_what_an_attack_has_nothing_for_is_not_run_and_a_plan_says_so(run, tmp_path):
