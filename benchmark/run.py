@@ -847,6 +847,7 @@ def _manifest(suite: Suite, registry: Registry, plan: Plan, request: RunRequest)
             }
             for label, defense in _used(plan, registry, "defense").items()
         },
+        "methods": _methods(suite, registry),
         "citations": _citations(suite, registry),
         "cells": len(plan.cells),
         "tasks": len(plan.tasks),
@@ -869,6 +870,16 @@ def _used(plan: Plan, registry: Registry, kind: Literal["attack", "defense"]) ->
     sections: dict[str, Mapping[str, Component]] = {"attack": plan.suite.attacks, "defense": plan.suite.defenses}
     used = (sections[kind][label] for label in labels if label != CLEAN or kind == "defense")
     return {x.label: registry.get(x.kind, x.use).create(x.options) for x in used}
+
+
+def _methods(suite: Suite, registry: Registry) -> dict[str, dict[str, str]]:
+    """Return the versions that the models, attacks and defenses of the suite are registered with, by kind and name."""
+    found: dict[str, dict[str, str]] = {}
+    for section in (suite.models, suite.attacks, suite.defenses):
+        for component in section.values():
+            registered = registry.get(component.kind, component.use)
+            found.setdefault(component.kind, {})[component.use] = registered.version
+    return found
 
 
 def _citations(suite: Suite, registry: Registry) -> list[str]:

@@ -34,6 +34,13 @@ def test_a_run_gives_one_row_per_cell_and_metric(run_toy):
     ).any()
     assert set(attacked.eps) == {"0.3"}
     assert (metrics.status == "ok").all()
+    # What answers otherwise is registered with another version, by which runs are compared.
+    used = {
+        kind: {x["use"] for x in finished.run.suite[f"{kind}s"].values()} for kind in ("model", "attack", "defense")
+    }
+    methods = finished.run.manifest["methods"]
+    assert {kind: set(names) for kind, names in methods.items()} == used
+    assert all(version for names in methods.values() for version in names.values())
 
 
 def test_the_tables_agree_with_the_stored_samples(run_toy):

@@ -18,6 +18,7 @@ from benchmark.metrics import BUILTIN, near
 from benchmark.options import Budget
 from benchmark.results import CLEAN
 from benchmark.statistics import PairedDifference, compare_over_seeds, compare_paired
+from benchmark.suite import SECTIONS
 
 if TYPE_CHECKING:
     from benchmark.results import Run
@@ -92,10 +93,23 @@ def _budget(norm: str, eps: str, at: float | None) -> list[Any]:
         return [norm, eps]
 
 
+VERSION = "method version"
+"""Beside the options of a component, which are identifiers: none is called so."""
+
+
 def component(run: Run, section: str, label: str) -> dict[str, Any]:
-    """Return what a suite says of a component, which decides whether two are the same, whatever their labels."""
+    """Return what a suite says of a component, and its version: whether two are the same, whatever their labels."""
     found = (run.suite.get(section) or {}).get(label)
-    return dict(found) if isinstance(found, Mapping) else {"use": label}
+    made = dict(found) if isinstance(found, Mapping) else {"use": label}
+    kind = next(kind for kind, name in SECTIONS.items() if name == section)
+    version = methods(run).get(f"{kind} {made.get('use')}")
+    return made if version is None else made | {VERSION: version}
+
+
+def methods(run: Run) -> dict[str, str]:
+    """Return the versions that a run's models, attacks and defenses were registered with, as `attack NAME`."""
+    kinds = run.manifest.get("methods") or {}
+    return {f"{kind} {name}": as_text(version) for kind, names in kinds.items() for name, version in names.items()}
 
 
 def stable(value: Any) -> str:

@@ -10,12 +10,15 @@ from typing import TYPE_CHECKING, Any
 from bench_report import sentences
 from bench_report.across import (
     RATE,
+    VERSION,
     Beside,
     Change,
     Judged,
     OnlyIn,
+    component,
     fingerprint,
     letters,
+    methods,
     pair,
     stable,
     substitutes,
@@ -309,6 +312,9 @@ def _changes(runs: Sequence[Run], changed: dict[str, set[str]]) -> Iterator[tupl
     suites = [run.suite for run in runs]
     for section, noun in _SECTIONS.items():
         for label in dict.fromkeys(label for suite in suites for label in suite.get(section) or {}):
+            have = [run for run in runs if label in (run.suite.get(section) or {})]
+            if len({component(run, section, label).get(VERSION) for run in have}) > 1:
+                changed[section].add(label)
             flat = [_options(suite, section, label) for suite in suites]
             for name in dict.fromkeys(name for one in flat for name in one or ()):
                 given = [None if one is None else one.get(name, "not set") for one in flat]
@@ -333,6 +339,11 @@ def _changes(runs: Sequence[Run], changed: dict[str, set[str]]) -> Iterator[tupl
     for name in dict.fromkeys(name for one in installed for name in one):
         values = [one.get(name, "not installed") for one in installed]
         if len(set(values)) > 1:
+            yield f"version of {name}", tuple(values)
+    registered = [methods(run) for run in runs]
+    for name in dict.fromkeys(name for one in registered for name in one):
+        values = [one.get(name, "not used") for one in registered]
+        if len({*values} - {"not used"}) > 1:
             yield f"version of {name}", tuple(values)
 
 
@@ -359,4 +370,4 @@ def _remark(place: Place, table: Table, changed: Mapping[str, set[str]]) -> str:
         "defense": place.defense in changed["defenses"],
     }
     names = [noun for noun, differs in concerned.items() if differs]
-    return f"other options: {', '.join(names)}" if names else ""
+    return f"other options or version: {', '.join(names)}" if names else ""

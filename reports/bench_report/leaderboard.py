@@ -11,7 +11,7 @@ from urllib.parse import quote
 import pandas as pd
 
 from bench_report import sentences
-from bench_report.across import names_of, versions
+from bench_report.across import methods, names_of, versions
 from bench_report.build import read_facts
 from bench_report.facts import RunFacts
 from bench_report.measures import Measure
@@ -124,6 +124,14 @@ class Board:
             by_version: dict[str, list[str]] = {}
             for one, name in zip(installed, self.names):
                 by_version.setdefault(one.get(what, ""), []).append(name)
+            if len(by_version) > 1:
+                yield sentences.other_versions(what, by_version)
+        registered = [methods(run) for run in self.runs]
+        for what in dict.fromkeys(what for one in registered for what in one):
+            by_version = {}
+            for one, name in zip(registered, self.names):
+                if what in one:
+                    by_version.setdefault(one[what], []).append(name)
             if len(by_version) > 1:
                 yield sentences.other_versions(what, by_version)
 

@@ -99,6 +99,29 @@ def test_rows_are_ranked_by_what_the_paired_test_tells_apart(make_run, tmp_path,
     assert "0.05" in set(table.threshold_false_positive_rate.astype(str))
 
 
+def test_other_versions_of_an_attack_or_a_network_are_other_conditions(make_run, tmp_path, site_of, parse):
+    """What answers otherwise has another version, whatever its options; other versions of a defense are told."""
+    about = {**ABOUT, "defenses": ("none", "at"), "detectors": (), "right": shares({"at": 0.5})}
+    methods = {"attack": {"pgd": "1"}, "model": {"small_cnn": "1"}, "defense": {"some_defense": "1"}}
+    runs = []
+    for name, kind in (("first", ""), ("same", ""), ("attack", "attack"), ("model", "model"), ("defense", "defense")):
+        mine = methods | ({kind: dict.fromkeys(methods[kind], "2")} if kind else {})
+        runs.append(make_run(name, **about, manifest={"methods": mine, "key": name}))
+    table = ranked(tmp_path / "board", *runs)
+    alike = {frozenset(found) for _, found in table.groupby("condition").run}
+    assert alike == {frozenset({"first", "same", "defense"}), frozenset({"attack"}), frozenset({"model"})}
+    text = parse((tmp_path / "board" / "index.html").read_text()).text
+    assert (
+        "fgsm method version 2, pgd method version 2" in text or "fgsm method version 1, pgd method version 1" in text
+    )
+    for what in ("attack pgd", "model small_cnn", "defense some_defense"):
+        assert f"Other versions of {what}:" in text
+    page = site_of(runs[0], runs[2]).index
+    assert "version of attack pgd" in page.text
+    row = next(row for row in page.one("table", data_table="compare").all("tr") if row.get("data-attack") == "fgsm")
+    assert "other options or version: attack" in row.text
+
+
 def test_unequal_conditions_stay_apart_and_equal_ones_meet_whatever_their_labels(make_run, tmp_path, parse):
     about = {**ABOUT, "defenses": ("none", "at"), "detectors": (), "right": shares({"at": 0.5})}
     first = make_run("first", **about)

@@ -934,7 +934,7 @@ def test_other_options_under_the_same_label_are_remarked(make_run, page_of):
     page = page_of(first, make_run("second", models=("mlp",), suite={"attacks": attacks}))
     for row in lined_up(page):
         concerned = ("fgsm", "worst-of: linf 8/255", "worst-of: all attacks")
-        assert ("other options: attack" in row.text) == (row.get("data-attack") in concerned)
+        assert ("other options or version: attack" in row.text) == (row.get("data-attack") in concerned)
     assert "attack fgsm, steps" in page.one("main").text
 
 
