@@ -221,10 +221,17 @@ def _set_module_hooks(values: Mapping[str, Any]) -> None:
             setattr(torch_module, name, value)
 
 
-def _set_environment(values: Mapping[str, str]) -> None:
-    for name in set(os.environ) - set(values):
+def _environment() -> dict[Any, Any]:
+    # As the system holds it: to decode it each time would be a sixth of what all these settings take to read.
+    return dict(os.environ._data)  # type: ignore[attr-defined]
+
+
+def _set_environment(values: Mapping[Any, Any]) -> None:
+    names, texts = os.environ.decodekey, os.environ.decodevalue
+    wanted = {names(name): texts(value) for name, value in values.items()}
+    for name in set(os.environ) - set(wanted):
         del os.environ[name]
-    for name, value in values.items():
+    for name, value in wanted.items():
         if os.environ.get(name) != value:
             os.environ[name] = value
 
@@ -340,7 +347,7 @@ _SETTINGS = (
     _Setting("torch's modes of functions", _torch_modes, _set_torch_modes),
     _Setting("NumPy's error handling", np.geterr, lambda modes: np.seterr(**modes), by_imports="put back"),
     _Setting("the current directory", _current_directory, os.chdir),
-    _Setting("the environment", lambda: dict(os.environ), _set_environment, by_imports="put back"),
+    _Setting("the environment", _environment, _set_environment, by_imports="put back"),
     _Setting("Python's path", lambda: tuple(sys.path), _set_list(sys.path), by_imports="kept"),
     _Setting("Python's warning filters", lambda: tuple(warnings.filters), _set_filters, by_imports="put back"),
     _Setting("Python's recursion limit", sys.getrecursionlimit, sys.setrecursionlimit, by_imports="put back"),
@@ -426,7 +433,7 @@ def _waits(frame: types.FrameType | None) -> bool:
 
 def _from_to(before: Any, now: Any) -> str:
     if isinstance(before, dict) and isinstance(now, dict):
-        names = sorted(str(n) for n in {*before, *now} if before.get(n) != now.get(n))
+        names = sorted(os.fsdecode(n) for n in {*before, *now} if before.get(n) != now.get(n))
         return f" ({_shortened(names)})"
     if isinstance(before, str | int | float | bool | torch.dtype):
         return f" ({before} to {now})"

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import wraps
 from pathlib import Path
-from types import NoneType
+from types import FunctionType, NoneType
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 
 import torch
@@ -1183,7 +1184,10 @@ class _Asked:
 
     def __getattr__(self, name: str) -> Any:
         if name not in self._known:
-            value = self.asked(name, lambda plugin: getattr(plugin, name))
+            if _runs_nothing(self.plugin, name):
+                value = getattr(self.plugin, name)
+            else:
+                value = self.asked(name, lambda plugin: getattr(plugin, name))
             self._known[name] = self._hook(name, value) if callable(value) else self._checked(name, value)
         return self._known[name]
 
@@ -1231,6 +1235,13 @@ class _Asked:
                 f"{self._place}: `{hook}` of the {self._who} raised {first_line(error)}{where}. This looks like a "
                 "fault of the plugin: what a suite has to change is told by InputError."
             ) from error
+
+
+def _runs_nothing(plugin: Any, name: str) -> bool:
+    """Tell whether an attribute is a method or a value that is looked up without code of the plugin."""
+    found = inspect.getattr_static(plugin, name, property())
+    usual = type(plugin).__getattribute__ is object.__getattribute__
+    return usual and (isinstance(found, FunctionType) or not hasattr(found, "__get__"))
 
 
 def _told_by_traceback(error: BaseException, hook: str) -> tuple[str, str]:
