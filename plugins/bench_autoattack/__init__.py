@@ -32,7 +32,7 @@ def register_attacks(register: Register) -> None:
         "autoattack",
         "bench_autoattack.autoattack:AutoAttack",
         options="bench_autoattack.options:AutoAttackOptions",
-        version="2",
+        version="3",
         summary="APGD-CE, APGD-T, FAB-T and Square, each on what still stands (Croce & Hein 2020); linf or l2",
         cite=AUTOATTACK,
     )

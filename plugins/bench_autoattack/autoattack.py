@@ -54,14 +54,18 @@ class AutoAttack(Part):
             part.check_setting(setting)
 
     def attack(self, standing: Standing, rng: Rng) -> None:
-        """Run the parts on what stands."""
+        """Run the parts on what stands; of a randomised network, on what one more pass after each answers rightly."""
         for number, part in enumerate(self.parts):
-            if len(standing.rows):
+            attacked = standing.rows
+            if len(attacked):
                 part.attack(standing, rng.spawn(number))
+                if self.options.version == "rand":
+                    standing.look_again(attacked)
         standing.x_adv[standing.rows] = standing.x[standing.rows]
 
     def passes(self) -> Passes:
         """Return the passes of all parts on an image that none of them fools: at most."""
         each = [passes for part in self.parts if (passes := part.passes()) is not None]
-        forward = 1 + sum(passes.forward - 1 for passes in each)  # the clean pass is made once for all
+        looks = len(each) if self.options.version == "rand" else 0
+        forward = 1 + looks + sum(passes.forward - 1 for passes in each)  # the clean pass is made once for all
         return Passes(forward, sum(passes.backward for passes in each), at_most=True)

@@ -170,7 +170,7 @@ def test_what_nothing_fools_costs_what_is_foreseen_and_is_returned_as_it_is():
     assert most.forward - 10 < used.forward < most.forward + 20
     assert most.backward < used.backward < most.backward + 20
     randomised = make(AutoAttack, eps=0.1, version="rand").passes()
-    assert (randomised.forward, randomised.backward) == (1 + 2 * 2001, 2 * 2000)
+    assert (randomised.forward, randomised.backward) == (1 + 2 * 2002, 2 * 2000)
 
 
 class Head(nn.Module):
@@ -209,6 +209,23 @@ class Noisy(nn.Module):
 
     def forward(self, x):
         return self.network((x + 0.5 * torch.randn_like(x)).clamp(0, 1))
+
+
+class Lucky(nn.Module):
+    """Answers wrongly wherever a gradient is taken, and rightly to every other look: class 0."""
+
+    def forward(self, x):
+        wrong = (x.flatten(1).mean(1) * 0 + torch.is_grad_enabled())[:, None]
+        return torch.cat([1 - wrong, wrong, 0 * wrong], 1)
+
+
+def test_of_a_randomised_network_what_one_more_look_answers_rightly_stands():
+    """As from the authors' code, which returns the images themselves then."""
+    x, y = torch.full((2, 1, 2, 2), 0.5), torch.zeros(2, dtype=torch.int64)
+    victim = Victim(Lucky(), 3, (1, 2, 2), torch.device("cpu"))
+    attack = make(ApgdCe, eps=0.1, draws=2, early_stop=False)
+    assert not torch.equal(attack.craft(victim, x, y, Rng(0)), x)
+    assert torch.equal(make(AutoAttack, eps=0.1, version="rand").craft(victim, x, y, Rng(0)), x)
 
 
 def test_gradients_are_means_over_draws(digits):

@@ -148,7 +148,7 @@ class Noisy(nn.Module):
 
 
 @pytest.mark.slow
-def test_rand_is_no_weaker_on_a_randomised_network(robust):
+def test_rand_leaves_as_much_of_a_randomised_network(robust):
     from dataclasses import replace
 
     victim = replace(robust.victim, classifier=Noisy(robust.classifier))
@@ -161,6 +161,5 @@ def test_rand_is_no_weaker_on_a_randomised_network(robust):
     with Rng(0).seeded_globals():
         ours = make(AutoAttack, eps=0.1, version="rand").craft(victim, x, y, Rng(0))
         wanted = theirs(victim, x, y, "linf", 0.1, "rand")
-        # The authors take back what a fresh pass answers rightly, and return the clean image.
-        assert accuracy(ours) < accuracy(wanted) + 0.05
-        assert accuracy(ours) < accuracy(x) - 0.05
+        assert abs(accuracy(ours) - accuracy(wanted)) < 0.06
+        assert max(accuracy(ours), accuracy(wanted)) < accuracy(x) - 0.05
