@@ -16,6 +16,7 @@ from benchmark.suite import load_suite
 
 SHIPPED = str(Path(__file__).parents[1] / "suites" / "adaptive_detectors.yaml")
 FGSM = {"attacks": ["fgsm"]}
+GAN = {"restarts": 2, "steps": 60, "generator": {"latent": 4, "width": 4, "iterations": 20}}
 CLOSER = {
     "kernel-density": {"use": "kernel-density"},
     "mahalanobis": {"use": "mahalanobis", "layer": ["penultimate", "logits"], **FGSM},
@@ -29,12 +30,7 @@ CLOSER = {
     },
     "i-defender": {"use": "i-defender", "components": 1, "threshold": "fpr"},
     "subnetwork": {"use": "detector-subnetwork", "layer": "input", "width": 8, "train": {"epochs": 3}, **FGSM},
-    "defense-gan": {
-        "use": "defense-gan",
-        "restarts": 2,
-        "steps": 60,
-        "generator": {"latent": 4, "width": 4, "iterations": 20},
-    },
+    "defense-gan": {"use": "defense-gan", **GAN},
 }
 """Those whose score is smooth, or may be set up so."""
 LOOKED_AT = {
@@ -50,14 +46,43 @@ TREATED = {
     "jpeg": {"use": "jpeg", "quality": 60},
 }
 """Those without a score."""
+RECTIFIERS = {
+    "restoring": {"use": "defense-gan-rectifier", **GAN},
+    "unmask": {
+        "use": "unmask",
+        "parts_from": "parts",
+        "part_score": 0.3,
+        "extractor": {
+            "network": "resnet10-half",
+            "channels": 64,
+            "masks": False,
+            "size": 96,
+            "anchors": [8, 16, 32, 48, 80],
+            "proposals": 50,
+            "weights": "partshapes",
+            "stages": [],
+        },
+    },
+}
 ADAPTIVE = ("joint", "orthogonal", "selective")
+SEARCHING = ("defense-gan", "restoring", "unmask")
+"""Those that search, or look for parts, anew in each step: few steps."""
 BRIEF = {"norm": "linf", "eps": 0.15, "steps": 12}
+DIGITS = {"datasets": "digits", "models": "cnn"}
+SHAPES = {"datasets": "shapes", "models": "deeper", "defenses": "unmask"}
 SUITE = {
     "suite": "roads",
     "title": "What is offered",
     "seeds": [0],
-    "datasets": {"digits": {"use": "digits", "limit": {"train": 400, "val": 40, "test": 24}}},
-    "models": {"cnn": {"use": "small_cnn", "width": 8, "train": {"epochs": 4, "batch_size": 32, "lr": 0.05}}},
+    "datasets": {
+        "digits": {"use": "digits", "limit": {"train": 400, "val": 40, "test": 24}},
+        "shapes": {"use": "partshapes", "class_set": "CS3a", "size": 64, "train": 40, "val": 10, "test": 4},
+        "parts": {"like": "shapes", "class_set": ["car", "person", "train", "dog", "bird", "bottle"], "train": 1},
+    },
+    "models": {
+        "cnn": {"use": "small_cnn", "width": 8, "train": {"epochs": 4, "batch_size": 32, "lr": 0.05}},
+        "deeper": {"use": "small_cnn", "width": 8, "depth": 4, "train": {"epochs": 10, "batch_size": 32, "lr": 0.05}},
+    },
     "attacks": {
         "fgsm": {"use": "fgsm", "norm": "linf", "eps": 0.15},
         "look": {"use": "look"},
@@ -67,20 +92,18 @@ SUITE = {
         "orthogonal": {"use": "orthogonal-pgd", **BRIEF},
         "selective": {"use": "selective-pgd", **BRIEF},
         "shorter": {"use": "joint-pgd", **BRIEF, "steps": 6, "targets": 0},
+        "pgd-8": {"use": "pgd", "norm": "linf", "eps": "8/255", "steps": 12},
+        "joint-8": {"use": "joint-pgd", "norm": "linf", "eps": "8/255", "steps": 3, "targets": 0},
     },
-    "defenses": CLOSER | LOOKED_AT | TREATED,
+    "defenses": CLOSER | LOOKED_AT | TREATED | RECTIFIERS,
     "grid": [
-        {"attacks": "closer", "defenses": list(CLOSER), "knowledge": "white-box"},
-        {"attacks": "look", "defenses": list(LOOKED_AT), "knowledge": "white-box"},
-        {"attacks": "pgd", "defenses": "all", "knowledge": "gray-box"},
-        {
-            "attacks": list(ADAPTIVE),
-            "defenses": "all",
-            "knowledge": "white-box",
-            "exclude": [{"defenses": "defense-gan"}],
-        },
-        # It searches anew in each step.
-        {"attacks": "shorter", "defenses": "defense-gan", "knowledge": "white-box"},
+        {**DIGITS, "attacks": "closer", "defenses": list(CLOSER), "knowledge": "white-box"},
+        {**DIGITS, "attacks": "look", "defenses": list(LOOKED_AT), "knowledge": "white-box"},
+        {**DIGITS, "attacks": "pgd", "knowledge": "gray-box", "exclude": [{"defenses": "unmask"}]},
+        {**DIGITS, "attacks": list(ADAPTIVE), "knowledge": "white-box", "exclude": [{"defenses": list(SEARCHING)}]},
+        {**DIGITS, "attacks": "shorter", "defenses": ["defense-gan", "restoring"], "knowledge": "white-box"},
+        {**SHAPES, "attacks": "pgd-8", "knowledge": "gray-box"},
+        {**SHAPES, "attacks": "joint-8", "knowledge": "white-box"},
     ],
 }
 ELSEWHERE = {"unmask", "defense-gan-rectifier"}
@@ -132,16 +155,19 @@ def test_who_knows_the_defense_is_no_weaker_than_who_does_not(looked):
     samples = looked[1].samples
     through = samples.assign(through=(samples.label != samples.y) & ~samples.flagged.fillna(False).astype(bool))
     table = through.pivot_table("through", ["defense", "sample"], "attack", "first")
-    gained = dict.fromkeys((*ADAPTIVE, "shorter"), 0)
+    fewer = {"defense-gan": ["shorter"], "restoring": ["shorter"], "unmask": ["joint-8"]}
+    gained = dict.fromkeys((*ADAPTIVE, "shorter", "joint-8"), 0)
     for defense in SUITE["defenses"]:
-        for attack in ("shorter",) if defense == "defense-gan" else ADAPTIVE:
-            rows = table.loc[defense][["pgd", attack]].astype(bool)
-            lost, won = (rows.pgd & ~rows[attack]).sum(), (~rows.pgd & rows[attack]).sum()
+        for attack in fewer.get(defense, ADAPTIVE):
+            plain = table.loc[defense]["pgd-8" if attack == "joint-8" else "pgd"].astype(bool)
+            informed = table.loc[defense][attack].astype(bool)
+            lost, won = (plain & ~informed).sum(), (~plain & informed).sum()
             if lost > won:
                 assert binomtest(int(lost), int(lost + won), alternative="greater").pvalue > 0.05, (defense, attack)
             gained[attack] += won - lost
     assert gained["joint"] > 20  # of 24 images, behind ten detectors and three preprocessors
     assert min(gained[attack] for attack in ADAPTIVE) >= 0
+    assert gained["joint-8"] > 4  # of 12
 
 
 def test_who_knows_a_randomised_defense_averages_over_its_draws(run_toy):
