@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import torch
@@ -12,6 +13,10 @@ import torch
 from benchmark.files import remove, write_whole
 from benchmark.progress import Progress
 from benchmark.store import storing
+
+SECONDS = 10.0
+"""A training goes on for so long between two checkpoints, and longer where one takes more than half a second to write,
+so that they cost a twentieth of its time at most. So much an interruption costs, or the epoch or step it falls into."""
 
 
 class TrainingCheckpoint:
@@ -25,6 +30,13 @@ class TrainingCheckpoint:
     def __init__(self, file: Path, progress: Progress) -> None:
         self._file = file
         self._progress = progress
+        self._since = monotonic()
+        self._took = 0.0
+
+    @property
+    def due(self) -> bool:
+        """Whether the training has gone on long enough since it began, or since its state was last kept."""
+        return monotonic() - self._since > SECONDS * max(1.0, 2 * self._took)
 
     def write(self, state: dict[str, Any]) -> None:
         """Keep `state` in place of what was kept before.
@@ -33,11 +45,14 @@ class TrainingCheckpoint:
             StorageError: no space is left.
             OSError: it cannot be written for another reason.
         """
+        began = monotonic()
         content = io.BytesIO()
         torch.save(state, content)
         # The format of torch notices no flipped bit in a tensor.
         with storing(self._file.parent):
             write_whole(self._file, hashlib.sha256(content.getbuffer()).digest() + content.getbuffer())
+        self._since = monotonic()
+        self._took = self._since - began
 
     def read(self, device: torch.device) -> dict[str, Any] | None:
         """Return what was kept last, its tensors on `device`; None where nothing was, or it is damaged."""

@@ -269,21 +269,27 @@ def data() -> None:
     """Bring data into the form that a data set reads."""
 
 
-@data.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@data.command(
+    context_settings={"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []},
+    options_metavar="",
+)
 @click.argument("name", required=False)
 @plugin_option
 @click.pass_context
 def prepare(context: click.Context, name: str | None, plugins: Sequence[str]) -> None:
-    """Run the converter NAME with its options (`--images DIR`, …); without NAME, list the converters."""
+    """Run the converter NAME with its options (`NAME --help` lists them); without NAME, list the converters."""
+    if name in ("-h", "--help"):  # behind a NAME it asks for the options of that
+        click.echo(context.get_help())
+        return
     registry = _registry(plugins)
     if name is None:
         for registration in registry.all("converter"):
             say(f"{registration.name}: {registration.summary}")
-        say("`bench show converter NAME` lists the options of one.")
+        say("`bench data prepare NAME --help` lists the options of one.")
         return
     from benchmark.conversion import convert
 
-    say(convert(registry.get("converter", name), context.args))
+    say(convert(registry.get("converter", name), context.args, "bench data prepare"))
 
 
 @cli.command()

@@ -1,55 +1,73 @@
-"""`bench data prepare`: a converter's options from the command line, and its progress."""
+"""`bench data prepare`: a converter's options on the command line, and its progress."""
 
 from __future__ import annotations
 
 import sys
+import typing
 from collections.abc import Sequence
 from time import monotonic
 from typing import Any
 
+import click
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 
 from benchmark.document import core_scalar
-from benchmark.engine import seconds_text
-from benchmark.errors import InputError, unknown_name
+from benchmark.errors import InputError
 from benchmark.plugins import Registration, validate_options
 from benchmark.progress import Progress
-from benchmark.wording import printable, say
+from benchmark.wording import printable, say, seconds_text
 
 
-def convert(registration: Registration, arguments: Sequence[str]) -> str:
+def convert(registration: Registration, arguments: Sequence[str], program: str) -> str:
     """Run a converter with options as they stand on the command line, and return what it did, in words.
 
+    Args:
+        registration: of the converter.
+        arguments: behind its name.
+        program: what stands before the name, for messages.
+
     Raises:
-        InputError: an option is unknown, missing or wrong, or the source data is.
+        click.UsageError: an option is unknown or missing.
+        InputError: an option is wrong, or the source data is.
     """
     options_type = registration.options_type()
-    given: dict[str, Any] = {}
-    words = list(arguments)
-    while words:
-        word = words.pop(0)
-        flag, equals, value = word.partition("=")
-        name = flag.removeprefix("--").replace("-", "_")
-        if not flag.startswith("--") or name not in options_type.model_fields:
-            known = [f"--{field.replace('_', '-')}" for field in options_type.model_fields]
-            raise InputError(f"data prepare {registration.name}: {unknown_name('option', flag, known)}")
-        if not equals:
-            if not words:
-                raise InputError(f"data prepare {registration.name}: {flag} needs a value")
-            value = words.pop(0)
-        listed = "tuple" in str(options_type.model_fields[name].annotation)
-        given[name] = [core_scalar(part) for part in value.split(",")] if listed else core_scalar(value)
+    command = click.Command(
+        registration.name,
+        params=[_option(name, info) for name, info in options_type.model_fields.items()],
+        help=registration.summary,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    parsed = command.make_context(f"{program} {registration.name}", list(arguments)).params
     try:
-        options = validate_options(options_type, given)
+        options = validate_options(options_type, {name: value for name, value in parsed.items() if value is not None})
     except ValidationError as error:
         lines = [f"--{'.'.join(map(str, e['loc'])).replace('_', '-')}: {e['msg']}" for e in error.errors()]
         raise InputError(
-            f"data prepare {registration.name}: " + "; ".join(lines) + f". `bench show converter {registration.name}` "
-            "lists the options."
+            f"data prepare {registration.name}: " + "; ".join(lines) + f". `bench data prepare {registration.name} "
+            "--help` lists the options."
         ) from None
     text: str = registration.load()(options).convert(Progress(_Line(), every=0.5))
     print(file=sys.stderr)
     return text
+
+
+def _option(name: str, info: FieldInfo) -> click.Option:
+    """Return an option of the command line for one of the converter's; what it may be, the converter's type says."""
+    several = typing.get_origin(info.annotation) is tuple
+
+    def read(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
+        if text is None:
+            return None
+        return [core_scalar(part) for part in text.split(",")] if several else core_scalar(text)
+
+    return click.Option(
+        [f"--{name.replace('_', '-')}"],
+        required=info.is_required(),
+        metavar="VALUE,..." if several else "VALUE",
+        help=" ".join((info.description or "").split()) or None,
+        callback=read,
+    )
 
 
 class _Line:

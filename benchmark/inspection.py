@@ -10,6 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import BenchError, InputError, PluginError
+from benchmark.explain import alternatives, in_words, options_schema
 from benchmark.hookspecs import KINDS
 from benchmark.plugins import Registration, Registry
 from benchmark.randomness import Rng
@@ -97,7 +98,7 @@ def _without_numbers(cell: PlannedCell) -> CellResult:
 
 def describe_plan(facts: dict[str, Any], summary: bool = False, tasks: bool = False) -> str:
     """Return the facts of a plan in words; with cells per data set, model and defense, and with a line per task."""
-    from benchmark.engine import seconds_text
+    from benchmark.wording import seconds_text
 
     cells = facts["cells"]
     done = sum(cell["cached"] for cell in cells)
@@ -360,7 +361,8 @@ def describe_component(registration: Registration, tags: bool = False) -> str:
         lines += ["tags:", *(f"  {tag}" for tag in _tags_told(_tag_facts(r)))]
     if r.kind in ("metric", "reporter"):
         return "\n".join(lines)
-    fields = r.options_type().model_json_schema().get("properties", {})
+    schema = options_schema(r.options_type())
+    fields = schema.get("properties", {})
     model = r.options_type().model_fields
     if r.kind == "attack" and "eps" in fields:
         fields["eps"] = sweepable(fields["eps"])
@@ -373,7 +375,7 @@ def describe_component(registration: Registration, tags: bool = False) -> str:
             if info.is_required()
             else f"default {_plain_default(info.get_default(call_default_factory=True))}"
         )
-        lines.append(f"  {name}: {_type_text(fields[name])} ({default})")
+        lines.append(f"  {name}: {in_words(alternatives(fields[name], schema), schema)} ({default})")
         if info.description:
             lines.append(f"      {' '.join(info.description.split())}")
     return "\n".join(lines)
@@ -384,26 +386,6 @@ def _plain_default(value: Any) -> str:
 
     plain = value.model_dump(mode="json") if hasattr(value, "model_dump") else value
     return json.dumps(plain, default=str)
-
-
-def _type_text(schema: dict[str, Any]) -> str:
-    if "anyOf" in schema:
-        return " or ".join(dict.fromkeys(_type_text(part) for part in schema["anyOf"]))
-    if "enum" in schema:
-        return " | ".join(map(str, schema["enum"]))
-    if "const" in schema:
-        return str(schema["const"])
-    if "$ref" in schema:
-        return schema["$ref"].rpartition("/")[2]
-    kind = schema.get("type", "any")
-    if kind == "array" and "items" in schema:
-        return f"a list of ({_type_text(schema['items'])})"
-    bounds = [
-        f"{sign} {schema[name]}"
-        for name, sign in (("minimum", ">="), ("exclusiveMinimum", ">"), ("maximum", "<="), ("exclusiveMaximum", "<"))
-        if name in schema
-    ]
-    return f"{kind} {' and '.join(bounds)}".strip()
 
 
 def describe_machine(registry: Registry, cache: Path) -> str:

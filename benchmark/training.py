@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -23,10 +22,6 @@ from benchmark.model import Classifier
 from benchmark.options import TrainOptions
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
-
-CHECKPOINT_SECONDS = 10.0
-"""A checkpoint is written at the first epoch's end after this many seconds: an interruption costs that much, or the
-epoch it falls into."""
 
 
 class Objective:
@@ -113,7 +108,6 @@ def train(
         history = History(state["epochs"], state["best_epoch"], state["best_score"])
         best = state["best"]
         first_epoch = len(history.epochs) + 1
-    saved = monotonic()
     memory = MicroBatches(progress)
     per_epoch = len(train_split) + len(val_split)
     for epoch in range(first_epoch, recipe.epochs + 1):
@@ -153,7 +147,7 @@ def train(
         if recipe.select == "last" or score > history.best_score:
             history.best_epoch, history.best_score = epoch, score
             best = {name: tensor.detach().clone() for name, tensor in learned.state_dict().items()}
-        if kept is not None and monotonic() - saved > CHECKPOINT_SECONDS and epoch < recipe.epochs:
+        if kept is not None and kept.due and epoch < recipe.epochs:
             kept.write(
                 {
                     "learned": learned.state_dict(),
@@ -165,7 +159,6 @@ def train(
                     "best": best,
                 }
             )
-            saved = monotonic()
     if best is not None:
         learned.load_state_dict(best)
     return history

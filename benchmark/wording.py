@@ -1,4 +1,4 @@
-"""Texts from data, on their way to a terminal or a spreadsheet."""
+"""Texts and numbers on their way to a terminal or a spreadsheet."""
 
 from __future__ import annotations
 
@@ -45,6 +45,16 @@ def percent(share: float) -> str:
     digits = max(0, 1 - math.floor(math.log10(near))) if near > 0 else 0
     text = f"{100 * share:.{digits}f}"
     return f"{text.rstrip('0').rstrip('.') if digits else text}%"
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a duration for people: `8 s`, `3 min 5 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
 def signal_name(number: int) -> str:

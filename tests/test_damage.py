@@ -26,7 +26,7 @@ def caches(tmp_path_factory):
     patch = pytest.MonkeyPatch()
     patch.syspath_prepend(str(Path(__file__).parent))
     patch.setattr("benchmark.store.FLUSH_SECONDS", 0.0)
-    patch.setattr("benchmark.training.CHECKPOINT_SECONDS", 0.0)
+    patch.setattr("benchmark.checkpoint.SECONDS", 0.0)
     folder = tmp_path_factory.mktemp("caches")
     suite = write_suite(folder, **SUITE)
     assert toy_run(suite, folder / "run", folder / "whole").code == 0

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from benchmark import training
 from benchmark.checkpoint import TrainingCheckpoint
 from benchmark.crafting import craft
 from benchmark.dataset import ArraySplit
@@ -134,7 +133,7 @@ def test_an_interrupted_training_ends_with_the_same_bytes(tmp_path, monkeypatch,
     recipe = TrainOptions.model_validate({**RECIPE.model_dump(), **changes}, strict=False)
     whole = classifier()
     expected = run(whole, recipe)
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("benchmark.checkpoint.SECONDS", 0.0)
     with pytest.raises(InterruptedTrainingError):
         run(classifier(), recipe, checkpoint=tmp_path, progress=Interrupting(int(epoch * (len(TRAIN) + len(VAL)))))
     assert (tmp_path / "checkpoint.pt").exists() == (epoch > 1)
@@ -168,7 +167,7 @@ def test_what_is_learned_beside_the_network_is_kept_and_resumed_with_it(tmp_path
     whole, objective = classifier(), Anchored()
     run(whole, recipe, objective=objective)
     assert objective.trained.weight.abs().min() > 0
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("benchmark.checkpoint.SECONDS", 0.0)
     with pytest.raises(InterruptedTrainingError):
         run(
             classifier(),
@@ -217,7 +216,7 @@ def a_folder(file):
 
 @pytest.mark.parametrize("damage", [torn, flipped, a_folder])
 def test_a_damaged_checkpoint_is_said_and_ignored(tmp_path, monkeypatch, damage):
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("benchmark.checkpoint.SECONDS", 0.0)
     expected = classifier()
     run(expected, checkpoint=tmp_path)
     damage(tmp_path / "checkpoint.pt")

@@ -11,7 +11,6 @@ import json
 import math
 from itertools import chain, pairwise
 from pathlib import Path
-from time import monotonic
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -24,7 +23,6 @@ from benchmark.defense import FitContext, SharedArtifact
 from benchmark.errors import InputError, TaskError
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
-from benchmark.training import CHECKPOINT_SECONDS
 
 SMALLEST, LARGEST = 8, 64
 """Sides of images in pixels that the networks are made for."""
@@ -167,7 +165,6 @@ def train_generator(
         for name, network in networks.items():
             network.load_state_dict(state[name])
             optimizers[name].load_state_dict(state[f"{name} optimizer"])
-    saved = monotonic()
     for step in range(first, options.iterations):
         draws = rng.spawn("step", step).torch
 
@@ -187,7 +184,7 @@ def train_generator(
             _step(optimizers["critic"], loss, step)
         _step(optimizers["generator"], -critic(generator(latents())).mean(), step)
         progress.update(step + 1, options.iterations, "generator steps")
-        if monotonic() - saved > CHECKPOINT_SECONDS and step + 1 < options.iterations:
+        if kept.due and step + 1 < options.iterations:
             kept.write(
                 {
                     "done": step + 1,
@@ -195,7 +192,6 @@ def train_generator(
                     **{f"{name} optimizer": optimizer.state_dict() for name, optimizer in optimizers.items()},
                 }
             )
-            saved = monotonic()
     return generator.eval().requires_grad_(False)
 
 

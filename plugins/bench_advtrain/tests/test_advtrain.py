@@ -322,7 +322,7 @@ def test_validation_attack_can_be_another_than_the_training_attack(undefended: C
 
 
 def test_interrupted_training_ends_with_the_same_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", -1)
+    monkeypatch.setattr("benchmark.checkpoint.SECONDS", 0.0)
 
     class Killed(Progress):
         def update(self, done: int, total: int, unit: str = "images") -> None:

@@ -8,7 +8,6 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from bench_defensegan import gan
 from bench_defensegan.detector import DefenseGan, DefenseGanRectifier, reconstruct
 from bench_defensegan.gan import Critic, Generator, NaturalImages, train_generator
 from bench_defensegan.options import DefenseGanOptions, GeneratorOptions
@@ -224,7 +223,7 @@ def test_an_interrupted_training_ends_with_the_same_generator(tmp_path, monkeypa
     whole.mkdir()
     part.mkdir()
     expected = train_generator(split, SMALL, Rng(0), CPU, Progress(), whole).state_dict()
-    monkeypatch.setattr(gan, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("benchmark.checkpoint.SECONDS", 0.0)
     steps = 0
 
     def interrupt(*message: object) -> None:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 
 from benchmark.dataset import SPLITS, DecodedSplit
 from benchmark.errors import InputError, MissingError, Mistakes
+from benchmark.files import file_digest
 from benchmark.images import Fit, read_header, read_image
 
 _WORTH_THREADS = 8
@@ -116,14 +116,10 @@ def digest_of(path: Path) -> str:
         InputError: it cannot be read.
     """
     try:
-        with open(path, "rb") as file:
-            status = path.stat()
-            key = str(path.absolute()), status.st_size, status.st_mtime_ns
-            if key not in _digests:
-                digest = sha256()
-                while block := file.read(2**20):
-                    digest.update(block)
-                _digests[key] = digest.hexdigest()
+        status = path.stat()
+        key = str(path.absolute()), status.st_size, status.st_mtime_ns
+        if key not in _digests:
+            _digests[key] = file_digest(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}.") from None
     return _digests[key]

@@ -7,7 +7,6 @@ import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -25,9 +24,6 @@ from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.training import MicroBatches, batches
 from benchmark.weights import read_checkpoint
-
-CHECKPOINT_SECONDS = 60.0
-"""A checkpoint is written after the first step that ends so much later than the one before."""
 
 
 class AnnotatedParts:
@@ -275,7 +271,6 @@ def train(
         backend.network.load_state_dict(state["network"])
     optimizer: torch.optim.Optimizer | None = None
     memory = MicroBatches(progress)
-    saved = monotonic()
     for epoch in range(step // per_epoch, len(stages)):
         stage = stages[epoch]
         if optimizer is None or stage is not stages[epoch - 1]:
@@ -303,7 +298,7 @@ def train(
             if step % per_epoch == 0:
                 history.append({"epoch": epoch + 1, **sums})
                 sums = {}
-            if monotonic() - saved > CHECKPOINT_SECONDS and step < total:
+            if kept.due and step < total:
                 kept.write(
                     {
                         "step": step,
@@ -314,7 +309,6 @@ def train(
                         "optimizer": optimizer.state_dict() if stages[step // per_epoch] is stage else None,
                     }
                 )
-                saved = monotonic()
             progress.update(epoch * len(split) + first, len(stages) * len(split), "training images")
     return history
 

@@ -132,3 +132,25 @@ def test_a_truncated_mat_file(
     assert "2008_000001.mat: not a PASCAL-Part annotation, or truncated" in said
     assert "Traceback" not in said
     assert not list((tmp_path / "out").rglob("train.json"))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "expected"),
+    [
+        (["--help"], 0, "--mapping VALUE      How part names become parts"),
+        (["--imges", "here"], 2, "No such option '--imges'. Did you mean '--images'?"),
+        (["--images", "here", "--annotations", "there"], 2, "Missing option '--out'"),
+        (
+            ["--images=here", "--annotations=there", "--out=here", "--mapping=papr"],
+            2,
+            "--mapping: Input should be 'paper'",
+        ),
+    ],
+)
+def test_a_converters_options_are_options_of_the_command(
+    words: list[str], code: int, expected: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["data", "prepare", "pascal-part", *words])
+    said = capfd.readouterr()
+    assert (stop.value.code, expected in said.out + said.err) == (code, True), said

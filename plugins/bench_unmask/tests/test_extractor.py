@@ -11,7 +11,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
-from bench_unmask.extractor import training
 from bench_unmask.extractor.artifact import PartExtractor
 from bench_unmask.extractor.options import PartExtractorOptions
 from benchmark import Rng
@@ -218,7 +217,7 @@ class StopError(Exception):
 
 def test_an_interrupted_training_ends_with_the_same_weights(trained, pictures, tmp_path, monkeypatch):
     _, whole = trained
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr("benchmark.checkpoint.SECONDS", 0.0)
     for stop_at in (8, 12):  # of 2 x 8 images: between the epochs, and within the second
 
         def send(kind, done=0, *rest, stop_at=stop_at):
