@@ -38,11 +38,11 @@ if TYPE_CHECKING:
         TrainOptions,
     )
     from benchmark.progress import Progress
+    from benchmark.published import PublishedAttack
     from benchmark.randomness import Rng
     from benchmark.reporter import GalleryImage, Panel, Reporter
     from benchmark.results import Run, load_run
     from benchmark.setting import DataFacts, Setting
-    from benchmark.trust import PublishedAttack
 
 _HOME = {
     "hookimpl": "hookspecs",
@@ -90,7 +90,7 @@ _HOME = {
     "GalleryImage": "reporter",
     "Panel": "reporter",
     "Reporter": "reporter",
-    "PublishedAttack": "trust",
+    "PublishedAttack": "published",
     "Run": "results",
     "load_run": "results",
     "read_image": "images",

@@ -19,9 +19,9 @@ from benchmark.errors import TaskError
 from benchmark.model import PENULTIMATE, Classifier, Passes, load_weights, save_weights
 from benchmark.options import Options, TrainOptions
 from benchmark.progress import Progress
+from benchmark.published import PublishedAttack
 from benchmark.randomness import Rng
 from benchmark.setting import Setting
-from benchmark.trust import PublishedAttack
 
 Family = Literal["none", "hardener", "preprocessor", "detector", "rectifier"]
 

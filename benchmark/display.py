@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import TextIO
 
-from benchmark.engine import Display, TaskRecord, Work, seconds_text
+from benchmark.engine import Display, Work
 from benchmark.plan import Task
-from benchmark.wording import printable
+from benchmark.progress import TaskRecord
+from benchmark.wording import printable, seconds_text
 
 HEARTBEAT_SECONDS = 30.0
 

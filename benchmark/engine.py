@@ -5,42 +5,19 @@ from __future__ import annotations
 import copy
 import heapq
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from benchmark.errors import Stopped, StorageError
 from benchmark.executors import Event, Executor, Setup
 from benchmark.plan import Plan, Task
+from benchmark.progress import TaskRecord
 from benchmark.store import DamagedArtifactError, Store
-
-Status = Literal["done", "cached", "failed"]
 
 BACKWARD_COST = 2.0
 """A backward pass counts as two forward passes when work is estimated."""
 UNKNOWN_WORK = 60.0
 """Forward passes per image assumed of an attack whose passes depend on the data."""
-
-
-@dataclass(frozen=True)
-class TaskRecord:
-    """How a task ended.
-
-    Attributes:
-        status: done in this run, cached by an earlier one, or failed.
-        reason: one sentence, where it failed (or the task it waited for).
-        waited_for: key of the task whose failure is the reason, "" where it failed by itself.
-        meta: what it cost when it was done: seconds, images, forward, backward, peak_memory_bytes.
-    """
-
-    key: str
-    kind: str
-    label: str
-    status: Status
-    reason: str = ""
-    traceback: str = ""
-    warnings: tuple[str, ...] = ()
-    meta: dict[str, Any] = field(default_factory=dict)
-    waited_for: str = ""
 
 
 @dataclass(frozen=True)
@@ -350,13 +327,3 @@ class _Run:
             after = max((longest[user] for user in users.get(key, ())), default=0.0)
             longest[key] = after + self._work(self.plan.tasks[key]).passes
         return longest
-
-
-def seconds_text(seconds: float) -> str:
-    """Return a duration for people: `8 s`, `3 min 5 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"

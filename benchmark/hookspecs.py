@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING
 import pluggy
 
 if TYPE_CHECKING:
-    from benchmark.engine import TaskRecord
+    from benchmark.progress import TaskRecord
     from benchmark.rundir import RunDir
 
 hookspec = pluggy.HookspecMarker("bench")

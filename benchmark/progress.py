@@ -1,9 +1,13 @@
-"""How a task tells the person at the keyboard how far it is."""
+"""How far a task is, as it says itself; and how it ended, as everybody else is told."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Status = Literal["done", "cached", "failed"]
 
 
 class Progress:
@@ -33,3 +37,25 @@ class Progress:
     def note(self, text: str) -> None:
         """Show what is worth knowing while it lasts, and keep it nowhere."""
         self._send("note", text)
+
+
+@dataclass(frozen=True)
+class TaskRecord:
+    """How a task ended.
+
+    Attributes:
+        status: done in this run, cached by an earlier one, or failed.
+        reason: one sentence, where it failed (or the task it waited for).
+        waited_for: key of the task whose failure is the reason, "" where it failed by itself.
+        meta: what it cost when it was done: seconds, images, forward, backward, peak_memory_bytes.
+    """
+
+    key: str
+    kind: str
+    label: str
+    status: Status
+    reason: str = ""
+    traceback: str = ""
+    warnings: tuple[str, ...] = ()
+    meta: dict[str, Any] = field(default_factory=dict)
+    waited_for: str = ""

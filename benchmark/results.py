@@ -43,6 +43,7 @@ from benchmark.metrics import (
 )
 from benchmark.options import Budget
 from benchmark.probes import Asks, Probed, probed
+from benchmark.published import PublishedAttack
 from benchmark.rundir import DETAILS, GALLERY, IMAGES, SHEETS, read_manifest
 from benchmark.selection import CLEAN, WORST_OF
 from benchmark.statistics import (
@@ -57,7 +58,7 @@ from benchmark.statistics import (
     thin,
 )
 from benchmark.suite import KNOWLEDGE, ProbeName, is_of_a_cell
-from benchmark.trust import MARKS, Marks, PublishedAttack, Subject, Trusted
+from benchmark.trust import MARKS, Marks, Subject, Trusted
 from benchmark.wording import for_spreadsheets, printable
 
 if TYPE_CHECKING:

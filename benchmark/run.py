@@ -25,7 +25,7 @@ from benchmark.alarms import Look, Seen
 from benchmark.dataset import Split
 from benchmark.defense import Defense
 from benchmark.display import LineDisplay, TerminalDisplay
-from benchmark.engine import Outcome, TaskRecord, execute
+from benchmark.engine import Outcome, execute
 from benchmark.errors import BenchError, InputError, Stopped
 from benchmark.executors import Executor
 from benchmark.files import write_whole
@@ -35,6 +35,7 @@ from benchmark.metrics import Answers, Cell, FeatureSeparation, Metric, Plane, s
 from benchmark.plan import NO_GPU, Plan, PlannedAssessment, PlannedCell, make_plan, shard
 from benchmark.plugins import Registry
 from benchmark.probes import told_of_probes
+from benchmark.progress import TaskRecord
 from benchmark.randomness import Rng
 from benchmark.reporter import Panel, Reporter
 from benchmark.rundir import REPORT, Identity, RunDir, writing

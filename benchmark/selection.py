@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import product
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from benchmark.errors import InputError, near_match, unknown_name
-
-if TYPE_CHECKING:
-    from benchmark.suite import GridEntry, Substitute
 
 CLEAN = "none"
 """What the attack axis says for clean images."""
@@ -21,6 +18,43 @@ WORST_OF = "worst-of: "
 COLUMNS = ("dataset", "model", "attack", "defense", "knowledge", "seed")
 EXAMPLE = "attack=pgd*,defense=none"
 WILD = "*?["
+
+
+@dataclass(frozen=True)
+class Substitute:
+    """The network that a black-box attacker trains and attacks: a model, hardened by a defense or by none."""
+
+    model: str
+    defense: str | None = None
+
+    def __str__(self) -> str:
+        return repr(self.model) if self.defense is None else f"{self.model!r} hardened by {self.defense!r}"
+
+    def plain(self) -> str | dict[str, str]:
+        """Return it as a suite says it: the model's label alone, or both labels."""
+        return self.model if self.defense is None else {"model": self.model, "defense": self.defense}
+
+
+@dataclass(frozen=True)
+class GridEntry:
+    """A block of cells: the product of its axes without what its rules exclude.
+
+    Attributes:
+        datasets, models, attacks, defenses: labels; clean images are always part of it, also without attacks.
+        knowledge: what the attacker holds.
+        substitutes: what a black-box attacker attacks, all at once; empty for other knowledge.
+        exclude: rules; a cell is left out where, for every axis of a rule, its label is among the rule's labels.
+        where: file and line.
+    """
+
+    datasets: tuple[str, ...]
+    models: tuple[str, ...]
+    attacks: tuple[str, ...]
+    defenses: tuple[str, ...]
+    knowledge: str
+    substitutes: tuple[Substitute, ...]
+    exclude: tuple[Mapping[str, tuple[str, ...]], ...]
+    where: str = field(compare=False)
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from benchmark.errors import InputError, PluginError, near_match, unknown_name
 from benchmark.explain import explain, unknown_key
 from benchmark.options import Budget, Options
 from benchmark.plugins import GROUP, Registry, validate_options
-from benchmark.selection import CLEAN, WORST_OF, Filter, Point, points_of
+from benchmark.selection import CLEAN, WORST_OF, Filter, GridEntry, Point, Substitute, points_of
 
 SECTIONS = {"dataset": "datasets", "model": "models", "attack": "attacks", "defense": "defenses"}
 """Kind of component → the section of the suite that holds them, which is also the axis of the grid."""
@@ -97,43 +97,6 @@ class Component:
     def plain(self) -> dict[str, Any]:
         """Return all options, defaults included, as plain JSON data: what a content key holds."""
         return self.options.model_dump(mode="json")
-
-
-@dataclass(frozen=True)
-class Substitute:
-    """The network that a black-box attacker trains and attacks: a model, hardened by a defense or by none."""
-
-    model: str
-    defense: str | None = None
-
-    def __str__(self) -> str:
-        return repr(self.model) if self.defense is None else f"{self.model!r} hardened by {self.defense!r}"
-
-    def plain(self) -> str | dict[str, str]:
-        """Return it as a suite says it: the model's label alone, or both labels."""
-        return self.model if self.defense is None else {"model": self.model, "defense": self.defense}
-
-
-@dataclass(frozen=True)
-class GridEntry:
-    """A block of cells: the product of its axes without what its rules exclude.
-
-    Attributes:
-        datasets, models, attacks, defenses: labels; clean images are always part of it, also without attacks.
-        knowledge: what the attacker holds.
-        substitutes: what a black-box attacker attacks, all at once; empty for other knowledge.
-        exclude: rules; a cell is left out where, for every axis of a rule, its label is among the rule's labels.
-        where: file and line.
-    """
-
-    datasets: tuple[str, ...]
-    models: tuple[str, ...]
-    attacks: tuple[str, ...]
-    defenses: tuple[str, ...]
-    knowledge: str
-    substitutes: tuple[Substitute, ...]
-    exclude: tuple[Mapping[str, tuple[str, ...]], ...]
-    where: str = field(compare=False)
 
 
 @dataclass(frozen=True)

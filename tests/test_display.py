@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 
 from benchmark import display
-from benchmark.engine import TaskRecord, Work
+from benchmark.engine import Work
+from benchmark.progress import TaskRecord
 
 
 @pytest.fixture

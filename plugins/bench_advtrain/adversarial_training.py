@@ -18,9 +18,9 @@ from benchmark.defense import FitContext
 from benchmark.hardening import TrainedHardener
 from benchmark.model import Classifier, Passes
 from benchmark.options import CraftingOptions, TrainOptions
+from benchmark.published import PublishedAttack
 from benchmark.randomness import Rng
 from benchmark.training import Objective
-from benchmark.trust import PublishedAttack
 
 
 class AdversarialTraining(TrainedHardener):

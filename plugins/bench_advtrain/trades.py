@@ -20,9 +20,9 @@ from benchmark.gradient import ascend
 from benchmark.hardening import TrainedHardener
 from benchmark.model import Classifier, Passes
 from benchmark.options import CraftingOptions, TrainOptions
+from benchmark.published import PublishedAttack
 from benchmark.randomness import Rng
 from benchmark.training import Objective
-from benchmark.trust import PublishedAttack
 
 START = 1e-3
 """Standard deviation of the noise that TRADES begins with: on the image itself the divergence has no gradient."""

@@ -22,7 +22,7 @@ from bench_art.library import library_call
 from benchmark.defense import Batch, Defense, Verdict
 from benchmark.model import Passes
 from benchmark.options import TrainOptions
-from benchmark.trust import PublishedAttack
+from benchmark.published import PublishedAttack
 
 CLIP_VALUES = (0.0, 1.0)
 

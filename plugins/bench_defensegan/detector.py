@@ -20,8 +20,8 @@ from bench_defensegan.gan import NaturalImages, image_sizes
 from bench_defensegan.options import DefenseGanOptions
 from benchmark.defense import ArtifactRequest, Batch, Defense, Family, FitContext, Verdict
 from benchmark.errors import InputError
+from benchmark.published import PublishedAttack
 from benchmark.setting import Setting
-from benchmark.trust import PublishedAttack
 
 
 @dataclass(frozen=True)

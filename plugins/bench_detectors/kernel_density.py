@@ -19,9 +19,9 @@ from bench_detectors.options import KernelDensityOptions
 from benchmark.dataset import balanced_indices
 from benchmark.defense import FitContext
 from benchmark.errors import InputError
+from benchmark.published import PublishedAttack
 from benchmark.setting import Setting
 from benchmark.states import StateDetector
-from benchmark.trust import PublishedAttack
 
 CHUNK = 256
 """Validation images whose distances are held at a time."""

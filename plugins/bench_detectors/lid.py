@@ -16,8 +16,8 @@ from bench_detectors.layerwise import LayerwiseDetector
 from bench_detectors.options import LidOptions
 from benchmark.defense import FitContext
 from benchmark.errors import InputError
+from benchmark.published import PublishedAttack
 from benchmark.setting import Setting
-from benchmark.trust import PublishedAttack
 
 LARGEST = 1e4
 """What the estimate is where all neighbours are equally far, and its formula infinite."""

@@ -21,10 +21,10 @@ from benchmark.errors import InputError
 from benchmark.hardening import TrainedHardener
 from benchmark.model import Classifier, Passes, capturing, read_tensors, save_weights
 from benchmark.options import CraftingOptions, TrainOptions
+from benchmark.published import PublishedAttack
 from benchmark.randomness import Rng
 from benchmark.setting import Setting
 from benchmark.training import Objective
-from benchmark.trust import PublishedAttack
 
 
 class PrototypeObjective(CraftingObjective):

@@ -20,10 +20,10 @@ from benchmark.errors import InputError
 from benchmark.hardening import TrainedHardener
 from benchmark.model import Classifier, Passes, passes
 from benchmark.options import TrainOptions
+from benchmark.published import PublishedAttack
 from benchmark.randomness import Rng
 from benchmark.setting import Setting
 from benchmark.training import Objective
-from benchmark.trust import PublishedAttack
 
 TINY = 1e-6
 """Added to the diagonal before the determinant is taken, as in the authors' code: equal members would have log 0."""

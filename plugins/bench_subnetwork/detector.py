@@ -21,9 +21,9 @@ from benchmark.defense import Batch, Defense, FitContext, Verdict
 from benchmark.errors import InputError, unknown_name
 from benchmark.model import Classifier, Passes, load_weights, save_weights
 from benchmark.options import TrainOptions
+from benchmark.published import PublishedAttack
 from benchmark.setting import Setting
 from benchmark.training import train
-from benchmark.trust import PublishedAttack
 
 INPUT = "input"
 """The layer name that means the image itself: the paper's AD(0)."""

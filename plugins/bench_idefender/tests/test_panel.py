@@ -10,6 +10,7 @@ import pytest
 
 from bench_idefender.panel import CLEAN, DRAWN, FAILED, SUCCESSFUL, StatesPanel
 from benchmark.metrics import Answers, Cell
+from benchmark.plugins import load_plugins
 from benchmark.reporter import Facts, GalleryImage, ImageVerdict
 
 NAMES = ("left", "right", "up")
@@ -116,9 +117,7 @@ grid: [{datasets: all, models: all, attacks: all, defenses: all}]
 """
 
 
-def test_from_the_suite_to_the_page(run_suite_file, tmp_path):
-    from bench_report.render import HtmlReporter
-
+def test_from_the_suite_to_the_page(run_suite_file, tmp_path, monkeypatch):
     code, run, said = run_suite_file(SUITE)
     assert code == 0, said
     curves = run.curves[run.curves.curve.str.startswith("Hidden states: ")]
@@ -128,7 +127,8 @@ def test_from_the_suite_to_the_page(run_suite_file, tmp_path):
     assert by_class.tolist() == [min(DRAWN // len(classes), n) for n in classes]
     by_kind = curves[curves.attack == "step"].groupby("curve").size()
     assert by_kind[f"Hidden states: states, {CLEAN}"] == min(DRAWN // 3, len(clean))
-    reporter = HtmlReporter()
+    monkeypatch.delenv("BENCH_PLUGINS", raising=False)
+    reporter = load_plugins().get("reporter", "html").load()()
     reporter.panels = [StatesPanel()]
     pages = [path.read_text() for path in (reporter.write([run], tmp_path / "report").parent / "cells").glob("*.html")]
     page = next(page for page in pages if "<h2" in page and "States of clean and attacked images" in page)

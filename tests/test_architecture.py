@@ -1,0 +1,122 @@
+"""The way of imports is that of docs/architecture.md: downward, without circles, and from plugins to the host alone."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PLUGINS = {path.parent.name: path.parent for path in sorted(ROOT.glob("*/bench_*/__init__.py"))}
+PAGE = (ROOT / "docs" / "architecture.md").read_text()
+
+UPWARD = {
+    ("executors", "plan"): "types: an executor is handed tasks; they belong on a lower floor, typed by kind",
+    ("executors", "plugins"): "types: `prepared` looks the chosen executor up",
+    ("executors", "suite"): "types: `prepared` tells an executor which suite it is for",
+    ("reporter", "results"): "types: a reporter is handed runs",
+    ("alarms", "results"): "types: alarms are looked for in the cells that results tabulates",
+    ("probes", "results"): "types: probes compare the cells that results tabulates",
+    ("trust", "results"): "types: marks are of the cells that results tabulates",
+}
+"""Imports that go up, why, and what would end it. May only shrink."""
+
+CIRCLES = {
+    frozenset(
+        {"alarms", "probes", "reporter", "results", "trust"}
+    ): "types alone: the cell of results is to come below alarms and probes, and what panels show below results",
+}
+"""Modules that import each other. May only shrink, to nothing."""
+
+
+def floors() -> dict[str, int]:
+    """Return module of the host → its floor, as the page has it; the lowest is 0."""
+    rows = re.findall(r"^\| \d+ \w.*?\| (.*?) \|", PAGE.partition("## Floors")[2].partition("\n## ")[0], re.MULTILINE)
+    return {name: height for height, row in enumerate(rows) for name in re.findall(r"`([\w.]+)`", row)}
+
+
+def host_modules() -> dict[str, Path]:
+    """Return module of the host, as the page calls it → file."""
+    found = {}
+    for path in sorted((ROOT / "benchmark").rglob("*.py")):
+        parts = path.relative_to(ROOT / "benchmark").with_suffix("").parts
+        found[".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)] = path
+    return found
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    """Yield what a file imports: at its top, inside functions and for types alone."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+@cache
+def edges() -> frozenset[tuple[str, str]]:
+    """Return (module, module that it imports) of the host."""
+    modules = host_modules()
+    found = set()
+    for module, path in modules.items():
+        for name in imports_of(path):
+            parts = name.split(".")[1:] if name.split(".")[0] == "benchmark" else []
+            target = next((m for n in range(len(parts), 0, -1) if (m := ".".join(parts[:n])) in modules), None)
+            if target is not None and target != module:
+                found.add((module, target))
+    return frozenset(found)
+
+
+def circles() -> set[frozenset[str]]:
+    """Return the sets of modules of which each leads to each."""
+    leads: dict[str, set[str]] = {module: set() for module in host_modules()}
+    for module, target in edges():
+        leads[module].add(target)
+
+    def reached(module: str) -> set[str]:
+        seen: set[str] = set()
+        pending = [module]
+        while pending:
+            for target in leads[pending.pop()] - seen:
+                seen.add(target)
+                pending.append(target)
+        return seen
+
+    behind = {module: reached(module) for module in leads}
+    around = {frozenset(other for other in behind[m] if m in behind[other]) for m in leads if m in behind[m]}
+    return {circle for circle in around if len(circle) > 1}
+
+
+def test_every_module_of_the_host_stands_on_one_floor_of_the_page():
+    assert sorted(floors()) == sorted(host_modules()), "docs/architecture.md, Floors: name each module, and no other"
+
+
+def test_imports_go_down():
+    height = floors()
+    up = {(module, target) for module, target in edges() if height[target] > height[module]}
+    assert up == set(UPWARD), "imports go up that are not known, or known ones are gone: take those out of UPWARD"
+
+
+def test_modules_do_not_import_each_other_in_a_circle():
+    assert circles() == set(CIRCLES)
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_a_plugin_imports_the_host_and_itself(plugin):
+    others = set(PLUGINS) - {plugin}
+    for path in PLUGINS[plugin].rglob("*.py"):
+        assert not others & {name.split(".")[0] for name in imports_of(path)}, path
+
+
+def test_the_host_imports_no_plugin():
+    for path in host_modules().values():
+        assert not any(name.startswith("bench_") for name in imports_of(path)), path
+
+
+def test_the_page_names_files_that_exist():
+    for path in re.findall(r"`((?:benchmark|plugins|reports|tests|docs|perf|suites)/[\w./-]*)`", PAGE):
+        assert (ROOT / path).exists(), path
