@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 import numpy as np
@@ -29,7 +28,6 @@ class PartAnnotations:
     """
 
     data: dict[str, Any]
-    image_folder: Path | None = None
 
     @property
     def parts(self) -> list[dict[str, Any]]:
@@ -241,7 +239,7 @@ class Subset(Split):
         images = [whole.data["images"][index] for index in self._indices]
         kept = {image["id"] for image in images}
         annotations = [a for a in whole.data["annotations"] if a["image_id"] in kept]
-        return PartAnnotations({**whole.data, "images": images, "annotations": annotations}, whole.image_folder)
+        return PartAnnotations({**whole.data, "images": images, "annotations": annotations})
 
 
 def balanced_indices(labels: np.ndarray, count: int) -> np.ndarray:

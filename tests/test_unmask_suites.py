@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from bench_unmask.class_parts import CLASS_SETS, PAPER, PARTS, learn_class_parts, overlap
+from bench_unmask.class_parts import CLASS_SETS, PAPER, PARTS, class_parts_of, part_presence
 from benchmark.errors import MissingError
 from benchmark.plugins import load_plugins
 from benchmark.suite import CLEAN, load_suite
@@ -255,7 +255,7 @@ def test_class_sets_overlap_as_the_paper_says(load, name, shared, unique):
     for profile in (None, "embedded"):
         assert load("unmask_paper", profile).datasets[name].options.class_set == name
         assert load("unmask_line_search", profile).datasets[name].options.class_set == name
-    found = overlap(name)
+    found = PAPER.select(CLASS_SETS[name]).overlap()
     assert (found.shared, found.unique) == (shared, unique)
 
 
@@ -267,7 +267,7 @@ def test_class_sets_of_photos_overlap_as_their_names_say(load, registry):
     for name in suite.grid[0].datasets:
         component = suite.datasets[name]
         train = registry.create("dataset", component.use, component.plain()).split("train")
-        found = learn_class_parts(train, share).overlap()
+        found = class_parts_of(part_presence(train), share).overlap()
         classes, percent = re.fullmatch(r"P(\d)-(\d\d)", name).groups()
         assert int(classes) == len(train.class_names)
         assert round(100 * found.share) == int(percent)

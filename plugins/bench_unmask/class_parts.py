@@ -136,27 +136,6 @@ class ClassParts:
 PAPER = ClassParts(PAPER_CLASS_PARTS, "the paper's Table I")
 
 
-def overlap(classes: str | Iterable[str], matrix: ClassParts = PAPER) -> Overlap:
-    """Return the overlap of a class set: a name such as `CS3a`, or classes.
-
-    Raises:
-        InputError: the set or one of its classes is unknown.
-    """
-    return matrix.select(class_set(classes) if isinstance(classes, str) else classes).overlap()
-
-
-def class_set(name: str) -> tuple[str, ...]:
-    """Return the classes of one of the paper's class sets.
-
-    Raises:
-        InputError: unknown name.
-    """
-    try:
-        return CLASS_SETS[name]
-    except KeyError:
-        raise InputError(unknown_name("class set", name, CLASS_SETS)) from None
-
-
 # -- V from a table ---------------------------------------------------------------------------------------------------
 
 
@@ -269,19 +248,6 @@ def _checked(rows: Mapping[str, Iterable[str]], source: str) -> ClassParts:
 
 
 # -- V from part annotations ------------------------------------------------------------------------------------------
-
-
-def learn_class_parts(split: Split, share: float = 0.5) -> ClassParts:
-    """Return V as the annotations of a split have it: a class has the parts annotated in enough of its images.
-
-    Args:
-        split: training images with part annotations.
-        share: least share of the images of a class in which a part is annotated, in (0, 1].
-
-    Raises:
-        InputError: `share` is out of range, the split has no part annotations, or a class ends without parts.
-    """
-    return class_parts_of(part_presence(split), share)
 
 
 def class_parts_of(presence: Mapping[str, Mapping[str, float]], share: float = 0.5) -> ClassParts:

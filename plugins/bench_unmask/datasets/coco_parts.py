@@ -175,18 +175,13 @@ class CocoSplit(PhotoSplit):
         self._coco = coco
 
     def part_annotations(self) -> PartAnnotations:
-        """Return the annotations scaled to the images as `images` delivers them; ids are those of the file.
-
-        `image_folder` holds the files in their own size, to which the annotations no longer fit.
-        """
+        """Return the annotations scaled to the images as `images` delivers them; ids are those of the file."""
         images, annotations = [], []
         for image in self._coco.images:
             place = self.fit.place(image["width"], image["height"])
             images.append({**image, "width": self.fit.size, "height": self.fit.size})
             annotations += [scaled(a, image, place, self.fit.size) for a in self._coco.of_image[image["id"]]]
-        folders = {path.parent for path in self.files}
-        data = {"images": images, "annotations": annotations, "categories": self._coco.categories}
-        return PartAnnotations(data, folders.pop() if len(folders) == 1 else None)
+        return PartAnnotations({"images": images, "annotations": annotations, "categories": self._coco.categories})
 
     def _read(self, index: int) -> np.ndarray:
         file = self.files[index]
