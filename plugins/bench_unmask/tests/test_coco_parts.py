@@ -13,7 +13,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from bench_unmask import masks
-from bench_unmask.class_parts import learn_class_parts, part_presence
+from bench_unmask.class_parts import class_parts_of, part_presence
 from bench_unmask.datasets.coco_parts import scaled
 from bench_unmask.datasets.photos import Fit
 from bench_unmask.extractor.training import AnnotatedParts
@@ -41,7 +41,7 @@ def test_photos_classes_and_scaled_parts(make: Make, coco: Coco) -> None:
     assert first["segmentation"] == [pytest.approx([2, 4, 12, 4, 12, 32 / 3, 2, 32 / 3])]
     assert first["area"] == pytest.approx(200 / 2 / 1.5)
     assert [(i["id"], i["width"], i["height"]) for i in parts.data["images"]] == [(n, 20, 20) for n in (1, 2, 3, 4)]
-    assert learn_class_parts(split).parts == {"bird": ("eye",), "car": ("wheel",)}
+    assert class_parts_of(part_presence(split)).parts == {"bird": ("eye",), "car": ("wheel",)}
     assert split.sample_ids([0, 3]) == ["car_1.jpg", "bird_4.jpg"]
 
 
@@ -419,6 +419,6 @@ def test_photos_of_the_project(make: Make, objects5: Path) -> None:
     ours = part_presence(train)
     for name, parts in theirs.items():
         assert ours[name] == pytest.approx({part: share for part, share in parts.items() if share}, abs=6e-4)
-    learned = learn_class_parts(train, 0.5)
+    learned = class_parts_of(part_presence(train), 0.5)
     assert set(learned["face"]) == {"eye", "nose", "mouth", "hair", "skin"}
     assert (learned.overlap().shared, learned.overlap().unique) == (4, 26)  # door, eye, hair and skin are shared
