@@ -13,7 +13,8 @@ import pytest
 from bench_unmask.class_parts import CLASS_SETS, PAPER, PARTS, class_parts_of, part_presence
 from benchmark.errors import MissingError
 from benchmark.plugins import load_plugins
-from benchmark.suite import CLEAN, load_suite
+from benchmark.selection import CLEAN
+from benchmark.suite import load_suite
 
 ROOT = Path(__file__).resolve().parents[1]
 SUITES = ROOT / "suites"

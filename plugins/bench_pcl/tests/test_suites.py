@@ -14,7 +14,8 @@ from pinned_keys import registry_without_needs
 from benchmark import Rng
 from benchmark.plan import Plan, make_plan
 from benchmark.plugins import Registry, load_plugins
-from benchmark.suite import CLEAN, Component, Suite, is_of_a_cell, load_suite
+from benchmark.selection import CLEAN
+from benchmark.suite import Component, Suite, is_of_a_cell, load_suite
 
 SUITES = Path(__file__).parents[3] / "suites"
 NAMES = tuple(sorted(path.stem for path in SUITES.glob("pcl_*.yaml")))
