@@ -15,7 +15,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from bench_unmask.class_parts import overlap
+from bench_unmask.class_parts import PAPER
 from bench_unmask.options import UnMaskDefenseOptions
 from bench_unmask.unmask import SENSITIVITY_SCORES, UnMask
 from benchmark import (
@@ -575,7 +575,7 @@ def test_the_papers_overlap_is_reported_for_its_class_sets(fit, tmp_path):
     defense = fit(class_parts="paper", extractor=_knows_all())
     defense.save(tmp_path)
     said = json.loads((tmp_path / "explanation.json").read_text())["overlap"]
-    expected = overlap(CLASSES)
+    expected = PAPER.select(CLASSES).overlap()
     assert said == {"shared": expected.shared, "unique": expected.unique, "share": expected.share}
 
 
