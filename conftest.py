@@ -8,6 +8,9 @@ from hypothesis import settings
 for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
     os.environ.setdefault(name, "1")
 
+# No test pulls a plug, and to wait for the disk is a third of what a small run takes.
+os.fsync = lambda descriptor: None
+
 # How long an example takes is the machine's affair; timing is measured in perf/.
 settings.register_profile("unmask-bench", deadline=None)
 settings.load_profile("unmask-bench")

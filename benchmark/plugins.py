@@ -14,6 +14,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from types import ModuleType
 from typing import Any
 
@@ -253,13 +254,13 @@ def load_plugins(extra_modules: Iterable[str] = ()) -> Registry:
     wanted = os.environ.get("BENCH_PLUGINS")
     only = None if wanted is None else {name.strip() for name in wanted.split(",") if name.strip()} | {"core"}
     seen: dict[str, Provenance] = {}
+
+    @cache  # what a distribution says of itself is read and parsed each time that it is asked
+    def about(distribution: importlib.metadata.Distribution | None) -> tuple[str, str]:
+        return ("", "0") if distribution is None else (distribution.name, distribution.version)
+
     for entry_point in sorted(importlib.metadata.entry_points(group=GROUP), key=lambda e: (e.name != "core", e.name)):
-        distribution = entry_point.dist
-        provenance = Provenance(
-            entry_point.value,
-            distribution.name if distribution else "",
-            distribution.version if distribution else "0",
-        )
+        provenance = Provenance(entry_point.value, *about(entry_point.dist))
         if only is not None and entry_point.name not in only:
             continue
         other = seen.get(entry_point.name)

@@ -40,14 +40,14 @@ def find_suite(path_or_name: str) -> Path:
 def shipped_suites() -> dict[str, tuple[Path, ...]]:
     """Return name → files of the suites that ship with distributions that have plugins, and with this checkout."""
     found: dict[str, dict[str, Path]] = {}
-    for entry_point in importlib.metadata.entry_points(group=GROUP):
-        distribution = entry_point.dist
+    for distribution in dict.fromkeys(entry.dist for entry in importlib.metadata.entry_points(group=GROUP)):
         if distribution is None:
             continue
+        name = distribution.name
         for file in distribution.files or ():
-            if file.suffix in SUFFIXES and file.parts[-4:-1] == ("share", distribution.name, "suites"):
+            if file.suffix in SUFFIXES and file.parts[-4:-1] == ("share", name, "suites"):
                 path = Path(str(distribution.locate_file(file))).resolve()
-                found.setdefault(file.stem, {})[distribution.name] = path
+                found.setdefault(file.stem, {})[name] = path
     checkout = Path(__file__).resolve().parents[2]
     if (checkout / "pyproject.toml").is_file():  # an installed package has other distributions' folders beside it
         for path in (checkout / "suites").glob("*.yaml"):
