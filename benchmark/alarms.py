@@ -33,6 +33,7 @@ Name = Literal[
     "eps",
     "inverted-score",
     "constant-score",
+    "flags-clean",
     "unbeaten",
 ]
 
@@ -146,6 +147,15 @@ KINDS: dict[Name, AlarmKind] = {
             "numbers",
         ),
         AlarmKind(
+            "flags-clean",
+            "Most clean images are flagged",
+            "What rejects nearly everything withstands every attack and answers nobody: what it flags of attacked "
+            "images is no detection.",
+            "Check the sign of the score and what the defense flags by itself, or leave the flags to the host.",
+            "numbers",
+            CARLINI,
+        ),
+        AlarmKind(
             "unbeaten",
             "Accuracy 1.0 under every attack",
             "No attack changed a single answer. Attacks that do not work look just like that.",
@@ -170,6 +180,8 @@ FLAT_FROM = 4.0
 """Budgets must differ by this factor before an accuracy that stays is strange: few images are hard so far out."""
 MOST_FALL = 0.05
 """An accuracy does not fall with eps where the upper end of the interval of its fall is at most this."""
+MOST_FLAGGED = 0.5
+"""A defense that surely flags more of the clean images than this has no use, whatever it flags of attacked ones."""
 BROKEN = 0.1
 """An accuracy whose interval reaches down to this need not fall any more."""
 SHOWN = 16
@@ -355,6 +367,7 @@ def raised(results: Sequence[CellResult]) -> list[Alarm]:
         *_knowledge(cells),
         *_budgets(cells),
         *_scores(cells),
+        *_flags(cells),
         *_unbeaten(cells),
     ]
     order = list(KINDS)
@@ -639,6 +652,25 @@ def _scores(cells: Sequence[Judged]) -> Iterator[Alarm]:
                     f"{one.result.attack} (n = {area.n})"
                 )
                 yield Alarm(KINDS["inverted-score"], finding, area.value, 0.5, area.n, (one.number,))
+
+
+def _flags(cells: Sequence[Judged]) -> Iterator[Alarm]:
+    """Yield defenses that flag most of the clean images, with all their cells."""
+    for members in _alike(cells, lambda one: one.system):
+        first = members[0]
+        flagged = first.cell.clean.flagged
+        if flagged is None:
+            continue
+        n = len(first.cell.y)
+        share = float(np.mean(flagged))
+        if n and wilson(share * n, n).low > MOST_FLAGGED:
+            r = first.result
+            finding = (
+                f"{r.defense} for {r.model} on {r.dataset}, seed {r.seed}: {_percent(share)} of {n} clean images are "
+                "flagged"
+            )
+            cells_of = tuple(one.number for one in members)
+            yield Alarm(KINDS["flags-clean"], finding, share, MOST_FLAGGED, n, cells_of)
 
 
 def _area(cell: Cell) -> MetricValue | None:

@@ -115,7 +115,7 @@ RULES: dict[Why, Rule] = {
             "known broken",
             "A published attack breaks the defense. The plugin cites it (`Defense.published_attacks`), with what it "
             "left, at which budget, on which data.",
-            "broken in print",
+            "a published attack breaks it",
             CARLINI,
             lambda seen: any(one.breaks for one in seen.published),
         ),
@@ -123,7 +123,7 @@ RULES: dict[Why, Rule] = {
             "network",
             "static only",
             "No attack works on the deployed system: all are transferred, from a substitute or a copy trained anew.",
-            "no attacker held the network",
+            "this attacker does not hold the network",
             f"{CARLINI}; {TRAMER}",
             lambda seen: seen.lacks() == "network",
         ),
@@ -132,7 +132,7 @@ RULES: dict[Why, Rule] = {
             "static only",
             "No attack goes through what the defense does beside the network: all work on the network alone. Without a "
             "defense, and for a hardener, the network is all there is.",
-            "no attacker knew the defense",
+            "this attacker does not know the defense",
             f"{CARLINI}; {TRAMER}",
             lambda seen: seen.lacks() == "defense",
         ),
@@ -140,7 +140,7 @@ RULES: dict[Why, Rule] = {
             "score",
             "static only",
             "The defense rejects images, and no attack lowers the score by which it does.",
-            "no attack lowered the score",
+            "no attack lowers the score by which it rejects",
             f"{CARLINI}; {TRAMER}",
             lambda seen: seen.lacks() == "score",
         ),
@@ -148,7 +148,7 @@ RULES: dict[Why, Rule] = {
             "no-gradient",
             "static only",
             "No attack on all of the defense uses gradients: random search and the like are a check of those that do.",
-            "no attack used gradients",
+            "no attack with gradients was run",
             f"{CARLINI}, section 4.3",
             lambda seen: seen.lacks() == "no-gradient",
         ),
@@ -156,7 +156,7 @@ RULES: dict[Why, Rule] = {
             "one-step",
             "static only",
             "All attacks with gradients on all of the defense make one step, or do not say how many (`Attack.passes`).",
-            "no attack made more than one step",
+            "no attack of more than one step was run",
             f"{CARLINI}, section 4.3",
             lambda seen: seen.lacks() == "one-step",
         ),
@@ -172,6 +172,13 @@ RULES: dict[Why, Rule] = {
     )
 }
 """The first rule that applies gives the mark; the others that apply are told as well."""
+MEANINGS: dict[Mark, str] = {
+    "flagged": "an alarm or a failed probe puts the number in doubt",
+    "known broken": "an upper bound: a published attack breaks the defense",
+    "static only": "an upper bound: no attack went through all that the defense does",
+    "adaptive": "attacked through all that the defense does, and nothing that was looked at speaks against it",
+}
+"""What a mark says of a number, as a legend has it."""
 
 
 def judge(seen: Evidence) -> tuple[Rule, ...]:

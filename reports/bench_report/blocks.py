@@ -221,6 +221,7 @@ class BlockBuilder:
             lower_is_better=family.better == "low",
             has_best=any(cell.best for cell in flat),
             has_reference=any(estimate.reference is not None for estimate in estimates),
+            marks=sentences.marks(estimates),
             seed=seed or "",
         )
 
@@ -229,7 +230,7 @@ class BlockBuilder:
     ) -> None:
         """Mark the first of a column where the paired test tells it from the second, corrected over the columns.
 
-        What an alarm puts in doubt takes no part, and where a cell has no number nothing is called best.
+        What is in doubt takes no part, an upper bound is never best, and where a cell has no number nothing is.
         """
         chosen = seed or (CROSSED if len(self.table.seeds) > 1 else next(iter(self.table.seeds), ""))
         firsts: list[tuple[list[CellView], int, float]] = []
@@ -238,7 +239,7 @@ class BlockBuilder:
                 continue
             sure = [n for n, cell in enumerate(of_column) if cell.estimate is not None and not cell.estimate.doubt]
             sure.sort(key=lambda n: -of_column[n].estimate.value)  # type: ignore[union-attr]
-            if len(sure) < 2:
+            if len(sure) < 2 or self.facts.bound(self.place(column.attack, defenses[sure[0]])):
                 continue
             names = [defenses[n] for n in sure[:2]]
             pair = self._difference(names[1], names[0], column, chosen)

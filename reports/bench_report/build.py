@@ -38,6 +38,7 @@ from bench_report.table import (
     read_comparisons,
     read_groups,
     read_metrics,
+    read_trust,
 )
 from bench_report.view import (
     AlarmView,
@@ -145,7 +146,7 @@ def _table(run: Run, anchor: str, measures: Mapping[str, Measure]) -> Table:
     rows = read_metrics(run.metrics)
     groups, alarms = read_groups(run.groups, rows), read_alarms(run.alarms)
     bare = [label for label, facts in (run.manifest.get("defenses") or {}).items() if facts.get("family") in BARE]
-    return Table(rows, failures, groups, anchor, measures, alarms, bare)
+    return Table(rows, failures, groups, anchor, measures, alarms, bare, read_trust(run.trust))
 
 
 def read_facts(run: Run, measures: Mapping[str, Measure], anchor: str = "r1") -> RunFacts:
@@ -192,6 +193,7 @@ class _RunBuilder:
             notices=(*self._notices(failures, missing), *sentences.unequal(self.facts)),
             headline=sentences.headline(self.facts, self._only()),
             verdicts=tuple(self._verdicts()),
+            marks=sentences.marks(row.hardest.robust for group in self.facts.groups for row in group.rows),
             findings=tuple(sentences.findings(self.facts, alarms_by_kind(self.table))),
             overviews=tuple(self._overviews(blocks)),
             blocks=blocks,
@@ -273,6 +275,8 @@ class _RunBuilder:
                         model=verdict.scope.model,
                         robust=verdict.robust,
                         at_most=bool(verdict.bound) or verdict.partial,
+                        best=self.facts.best_known(verdict),
+                        published="" if verdict.trust is None else verdict.trust.published,
                         clean=verdict.clean,
                         cost=verdict.cost,
                         false_alarms=verdict.false_alarms,

@@ -186,7 +186,7 @@ class _Comparer:
                         difference,
                         identical,
                         name != self._headline(first, place)[0],
-                        "" if place.attack == CLEAN else self.facts[number].bound(place.defense, place.knowledge),
+                        "" if place.attack == CLEAN else self.facts[number].bound(place),
                         self._remark(place, number),
                     )
                 )

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from bench_report.ladders import BUDGETS, Ladder, ladders, worst_cases
 from bench_report.table import ALL_ATTACKS, Axes, Place, Table, as_number, as_text
-from bench_report.view import DifferenceView, Estimate
+from bench_report.view import BestKnown, DifferenceView, Estimate, TrustView
 from benchmark.options import Budget
 from benchmark.results import BARE, CLEAN, CROSSED, KNOWING, WORST_OF
 from benchmark.statistics import holm
@@ -47,8 +47,8 @@ Why = Literal[
     "unpaired",
     "chance",
 ]
-Bound = Literal["", "defense", "network"]
-"""What the attacker does not have, so that the numbers are upper bounds: nothing, the defense, the network itself."""
+Bound = str
+"""Why a number is an upper bound, as a key of `benchmark.trust.RULES`; "" where it is none."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class Verdict:
         absent: attacks without a result.
         seeds: of the run, of which `robust` has those that it says.
         hardest: the attack that leaves least alone, and what it leaves.
-        page: of the cell or group that `robust` is of.
+        page: of the cell or group that `robust` is of; `trust` is its mark.
     """
 
     scope: Scope
@@ -129,6 +129,7 @@ class Verdict:
     hardest: tuple[str, Estimate, str] | None
     against: Comparison | None
     page: str
+    trust: TrustView | None = None
 
     @property
     def badness(self) -> int:
@@ -548,13 +549,22 @@ class RunFacts:
     def _page(self, scope: Scope, defense: str, attack: str) -> str:
         return self.table.page(self._place(scope, defense, attack))
 
-    def bound(self, defense: str, knowledge: str) -> Bound:
-        """Return what the attacker does not have of a defended system."""
-        if knowledge in KNOWING:
-            return ""
-        if self.families.get(defense) in BARE:
-            return "" if knowledge == "gray-box" else "network"
-        return "defense" if knowledge == "gray-box" else "network"
+    def bound(self, place: Place) -> Bound:
+        """Return why the numbers at a place are upper bounds, "" where they are none."""
+        trust = self.table.trust(place)
+        return "" if trust is None else trust.bound
+
+    def best_known(self, verdict: Verdict) -> BestKnown | None:
+        """Return the attack of any attacker that leaves least of a defense within the budgets of its verdict."""
+        if verdict.trust is None:
+            return None
+        found = []
+        for attack, knowledge in verdict.trust.best:
+            place = self.table.place(verdict.scope.dataset, verdict.scope.model, attack, verdict.defense, knowledge)
+            left = self._share(place, "")
+            if left is not None:
+                found.append(BestKnown(attack, knowledge, left, self.table.page(place)))
+        return min(found, key=lambda one: one.left.value, default=None)
 
     # -- comparisons ---------------------------------------------------------------------------------------------------
 
@@ -717,7 +727,7 @@ class RunFacts:
             baseline=other,
             standing="baseline" if defense == baseline else "undecided",
             why=why,
-            bound=self.bound(defense, scope.knowledge),
+            bound=self.bound(place),
             robust=robust,
             partial=partial,
             clean=clean,
@@ -729,6 +739,7 @@ class RunFacts:
             hardest=None if lowest is None else (lowest, known[lowest], self._page(scope, defense, lowest)),
             against=self.paired(scope, defense, other, f"{prefix}robust_accuracy") if other else None,
             page=self.table.page(place),
+            trust=self.table.trust(place),
         )
 
     def _gone(self, place: Place) -> Literal["", "failed", "missing", "left-out"]:
@@ -880,7 +891,7 @@ class RunFacts:
                 continue
             known = lowest.get(place.defense)
             if known is None or robust.value < known.robust.value:
-                bound = self.bound(place.defense, place.knowledge)
+                bound = self.bound(place)
                 rejects = alarms is not None
                 lowest[place.defense] = Broken(place, bound, robust, clean, alarms, rejects, self.table.page(place))
         return sorted(lowest.values(), key=lambda one: one.robust.value)
@@ -924,7 +935,7 @@ class RunFacts:
                     least,
                     missed,
                     self.table.estimate(clean, "clean_fpr"),
-                    self.bound(place.defense, place.knowledge),
+                    self.bound(place),
                     self.table.page(setting._replace(attack=least)),
                 )
         return list(widest.values())
@@ -943,11 +954,7 @@ class RunFacts:
         for other in self.table.by_place:
             of = self.table.budgets.get((other.dataset, other.attack), ("", ""))
             alike = (other.dataset, other.model, of[0]) == (place.dataset, place.model, norm)
-            if (
-                not alike
-                or self.families.get(other.defense) != "hardener"
-                or self.bound(other.defense, other.knowledge)
-            ):
+            if not alike or self.families.get(other.defense) != "hardener" or self.bound(other):
                 continue
             if not of[1] or not math.isclose(2 * Budget(of[1]), Budget(budget), rel_tol=1e-6):
                 continue

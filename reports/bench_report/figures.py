@@ -325,13 +325,14 @@ class _Setting:
         for sweep in sweeps:
             self.drawn.add(sweep.ladder.labels)
             worst = sweep.ladder.rungs[0][0].startswith(WORST_OF)
+            lines = {x: [self.place(attack, x) for attack, _, _ in sweep.ladder.rungs] for x in sweep.lines}
             yield from self._lines(
                 sweep.title,
-                sentences.over_budgets(facts, knowledge, sweep.lines, sweep.attacks),
+                sentences.over_budgets(facts, knowledge, lines, sweep.attacks),
                 "worst_case_joint_robust_accuracy" if worst else "joint_robust_accuracy",
                 Ladder("eps", "", ((CLEAN, 0.0, "0"), *sweep.ladder.rungs)),
                 sweep.lines,
-                brief=sentences.budgets_brief(facts, knowledge, sweep.lines, sweep.attacks),
+                brief=sentences.budgets_brief(facts, knowledge, lines, sweep.attacks),
             )
 
     def _worst_cases(self, several: Sequence[Ladder]) -> Ladder | None:

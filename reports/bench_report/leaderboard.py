@@ -169,11 +169,15 @@ class Board:
             "seeds": 0 if robust is None else robust.seeds,
             **_numbers("joint_clean_accuracy", clean),
             **_numbers("clean_fpr", alarms),
+            "trust": "" if trust.mark is None else trust.mark.mark,
+            "because": "" if trust.mark is None else trust.mark.because,
             "upper_bound": trust.bound,
             "alarms": "; ".join(trust.alarms),
-            "probes_passed": trust.passed,
-            "probes_failed": trust.failed,
-            "probes_not_run": trust.not_run,
+            **{
+                f"probes_{name}": 0 if trust.mark is None else getattr(trust.mark, name)
+                for name in ("passed", "failed", "not_run")
+            },
+            "published_attack": "" if trust.mark is None else trust.mark.published,
             "attacks_without_result": trust.absent,
             "run": self.names[entry.run],
             "date": _day(run),

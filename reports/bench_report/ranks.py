@@ -11,7 +11,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from bench_report.across import (
@@ -28,7 +27,7 @@ from bench_report.across import (
 )
 from bench_report.facts import CERTAIN, Bound, RunFacts, Scope, Verdict
 from bench_report.table import Place, as_number, as_text
-from bench_report.view import Estimate
+from bench_report.view import Estimate, TrustView
 from benchmark.options import Budget
 from benchmark.results import WORST_OF
 from benchmark.statistics import holm
@@ -36,10 +35,10 @@ from benchmark.statistics import holm
 if TYPE_CHECKING:
     from benchmark.results import Run
 
-Unranked = Literal["", "bound", "alone", "incomplete", "flagged", "alarms", "costly", "guessing", "none"]
-"""Why a row has no rank, in the order of such rows: an upper bound; nothing to rank it against; attacks without a
-result; alarms or failed probes; more false alarms than the threshold may have; half of the clean accuracy lost; it is
-no better than guessing; no number."""
+Unranked = Literal["", "bound", "broken", "alone", "incomplete", "flagged", "alarms", "costly", "guessing", "none"]
+"""Why a row has no rank, in the order of such rows: an upper bound; broken in print; nothing to rank it against;
+attacks without a result; alarms or failed probes; more false alarms than the threshold may have; half of the clean
+accuracy lost; it is no better than guessing; no number."""
 SOME = (RATE, "repeats", "draws")
 """Parts of the protocol that some rows of a run depend on: the others stand beside those of each value."""
 
@@ -49,24 +48,25 @@ class Trust:
     """How far the number of a row can be believed, as far as the run says.
 
     Attributes:
-        bound: what the attacker does not have: the number is an upper bound.
+        mark: the host's view of it, None where there is none.
         alarms: signs that put it in doubt, each once.
-        passed, failed, not_run: how many checks for masked gradients did, of those that the suite asked for.
         absent, of: attacks without a result, of how many.
     """
 
-    bound: Bound
+    mark: TrustView | None
     alarms: tuple[str, ...]
-    passed: int
-    failed: int
-    not_run: int
     absent: int
     of: int
 
     @property
     def flagged(self) -> bool:
         """Whether something says that the number is not what it seems."""
-        return bool(self.alarms or self.failed)
+        return bool(self.alarms) or (self.mark is not None and self.mark.mark == "flagged")
+
+    @property
+    def bound(self) -> Bound:
+        """Why the number is an upper bound, "" where it is none."""
+        return "" if self.mark is None else self.mark.bound
 
 
 @dataclass(frozen=True)
@@ -173,13 +173,9 @@ class _Ranking:
         verdict = facts.draft(scope, defense)
         place = self._place(number, scope, defense)
         robust = verdict.robust
-        probes = self._probes[number].get((scope.dataset, scope.model, defense, place.knowledge), ())
         trust = Trust(
-            bound=verdict.bound,
+            mark=facts.table.trust(place),
             alarms=tuple(dict.fromkeys(alarm.kind.sign for alarm in facts.table.alarms(place))),
-            passed=probes.count("pass"),
-            failed=probes.count("fail"),
-            not_run=probes.count("not run"),
             absent=verdict.absent,
             of=len(scope.attacks),
         )
@@ -200,24 +196,12 @@ class _Ranking:
             why = "costly"
         elif alarms is not None and target is not None and alarms.low is not None and alarms.low > target:
             why = "alarms"
-        elif verdict.bound:
-            why = "bound"
+        elif trust.bound:
+            why = "broken" if trust.bound == "published" else "bound"
         return Entry(number, verdict, trust, needs, why)
 
     def _place(self, number: int, scope: Scope, defense: str) -> Place:
         return self.facts[number].table.place(scope.dataset, scope.model, scope.attack, defense, scope.knowledge)
-
-    @cached_property
-    def _probes(self) -> list[dict[tuple[str, str, str, str], list[str]]]:
-        found: list[dict[tuple[str, str, str, str], list[str]]] = []
-        for run in self.runs:
-            mine: dict[tuple[str, str, str, str], list[str]] = {}
-            frame = run.probes[["dataset", "model", "defense", "knowledge", "verdict"]]
-            for *where, verdict in frame.itertuples(index=False, name=None):
-                key = as_text(where[0]), as_text(where[1]), as_text(where[2]), as_text(where[3])
-                mine.setdefault(key, []).append(as_text(verdict))
-            found.append(mine)
-        return found
 
     def _terms(self, entry: Entry) -> dict[str, Any]:
         """Return what must be equal for two rows to be ranked, by content: labels may differ."""

@@ -26,7 +26,7 @@ from bench_report.leaderboard import Board, address
 from bench_report.links import INDEX, Links, data_file, page_id
 from bench_report.measures import MEASURES, Measure, measures_of_plugins
 from bench_report.samples import packed
-from bench_report.sentences import CENTRAL, NOT_CONCLUDED, chart_alt, conclusions, figure_alt
+from bench_report.sentences import CENTRAL, NOT_CONCLUDED, SIGNS, chart_alt, conclusions, figure_alt
 from bench_report.view import BoardView, ChartView, FigureView
 from bench_report.words import KNOWLEDGE, bytes_text, plural, seconds_text
 from benchmark.errors import InputError
@@ -35,6 +35,7 @@ from benchmark.reporter import Reporter
 from benchmark.results import csv_text
 from benchmark.rundir import REPORT
 from benchmark.taxonomy import TAGS
+from benchmark.trust import MEANINGS
 
 if TYPE_CHECKING:
     from benchmark.results import Run
@@ -445,4 +446,5 @@ def _environment() -> Environment:
     )
     for function in (markup.name, markup.attack_name, markup.machine_values, markup.machine_difference):
         environment.globals[function.__name__] = function
+    environment.globals.update(signs=SIGNS, meanings=MEANINGS)
     return environment

@@ -30,6 +30,7 @@ from bench_report.table import ALL_ATTACKS, Axes, Place
 from bench_report.view import TOLERANCE, AlarmView, ChartView, DifferenceView, Estimate, FigureView, Notice, Word
 from bench_report.words import difference_text, norm_text, number_text, pairs_text, plural
 from benchmark.results import BARE, CLEAN, CROSSED, KNOWING, WORST_OF
+from benchmark.trust import MEANINGS, RULES
 
 MOST = 4
 """Sentences of one kind."""
@@ -47,8 +48,7 @@ ATTACKERS = {
 }
 """What an attacker has, in the fewest words; `words.KNOWLEDGE` says it in full."""
 BOUNDS: dict[Bound, str] = {
-    "defense": "this attacker does not know the defense",
-    "network": "this attacker does not hold the network",
+    rule.why: rule.says for rule in RULES.values() if rule.mark in ("static only", "known broken")
 }
 """Why a number is an upper bound."""
 STRATA = {
@@ -61,6 +61,16 @@ STRATA = {
     "wrong": ("Wrong", "The clean image was labelled wrongly, and not flagged."),
 }
 """Kinds of images in a gallery: heading and definition."""
+
+
+SIGNS: dict[str, str] = {"flagged": "⚠", "known broken": "†", "static only": "◇", "adaptive": "◆"}
+"""The marks of `benchmark.trust` beside a number, as the legends explain them."""
+
+
+def marks(estimates: Iterable[Estimate | None]) -> tuple[str, ...]:
+    """Return the marks of numbers, in the order of their legend."""
+    found = {e.trust.mark for e in estimates if e is not None and e.trust is not None}
+    return tuple(mark for mark in MEANINGS if mark in found)
 
 
 def _name(text: str, page: str = "") -> Word:
@@ -154,7 +164,7 @@ def caveat(row: VerdictRow) -> Sentence:
             words = [Word(gone)]
     elif verdict.standing == "holds":
         said = "against these attacks" + ("" if row.worse or row.reach else "; no stronger one was run")
-        words = [Word(BOUNDS.get(verdict.bound, said))]
+        words = [*_why_bound(verdict)] if verdict.bound else [Word(said)]
     elif verdict.standing == "fails":
         words = [Word("though this attacker does not even know it")] if verdict.bound == "defense" else []
         if verdict.hardest is not None and of > 1:
@@ -199,12 +209,21 @@ def caveat(row: VerdictRow) -> Sentence:
         p = "" if verdict.against is None else f" ({_p(verdict.against.p)})"
         words = [Word("not told apart from "), _name(verdict.baseline), Word(p)]
     if verdict.standing in ("undecided",) and verdict.bound and robust is not None:
-        words += [Word(f"; at most: {BOUNDS[verdict.bound]}")]
+        words += [Word("; at most: "), *_why_bound(verdict)]
     words += _reach(row, "; " if words else "")
     if (worse := row.worse) is not None:
         words += [Word("; "), Word(standing(worse)), Word(" under "), _name(worse.scope.attack.removeprefix(WORST_OF))]
         words += [] if worse.robust is None else [Word(": "), *rate(worse.robust, bool(worse.bound) or worse.partial)]
     return tuple(words)
+
+
+def _why_bound(verdict: Verdict) -> list[Word]:
+    """Return why the number of a verdict is an upper bound, and who broke the defense, where somebody did."""
+    words = [Word(BOUNDS[verdict.bound])]
+    if verdict.trust is not None and "published" in verdict.trust.why:
+        broken = [Word(": "), Word(verdict.trust.published, "quote")]
+        words += broken if verdict.bound == "published" else [Word(f"; {BOUNDS['published']}"), *broken]
+    return words
 
 
 def _reach(row: VerdictRow, link: str) -> Sentence:
@@ -327,10 +346,15 @@ def headline(facts: RunFacts, only: Sequence[str] = ()) -> Sentence:
         if worst == "bound" and known and {v.standing for v in known} == {"holds"}:
             worst, mine = "holds", known
         kinds.setdefault((worst, _upto(mine) if worst in ("holds", "bound") else ""), []).append(defense)
+    bounds = {v.bound for (kind, _), names in kinds.items() if kind == "bound" for x in names for v in verdicts[x]} - {
+        ""
+    }
+    lacking = "no attacker who knows the defense was run"
+    why = lacking if bounds <= {"defense"} else " or ".join(BOUNDS[x] for x in BOUNDS if x in bounds)
     said = {
         "holds": ("holds", "hold", " against every attacker that was run"),
         "fails": ("does not hold", "do not hold", ""),
-        "bound": ("holds", "hold", " at most: no attacker who knows the defense was run"),
+        "bound": ("holds", "hold", f" at most: {why}"),
         "undecided": ("is undecided", "are undecided", ""),
     }
     words: list[Word] = []
@@ -393,9 +417,11 @@ def _capital(words: Sequence[Word]) -> list[Word]:
 
 def of_cell(facts: RunFacts, place: Place) -> Iterator[Sentence]:
     """Yield what has to be known of a cell's defense and attacker."""
-    bound = "" if place.attack == CLEAN else facts.bound(place.defense, place.knowledge)
-    if bound:
-        yield (Word(f"At most: {BOUNDS[bound]}. Somebody who does may do better."),)
+    trust = facts.table.trust(place)
+    if trust is not None:
+        yield (_name(trust.mark), Word(f" ({MEANINGS[trust.mark]}): "), Word(trust.because, "quote"), Word("."))
+        if trust.published and "published" not in trust.why:
+            yield (Word("Strongest published attack: "), Word(trust.published, "quote"), Word("."))
     learned = facts.taught.get(place.defense, ())
     if learned:
         met = {place.attack, *facts.table.members(place)} & {*learned}
@@ -884,21 +910,21 @@ def unnamed(names: Sequence[str]) -> str:
     return f" Drawn without a name, for want of room: {_text(listed(names))}." if names else ""
 
 
-def over_budgets(facts: RunFacts, knowledge: str, names: Iterable[str], attacks: str) -> str:
+def over_budgets(facts: RunFacts, knowledge: str, lines: Mapping[str, Sequence[Place]], attacks: str) -> str:
     """Return how lines over the budget are to be read; see `budgets_brief`."""
-    return f"{BUDGETS} {budgets_brief(facts, knowledge, names, attacks)}"
+    return f"{BUDGETS} {budgets_brief(facts, knowledge, lines, attacks)}"
 
 
-def budgets_brief(facts: RunFacts, knowledge: str, names: Iterable[str], attacks: str) -> str:
+def budgets_brief(facts: RunFacts, knowledge: str, lines: Mapping[str, Sequence[Place]], attacks: str) -> str:
     """Return whose budgets they are, and which lines are upper bounds.
 
     Args:
-        names: defenses, a line each.
+        lines: defenses, with the cells or groups of their lines.
         attacks: what the budgets are of.
     """
     bounds: dict[Bound, list[str]] = {}
-    for name in names:
-        if bound := facts.bound(name, knowledge):
+    for name, places in lines.items():
+        if bound := next(filter(None, map(facts.bound, places)), ""):
             bounds.setdefault(bound, []).append(name)
     at_most = "".join(f" At most, since {BOUNDS[bound]}: {_text(listed(found))}." for bound, found in bounds.items())
     return f"Of {_text(_attacker(knowledge))}: {attacks}.{at_most}"
@@ -1115,6 +1141,7 @@ def not_lined_up(what: str, difference: str) -> Notice:
 NO_RANK: dict[Unranked, str] = {
     "": "",
     "bound": "an upper bound has no rank",
+    "broken": "a published attack breaks it",
     "alone": "nothing to rank it against",
     "incomplete": "not all attacks, or seeds, have a result",
     "flagged": "flagged: in doubt",
@@ -1148,7 +1175,7 @@ def board_how() -> str:
     return (
         "Withstood at worst: labelled rightly or rejected under every attack of the group, with 95 % interval. A rank "
         "is one more than the number of rows that are better beyond chance (paired image by image, Holm over the pairs "
-        "of the condition): what the test does not tell apart shares a rank. Never ranked are upper bounds (at most) "
+        "of the condition): what the test does not tell apart shares a rank. Never ranked are upper bounds (at most), "
         "and rows with an alarm or a failed check for masked gradients, without all attacks, with clean accuracy near "
         "guessing or halved, or with more false alarms than the threshold may have. Not to be concluded: anything of "
         "attacks that nobody ran."
@@ -1193,26 +1220,26 @@ def _condition_title(condition: Condition) -> Sentence:
 
 def rank_text(entry: Entry) -> str:
     """Return the rank of a row, or what stands in its place."""
-    return f"{entry.rank}" if entry.rank is not None else "at most" if entry.unranked == "bound" else "–"
+    return f"{entry.rank}" if entry.rank is not None else "at most" if entry.unranked in ("bound", "broken") else "–"
 
 
 def trust(trust: Trust) -> Sentence:
     """Return what a run says of how far a number can be believed, and what it does not say."""
     parts: list[str] = []
+    mark = trust.mark
     if trust.bound:
         parts.append(f"at most: {BOUNDS[trust.bound]}")
+    if mark is not None and "published" in mark.why:
+        parts.append(mark.published if trust.bound == "published" else f"broken by {mark.published}")
     if trust.absent:
         parts.append(f"{trust.absent} of {plural(trust.of, 'attack')} without a result")
     parts += [f"alarm: {sign.rstrip('.')}" for sign in trust.alarms]
-    asked = trust.passed + trust.failed + trust.not_run
-    if asked:
-        done = [(trust.failed, "failed"), (trust.passed, "passed"), (trust.not_run, "not run")]
-        parts.append("gradient checks: " + ", ".join(f"{count} {word}" for count, word in done if count))
-    else:
-        parts.append("gradient checks not asked for")
+    done = [] if mark is None else [(mark.failed, "failed"), (mark.passed, "passed"), (mark.not_run, "not run")]
+    counted = ", ".join(f"{count} {word}" for count, word in done if count)
+    parts.append(f"gradient checks: {counted}" if counted else "gradient checks not asked for")
     if not trust.alarms:
         parts.insert(len(parts) - 1, "no alarm")
-    return (Word("; ".join(parts)),)
+    return (*([_name(mark.mark), Word(": ")] if mark is not None else []), Word("; ".join(parts)))
 
 
 def left_out(names: Sequence[str]) -> Notice:

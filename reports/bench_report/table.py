@@ -14,10 +14,11 @@ import pandas as pd
 
 from bench_report.links import file_name
 from bench_report.measures import MEASURES, Measure, measure
-from bench_report.view import AlarmView, CellView, DifferenceView, Doubt, Estimate
+from bench_report.view import AlarmView, CellView, DifferenceView, Doubt, Estimate, TrustView
 from benchmark.alarms import KINDS
 from benchmark.options import Budget
 from benchmark.results import CLEAN, CROSSED, KNOWING, MEAN, STD, SUMMARIES, WORST_OF
+from benchmark.trust import MARKS, RULES
 
 ALL_ATTACKS = "all attacks"
 """Label of the group that a suite without named groups gets."""
@@ -147,6 +148,7 @@ class Table:
         measures: Mapping[str, Measure] | None = None,
         alarms: Iterable[Raised] = (),
         bare: Collection[str] = (),
+        trust: Mapping[Place, TrustView] | None = None,
     ) -> None:
         self.rows = list(rows)
         self._measures = {**(measures or {}), **MEASURES}
@@ -155,6 +157,7 @@ class Table:
         self.failures = failures
         self._groups = dict(groups or {})
         self._bare = frozenset(bare)
+        self._trust = dict(trust or {})
         self.by_place: dict[Place, dict[str, dict[str, Row]]] = {}
         self.status: dict[Place, dict[str, str]] = {}
         self.attacks: dict[tuple[str, str, str], set[str]] = {}
@@ -221,14 +224,18 @@ class Table:
 
     def doubt(self, place: Place) -> Doubt | None:
         """Return what alarms leave of the numbers at a place, None where none reaches them."""
-        if not self._raised:
-            return None
         if place not in self._doubts:
             found = self._reaching(place)
             kinds = {KINDS[x.kind].reach for x in itertools.chain(*found.values())}  # type: ignore[index]
-            of = len(self.members(place)) or 1
-            self._doubts[place] = Doubt(tuple(found), of, "numbers" not in kinds) if found else None
+            attacks, trust = self.members(place) or (place.attack,), self.trust(place)
+            if trust is not None and trust.mark == "flagged" and ("probe" in trust.why or not found):
+                found = {attack: found.get(attack, []) for attack in attacks}  # it says of all that gradients mislead
+            self._doubts[place] = Doubt(tuple(found), len(attacks), "numbers" not in kinds) if found else None
         return self._doubts[place]
+
+    def trust(self, place: Place) -> TrustView | None:
+        """Return the mark of the numbers at a place; of the attack "", that of a defense under all attacks."""
+        return self._trust.get(place)
 
     def measure(self, name: str) -> Measure:
         """Return what is known of a measure, those of plugins too."""
@@ -263,13 +270,14 @@ class Table:
         chosen = seeds.get(seed) if seed is not None else seeds.get(MEAN, single[0] if single else None)
         if chosen is None or chosen.value is None:
             return None
-        unit, doubt = self.measure(metric).unit, self.doubt(place)
+        unit, doubt, trust = self.measure(metric).unit, self.doubt(place), self.trust(place)
         if chosen.seed != MEAN:
             spans: Literal["images", "seeds and images"] = "seeds and images" if chosen.seed == CROSSED else "images"
             of = len(single) if chosen.seed == CROSSED else 1
             return Estimate(
-                metric, unit, chosen.value, chosen.low, chosen.high, chosen.n, None, of, chosen.reference, doubt, spans
-            )
+                metric, unit, chosen.value, chosen.low, chosen.high, chosen.n, None, of, chosen.reference, doubt, spans,
+                trust=trust,
+            )  # fmt: skip
         # The interval of a mean is over seeds alone, and its n counts seeds.
         ends, spread = seeds.get(CROSSED, chosen), seeds.get(STD)
         images = [row.n for row in single if row.n is not None]
@@ -286,6 +294,7 @@ class Table:
             doubt,
             "seeds and images" if ends is not chosen else "seeds",
             len({*images}) > 1,
+            trust,
         )
 
     def cell(self, place: Place, metric: str, only: str | None = None) -> CellView:
@@ -350,6 +359,31 @@ def read_alarms(frame: pd.DataFrame) -> list[Raised]:
         Raised(Place(*map(as_text, where)), as_text(kind), as_text(finding), as_number(against))
         for *where, kind, finding, against in rows
     ]
+
+
+def read_trust(frame: pd.DataFrame) -> dict[Place, TrustView]:
+    """Return the marks of a run by place; of several seeds the worst one counts."""
+    by_place: dict[Place, list[Mapping[str, Any]]] = {}
+    for row in frame.to_dict("records"):
+        place = Place(*(as_text(row[name]) for name in Place._fields))
+        if row["trust"] in MARKS:
+            by_place.setdefault(place, []).append({str(name): value for name, value in row.items()})
+    found = {}
+    for place, rows in by_place.items():
+        worst = min(rows, key=lambda row: MARKS.index(row["trust"]))
+        best = {(as_text(row["best_attack"]), as_text(row["best_knowledge"])): None for row in rows}
+        left = as_number(worst["published_value"])
+        published = (as_text(worst["published"]), "" if left is None else f"{100 * left:.4g} %",
+                     as_text(worst["published_setting"]))  # fmt: skip
+        found[place] = TrustView(
+            worst["trust"],
+            tuple(name for name in as_text(worst["why"]).split() if name in RULES),
+            as_text(worst["because"]),
+            tuple(one for one in best if one[0]),
+            ", ".join(filter(None, published)),
+            *(as_count(worst[name]) or 0 for name in ("passed", "failed", "not_run")),
+        )
+    return found
 
 
 def read_comparisons(frame: pd.DataFrame) -> dict[tuple[str, ...], DifferenceView]:

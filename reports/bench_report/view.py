@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench_report.measures import Measure, Unit
-from bench_report.words import difference_text, number_text, pairs_text
+from bench_report.words import difference_text, number_text, pairs_text, plural
 from benchmark.alarms import AlarmKind
 from benchmark.reporter import PanelPart
+from benchmark.trust import RULES, Mark
 
 if TYPE_CHECKING:
     from bench_report.probes import ProbeRow
@@ -34,6 +35,43 @@ class Doubt:
 
 
 @dataclass(frozen=True)
+class TrustView:
+    """How far a number can be believed, as the host marks it (`benchmark.trust`).
+
+    Attributes:
+        mark: the worst over the seeds; the rest is of that seed.
+        why: reasons by name, the one that decides first.
+        because: the reasons in words.
+        best: the attack that leaves least within the same budgets, by label and knowledge, per seed.
+        published: the strongest attack by others, with what it left and where; "" for none.
+        passed, failed, not_run: how many probes did.
+    """
+
+    mark: Mark
+    why: tuple[str, ...]
+    because: str
+    best: tuple[tuple[str, str], ...]
+    published: str
+    passed: int
+    failed: int
+    not_run: int
+
+    @property
+    def tip(self) -> str:
+        """The mark with its first reason, and whether any probe stands behind it."""
+        probes = f"{plural(self.passed, 'probe')} passed" if self.passed else "no probe was run"
+        return f"{self.mark}: {RULES[self.why[0]].says}" + (f"; {probes}" if self.mark == "adaptive" else "")  # type: ignore[index]
+
+    @property
+    def bound(self) -> str:
+        """Why the number is an upper bound, as a key of `benchmark.trust.RULES`; "" where it is none.
+
+        What the attacks lack says more of a number than what others have done elsewhere.
+        """
+        return next((x for mark in ("static only", "known broken") for x in self.why if RULES[x].mark == mark), "")  # type: ignore[index]
+
+
+@dataclass(frozen=True)
 class Estimate:
     """A number with its 95 % interval and the images it rests on.
 
@@ -44,6 +82,7 @@ class Estimate:
         seeds: number of seeds that the value is the mean of.
         reference: the published value, None where the suite names none.
         doubt: what alarms leave of it, None where there are none.
+        trust: its mark, None where it has none, as on clean images.
     """
 
     metric: str
@@ -58,6 +97,7 @@ class Estimate:
     doubt: Doubt | None = None
     spans: Literal["images", "seeds and images", "seeds"] = "images"
     uneven: bool = False
+    trust: TrustView | None = None
 
     @property
     def text(self) -> str:
@@ -164,6 +204,7 @@ class MatrixView:
         intervals: what the intervals in it are.
         seed: the seed that the table is of, "" for all of them.
         lower_is_better: whether the strongest colour stands for the lowest value.
+        marks: those of its numbers, in the order of the legend.
     """
 
     key: str
@@ -177,6 +218,7 @@ class MatrixView:
     lower_is_better: bool
     has_best: bool
     has_reference: bool
+    marks: tuple[str, ...]
     seed: str = ""
 
 
@@ -333,6 +375,16 @@ class BlockView:
 
 
 @dataclass(frozen=True)
+class BestKnown:
+    """The attack that leaves least of a defense within some budgets, whatever its attacker knows."""
+
+    attack: str
+    knowledge: str
+    left: Estimate
+    page: str
+
+
+@dataclass(frozen=True)
 class VerdictLine:
     """A defense in the table of verdicts.
 
@@ -342,6 +394,7 @@ class VerdictLine:
         caveat: why it is so, or what may not be concluded from it.
         where: which model its numbers are of, and what the defense was taught.
         robust: `at_most` where it is an upper bound.
+        best: the attack of any attacker that leaves least within the same budgets; `published` what others left.
         clean: beside it what it costs against the undefended system.
     """
 
@@ -358,6 +411,8 @@ class VerdictLine:
     cost: DifferenceView | None
     false_alarms: Estimate | None
     page: str
+    best: BestKnown | None
+    published: str
 
 
 @dataclass(frozen=True)
@@ -668,6 +723,7 @@ class RunView:
     notices: tuple[Notice, ...]
     headline: tuple[Word, ...]
     verdicts: tuple[VerdictsView, ...]
+    marks: tuple[str, ...]
     findings: tuple[tuple[Word, ...], ...]
     overviews: tuple[OverviewView, ...]
     blocks: tuple[BlockView, ...]

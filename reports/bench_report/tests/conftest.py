@@ -18,6 +18,7 @@ import pandas as pd
 import pytest
 
 from bench_report.charts import chart_svg
+from benchmark.alarms import Attacker
 
 ALL_ATTACKS = "worst-of: all attacks"
 BUDGETS = [("linf", "8/255", 8 / 255), ("linf", "8/255", 8 / 255), ("l2", "0.5", 0.5), ("l2", "", None)]
@@ -38,6 +39,14 @@ class _Images:
 
     def read(self, start: int, stop: int, names: list[str]) -> dict[str, np.ndarray]:
         return {"x_adv": self.images[start:stop]}
+
+
+def _attacker(family: str, knowledge: str) -> Attacker:
+    """Return one who uses gradients and many steps on what he knows, and about whom no alarm compares cells."""
+    bare = family in ("none", "hardener")
+    aims: dict[str, Any] = {"gray-box": "base", "white-box": "base" if bare else "undetected"}
+    aim = aims.get(knowledge)
+    return Attacker(uses_gradient=True, steps=10, aim=aim, evades=aim == "undetected", nearest=True)
 
 
 def write_run(
@@ -167,6 +176,7 @@ def write_run(
                             CellResult(
                                 **identity, norm=norm, eps=eps, status=status, reason=reason, cell=cell,
                                 sample_ids=names, details={}, family=family_of[defense],
+                                attacker=None if what is None else _attacker(family_of[defense], what[0]),
                             )
                         )  # fmt: skip
     told = [{"defense": d, "attack": a, "metric": m, "value": value} for (d, a, m), value in (reference or {}).items()]

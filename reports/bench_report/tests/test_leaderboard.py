@@ -239,9 +239,9 @@ def test_what_may_not_be_believed_is_never_ranked(make_run, tmp_path, doubt):
         row |= {"seed": "0", "alarm": "gradient", "finding": "zero", "value": 1.0, "against": None, "n": 16}
         run.alarms = pd.DataFrame([row])
     if doubt == "probe":
-        row = {"dataset": "digits", "model": "mlp", "defense": "mahalanobis", "knowledge": "white-box", "seed": "0"}
-        row |= {"probe": "one-step", "verdict": "fail"}
-        run.probes = pd.DataFrame([{**dict.fromkeys(run.probes.columns, ""), **row}])
+        mine = (run.trust.defense == "mahalanobis") & (run.trust.knowledge == "white-box")
+        marked = {"trust": "flagged", "why": "probe tried", "because": "probe one-step failed", "failed": 1}
+        run.trust = run.trust.assign(**{name: run.trust[name].mask(mine, new) for name, new in marked.items()})
     table = ranked(tmp_path / "board", run)
     (row,) = table[table.defense == "mahalanobis"].itertuples()
     others = table[table.defense != "mahalanobis"]
