@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from benchmark.alarms import CARLINI, Alarm, Attacker
@@ -332,6 +332,9 @@ class Marks:
             failed=tuple(x for x in failed if not (x.attack and self._made_up(by_attack[x.attack], sure))),
             published=first.published if attacked else (),
         )
+        if seen.lacks() in ("network", "defense"):
+            # What works on something else need not fool the system: `static only` says so.
+            seen = replace(seen, failed=tuple(x for x in seen.failed if x.probe != "transfer-failure"))
         rules = judge(seen)
         if not rules:
             return None

@@ -183,7 +183,7 @@ class Checklist:
 
     def _kept(self, place: Place, kept: Estimate) -> list[Word | str]:
         """Return a defense under an attack, with what it keeps."""
-        at_most = bool(self.facts.bound(place.defense, place.knowledge))
+        at_most = bool(self.facts.bound(place))
         defense = Word(place.defense, "name", self.table.page(place))
         return [defense, " under ", Word(place.attack, "name"), f" ({place.knowledge}) keeps ", *rate(kept, at_most)]
 
