@@ -44,6 +44,8 @@ from benchmark.results import CLEAN, IDENTITY, SUMMARIES, WORST_OF
 if TYPE_CHECKING:
     from benchmark.results import Run
 
+MANY = 100
+"""Cells beyond which a page shows, to readers without scripts, images of one kind alone: the others are counted."""
 STEPS = 240
 """Thresholds of the slider; a data set of more scores shows evenly spaced ones of them."""
 HEADLINES = {
@@ -382,10 +384,11 @@ class CellPages:
         by_stratum: dict[str, list[dict[str, Any]]] = {}
         for row in self._gallery.get(key, ()):
             by_stratum.setdefault(as_text(row["stratum"]), []).append(row)
-        for name, rows in by_stratum.items():
+        for number, (name, rows) in enumerate(by_stratum.items()):
             title, definition = sentences.STRATA.get(name, (name, ""))
             of = int(as_number(rows[0]["stratum_n"]) or len(rows))
-            yield StratumView(name, title, definition, of, tuple(self._card(place, norm, row) for row in rows))
+            shown = rows if not number or len(self._gallery) <= MANY else ()
+            yield StratumView(name, title, definition, of, tuple(self._card(place, norm, row) for row in shown))
 
     def _card(self, place: Place, norm: str, row: Mapping[str, Any]) -> CardView:
         facts = (self.run.manifest.get("datasets") or {}).get(place.dataset) or {}

@@ -422,8 +422,8 @@
     };
     const show = (event) => {
       if (tip.contains(event.target)) return;
-      const place = event.target.closest?.("[data-term], thead th[data-metric]");
-      const known = place && terms()[place.dataset.term ?? place.dataset.metric];
+      const place = event.target.closest?.("[data-term], thead th[data-metric], tr[data-metric] > th");
+      const known = place && terms()[place.dataset.term ?? place.closest("[data-metric]").dataset.metric];
       const described = place && (place.matches("[tabindex]") ? place : one("button", place));
       if (!known || (about && about === described)) return known || hide();
       hide();
