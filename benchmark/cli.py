@@ -154,6 +154,57 @@ def plan(
     say(json.dumps(facts, indent=1) if as_json else describe_plan(facts, summary, tasks))
 
 
+@cli.command("verify-attack")
+@click.argument("suite")
+@with_suite_options
+@click.option(
+    "--images", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="Problems per attack."
+)
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Also write it as .csv or .json.")
+@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
+@click.option("--executor", default="local", show_default=True, metavar="NAME", help="Who runs the tasks.")
+@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Worker processes [one per GPU or core].")
+def verify_attack(
+    suite: str,
+    profile: str | None,
+    sets: Sequence[str],
+    cache: Path | None,
+    only: Sequence[str],
+    shard: str | None,
+    plugins: Sequence[str],
+    images: int,
+    output: Path | None,
+    device: str,
+    executor: str,
+    workers: int | None,
+) -> int:
+    """Set the attacks of SUITE problems with a known solution on the features of their networks."""
+    if shard is not None:
+        raise InputError("--shard: tests of attacks are not split; choose some by --only.")
+    registry, loaded = _load(suite, profile, sets, plugins, only)
+    from benchmark.executors import prepared
+
+    executing = prepared(executor, workers, loaded, registry)  # first, as in `run`
+    from benchmark.display import make_display
+    from benchmark.run import resolve_device
+    from benchmark.verification import verify_suite
+
+    display = make_display()
+    try:
+        return verify_suite(
+            loaded,
+            registry,
+            executing,
+            display,
+            cache=cache or default_cache(),
+            device=resolve_device(device),
+            images=images,
+            output=output,
+        )
+    finally:
+        display.close()
+
+
 @cli.command()
 @click.argument("suites", nargs=-1, required=True, metavar="SUITE...")
 @click.option("--profile", metavar="P", help="Validate with this profile only [all profiles].")

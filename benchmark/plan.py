@@ -6,7 +6,7 @@ import inspect
 import math
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import wraps
 from pathlib import Path
 from types import FunctionType, NoneType
@@ -16,6 +16,7 @@ import torch
 from pydantic import ValidationError
 
 from benchmark.alarms import ALONE, SHOWN, Attacker
+from benchmark.binarization import INNER, NORMS, RANDOM
 from benchmark.dataset import Split
 from benchmark.defense import ArtifactRequest, Observation, Road, SharedArtifact, offers
 from benchmark.document import shorten
@@ -47,6 +48,7 @@ TaskKind = Literal[
     "look",
     "separate",
     "examine",
+    "verify",
 ]
 
 VERSIONS: dict[TaskKind, str] = {**dict.fromkeys(get_args(TaskKind), "1"), "separate": "2"}
@@ -164,6 +166,28 @@ class PlannedAssessment:
 
 
 @dataclass(frozen=True)
+class PlannedVerification:
+    """A test of an attack on the features of a network, by problems that it must solve (`benchmark.binarization`).
+
+    Attributes:
+        network: what is attacked, in words.
+        knowledge: of the first cell whose adversarial images are made so; `cells` says how many there are.
+        task: key of the task that tests it; "" where the test says nothing of it, for the `reason`.
+    """
+
+    dataset: str
+    attack: str
+    network: str
+    knowledge: str
+    norm: str
+    eps: str
+    seed: int
+    cells: int
+    task: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
 class DatasetFacts(DataFacts):
     """What planning learns about a data set.
 
@@ -201,11 +225,13 @@ class Plan:
     tasks: dict[str, Task]
     datasets: dict[str, DatasetFacts]
     assessments: list[PlannedAssessment] = field(default_factory=list)
+    verifications: list[PlannedVerification] = field(default_factory=list)
 
     def answers(self) -> list[str]:
         """Return the keys of the tasks whose artifacts the tables are made from."""
         cells = [key for cell in self.cells for key in (*cell.tasks(), *cell.looks())]
         cells += [cell.separation for cell in self.cells if cell.separation is not None]
+        cells += [planned.task for planned in self.verifications if planned.task]
         return cells + [planned.task for planned in self.assessments]
 
     def required(self, keys: Iterable[str]) -> dict[str, Task]:
@@ -258,6 +284,15 @@ def make_plan(suite: Suite, registry: Registry) -> Plan:
     return _Planner(suite, registry).plan()
 
 
+def plan_verification(suite: Suite, registry: Registry, images: int) -> Plan:
+    """Return the tests of the suite's attacks, on so many images each, and the networks that they need; no cells.
+
+    Raises:
+        MissingError, InputError: as `make_plan`; or the suite attacks nothing.
+    """
+    return _Planner(suite, registry).verification(images)
+
+
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
 
@@ -306,13 +341,76 @@ class _Planner:
         self._ensembles: dict[str, int] = {}  # by the task that fits one
         self.unsuited: dict[str, None] = {}
 
-    def plan(self) -> Plan:
+    def _check_all(self) -> None:
         used = self._used_components()
         self._check(used)
         self._check_substitutes()
         self._learn([component for component in used if component.kind == "dataset"])
         self._check_networks()
         self._check_probes()
+
+    def verification(self, images: int) -> Plan:
+        self._check_all()
+        found: dict[tuple[Any, ...], PlannedVerification] = {}
+        for dataset, model, attack, defense, entry, seed in self.suite.points():
+            if attack == CLEAN:
+                continue
+            spec = self.tasks[self._craft(dataset, model, attack, defense, entry, seed)].spec
+            for victim in _tuple(spec["victim"]):
+                key = (dataset, attack, victim, spec["held"], seed)
+                if key not in found:
+                    found[key] = self._verification(dataset, attack, defense, entry, victim, spec["held"], seed, images)
+                found[key] = replace(found[key], cells=found[key].cells + 1)
+        if not found:
+            raise InputError(f"{self.suite.path}: no attack is in the grid, so there is none to verify.")
+        return Plan(self.suite, [], self.tasks, self.datasets, verifications=list(found.values()))
+
+    def _verification(
+        self, dataset: str, attack: str, defense: str, entry: GridEntry, victim: str, held: str, seed: int, images: int
+    ) -> PlannedVerification:
+        instance = self._instance(self.suite.attacks[attack])
+        options = self.suite.attacks[attack].options
+        norm, eps = options.norm, options.eps  # type: ignore[attr-defined]
+        reason = self._unverifiable(instance, self._instance(self.suite.defenses[defense]), norm, eps, held)
+        task = ""
+        if not reason:
+            split = self.suite.protocol.split
+            parts = {
+                "attack": self._attack_part(attack, not instance.minimum_norm),
+                "dataset": self._data(dataset, split),
+            }
+            spec = {"victim": victim, "held": held, "split": split, "eps": str(eps), "images": images, "seed": seed}
+            count, work = min(images, self.datasets[dataset].size(split)), None
+            if (per_image := instance.passes()) is not None:
+                made = 2 * (INNER + 2) + RANDOM  # points that a problem is made from, and looked at
+                passes = count * (made + per_image.forward), count * per_image.backward
+                work = self._passes((victim,), *passes, per_image.at_most)
+            label = f"verify {attack} on {self._who((victim,))}"
+            task = self._add("verify", label, spec, (victim,), work, parts=parts)
+        who = self._who((victim,)) + (f" through {defense}" if held == "pipeline" else "")
+        eps_text = "" if eps is None else str(eps)
+        return PlannedVerification(dataset, attack, who, entry.knowledge, norm, eps_text, seed, 0, task, reason)
+
+    @staticmethod
+    def _unverifiable(attack: _Asked, defense: _Asked, norm: str, eps: Any, held: str) -> str:
+        """Return why the test says nothing of an attack on a defense, "" where it does."""
+        if eps is None:
+            return "it has no budget, and a problem is made within one"
+        if norm not in NORMS:
+            return f"problems are made in {' and '.join(NORMS)}, not in {norm}"
+        if attack.needs_likelihoods or attack.needs_training_loss:
+            return "it works on what the defense offers beside its logits, which a problem has not"
+        if held == "pipeline" and defense.family in ("detector", "rectifier"):
+            return (
+                f"the problem is one of classes, and {defense.family}s are told by their scores: the authors' inverted "
+                "test of detectors is not built"
+            )
+        if held == "pipeline" and defense.randomised:
+            return "a randomised defense has other features in each pass"
+        return ""
+
+    def plan(self) -> Plan:
+        self._check_all()
         cells: list[PlannedCell] = []
         seen: set[tuple[str | tuple[Substitute, ...], ...]] = set()
         for point in self.suite.points():

@@ -67,6 +67,7 @@ _WHO = {
     "observe": "what observes",
     "judge": "the defense",
     "threshold": "the host",
+    "verify": "the attack",
 }
 """Whose code a kind of task runs."""
 
@@ -710,6 +711,38 @@ class Worker:
             np.save(building.out / "planes.npy", np.stack([points for points, _ in planes]))
             np.save(building.out / "shares.npy", np.stack([shares for _, shares in planes]))
         return len(split)
+
+    def _verify(self, task: Task, building: Building, progress: Progress) -> int:
+        """Set an attack a problem per image that it must solve, on the features of the network that it attacks."""
+        from benchmark.binarization import Ball, Features, problem, solved
+
+        spec = task.spec
+        attack: Attack = self.registry.create("attack", spec["attack"]["use"], spec["attack"]["options"])
+        split, norm, eps = self._split(spec, spec["split"]), attack.options.norm, float(spec["eps"])
+        if spec["held"] == "pipeline":
+            defense = self._fitted(spec["victim"])
+            classifier, through = defense.classifier, defense.surrogate()
+        else:
+            classifier, through = self._classifier(spec["victim"]), None
+        features = Features(classifier, through).eval().requires_grad_(False)
+        classes = len(split.class_names)
+        rng = Rng(spec["seed"]).spawn(task.identity)
+        indices = evenly(len(split), spec["images"])
+        answers: list[tuple[bool, bool]] = []
+        for number, index in enumerate(indices):
+            x = split.images([index]).to(self.device)
+            ball = Ball(x, norm, eps)
+            one = problem(ball, features.through, features, classes, rng.spawn("problem", index))
+            if one is not None:
+                victim = Victim(one.network, classes, split.image_shape, self.device)
+                y = torch.zeros(1, dtype=torch.int64, device=self.device)
+                x_adv = attack.craft(victim, x.clone(), y, rng.spawn("attack", index))
+                _check_adversarial(x_adv, x, norm, attack.options.eps, index)
+                answers.append((solved(one, ball, x_adv.detach().float().clamp(0, 1)), one.random))
+            progress.update(number + 1, len(indices))
+        found = {"images": len(indices), "solved": [a for a, _ in answers], "random": [b for _, b in answers]}
+        _write_json(building, "verification.json", found)
+        return len(indices)
 
     def _threshold(self, task: Task, building: Building, progress: Progress) -> int:
         """Set the threshold above which the host flags, on the scores of clean validation images."""
