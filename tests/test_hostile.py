@@ -11,6 +11,7 @@ from hostile import NETWORK, PROCESS
 
 from benchmark.errors import InputError
 from benchmark.isolation import IsolationError, isolated
+from suites import write_suite
 
 CLEAN = {"none": {"use": "plain"}, "bright": {"use": "brightness"}, "near": {"use": "nearest"}}
 STEP = {"step": {"use": "step", "eps": 0.3}}
@@ -44,30 +45,44 @@ def clean_rows(finished) -> dict[str, str]:
     }
 
 
+def written(hostile: dict[str, dict[str, dict[str, str]]], knowledge: str = "gray-box") -> dict[str, str]:
+    """Return the sections of a suite of the clean components, which come after the hostile ones."""
+    sections = {
+        "models": {"linear": {"use": "linear"}},
+        "attacks": STEP,
+        "defenses": CLEAN,
+        "datasets": {"blobs": {"use": "blobs"}},
+    }
+    texts = {name: json.dumps({**hostile.get(name, {}), **section}) for name, section in sections.items()}
+    grid = [{"defenses": list(CLEAN)}]
+    if "defenses" in hostile:
+        # Each such defense offers its classifier as a stand-in, so that the attack asks for it.
+        grid.append({"defenses": list(hostile["defenses"]), "knowledge": knowledge})
+    return {**texts, "grid": json.dumps(grid)}
+
+
 @pytest.fixture
 def run_hostile(run_toy):
     """Return a function that runs clean components after hostile ones, from an empty cache or one that they filled."""
 
     def run(out: str, *, fresh: bool = True, knowledge: str = "gray-box", **hostile: dict[str, dict[str, str]]):
-        sections = {
-            "models": {"linear": {"use": "linear"}},
-            "attacks": STEP,
-            "defenses": CLEAN,
-            "datasets": {"blobs": {"use": "blobs"}},
-        }
-        texts = {name: json.dumps({**hostile.get(name, {}), **section}) for name, section in sections.items()}
-        grid = [{"defenses": list(CLEAN)}]
-        if "defenses" in hostile:
-            # Each such defense offers its classifier as a stand-in, so that the attack asks for it.
-            grid.append({"defenses": list(hostile["defenses"]), "knowledge": knowledge})
-        return run_toy(out=out, fresh=fresh, plugins=("hostile",), grid=json.dumps(grid), **texts)
+        return run_toy(out=out, fresh=fresh, plugins=("hostile",), **written(hostile, knowledge))
 
     return run
 
 
-def test_defenses_that_change_what_they_are_handed_fail_alone(run_hostile):
-    alone = run_hostile("alone")
-    assert alone.code == 0
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What the clean components give where nobody else is."""
+    from inline import toy_run
+
+    folder = tmp_path_factory.mktemp("alone")
+    finished = toy_run(write_suite(folder, **written({})), folder / "run", folder / "cache", plugins=("hostile",))
+    assert finished.code == 0
+    return finished
+
+
+def test_defenses_that_change_what_they_are_handed_fail_alone(run_hostile, alone):
     defenses = vandals("vandal", [{"where": "fit", "what": what} for what in [*NETWORK, *PROCESS, "labels"]])
     in_judge = ["weights", "the mode", "a hook", "default dtype", "environment", "x", "logits"]
     defenses |= vandals("vandal", [{"where": "judge", "what": what} for what in in_judge])
@@ -95,8 +110,7 @@ def test_defenses_that_change_what_they_are_handed_fail_alone(run_hostile):
     assert clean_rows(again) == clean_rows(after) == clean_rows(alone)
 
 
-def test_attacks_that_change_what_they_are_handed_fail_alone(run_hostile):
-    alone = run_hostile("alone")
+def test_attacks_that_change_what_they_are_handed_fail_alone(run_hostile, alone):
     attacks = vandals("vandal", [{"what": what} for what in [*NETWORK, "gradient mode", "threads", "x", "y"]], eps=0.3)
     beside = run_hostile("beside", attacks=attacks)
     assert clean_rows(beside) == clean_rows(alone)
@@ -131,10 +145,9 @@ def test_what_cannot_be_put_back_is_told_and_the_rest_is_put_back(tmp_path, monk
     assert sys.getrecursionlimit() == limit
 
 
-def test_a_thread_that_goes_on_costs_its_own_cells_and_the_worker(run_hostile, toy_suite, tmp_path):
+def test_a_thread_that_goes_on_costs_its_own_cells_and_the_worker(alone, toy_suite, tmp_path):
     from inline import toy_run
 
-    alone = run_hostile("alone")
     haunted = {"haunted": {"use": "vandal", "where": "fit", "what": "ghost"}, **CLEAN}
     suite = toy_suite(attacks=json.dumps(STEP), defenses=json.dumps(haunted), grid="[{defenses: all}]")
     beside = toy_run(
@@ -199,7 +212,7 @@ def test_a_fit_that_no_other_process_judges_in_time_stands_with_a_warning(run_to
     assert warning["text"].startswith("not checked whether another process judges alike")
 
 
-def test_what_is_spoilt_in_the_parent_process_costs_its_own_output_only(run_hostile, run_toy, tmp_path):
+def test_what_is_spoilt_in_the_parent_process_costs_its_own_output_only(run_hostile, alone, run_toy, tmp_path):
 
     import onlookers
     import torch
@@ -208,7 +221,6 @@ def test_what_is_spoilt_in_the_parent_process_costs_its_own_output_only(run_host
     from benchmark.plugins import load_plugins
     from benchmark.run import write_reports
 
-    alone = run_hostile("alone")
     before = os.getcwd(), torch.get_default_dtype(), dict(os.environ)
     beside = run_toy(out="beside", fresh=True, plugins=("onlookers",), executor="vandal", defenses=json.dumps(CLEAN))
     assert beside.code == 1
@@ -234,7 +246,7 @@ def test_what_is_spoilt_in_the_parent_process_costs_its_own_output_only(run_host
     assert (os.getcwd(), torch.get_default_dtype(), dict(os.environ)) == before
 
 
-def test_what_a_plugin_changes_while_it_is_imported_is_put_back(run_toy, run_hostile, tmp_path, monkeypatch):
+def test_what_a_plugin_changes_while_it_is_imported_is_put_back(run_toy, run_hostile, alone, tmp_path, monkeypatch):
     import torch
 
     (tmp_path / "loud.py").write_text(
@@ -243,12 +255,12 @@ def test_what_a_plugin_changes_while_it_is_imported_is_put_back(run_toy, run_hos
     monkeypatch.syspath_prepend(tmp_path)
     beside = run_toy(out="beside", plugins=("loud",), defenses=json.dumps(CLEAN))
     assert (torch.get_default_dtype(), torch.is_grad_enabled()) == (torch.float32, True)
-    assert clean_rows(beside) == clean_rows(run_hostile("alone"))
+    assert clean_rows(beside) == clean_rows(alone)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["fit", "save", "load", "judge", "surrogate"])
-def test_every_change_in_every_hook_of_a_defense_fails_alone(run_hostile, where):
+def test_every_change_in_every_hook_of_a_defense_fails_alone(run_hostile, alone, where):
     changes = [*NETWORK, *PROCESS]
     if where == "judge":
         changes.remove("gradient mode")  # its block without gradients puts that mode back
@@ -258,14 +270,14 @@ def test_every_change_in_every_hook_of_a_defense_fails_alone(run_hostile, where)
     defenses = vandals("vandal", [{"where": where, "what": what} for what in changes])
     beside = run_hostile("beside", knowledge=knowledge, defenses=defenses)
     assert set(blamed(beside, "defense")) == set(defenses)
-    assert clean_rows(beside) == clean_rows(run_hostile("alone"))
+    assert clean_rows(beside) == clean_rows(alone)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("where", ["fit", "build", "observe"])
-def test_every_change_by_a_shared_artifact_fails_alone(run_hostile, where):
+def test_every_change_by_a_shared_artifact_fails_alone(run_hostile, alone, where):
     changes = {"fit": ["artifact"], "build": [*NETWORK, *PROCESS], "observe": ["x", "itself", "neighbours"]}[where]
     defenses = vandals("observing", [{"where": where, "what": what} for what in changes])
     beside = run_hostile("beside", defenses=defenses)
     assert set(blamed(beside, "defense")) == set(defenses)
-    assert clean_rows(beside) == clean_rows(run_hostile("alone"))
+    assert clean_rows(beside) == clean_rows(alone)
