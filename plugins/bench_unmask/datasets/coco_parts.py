@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -22,7 +23,34 @@ from benchmark.errors import InputError, MissingError, Mistakes, unknown_name
 from benchmark.images import Fit, ImageHeader, Place, read_header, read_image
 
 
-class CocoParts(Dataset):
+class AnnotatedPhotos(Dataset):
+    """Photos with parts that COCO files annotate."""
+
+    def remarks(self) -> tuple[str, ...]:
+        """Return what was assumed about photos that carry an orientation.
+
+        Raises:
+            InputError: photos are unusable; one message tells all of them.
+        """
+        return self._remarks
+
+    @cached_property
+    def _remarks(self) -> tuple[str, ...]:
+        return look_through(self.load)
+
+    @abstractmethod
+    def load(self, split: str) -> CocoSplit:
+        """Return the split `train`, `val` or `test`."""
+
+
+def content_of(split: str, file: Path, photos: PhotoSplit) -> bytes:
+    """Return lines that name a split's annotation file and photos with the digests of their contents."""
+    lines = [f"\n{split} {digest_of(file)}"]
+    lines += [f"\n{name} {digest_of(path)}" for path, name in zip(photos.files, photos.sample_ids(range(len(photos))))]
+    return "".join(lines).encode("utf-8", "surrogateescape")
+
+
+class CocoParts(AnnotatedPhotos):
     """Photos of classes, each with the parts that were annotated in it.
 
     The class of an image is its field `class_name`, or the first folder of its `file_name` (`car/0001.jpg`). Images
@@ -63,23 +91,9 @@ class CocoParts(Dataset):
             loaded = self.load(split)
             files += loaded.files
             labels += loaded.labels.tolist()
-            digest.update(f"\n{split} {digest_of(self._file(split))}".encode())
-            for path, name in zip(loaded.files, loaded.sample_ids(range(len(loaded)))):
-                digest.update(f"\n{name} {digest_of(path)}".encode("utf-8", "surrogateescape"))
+            digest.update(content_of(split, self._file(split), loaded))
         refuse_shared_images(files, labels, self._class_names)
         return digest.hexdigest()
-
-    def remarks(self) -> tuple[str, ...]:
-        """Return what was assumed about photos that carry an orientation.
-
-        Raises:
-            InputError: photos are unusable; one message tells all of them.
-        """
-        return self._remarks
-
-    @cached_property
-    def _remarks(self) -> tuple[str, ...]:
-        return look_through(self.load)
 
     def load(self, split: str) -> CocoSplit:
         """Return the split `train`, `val` or `test`.

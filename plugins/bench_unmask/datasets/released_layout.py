@@ -21,7 +21,7 @@ from typing import ClassVar
 import numpy as np
 
 from bench_unmask.class_parts import CLASS_SETS
-from bench_unmask.datasets.coco_parts import CocoSplit, photos_of, read_coco
+from bench_unmask.datasets.coco_parts import AnnotatedPhotos, CocoSplit, content_of, photos_of, read_coco
 from bench_unmask.datasets.options import UnMaskOptions, UnMaskPartsOptions
 from bench_unmask.datasets.photos import PhotoSplit, digest_of, look_through, refuse_shared_images
 from benchmark.dataset import SPLITS, Dataset
@@ -148,7 +148,7 @@ class UnMaskClasses(Dataset):
         return tuple(classes)
 
 
-class UnMaskParts(Dataset):
+class UnMaskParts(AnnotatedPhotos):
     """Part data for the extractor K: images of PASCAL VOC 2010 with masks of 44 parts.
 
     An image shows objects of several classes, so there is no class per image: all labels are 0. Images without any
@@ -181,22 +181,8 @@ class UnMaskParts(Dataset):
         digest = sha256(f"pad {self.options.size}".encode())
         for split in SPLITS:
             loaded = self.load(split)
-            digest.update(f"\n{split} {digest_of(self._file(split))}".encode())
-            for path, name in zip(loaded.files, loaded.sample_ids(range(len(loaded)))):
-                digest.update(f"\n{name} {digest_of(path)}".encode("utf-8", "surrogateescape"))
+            digest.update(content_of(split, self._file(split), loaded))
         return digest.hexdigest()
-
-    def remarks(self) -> tuple[str, ...]:
-        """Return what was assumed about photos that carry an orientation.
-
-        Raises:
-            InputError: photos are unusable; one message tells all of them.
-        """
-        return self._remarks
-
-    @cached_property
-    def _remarks(self) -> tuple[str, ...]:
-        return look_through(self.load)
 
     def load(self, split: str) -> CocoSplit:
         """Return the split `train`, `val` or `test`.
