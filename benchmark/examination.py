@@ -95,14 +95,15 @@ class Path:
             suspicion.append(np.nan if point.suspicion is None else _least(point.suspicion, fooled))
         return margin, suspicion
 
-    def gradients(self) -> tuple[int, int]:
-        """Return how many gradients came back for images that were still classified rightly, and how many were none."""
-        came = blind = 0
+    def gradients(self) -> tuple[int, int, int]:
+        """Return how many gradients came back, how many of them for images still right, how many of these were none."""
+        came = early = blind = 0
         for point in self._points:
             right = point.came if point.margin is None else point.came & (point.margin >= 0)
-            came += int(right.sum())
+            came += int(point.came.sum())
+            early += int(right.sum())
             blind += int((right & ~point.alive).sum())
-        return came, blind
+        return came, early, blind
 
 
 def _least(values: Tensor, among: Tensor) -> float:

@@ -1092,6 +1092,7 @@ class _Planner:
         """Return what probes ask about a crafting, and which have nothing to ask."""
         asked: dict[Asks, str] = {}
         unasked: dict[ProbeName, str] = {}
+        family = self._instance(self.suite.defenses[defense]).family
         for name in self.suite.probes:
             asks = KINDS[name].asks
             if asks is None:
@@ -1102,12 +1103,13 @@ class _Planner:
             if why:
                 unasked[name] = why
             elif asks != "labels" or attacker.aim != "base":  # there the deployed classifier has answered already
+                judged = self.tasks[craft].spec["held"] == "pipeline" and family not in ("none", "hardener")
                 repeats = self.suite.protocol.repeats if attacker.meets_noise else 1
-                asked[asks] = self._examine(dataset, attack, craft, asks, repeats)
+                asked[asks] = self._examine(dataset, attack, craft, asks, repeats, judged)
         return asked, unasked
 
     @_once
-    def _examine(self, dataset: str, attack: str, craft: str, asks: Asks, repeats: int) -> str:
+    def _examine(self, dataset: str, attack: str, craft: str, asks: Asks, repeats: int, judged: bool) -> str:
         crafting, component = self.tasks[craft].spec, self.suite.attacks[attack]
         victims, split, draws = _tuple(crafting["victim"]), crafting["split"], crafting.get("draws", 1)
         options = {"path": self._examined, "doubled": self._doubled}.get(asks, lambda _: None)(attack)
@@ -1124,7 +1126,7 @@ class _Planner:
         spec |= {"craft": craft} if asks != "neighbours" else {}
         parts = {"dataset": self._data(dataset, split)}
         count = self.datasets[dataset].sizes[split]
-        forward, backward, at_most = 0, 0, False
+        forward, backward, at_most, images = 0, 0, False, 0
         if options is not None:
             parts["attack"] = self._plugin_part("attack", component.use, options, "")
             passes = _Asked.made(self.registry.get("attack", component.use), options, component.where).passes()
@@ -1134,10 +1136,13 @@ class _Planner:
                 forward, backward = forward + passes.forward * images, passes.backward * images
                 at_most = passes.at_most
         elif asks == "draws":
-            forward, at_most = 2 * count + DRAWN * DRAWS, True
+            images = min(DRAWN, count)
+            forward, at_most = 2 * count + images * (DRAWS + 2), True
         else:
             forward = NOISES * min(SHOWN, count) if asks == "neighbours" else 2 * count
-        work = self._passes(victims, draws * forward, draws * backward, at_most)
+        # As in `_judge`, one pass per judgement is a fair guess; two versions of the images are judged.
+        judging = 2 * images * repeats if judged else 0
+        work = self._passes(victims, draws * forward + judging, draws * backward, at_most)
         what = {
             "path": "its path", "doubled": "with more steps and restarts", "unconstrained": "without a budget",
             "draws": "random draws beside it", "neighbours": "noise", "labels": "what it attacked",

@@ -681,9 +681,9 @@ def _unavailable(result: CellResult, answers: Mapping[str, np.ndarray]) -> _Said
     before = _standing(result, answers)
     if not before.any():
         return NONE_RIGHT
-    came, blind = answers["gradients"].T
+    came, early, blind = answers["gradients"].T
     never = (came == 0) & (_won(result, answers, "after") < 1)
-    found = _share((never | (2 * blind > came))[before])
+    found = _share((never | (2 * blind > early))[before])
     return _Said(found, f"of {found.n} images {round(found.value * found.n)} gave the attack no gradient to speak of")
 
 

@@ -27,11 +27,12 @@ attacks:
   hurried: {use: sound, eps: 0.3, steps: 12}
   fgsm: {use: fgsm, norm: linf, eps: 0.3}
   cw: {use: cw-l2, steps: 20}
-defenses: {none: {use: plain}, suspicious: {use: suspicious}}
+defenses: {none: {use: plain}, suspicious: {use: suspicious}, misleading: {use: misleading}}
 grid:
   - {models: linear, attacks: all, defenses: none}
   - {models: linear, attacks: sound, defenses: suspicious}
   - {models: quantises, attacks: sound, defenses: none}
+  - {models: linear, attacks: pgd, defenses: misleading, knowledge: white-box}
   - {models: linear, attacks: pgd, defenses: none, knowledge: black-box, substitute: [quantises, softmax]}
 """
 ASKED = f"probes: [{', '.join(PROBES)}]\n"
@@ -48,7 +49,7 @@ def run(tmp_path_factory):
 
 def failed(run, attack: str, model: str = "linear", defense: str = "none") -> set[str]:
     rows = run.probes[(run.probes.attack == attack) & (run.probes.model == model) & (run.probes.defense == defense)]
-    rows = rows[rows.knowledge == "gray-box"]
+    rows = rows[rows.knowledge != "black-box"]
     assert list(rows.probe) == PROBES
     return set(rows.probe[rows.verdict == "fail"])
 
@@ -84,6 +85,8 @@ def test_each_way_to_fail_is_told(run, attack, told):
 def test_a_network_without_gradients_and_a_system_that_what_fools_it_does_not_fool_are_told(run):
     assert {"unavailable-gradients", "unconstrained-failure"} <= failed(run, "sound", model="quantises")
     assert failed(run, "sound", defense="suspicious") == {"transfer-failure"}
+    # Gradients there are, and they lead away from success.
+    assert failed(run, "pgd", defense="misleading") == {"unconstrained-failure"}
 
 
 def test_a_transferred_attack_is_looked_at_where_it_was_made_and_where_it_ends(run):
