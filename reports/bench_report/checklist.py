@@ -338,12 +338,14 @@ class Checklist:
         )
 
     def _strongest(self) -> Answer:
-        words: list[Word | str] = ["That no stronger attack exists is shown by no run. What left least here: "]
+        words: list[Word | str] = ["That no stronger attack exists is shown by no run."]
         found = [
             one for x in self.defended if (one := self._least(p for p in self.cells if p.defense == x)) is not None
         ]
         for number, one in enumerate(found[:6]):
-            words += ["; " * bool(number), *self._kept(*one)]
+            words += ["; " if number else " What left least here: ", *self._kept(*one)]
+        if not found:
+            return "unknown", words
         return "unknown", [*words, *(f"; and {len(found) - 6} more" for _ in found[6:7]), "."]
 
     def _released(self) -> Answer:
@@ -367,7 +369,8 @@ class Checklist:
         if not found or len(found) < len(places):
             return "not done", [f"{len(found)} of {plural(len(places), 'attacked system')} have it."]
         words: list[Word | str] = [f"For all of {plural(len(found), 'attacked system')}: "]
-        for number, (place, kept) in enumerate((min(found, key=_value), max(found, key=_value))):
+        ends = dict((min(found, key=_value), max(found, key=_value)))
+        for number, (place, kept) in enumerate(ends.items()):
             words += [
                 " to " * bool(number),
                 *rate(kept),
