@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 MANY = 100
 """Cells beyond which a page shows, to readers without scripts, images of one kind alone: the others are counted."""
-STEPS = 240
+STEPS = 100
 """Thresholds of the slider; a data set of more scores shows evenly spaced ones of them."""
 HEADLINES = {
     "clean": ("clean_accuracy", "joint_clean_accuracy", "clean_fpr"),
