@@ -511,15 +511,22 @@ def _plot_chart(plot: Plot) -> ChartView | None:
     if not drawn:
         return None
     drawn[0] |= {"xt": plot.x_title, "yt": plot.y_title}
-    headings: tuple[str, ...] = ("Series", plot.x_title, plot.y_title)
+    headings: tuple[str, ...]
     rows: list[tuple[str, ...]]
     kind = "steps" if plot.mark == "steps" else "dots"
     if kind == "steps":
+        headings = (plot.x_title, *(f"{name}: {plot.y_title}" for name, _ in finite))
+        heights = [dict(points) for _, points in finite]
         rows = [
-            (name, number_text(x, "number"), number_text(y, "number")) for name, points in finite for x, y in points
+            (number_text(x, "number"), *(number_text(own[x], "number") if x in own else "" for own in heights))
+            for x in sorted({x for own in heights for x in own})
         ]
     else:
-        headings = ("Series", "Points", *(f"{title}, mean ± standard deviation" for title in headings[1:]))
+        headings = (
+            "Series",
+            "Points",
+            *(f"{title}, mean ± standard deviation" for title in (plot.x_title, plot.y_title)),
+        )
         rows = [(name, str(len(points)), *map(_spread, zip(*points))) for name, points in finite if points]
     return ChartView(kind, plot.title, plot.how, {"points": drawn}, headings, tuple(rows))
 
