@@ -259,12 +259,15 @@ def test_the_best_of_a_column_is_marked_in_words_where_the_test_tells_it_from_th
             row.get("data-defense"): list(row.all("td"))[number] for row in table.all("tr") if row.get("data-defense")
         }
         first, second, _ = sorted(cells, key=lambda name: -float(cells[name].get("data-value")))
+        if attack != "none" and first == "mahalanobis":  # nobody who knows it attacked it: an upper bound is never best
+            assert not any("best" in cell.text for cell in cells.values())
+            continue
         key = (attack, metric, first, second)
         told.append((cells, first, pairs.p_value[key if key in pairs.index else (attack, metric, second, first)]))
     for (cells, first, _), p in zip(told, holm([p for _, _, p in told])):
         for name, cell in cells.items():
             assert ("best" in cell.text) == (name == first and p <= 0.05)
-    assert len(told) == len(columns) > 5
+    assert 0 < len(told) < len(columns)
 
 
 @pytest.mark.parametrize(
