@@ -153,7 +153,7 @@ def test_export_writes_the_contract_columns(run_toy, bench):
     finished = run_toy()
     header = bench("export", str(finished.path)).splitlines()[0]
     assert header == (
-        "dataset,model,attack,norm,eps,defense,knowledge,seed,metric,value,ci_low,ci_high,n,status,reference"
+        "dataset,model,attack,norm,eps,defense,knowledge,seed,metric,value,ci_low,ci_high,n,status,reference,trust"
     )
     rows = json.loads(bench("export", str(finished.path), "--what", "samples", "--format", "json"))
     assert len(rows) == 120

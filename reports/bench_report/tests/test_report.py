@@ -535,7 +535,8 @@ def test_a_folder_holds_pages_and_assets_and_a_single_file_everything(make_run, 
     run = make_run(models=("mlp",), pictures=True)
     folder = render.HtmlReporter().write([run], tmp_path / "folder").parent
     assert sorted(path.name for path in folder.iterdir()) == [
-        "assets", "cells", "charts", "downloads", "images", "index.html", "samples", "settings"
+        "assets", "cells", "charts", "checklist.html", "checklist.md", "downloads", "images", "index.html", "samples",
+        "settings",
     ]  # fmt: skip
     assert sorted(path.name for path in (folder / "assets").iterdir()) == [
         "charts.js", "report.css", "report.js", "samples.js", "tables.js", "terms.js", "vega.js"
