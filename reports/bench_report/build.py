@@ -269,7 +269,7 @@ class _RunBuilder:
                         defense=row.defense,
                         standing=verdict.standing,
                         bound=bool(verdict.bound),
-                        word=sentences.standing(verdict),
+                        word=sentences.standing(verdict, row.reach),
                         caveat=sentences.caveat(row),
                         where=sentences.where(row, group),
                         model=verdict.scope.model,

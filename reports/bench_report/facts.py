@@ -176,6 +176,21 @@ class VerdictRow:
     worse: Verdict | None = None
     reach: Reach | None = None
 
+    @property
+    def spoken_for(self) -> Verdict:
+        """The verdict that counts over all budgets: the last that it holds up to, else what ends it before the line's.
+
+        What a sweep leaves at larger budgets than the line's counts for nothing: nothing withstands the largest.
+        """
+        if self.reach is None:
+            return self.hardest
+        beyond, budgets = self.reach.beyond, self.hardest.scope.budgets
+        if self.reach.holds is not None:
+            return self.reach.holds
+        if beyond is None or budgets.index(beyond.scope.budget) > budgets.index(self.hardest.scope.budget):
+            return self.hardest
+        return max(self.hardest, beyond, key=lambda v: v.badness)
+
 
 @dataclass(frozen=True)
 class VerdictGroup:

@@ -16,6 +16,7 @@ from bench_report.facts import (
     Implied,
     Published,
     PublishedCount,
+    Reach,
     RunFacts,
     Scope,
     TradeOff,
@@ -142,10 +143,13 @@ GONE: Mapping[str, str] = {
 """What is said of attacks without a result, by `Verdict.why`."""
 
 
-def standing(verdict: Verdict) -> str:
-    """Return the verdict in a word or three."""
+def standing(verdict: Verdict, reach: Reach | None = None) -> str:
+    """Return the verdict in a word or three; of a sweep it holds `to` a budget as far as it reaches, else `at` it."""
     if verdict.standing == "holds":
-        upto = f" to {verdict.scope.budget}" if verdict.scope.budget else ""
+        held = reach.holds.scope if reach is not None and reach.holds is not None else None
+        all_ = verdict.scope.budgets
+        to = held is not None and all_.index(held.budget) >= all_.index(verdict.scope.budget)
+        upto = f" {'to' if to else 'at'} {verdict.scope.budget}" if verdict.scope.budget else ""
         return f"holds{upto}, at most" if verdict.bound else f"holds{upto}"
     return {"fails": "does not hold", "undecided": "undecided", "baseline": "undefended"}[verdict.standing]
 
@@ -239,13 +243,14 @@ def _reach(row: VerdictRow, link: str) -> Sentence:
         words = [Word(f"{link}at {reach.beyond.scope.budget} it {told}")]
         left = reach.beyond.robust
         return (*words, *([] if left is None else [Word(": "), _number(f"{left.text} %")]))
-    if to:
-        return (Word(f"{link}holds to {to}"),)
     # A smaller budget than that of the line may be what it does not get over.
+    already = ""
     if reach.beyond is not None and (smaller := reach.beyond.scope.budget) != budget:
-        told = "does not hold" if reach.beyond.standing == "fails" else "undecided"
-        return (Word(f"{link}{told} at {smaller} already"),)
-    return ()
+        already = f"{'does not hold' if reach.beyond.standing == 'fails' else 'undecided'} at {smaller} already"
+    if to and row.hardest.standing != "holds":
+        already = ""
+    told = ", ".join([f"holds to {to}"] * bool(to) + [already] * bool(already))
+    return (Word(link + told),) if told else ()
 
 
 def _doubtful(estimate: Estimate) -> list[Word]:
@@ -326,13 +331,11 @@ def headline(facts: RunFacts, only: Sequence[str] = ()) -> Sentence:
     """Return what becomes of every defense over all its settings, the worst of its verdicts counting."""
     groups = facts.groups
     part = [Word("Of the part that was run ("), Word(" or ".join(only), "quote"), Word("): ")] if only else []
-    # Of a sweep it is the largest budget that a defense holds at which speaks for it.
     verdicts: dict[str, list[Verdict]] = {}
     for group in groups:
         for row in group.rows:
             if row.hardest.standing != "baseline":
-                held = None if row.reach is None else row.reach.holds
-                verdicts.setdefault(row.defense, []).append(held or row.hardest)
+                verdicts.setdefault(row.defense, []).append(row.spoken_for)
     if not groups:
         return (*part, Word("No attack with a budget has a result: nothing says whether a defense holds."))
     if not verdicts:
@@ -388,16 +391,18 @@ def of_block(facts: RunFacts, dataset: str, model: str, knowledge: str) -> Itera
         for verdict in sorted(verdicts, key=lambda v: v.sort_key):
             if verdict.robust is None:
                 continue
-            words = [_name(verdict.defense, verdict.page), Word(f" {_stands(verdict)}: ")]
+            reach = facts.reach((scope,), verdict.defense)
+            words = [_name(verdict.defense, verdict.page), Word(f" {_stands(verdict, reach)}: ")]
             words += rate(verdict.robust, bool(verdict.bound) or verdict.partial)
             words += [Word(" withstood under "), _name(attacks_text(scope.attack, scope.attacks)), *_clean(verdict)]
-            note = caveat(VerdictRow(verdict.defense, verdict, 1, (), reach=facts.reach((scope,), verdict.defense)))
+            note = caveat(VerdictRow(verdict.defense, verdict, 1, (), reach=reach))
             yield (*words, *([Word(". "), *_capital(note)] if note else []), Word("."))
 
 
-def _stands(verdict: Verdict) -> str:
+def _stands(verdict: Verdict, reach: Reach | None) -> str:
     said = {"undecided": "is undecided", "undefended": "is the undefended system"}
-    return said.get(standing(verdict), standing(verdict))
+    word = standing(verdict, reach)
+    return said.get(word, word)
 
 
 def _clean(verdict: Verdict) -> list[Word]:

@@ -649,6 +649,24 @@ def test_a_sweep_that_nothing_withstands_is_judged_at_its_smallest_telling_budge
     assert verdict(lines(page)["at"]) == ("holds to 255/255", "against these attacks; the largest of 5 budgets")
 
 
+@pytest.mark.parametrize(
+    ("undecided", "beside", "over_all"),
+    [
+        (2, "undecided at 2/255 already", "at is undecided."),
+        (4, "holds to 2/255, undecided at 4/255 already", "at holds to 2/255 against every attacker that was run."),
+    ],
+)
+def test_nothing_holds_to_a_budget_over_a_smaller_one_that_is_undecided(make_run, site_of, undecided, beside, over_all):
+    """At the line's budget it holds; an attack on it at a smaller one has failed."""
+    left = {"none": LEFT["none"], "at": LEFT["squeeze"]}
+    failed = lambda d, m, a, x, s: "no luck" if (a, x) == (f"pgd@{undecided}", "at") else ""  # noqa: E731
+    site = site_of(sweep_of(make_run, left, knowledge=("gray-box",), failed=failed))
+    assert verdict(lines(site.index)["at"]) == ("holds at 8/255", f"against these attacks; {beside}")
+    assert headline(site.index) == over_all
+    said = " ".join(p.text for page in site.settings for p in page.all("p") if p.get("class") == "finding")
+    assert "at holds at 8/255: 70.0 % (" in said
+
+
 def test_models_and_named_groups_share_the_budget_of_their_line(make_run, page_of):
     """The budget is one at which a defense holds with all its models; groups by budget are a sweep as well."""
     groups = {f"up to {k}": [f"pgd@{k}", f"fgsm@{k}"] for k in SWEPT}
