@@ -642,7 +642,7 @@ def _subjects(results: Sequence[CellResult], judged: Sequence[CellResult], group
             **vars(point),
             cells=tuple(cells),
             numbers=tuple(numbers[_point(one, norm="", eps="")] for one in origins),
-            tested=origins[0].knowledge,
+            tested=tuple(one.knowledge for one in origins),
         )
 
     found = [subject(_point(result), [result]) for result in results if result.cell is not None]

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
 from benchmark.alarms import CARLINI, Alarm, Attacker
-from benchmark.metrics import JointRobustAccuracy, MetricValue
+from benchmark.metrics import JointRobustAccuracy, MetricValue, within_budget
 from benchmark.probes import Probed
 from benchmark.published import PublishedAttack
 from benchmark.selection import CLEAN
@@ -198,7 +198,7 @@ class Subject:
         attack: of a group its label; "" for the defense under all attacks of the attacker.
         cells: what its number rests on, each with its numbers, as they count there.
         numbers: of the same cells among the results of the run, as alarms name them.
-        tested: knowledge under which the probes stand that concern it.
+        tested: of each of the cells the knowledge under which it was run, and so probed.
     """
 
     dataset: str
@@ -211,7 +211,7 @@ class Subject:
     seed: str
     cells: tuple[CellResult, ...]
     numbers: tuple[int, ...]
-    tested: str
+    tested: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -302,9 +302,16 @@ class Marks:
 
     def _checks(self, one: Subject) -> list[Probed]:
         """Return the probes of the row's defense under its attacker, and of its attacks."""
-        attacks = {cell.attack for cell in one.cells} - {CLEAN}
-        found = self._probes.get((one.dataset, one.model, one.defense, one.seed, one.tested), ())
-        return [probe for probe in found if attacks and probe.attack in ("", *attacks)]
+        attacks: dict[str, set[str]] = {}
+        for cell, knowledge in zip(one.cells, one.tested):
+            if cell.attack != CLEAN:
+                attacks.setdefault(knowledge, set()).add(cell.attack)
+        return [
+            probe
+            for knowledge, own in attacks.items()
+            for probe in self._probes.get((one.dataset, one.model, one.defense, one.seed, knowledge), ())
+            if probe.attack in ("", *own)
+        ]
 
     def _sure(self, one: Subject) -> list[CellResult]:
         failed = {probe.attack for probe in self._checks(one) if probe.verdict == "fail"}
@@ -324,12 +331,13 @@ class Marks:
         by_attack = {cell.attack: cell for cell in one.cells}
         attacked = [cell for cell in one.cells if cell.attack != CLEAN]
         failed = [probe for probe in checks if probe.verdict == "fail"]
+        made_up = [probe for probe in failed if probe.attack and self._made_up(by_attack[probe.attack], sure)]
         seen = Evidence(
             attackers=tuple(cell.attacker for cell in attacked if cell.attacker is not None),
             bare=first.family in self._bare,
             rejects=any(_rejects(cell) for cell in one.cells),
             alarms=self.reaching(one),
-            failed=tuple(x for x in failed if not (x.attack and self._made_up(by_attack[x.attack], sure))),
+            failed=tuple(probe for probe in failed if probe not in made_up),
             published=first.published if attacked else (),
         )
         if seen.lacks() in ("network", "defense"):
@@ -346,7 +354,7 @@ class Marks:
             *(one.dataset, one.model, one.attack, one.norm, one.eps, one.defense, one.knowledge, one.seed),
             trust=rules[0].mark,
             why=" ".join(rule.why for rule in rules),
-            because="; ".join(_because(rules, seen, passed, len(failed))),
+            because="; ".join(_because(rules, seen, run, passed, len(made_up))),
             alarms=" ".join(dict.fromkeys(alarm.kind.name for alarm in seen.alarms)),
             passed=passed,
             failed=len(failed),
@@ -369,7 +377,7 @@ def _rejects(cell: CellResult) -> bool:
     return cell.cell is not None and (cell.cell.clean.score is not None or cell.cell.clean.flagged is not None)
 
 
-def _because(rules: Sequence[Rule], seen: Evidence, passed: int, failed: int) -> Iterator[str]:
+def _because(rules: Sequence[Rule], seen: Evidence, run: int, passed: int, made_up: int) -> Iterator[str]:
     for rule in rules:
         if rule.why == "alarm":
             yield from dict.fromkeys(f"{alarm.kind.sign}: {alarm.finding}" for alarm in seen.alarms)
@@ -380,12 +388,11 @@ def _because(rules: Sequence[Rule], seen: Evidence, passed: int, failed: int) ->
         else:
             yield rule.says
     if seen.attackers:
-        made_up = failed - len(seen.failed)
         if passed:
             yield f"{passed} probe{'s' * (passed != 1)} passed"
         if made_up:
             yield f"{made_up} failed for an attack that a stronger one makes up for"
-        if not passed + failed:
+        if not run:
             yield "no probe was run"
 
 
@@ -394,6 +401,7 @@ class _Left:
 
     def __init__(self, results: Sequence[CellResult]) -> None:
         self._known: dict[int, tuple[CellResult, MetricValue | None]] = {}
+        self._within: dict[tuple[int, float], CellResult] = {}
         self._of: dict[tuple[str, ...], list[CellResult]] = {}
         for result in results:
             if result.attack != CLEAN and result.cell is not None:
@@ -421,12 +429,29 @@ class _Left:
         Of those that leave as little, the one of the smallest budget. Budgets that let all images become the same grey
         tell of no defense.
         """
-        budgets = {(cell.norm, cell.cell.eps) for cell in one.cells if cell.cell is not None}
+        budgets = {
+            (cell.norm, cell.cell.eps): cell.eps
+            for cell in reversed(one.cells)
+            if cell.cell is not None and cell.cell.eps is not None and not (_erases(cell) and not one.attack)
+        }
         found: list[tuple[float, float, int, CellResult, MetricValue]] = []
-        for place, cell in enumerate(self._of.get(self._key(one), ())):
-            number = self.of(cell)
-            eps = math.inf if cell.cell is None or cell.cell.eps is None else cell.cell.eps
-            erases = cell.attacker is not None and cell.attacker.erases
-            if number is not None and (cell.norm, eps) in budgets and not (erases and not one.attack):
-                found.append((number.value, eps, place, cell, number))
+        for place, result in enumerate(self._of.get(self._key(one), ())):
+            for (norm, eps), written in budgets.items():
+                cell = self._at(result, eps, written) if result.norm == norm else None
+                number = None if cell is None else self.of(cell)
+                if cell is not None and number is not None:
+                    found.append((number.value, eps, place, cell, number))
         return min(found)[3:] if found else (None, None)
+
+    def _at(self, result: CellResult, eps: float, written: str) -> CellResult | None:
+        """Return what an attack is at a budget, None for one that has another; a minimum-norm attack is at any."""
+        if result.cell is None or result.cell.eps is not None:
+            return result if result.cell is not None and result.cell.eps == eps else None
+        key = (id(result), eps)  # the results are kept
+        if key not in self._within:
+            self._within[key] = replace(result, eps=written, cell=within_budget(result.cell, eps))
+        return self._within[key]
+
+
+def _erases(cell: CellResult) -> bool:
+    return cell.attacker is not None and cell.attacker.erases

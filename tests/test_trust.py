@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from inline import start_inline
+from inline import start_inline, toy_run
 
 from benchmark import PublishedAttack, load_run
 from benchmark.plugins import load_plugins
@@ -157,6 +157,64 @@ def test_the_mark_stands_beside_every_measure_in_data_frames_and_exports(run, tm
             assert [line["trust"] for line in csv.DictReader(file)] == getattr(run, what).trust.to_list()
     export(run, "trust", "json", tmp_path / "trust.json")
     assert len(json.loads((tmp_path / "trust.json").read_text())) == len(run.trust)
+
+
+MIXED = """
+suite: mixed
+seeds: [0]
+datasets: {blobs: {use: blobs}}
+models: {linear: {use: linear}, other: {use: linear, train: {epochs: 2}}}
+attacks:
+  wrong: {use: wrongsign, eps: 0.3}
+  joint: {use: joint-pgd, norm: linf, eps: 0.3, steps: 4}
+  sound: {use: sound, eps: 0.3}
+  nearest: {use: cw-linf}
+defenses: {none: {use: plain}, noisy: {use: noisy-stand-in}, suspicious: {use: suspicious}}
+grid:
+  - {models: linear, attacks: wrong, defenses: none}
+  - {models: linear, attacks: joint, defenses: none, knowledge: white-box}
+  - {models: linear, attacks: [wrong, joint], defenses: noisy, knowledge: white-box}
+  - {models: linear, attacks: sound, defenses: suspicious}
+  - {models: other, attacks: [wrong, nearest], defenses: none}
+probes: [transfer-failure, unconstrained-failure]
+"""
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mixed")
+    (folder / "suite.yaml").write_text(MIXED)
+    done = toy_run(folder / "suite.yaml", folder / "run", folder / "cache", plugins=("probing",))
+    assert done.code == 0, done.said
+    return load_run(folder / "run")
+
+
+def test_a_lone_failed_probe_is_not_said_to_be_made_up_for_by_a_stronger_attack(mixed):
+    """What works on the network alone need not fool the detector: the mark says so, and nothing made up for it."""
+    found = row(mixed, "sound", "suspicious")
+    assert ("defense" in found.why.split(), found.failed, found.passed) == (True, 1, 1)
+    assert "makes up for" not in found.because
+    assert "probe transfer-failure failed" not in found.because
+
+
+def test_a_probe_of_a_gray_box_cell_counts_wherever_the_cell_stands_for_a_knowing_attacker(mixed):
+    probes = mixed.probes[(mixed.probes.model == "linear") & (mixed.probes.defense == "none")]
+    failed = probes[(probes.attack == "wrong") & (probes.verdict == "fail")]
+    assert set(failed.knowledge) == {"gray-box"}
+    for attack in ("worst-of: linf 0.3", ""):
+        found = row(mixed, attack, "none", "white-box")
+        assert found.passed + found.failed == (probes.verdict != "not run").sum()
+        assert found.failed == (probes.verdict == "fail").sum() > 0
+
+
+def test_a_minimum_norm_attack_is_the_best_known_one_at_every_budget_where_it_leaves_least(mixed):
+    for attack in ("wrong", "worst-of: linf 0.3", ""):
+        found = row(mixed, attack, "none", model="other")
+        assert (found.best_attack, found.best_norm, found.best_eps) == ("nearest", "linf", "0.3")
+    metrics = mixed.metrics[
+        (mixed.metrics.model == "other") & (mixed.metrics.metric == "worst_case_joint_robust_accuracy")
+    ]
+    assert set(metrics[metrics.attack == "worst-of: linf 0.3"].value) == {found.best_value}
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,9 @@ class TrustView:
     @property
     def tip(self) -> str:
         """The mark with its first reason, and whether any probe stands behind it."""
-        probes = f"{plural(self.passed, 'probe')} passed" if self.passed else "no probe was run"
+        run = self.passed + self.failed
+        probes = f"{self.passed} of {plural(run, 'probe')} passed" if self.failed else f"{plural(run, 'probe')} passed"
+        probes = probes if run else "no probe was run"
         return f"{self.mark}: {RULES[self.why[0]].says}" + (f"; {probes}" if self.mark == "adaptive" else "")  # type: ignore[index]
 
     @property
