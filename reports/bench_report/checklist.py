@@ -7,7 +7,7 @@ be so. The words of the answers are made here; the numbers are those of the repo
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +18,7 @@ from bench_report.sentences import Sentence, listed, rate
 from bench_report.table import Place, as_text
 from bench_report.view import Estimate, Word
 from bench_report.words import budget_text, plural
+from benchmark.probes import DRAWN, DRAWS
 from benchmark.probes import KINDS as PROBES
 from benchmark.results import BARE, CLEAN, KNOWING, WORST_OF
 from benchmark.suite import KNOWLEDGE
@@ -132,6 +133,11 @@ class Checklist:
     def _options(self, attack: str) -> Mapping[str, Any]:
         return self.attacks.get(attack, {}).get("options") or {}
 
+    def _count(self, attack: str, option: str) -> int | None:
+        """Return an option that counts something; None where the attack's option of that name is no whole number."""
+        amount = self._options(attack).get(option)
+        return amount if type(amount) is int else None
+
     def _knows(self, place: Place) -> bool:
         """Whether the attacker of a cell knows all of the defense."""
         return place.knowledge in KNOWING or (self._family(place.defense) in BARE and place.knowledge == HOLDING[-1])
@@ -148,19 +154,21 @@ class Checklist:
         return self.table.budgets.get((place.dataset, place.attack), ("", ""))
 
     @cached_property
-    def _probed(self) -> dict[str, dict[str, list[str]]]:
-        """Probe → verdict → defenses."""
-        found: dict[str, dict[str, list[str]]] = {}
+    def _probed(self) -> dict[tuple[str, str], list[tuple[str, str]]]:
+        """Probe and verdict → defenses and attacks that it is of."""
+        found: dict[tuple[str, str], list[tuple[str, str]]] = {}
         for row in self.run.probes.to_dict("records"):
-            names = found.setdefault(as_text(row["probe"]), {}).setdefault(as_text(row["verdict"]), [])
-            if as_text(row["defense"]) not in names:
-                names.append(as_text(row["defense"]))
+            of = as_text(row["defense"]), as_text(row["attack"])
+            found.setdefault((as_text(row["probe"]), as_text(row["verdict"])), []).append(of)
         return found
 
-    def _probe(self, name: str) -> list[Word | str] | None:
-        """Return what a probe says of the defenses, None where it answers for none of them."""
-        found = self._probed.get(name, {})
-        told = {verdict: names for verdict in ("fail", "pass") if (names := found.get(verdict))}
+    def _probe(self, name: str, attacks: Container[str] | None = None) -> list[Word | str] | None:
+        """Return what a probe says of the defenses, under some attacks; None where it answers for none of them."""
+        told: dict[str, list[str]] = {}
+        for verdict in ("fail", "pass"):
+            rows = self._probed.get((name, verdict), ())
+            if names := list(dict.fromkeys(x for x, attack in rows if attacks is None or attack in attacks)):
+                told[verdict] = names
         if not told:
             return None
         words: list[Word | str] = [f"The probe “{PROBES[name].title}”" if name in PROBES else f"The probe {name}"]
@@ -410,7 +418,8 @@ class Checklist:
 
     def _more_of(self, option: str, probes: Sequence[str]) -> Answer:
         """Answer whether more steps or restarts change anything: by probes, or by attacks that differ in them alone."""
-        told = list(itertools.chain(*(self._probe(name) or () for name in probes)))
+        counted = {x for x in self.attacks if self._count(x, option) is not None}
+        told = list(itertools.chain(*(self._probe(name, counted) or () for name in probes)))
         if told:
             return "done", told
         alike: dict[tuple[Any, ...], dict[int, str]] = {}
@@ -466,9 +475,13 @@ class Checklist:
             if distances:
                 return "done", ["Success against distance, of attacks without a budget, on the pages of their cells."]
             return "not done", ["No attack was run at several budgets."]
-        left: dict[str, float] = {}
+        systems: dict[Place, float] = {}
         for place, points in self._sweeps.items():
-            left[place.defense] = min(points[-1][1], left.get(place.defense, 1.0))
+            system = place._replace(attack="", knowledge="")
+            systems[system] = min(points[-1][1], systems.get(system, 1.0))
+        left: dict[str, float] = {}
+        for system, share in systems.items():
+            left[system.defense] = max(share, left.get(system.defense, 0.0))
         standing = [name for name, share in left.items() if share > GONE_ALMOST]
         words: list[Word | str] = ["Curves of ", *listed(list(left)), "."]
         if standing:
@@ -560,7 +573,7 @@ class Checklist:
 
     def _starts(self) -> Answer:
         random = [
-            x for x in self.attacks if self._options(x).get("random_start") or self._options(x).get("restarts", 1) > 1
+            x for x in self.attacks if self._options(x).get("random_start") or (self._count(x, "restarts") or 1) > 1
         ]
         words: list[Word | str] = ["What other options would do is shown by no run. "]
         told = (
@@ -575,6 +588,8 @@ class Checklist:
         draws = (self.facts.manifest.get("protocol") or {}).get("draws")
         if not wanted:
             return "none", ["No defense is randomised."]
+        if type(draws) is not int or draws < 2:
+            return "not done", ["Attackers take one draw in each pass of ", *listed(wanted), "."]
         known = {p.defense for p in self.cells if p.knowledge in KNOWING}
         return self._all_of(wanted, known, f"Attackers average over {draws} draws in each pass of ", KNOWN_TO_NOBODY)
 
@@ -602,7 +617,9 @@ class Checklist:
 
     def _noise(self) -> Answer:
         told = self._probe("random-draws")
-        return ("done", told) if told else ("not done", ["No attack draws noise at random."])
+        if told is None:
+            return "not done", ["No attack draws noise at random."]
+        return "done", [*told, f"Drawn around {DRAWN} images of an attack at most, {DRAWS:,} draws each."]
 
     def _targeted(self) -> Answer:
         by_aim: dict[bool, list[str]] = {True: [], False: []}
@@ -625,7 +642,15 @@ class Checklist:
         least = self._least(undefended)
         if least is None:
             return "not done", ["The undefended network was not attacked."]
-        return "done", [*self._kept(*least), ". Of parts of a defense, the run knows what its suite calls a defense."]
+        place, kept = least
+        clean = self.table.estimate(place._replace(attack=CLEAN, knowledge=""), "clean_accuracy")
+        words = self._kept(*least)
+        words += [", of ", *rate(clean), " without an attack"] if clean else []
+        fell = clean is not None and None not in (kept.high, clean.low) and kept.high < clean.low  # type: ignore[operator]
+        return "done" if fell else "not done", [
+            *words,
+            ". Of parts of a defense, the run knows what its suite calls a defense.",
+        ]
 
     def _validated(self) -> Answer:
         return "unknown", [

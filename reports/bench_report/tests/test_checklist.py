@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import re
 
+import pandas as pd
 import pytest
+
+from benchmark.results import PROBE_COLUMNS
 
 LINF = (("linf", "8/255", 8 / 255),)
 HOSTILE = "</td><script>alert(1)</script>|`x`*y*\n[a](b)\u202e"
@@ -106,6 +110,58 @@ def test_items_are_answered_by_the_cells_of_the_run(make_run, site_of, attacks):
         assert found[item][0] == "unknown"
     described = site.read("checklist.html").one("table", data_table="attacks").text
     assert "steps 40, random_start True" in described
+
+
+def test_nothing_is_called_done_that_the_run_does_not_show(make_run, site_of, attacks):
+    """Steps alone doubled, one draw, a model that stands, noise around few images, a network that stands undefended."""
+    brief = {**attacks["fgsm"], "options": {"eps": "8/255", "steps": 1, "restarts": None}}
+    strange = {**attacks["fgsm"], "options": {"eps": "8/255", "restarts": "many"}}
+    given = {"brief": brief, "strange": strange}
+    run = make_run(
+        models=("mlp", "firm"), attacks=tuple(given), defenses=("none", "noisy"), detectors=(), budgets=LINF, n=60,
+        knowledge=("white-box",), right=lambda model, attack, defense, knowledge: 0.9,
+        manifest={
+            "attacks": given, "protocol": {"draws": 1},
+            "defenses": {"none": {"family": "none"}, "noisy": {"family": "preprocessor", "randomised": True}},
+        },
+    )  # fmt: skip
+    cell = ("digits", "mlp", "brief", "linf", "8/255", "noisy", "white-box", "0")
+    probes = [
+        (*cell, "more-steps", "pass", 0.0, -0.05, 0.05, 1.0, 60, "no fewer"),
+        (*cell, "random-draws", "pass", 0.0, 0.0, 0.3, math.nan, 8, "none"),
+    ]
+    run.probes = pd.DataFrame(probes, columns=list(PROBE_COLUMNS))
+    curve = [
+        ("digits", model, "brief", "linf", "8/255", "noisy", "white-box", "0", math.nan, "accuracy_vs_eps", 8.0, left)
+        for model, left in (("mlp", 0.0), ("firm", 0.4))
+    ]
+    names = [
+        "dataset",
+        "model",
+        "attack",
+        "norm",
+        "eps",
+        "defense",
+        "knowledge",
+        "seed",
+        "threshold",
+        "curve",
+        "x",
+        "y",
+    ]
+    run.curves = pd.DataFrame(curve, columns=names)
+    found = answers(site_of(run).read("checklist.html"))
+    assert found["Iterations suffice to converge"][0] == "done"
+    assert found["Random restarts suffice"][0] == "not done"
+    assert found["Randomness is averaged over"] == ("not done", "Attackers take one draw in each pass of noisy.")
+    status, text = found["There is a curve, and attacks reach all images on it"]
+    assert status == "not done"
+    assert "more than 1 % is left of noisy" in text
+    assert "8 images of an attack at most" in found["Random noise of the same norm, 10,000 draws for each image"][1]
+    status, text = found["The same network without the defense is attacked, and falls"]
+    assert status == "not done"
+    assert "without an attack" in text
+    assert found["Are checked for their hyperparameters, with random starts"][0] == "unknown"
 
 
 def test_who_knows_the_defense_answers_other_items(make_run, site_of, attacks):
