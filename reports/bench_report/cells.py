@@ -316,7 +316,7 @@ class CellPages:
             if not kept:
                 continue
             try:
-                charts = tuple(filter(None, map(_plot_chart, panel.of_cell(kept, names))))
+                charts = tuple(filter(None, map(plot_chart, panel.of_cell(kept, names))))
             except Exception as error:  # a plugin must not cost the report
                 yield PlotsView(panel.title, (), f"{type(error).__name__}: {error}")
                 continue
@@ -496,7 +496,7 @@ def threshold_view(attacked: Judged, clean: Judged, success: np.ndarray) -> Thre
     )
 
 
-def _plot_chart(plot: Plot) -> ChartView | None:
+def plot_chart(plot: Plot) -> ChartView | None:
     """Return a plot as a chart, None where it has no point; of dots, the table says how they spread."""
     finite = [
         (
@@ -516,9 +516,13 @@ def _plot_chart(plot: Plot) -> ChartView | None:
     kind = "steps" if plot.mark == "steps" else "dots"
     if kind == "steps":
         headings = (plot.x_title, *(f"{name}: {plot.y_title}" for name, _ in finite))
-        heights = [dict(points) for _, points in finite]
+        # A series may have several points at one x.
+        heights: list[dict[float, list[str]]] = [{} for _ in finite]
+        for own, (_, points) in zip(heights, finite):
+            for x, y in points:
+                own.setdefault(x, []).append(number_text(y, "number"))
         rows = [
-            (number_text(x, "number"), *(number_text(own[x], "number") if x in own else "" for own in heights))
+            (number_text(x, "number"), *(", ".join(own.get(x, ())) for own in heights))
             for x in sorted({x for own in heights for x in own})
         ]
     else:

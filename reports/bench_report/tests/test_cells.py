@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench_report.cells import Judged, threshold_view
+from bench_report.cells import Judged, plot_chart, threshold_view
 from bench_report.links import Links, file_name
 from bench_report.markup import script_data
 from bench_report.words import difference_text
@@ -541,3 +541,12 @@ def test_a_detector_is_shown_by_its_worst_case_and_by_what_its_claim_implies(mak
     assert "implies a classifier" in other
     assert "hardened network" not in other
     assert "implies a classifier" not in pages[group, "adversarial-training"].one("main").text
+
+
+def test_steps_with_several_points_at_one_x_lose_none_in_the_table_of_numbers():
+    series = Series("a", [1.0, 1.0, 2.0], [0.25, 0.5, 0.75]), Series("b", [2.0], [1.0])
+    chart = plot_chart(Plot("title", "how", "across", "up", series, mark="steps"))
+    assert chart is not None
+    assert len(chart.data["points"]) == 4
+    assert [[cell.count("0.") for cell in row[1:]] for row in chart.rows] == [[2, 0], [1, 0]]
+    assert chart.rows[1][2]
