@@ -27,6 +27,7 @@
       if (node.nodeType === Node.TEXT_NODE) parts.push(node.data);
       else if (node.nodeType === Node.ELEMENT_NODE && node.localName !== "svg" && !node.classList.contains("hidden")) {
         if (node.localName === "small") parts.push(" [");
+        if (node.classList.contains("mark")) parts.push(" ");
         node.childNodes.forEach(walk);
         if (node.localName === "small") parts.push("]");
       }
@@ -199,8 +200,8 @@
   const TEX = { "\\": "\\textbackslash{}", "&": "\\&", "%": "\\%", "$": "\\$", "#": "\\#", "_": "\\_", "{": "\\{", "}": "\\}",
     "~": "\\textasciitilde{}", "^": "\\textasciicircum{}", "<": "\\textless{}", ">": "\\textgreater{}", "|": "\\textbar{}", "−": "$-$", "–": "--",
     "±": "$\\pm$", "×": "$\\times$", "∞": "$\\infty$", "ε": "$\\varepsilon$", "≤": "$\\leq$", "≥": "$\\geq$", "→": "$\\rightarrow$",
-    "•": "$\\bullet$", "★": "", "▲": "", "▼": "", "⚠": "" };
-  const tex = (text) => text.replace(/[\\&%$#_{}~^<>|−–±×∞ε≤≥→•★▲▼⚠]/g, (c) => TEX[c]).trim();
+    "•": "$\\bullet$", "◆": "$\\bullet$", "◇": "$\\diamond$", "†": "\\dag{}", "★": "", "▲": "", "▼": "", "⚠": "" };
+  const tex = (text) => text.replace(/[\\&%$#_{}~^<>|−–±×∞ε≤≥→•◆◇†★▲▼⚠]/g, (c) => TEX[c]).trim();
   // What a table says without its page: measure, data set, network, attacker, n, and what its bold numbers are.
   function captionOf(table) {
     const words = (node) => node.textContent.replace(/\s+/g, " ").trim();
@@ -220,13 +221,15 @@
     const counts = kinds("n").map(Number).sort((a, b) => a - b);
     // The signs that it explains stand in no copy.
     const how = figure ? all(".how", figure).filter(visible).map(words).join(" ").replace(/ ?▲ ▼:[^.]*\./, "") : "";
-    const legend = figure && all(".legend > span", figure).filter(visible).map(words).find((text) => text.startsWith("★"));
+    const legends = figure ? all(".legend > span", figure).filter(visible).map(words) : [];
+    const legend = legends.find((text) => text.startsWith("★"));
     return [
       [title, of].filter(Boolean).join(": "),
       how,
       measures.length && measures.length <= 4 ? `Measures: ${measures.join(", ")}` : "",
       counts.length && !/\bn = /.test(how) ? `n = ${[...new Set([counts[0], counts.at(-1)])].join(" to ")} images` : "",
       legend ? legend.replace(/^★ and frame/, "Bold") : "",
+      ...legends.filter((text) => /^[◆◇†]/.test(text)),
     ].map(sentence).filter(Boolean).join(" ");
   }
   function latex(table) {
