@@ -51,7 +51,7 @@ TaskKind = Literal[
     "verify",
 ]
 
-VERSIONS: dict[TaskKind, str] = {**dict.fromkeys(get_args(TaskKind), "1"), "separate": "2"}
+VERSIONS: dict[TaskKind, str] = {**dict.fromkeys(get_args(TaskKind), "1"), "separate": "2", "examine": "2"}
 """What the host itself does in a task, by its kind: raised when its answers change. "1" is not in keys."""
 
 KEYED: dict[TaskKind, str] = {"look": "probe"}
@@ -1030,7 +1030,7 @@ class _Planner:
         """Refuse a probe of attacks that no attack of the suite has anything for."""
         for name in self.suite.probes:
             kind = KINDS[name]
-            reasons = {label: self._unasked(name, label) for label in self.suite.attacks} if kind.asks else {"": ""}
+            reasons = {label: self._nowhere(name, label) for label in self.suite.attacks} if kind.asks else {"": ""}
             if all(reasons.values()):
                 found = "; ".join(f"{label}: {why}" for label, why in list(reasons.items())[:4]) or "it has none"
                 raise InputError(
@@ -1038,8 +1038,12 @@ class _Planner:
                     f"{kind.needs} Add one, or leave the probe out."
                 )
 
+    def _nowhere(self, probe: ProbeName, attack: str) -> str:
+        """Return why a probe of attacks has nothing to ask about one on any data set, "" where it has on some."""
+        return min((self._unasked(probe, attack, dataset) for dataset in self.datasets), default="")
+
     @_once
-    def _unasked(self, probe: ProbeName, attack: str) -> str:
+    def _unasked(self, probe: ProbeName, attack: str, dataset: str) -> str:
         """Return why a probe of attacks has nothing to ask about one, "" where it has."""
         component = self.suite.attacks[attack]
         instance, options = self._instance(component), component.options
@@ -1047,6 +1051,8 @@ class _Planner:
             return "it asks for no gradients"
         if probe == "more-steps" and not self._doubled(attack):
             return "it has no option `steps` or `restarts` that could be doubled"
+        if probe == "unconstrained-failure" and self._unconstrained(attack, dataset) is None:
+            return "its eps may not grow until it reaches every image"
         if probe == "random-draws" and options.eps is None:  # type: ignore[attr-defined]
             return "it has no budget"
         if probe == "random-draws" and options.norm not in ("linf", "l2"):  # type: ignore[attr-defined]
@@ -1068,8 +1074,11 @@ class _Planner:
         return None
 
     @_once
-    def _unconstrained(self, attack: str, dataset: str) -> Options:
-        """Return an attack's options with a budget that reaches every image, and a step that grows with it."""
+    def _unconstrained(self, attack: str, dataset: str) -> Options | None:
+        """Return an attack's options with a budget that reaches every image, and a step that grows with it.
+
+        None where the options allow none.
+        """
         options = self._examined(attack)
         if options.eps is None:  # type: ignore[attr-defined]
             return options
@@ -1078,7 +1087,10 @@ class _Planner:
         step = getattr(options, "step", None)
         if isinstance(step, float):
             plain["step"] = step * whole / float(options.eps)  # type: ignore[attr-defined]
-        return validate_options(type(options), plain | {"eps": whole})
+        try:
+            return validate_options(type(options), plain | {"eps": whole})
+        except ValidationError:
+            return None
 
     def _examined(self, attack: str) -> Options:
         """Return the options that an attack crafts with."""
@@ -1097,7 +1109,7 @@ class _Planner:
             asks = KINDS[name].asks
             if asks is None:
                 continue
-            why = self._unasked(name, attack)
+            why = self._unasked(name, attack, dataset)
             if name == "silent-success" and attacker.meets_noise:
                 why = "what it attacks answers at random, so that a success on the way may be chance"
             if why:

@@ -626,10 +626,11 @@ def _of_cell(kind: ProbeKind, result: CellResult, said: _Said | str, tests: int 
 def _examined(kind: ProbeKind, results: Sequence[CellResult]) -> list[Probed]:
     """Return what a probe of attacks says of each attacked cell."""
     told = [(result, _asked(kind, result)) for result in results if result.attack != CLEAN]
-    compared = (
-        id(result.examined[kind.asks]) for result, said in told if kind.asks and not isinstance(said, str) and said.test
-    )
-    tests = len(set(compared))
+    # Cells that share a crafting make one comparison.
+    compared = {
+        result.examinations[kind.asks] for result, said in told if kind.asks and isinstance(said, _Said) and said.test
+    }
+    tests = len(compared)
     return [_of_cell(kind, result, said, tests) for result, said in told]
 
 
@@ -769,8 +770,8 @@ def _transferred(result: CellResult) -> _Said | str:
         return "what it asks about the attack failed or was not run"
     else:
         before, after = answers["label"].T
-        if cell.perturbation is not None and cell.eps is not None:
-            after = np.where(near(cell.perturbation, cell.eps), after, before)
+        if result.attacker is not None and result.attacker.nearest and cell.eps is not None:
+            after = np.where(near(answers["size"], cell.eps), after, before)
     fooled = (before == cell.y) & (after != cell.y)
     if not fooled.any():
         return "no image fools what was attacked"

@@ -150,6 +150,7 @@ class CellResult:
         family: of the defense, "" where it is not known.
         attacker: how the adversarial images came to be or would; None in the clean cell, and where it is not known.
         examined: what was asked about the crafting for probes, by what was asked: arrays with a row per image.
+        examinations: keys of the tasks that asked, equal for cells that share the answer.
         unasked: probes that have nothing to ask about the attack, and why.
         deployed, victim: what a few images show of the deployed classifier, and of what the attacker held.
         published: attacks by others on the defense.
@@ -176,6 +177,7 @@ class CellResult:
     victim: Seen | None = None
     published: tuple[PublishedAttack, ...] = ()
     examined: Mapping[Asks, Mapping[str, np.ndarray]] = field(default_factory=dict)
+    examinations: Mapping[Asks, str] = field(default_factory=dict)
     unasked: Mapping[ProbeName, str] = field(default_factory=dict)
 
 

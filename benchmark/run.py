@@ -609,6 +609,7 @@ class Tabulator:
                 for asks, key in planned.examinations.items()
                 if (found := self._examined(key, threshold)) is not None
             },
+            examinations=planned.examinations,
             unasked=planned.unasked,
         )
         fit = self.store.folder(plan.tasks[judge].spec["fit"])

@@ -669,15 +669,16 @@ class Worker:
 
     def _ask_labels(self, crafting: _Crafting) -> dict[str, np.ndarray]:
         """Let what was attacked classify the adversarial images."""
-        labels, count = [], len(crafting.split)
+        labels, sizes, count = [], [], len(crafting.split)
         for start in range(0, count, JUDGE_BATCH):
             part = range(start, min(start + JUDGE_BATCH, count))
             (x, _), x_adv = crafting.images(part), crafting.crafted(part)
+            sizes.append(perturbation_size(x_adv - x, crafting.norm).cpu())
             with torch.no_grad():
                 network = crafting.victim.classifier
                 labels.append(torch.stack([network(x).argmax(1), network(x_adv).argmax(1)], 1).cpu())
             crafting.progress.update(part.stop, count)
-        return {"label": torch.cat(labels).numpy()}
+        return {"label": torch.cat(labels).numpy(), "size": torch.cat(sizes).numpy()}
 
     def _separate(self, task: Task, building: Building, progress: Progress) -> int:
         """Measure how far apart the classes of clean images lie, (layers, images); NaN where that is not defined.

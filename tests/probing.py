@@ -6,11 +6,12 @@ from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 from toy import Plain, Step, ToyAttackOptions
 
 from benchmark import Batch, Rng, Verdict, Victim, hookimpl
 from benchmark.gradient import ascend, classification_loss, input_gradient
+from benchmark.options import Budget
 
 
 class ManyOptions(ToyAttackOptions):
@@ -83,6 +84,25 @@ class Detached(Sound):
         return x_adv
 
 
+class BoundedOptions(ManyOptions):
+    eps: Budget | None = Field(None, le=0.5)
+
+
+class Bounded(Sound):
+    """Takes no budget that reaches every image."""
+
+    Options = BoundedOptions
+
+
+class Open(Plain):
+    """Does nothing, and hands the attacker its network."""
+
+    family = "preprocessor"
+
+    def surrogate(self) -> nn.Module:
+        return self.classifier
+
+
 class Suspicious(Plain):
     """Flags everything, so that nothing that fools its network gets through."""
 
@@ -96,9 +116,10 @@ class Suspicious(Plain):
 @hookimpl
 def register_defenses(register):
     register("suspicious", Suspicious)
+    register("open", Open)
 
 
 @hookimpl
 def register_attacks(register):
-    for attack in (Sound, WrongSign, NoSteps, StopsEarly, Forgets, Detached):
+    for attack in (Sound, WrongSign, NoSteps, StopsEarly, Forgets, Detached, Bounded):
         register(attack.__name__.lower(), attack)

@@ -19,7 +19,7 @@ attacks:
   sound: {use: sound, eps: 0.3}
   pgd: {use: pgd, norm: linf, eps: 0.3, steps: 40}
   wrong sign: {use: wrongsign, eps: 0.3}
-  no steps: {use: nosteps, eps: 0.3}
+  no steps: {use: nosteps, eps: 0.4}
   tiny step: {use: sound, eps: 0.3, step: 0.001}
   stops early: {use: stopsearly, eps: 0.3, steps: 30}
   forgets: {use: forgets, eps: 0.3}
@@ -27,9 +27,12 @@ attacks:
   hurried: {use: sound, eps: 0.3, steps: 12}
   fgsm: {use: fgsm, norm: linf, eps: 0.3}
   cw: {use: cw-l2, steps: 20}
-defenses: {none: {use: plain}, suspicious: {use: suspicious}, misleading: {use: misleading}}
+  far: {use: deepfool, eps: 0.01}
+  bounded: {use: bounded, eps: 0.3}
+defenses: {none: {use: plain}, suspicious: {use: suspicious}, misleading: {use: misleading}, open: {use: open}}
 grid:
   - {models: linear, attacks: all, defenses: none}
+  - {models: linear, attacks: far, defenses: open, knowledge: white-box}
   - {models: linear, attacks: sound, defenses: suspicious}
   - {models: quantises, attacks: sound, defenses: none}
   - {models: linear, attacks: pgd, defenses: misleading, knowledge: white-box}
@@ -104,7 +107,14 @@ def test_what_an_attack_has_nothing_for_is_not_run_and_a_plan_says_so(run, tmp_p
     assert rows["forgets", "transfer-failure"] == "no image fools what was attacked"
     facts = planned(tmp_path, SUITE + ASKED)
     told = {(row["attack"], row["probe"]): row["lacks"] for row in facts["probes_not_run"]}
-    assert told == {key: rows[key] for key in (("fgsm", "more-steps"), ("cw", "random-draws"))}
+    assert rows["bounded", "unconstrained-failure"] == "its eps may not grow until it reaches every image"
+    unasked = [("fgsm", "more-steps"), ("cw", "random-draws"), ("bounded", "unconstrained-failure")]
+    assert told.items() >= {key: rows[key] for key in unasked}.items()
+
+
+def test_an_example_beyond_the_budget_fools_nothing(run):
+    row = run.probes[(run.probes.defense == "open") & (run.probes.probe == "transfer-failure")].iloc[0]
+    assert (row.verdict, row.finding) == ("not run", "no image fools what was attacked")
 
 
 def test_a_plan_knows_what_probes_cost_and_the_costs_show_it(run, tmp_path):

@@ -182,7 +182,7 @@ def cell(attack: str, wrong: int, *, first: int = 0, steps: int = 10, eps: str =
         "attacker": Attacker(**{"uses_gradient": True, "steps": steps, "aim": "base", **(attacker or {})}),
     }
     where = {"dataset": "d", "model": "m", "attack": attack, "defense": "at", "seed": 0, "norm": "linf", "eps": eps}
-    return CellResult(**where, **{**usual, **more})
+    return CellResult(**{**where, **usual, **more})
 
 
 def decided(probe, *cells):
@@ -227,6 +227,27 @@ def test_a_cell_that_failed_leaves_its_probe_not_run():
     found = decided("one-step", single, broken, many, *larger)
     assert (found.verdict, found.eps, found.value) == ("pass", "0.2", pytest.approx(0.15))
     assert found.finding.endswith("; left out: pgd, which failed or were not run")
+
+
+def test_cells_that_share_a_crafting_make_one_comparison():
+    y = np.zeros(64, dtype=np.int64)
+
+    def more_steps(keys: list[str]) -> set[str]:
+        # 9 of 64 images more: p = 0.004, once.
+        cells = [
+            cell(
+                "pgd",
+                0,
+                defense=f"detector {number}",
+                examined={"doubled": {"y": y, "before.base_label": y, "after.base_label": (np.arange(64) < 9) * 1}},
+                examinations={"doubled": key},
+            )
+            for number, key in enumerate(keys)
+        ]
+        return set(tabulate(cells, {}, {}, None, probes=["more-steps"]).probes.verdict)
+
+    assert more_steps(["one"] * 8) == {"fail"}
+    assert more_steps([str(number) for number in range(8)]) == {"pass"}
 
 
 def test_the_docs_have_the_words_of_the_probes():
