@@ -551,7 +551,8 @@ def test_a_folder_holds_pages_and_assets_and_a_single_file_everything(make_run, 
     assert max(ids.values()) == 1
     for link in page.all("a"):
         assert link.get("href").startswith("data:") or link.get("href")[1:] in ids
-    assert sum(element.get("class") == "sheet" for element in page.all()) == 1 + 1 + len(list(folder.glob("cells/*")))
+    sheets = [path for path in folder.rglob("*.html") if path.parent.name in ("cells", "settings", "folder")]
+    assert sum(element.get("class") == "sheet" for element in page.all()) == len(sheets)
 
 
 def test_an_earlier_report_is_replaced_and_folders_of_others_are_not(make_run, tmp_path):
