@@ -128,9 +128,9 @@ class Point(NamedTuple):
         knowledge = "" if self.attack == CLEAN else self.entry.knowledge
         return dict(zip(COLUMNS, (*self[:4], knowledge, str(self.seed)), strict=True))
 
-    def identity(self) -> tuple[str | tuple[Substitute, ...], ...]:
+    def identity(self) -> tuple[str, ...]:
         """Return what no other cell has; several entries of a grid may name the same one."""
-        return (*self.labels().values(), () if self.attack == CLEAN else self.entry.substitutes)
+        return tuple(self.labels().values())
 
 
 def points_of(grid: Iterable[GridEntry], seeds: Iterable[int], only: Sequence[Filter] = ()) -> Iterator[Point]:

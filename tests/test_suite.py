@@ -288,6 +288,19 @@ def test_a_list_of_knowledge_makes_an_entry_of_each(load):
     ]
 
 
+def test_black_box_cells_that_differ_in_the_substitute_alone_are_refused(load, refusal):
+    """Tables, groups and marks know a cell by its labels: one of the two would be shown with the other's alarms."""
+    first, second = (
+        f"- {{knowledge: black-box, models: small, substitute: {name}}}"
+        for name in ("wide", "{model: wide, defense: at}")
+    )
+    said = refusal(with_grid(f"{first[2:]}\n  {second}"))
+    assert "grid.1.substitute: an entry above crafts the black-box attack" in said
+    assert "(`{like: " in said
+    # The same substitute twice is one cell, however it is written.
+    load(with_grid(f"{first[2:]}\n  {first.replace('wide', '[wide]')}"))
+
+
 @pytest.mark.parametrize(
     ("written", "read", "resolved"),
     [

@@ -9,7 +9,7 @@ from typing import Any
 from benchmark.document import Node, path_text
 from benchmark.errors import near_match
 from benchmark.explain import unknown_key
-from benchmark.selection import CLEAN, GridEntry, Substitute
+from benchmark.selection import CLEAN, GridEntry, Substitute, points_of
 from benchmark.suite.model import ALL, GRID_KEYS, KINDS, KNOWLEDGE, RESERVED, USUAL_KNOWLEDGE, Component
 from benchmark.suite.reading import Reading
 from benchmark.suite.tree import child, nfc
@@ -30,9 +30,37 @@ def read_grid(reading: Reading) -> tuple[GridEntry, ...]:
     if not node.value:
         reading.problems.add(node.where, "grid: empty grid: it needs at least one entry.")
     entries: list[GridEntry] = []
+    crafted_on: dict[tuple[str, ...], tuple[Substitute, ...]] = {}
     for index, item in enumerate(node.value):
-        entries += _grid_entries(reading, item, ("grid", str(index)))
+        path = ("grid", str(index))
+        added = list(_grid_entries(reading, item, path))
+        _check_substitutes(reading, item, path, added, crafted_on)
+        entries += added
     return tuple(entries)
+
+
+def _check_substitutes(
+    reading: Reading,
+    node: Node,
+    path: tuple[str, ...],
+    entries: Iterable[GridEntry],
+    crafted_on: dict[tuple[str, ...], tuple[Substitute, ...]],
+) -> None:
+    """Refuse cells that differ from earlier ones in their substitutes alone: tables could not tell them apart."""
+    for point in points_of((entry for entry in entries if entry.substitutes), (0,)):
+        if point.attack == CLEAN:
+            continue
+        before = crafted_on.setdefault(point.identity(), point.entry.substitutes)
+        if before != point.entry.substitutes:
+            named = " and ".join(map(str, before))
+            reading.problems.add(
+                node.where,
+                f"{path_text((*path, 'substitute'))}: an entry above crafts the black-box attack {point.attack!r} on "
+                f"{point.defense!r} of {point.model!r} from other substitutes ({named}), and tables could not tell the "
+                f"two apart. Give the attack a second label for one of them (`{{like: {point.attack}}}`), or name all "
+                "substitutes in one list, attacked at once.",
+            )
+            return
 
 
 def _grid_entries(reading: Reading, node: Node, path: tuple[str, ...]) -> Iterable[GridEntry]:
