@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from benchmark.attack import Attack, ClassLikelihoods, Victim
+    from benchmark.cells import Cell
     from benchmark.converter import Converter
     from benchmark.dataset import ArraySplit, Dataset, DecodedSplit, PartAnnotations, Split
     from benchmark.defense import (
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from benchmark.executors import Executor
     from benchmark.hookspecs import hookimpl
     from benchmark.images import read_image
-    from benchmark.metrics import Cell, Metric, MetricValue
+    from benchmark.metrics.metric import Metric, MetricValue
     from benchmark.model import Classifier, Model
     from benchmark.options import (
         AttackOptions,
@@ -37,11 +38,12 @@ if TYPE_CHECKING:
         SuiteLabel,
         TrainOptions,
     )
+    from benchmark.panel import GalleryImage, Panel
     from benchmark.progress import Progress
     from benchmark.published import PublishedAttack
     from benchmark.randomness import Rng
-    from benchmark.reporter import GalleryImage, Panel, Reporter
-    from benchmark.results import Run, load_run
+    from benchmark.reporter import Reporter
+    from benchmark.results.read import Run, load_run
     from benchmark.setting import DataFacts, Setting
 
 _HOME = {
@@ -71,9 +73,9 @@ _HOME = {
     "MissingError": "errors",
     "TaskError": "errors",
     "Executor": "executors",
-    "Cell": "metrics",
-    "Metric": "metrics",
-    "MetricValue": "metrics",
+    "Cell": "cells",
+    "Metric": "metrics.metric",
+    "MetricValue": "metrics.metric",
     "Classifier": "model",
     "Model": "model",
     "AttackOptions": "options",
@@ -87,12 +89,12 @@ _HOME = {
     "TrainOptions": "options",
     "Rng": "randomness",
     "Progress": "progress",
-    "GalleryImage": "reporter",
-    "Panel": "reporter",
+    "GalleryImage": "panel",
+    "Panel": "panel",
     "Reporter": "reporter",
     "PublishedAttack": "published",
-    "Run": "results",
-    "load_run": "results",
+    "Run": "results.read",
+    "load_run": "results.read",
     "read_image": "images",
 }
 

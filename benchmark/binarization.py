@@ -23,8 +23,8 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.attack import perturbation_size
+from benchmark.cells import near
 from benchmark.errors import TaskError
-from benchmark.metrics import near
 from benchmark.model import PENULTIMATE, Classifier, capturing
 from benchmark.randomness import Rng
 

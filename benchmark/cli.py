@@ -275,8 +275,8 @@ def leaderboard(runs: Sequence[Path], output: Path, plugins: Sequence[str]) -> i
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="[standard output]")
 def export(run_directory: Path, form: str, what: str, output: Path | None) -> None:
     """Write a table of a run to standard output or a file."""
-    from benchmark.results import export as write
-    from benchmark.results import load_run
+    from benchmark.results.export import export as write
+    from benchmark.results.read import load_run
 
     write(load_run(run_directory), what, form, output)
 

@@ -23,10 +23,10 @@ CONTRACTS = {
     "attack": "benchmark.attack:Attack",
     "defense": "benchmark.defense:Defense",
     "artifact": "benchmark.defense:SharedArtifact",
-    "metric": "benchmark.metrics:Metric",
+    "metric": "benchmark.metrics.metric:Metric",
     "executor": "benchmark.executors:Executor",
     "reporter": "benchmark.reporter:Reporter",
-    "panel": "benchmark.reporter:Panel",
+    "panel": "benchmark.panel:Panel",
     "converter": "benchmark.converter:Converter",
 }
 """Kind of plugin → the class that its components inherit from. Some import torch, so they are imported when needed."""

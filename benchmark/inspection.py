@@ -17,8 +17,8 @@ from benchmark.randomness import Rng
 from benchmark.schema import sweepable
 
 if TYPE_CHECKING:  # both import torch, which `bench plugins` and `bench show` must not wait for
+    from benchmark.cells import CellResult
     from benchmark.plan import Plan, PlannedCell, Task
-    from benchmark.results import CellResult
     from benchmark.store import Store
     from benchmark.suite import Component
 
@@ -27,7 +27,7 @@ CALIBRATION_BATCH = 32
 
 def plan_facts(plan: Plan, store: Store, registry: Registry) -> dict[str, Any]:
     """Return cells, tasks, what is cached and what the rest will cost."""
-    from benchmark.probes import unanswerable
+    from benchmark.trust.probes import unanswerable
 
     required = plan.required(plan.answers())
     missing = plan.missing(store)
@@ -77,7 +77,7 @@ def plan_facts(plan: Plan, store: Store, registry: Registry) -> dict[str, Any]:
 
 
 def _without_numbers(cell: PlannedCell) -> CellResult:
-    from benchmark.results import CellResult
+    from benchmark.cells import CellResult
 
     columns = (
         "dataset",

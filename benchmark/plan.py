@@ -15,8 +15,8 @@ from typing import Any, Concatenate, Literal, ParamSpec, TypeVar, get_args
 import torch
 from pydantic import ValidationError
 
-from benchmark.alarms import ALONE, SHOWN, Attacker
 from benchmark.binarization import INNER, NORMS, RANDOM
+from benchmark.cells import Attacker
 from benchmark.dataset import Split
 from benchmark.defense import ArtifactRequest, Observation, Road, SharedArtifact, offers
 from benchmark.document import shorten
@@ -24,16 +24,17 @@ from benchmark.errors import BenchError, InputError, MissingError, PluginError, 
 from benchmark.isolation import isolated
 from benchmark.keys import functions_of, key_of
 from benchmark.model import Classifier, Model, Passes, try_out
+from benchmark.names import CLEAN, Asks, ProbeName
 from benchmark.options import Options
 from benchmark.plugins import Registration, Registry, validate_options
-from benchmark.probes import DRAWN, DRAWS, KINDS, NOISES, RERUN, Asks
 from benchmark.randomness import Rng
-from benchmark.selection import CLEAN
 from benchmark.setting import DataFacts, Setting, facts_of
 from benchmark.source import INSTALLED
 from benchmark.store import Store, digest
-from benchmark.suite import Component, GridEntry, ProbeName, Substitute, Suite
+from benchmark.suite import Component, GridEntry, Substitute, Suite
 from benchmark.training import is_out_of_memory
+from benchmark.trust.looks import ALONE, SHOWN
+from benchmark.trust.probe_kinds import DRAWN, DRAWS, KINDS, NOISES, RERUN
 
 TaskKind = Literal[
     "train",

@@ -20,8 +20,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from benchmark import results
-from benchmark.alarms import Look, Seen
+from benchmark.cells import Answers, ArtifactResult, Cell, CellResult, Look, Plane, Seen, Status, within_budget
 from benchmark.dataset import Split
 from benchmark.defense import Defense
 from benchmark.display import LineDisplay, TerminalDisplay
@@ -29,19 +28,24 @@ from benchmark.engine import Outcome, execute
 from benchmark.errors import BenchError, InputError, Stopped
 from benchmark.executors import Executor
 from benchmark.files import write_whole
-from benchmark.gallery import Gallery
 from benchmark.isolation import isolated
-from benchmark.metrics import Answers, Cell, FeatureSeparation, Metric, Plane, separation_at, within_budget
+from benchmark.metrics.clean import FeatureSeparation, separation_at
+from benchmark.metrics.metric import Metric
+from benchmark.names import CLEAN, COLUMNS
+from benchmark.panel import Panel
 from benchmark.plan import NO_GPU, Plan, PlannedAssessment, PlannedCell, make_plan, shard
 from benchmark.plugins import Registry
-from benchmark.probes import told_of_probes
 from benchmark.progress import TaskRecord
 from benchmark.randomness import Rng
-from benchmark.reporter import Panel, Reporter
+from benchmark.reporter import Reporter
+from benchmark.results.gallery import Gallery
+from benchmark.results.read import Run, load_run
+from benchmark.results.tables import Tables, parquet, write_tables
+from benchmark.results.tabulation import Tabulation
 from benchmark.rundir import REPORT, Identity, RunDir, writing
-from benchmark.selection import CLEAN, COLUMNS
 from benchmark.store import ArrayReader, DamagedArtifactError, Store, digest, storage_error
 from benchmark.suite import Component, Suite
+from benchmark.trust.probes import told_of_probes
 from benchmark.wording import legible, say
 
 NOT_RUN = "not run: the run was interrupted"
@@ -185,7 +189,7 @@ def run_suite(
                             outcome = work(False, outcome)
                 with writing(run.path):
                     clear_reports(registry, run.path / REPORT, display)
-                    results.write_tables(tables, run.path, key)
+                    write_tables(tables, run.path, key)
                     tabulator.gallery.close(key)
                     _write_costs(plan, outcome, run.path, key)
                 problems = [*ended.problems, *tables.problems]
@@ -266,7 +270,7 @@ def write_reports(
         InputError: a run directory is damaged or given twice, or the folder cannot be written to.
     """
 
-    def write(reporter: Reporter, loaded: list[results.Run]) -> Path:
+    def write(reporter: Reporter, loaded: list[Run]) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         return reporter.write(loaded, folder, single_file=single_file)
 
@@ -289,7 +293,7 @@ def _let_write(
     registry: Registry,
     runs: Sequence[Path],
     folder: Path,
-    act: Callable[[Reporter, list[results.Run]], Path | None],
+    act: Callable[[Reporter, list[Run]], Path | None],
 ) -> tuple[list[Path], list[str]]:
     places = [path.resolve() for path in runs]
     for number, place in enumerate(places):
@@ -299,7 +303,7 @@ def _let_write(
     problems: list[str] = []
     for registration in registry.all("reporter"):
         # Each has runs, panels and measures of its own.
-        loaded = [results.load_run(path) for path in runs]
+        loaded = [load_run(path) for path in runs]
         reporter: Reporter = registration.load()()
         reporter.panels = _panels(registry)
         reporter.measures = {metric.name: metric.load() for metric in registry.all("metric")}
@@ -380,7 +384,7 @@ class _Ended:
         self.problems += [problem for problem in told.problems if problem not in self.problems]
         self.thresholds |= told.thresholds
 
-    def count(self, status: results.Status, reason: str) -> None:
+    def count(self, status: Status, reason: str) -> None:
         """Count what has no numbers for a reason."""
         if status == "missing":
             self.lost[reason] += 1
@@ -394,7 +398,7 @@ class _Ended:
 class _Told:
     """How a cell ended: `_Ended` has the sums."""
 
-    status: results.Status
+    status: Status
     reason: str = ""
     problems: list[str] = field(default_factory=list)
     thresholds: dict[str, dict[str, Any]] = field(default_factory=dict)
@@ -449,7 +453,7 @@ class Tabulator:
                 self._add(number, Outcome(self._records))
         return True
 
-    def finish(self, outcome: Outcome, final: bool) -> tuple[results.Tables, _Ended]:
+    def finish(self, outcome: Outcome, final: bool) -> tuple[Tables, _Ended]:
         """Make what is left, and return the tables and how the cells ended.
 
         Args:
@@ -478,17 +482,17 @@ class Tabulator:
             return self._tabulation.tables(suite.groups, reference, artifacts, suite.probes), ended
 
     @cached_property
-    def _tabulation(self) -> results.Tabulation:
+    def _tabulation(self) -> Tabulation:
         metrics: dict[str, Metric] = {r.name: r.load()() for r in self.registry.all("metric")}
         for layer in self.plan.suite.separation:
             metrics.setdefault(separation_at(layer), FeatureSeparation(layer))
-        return results.Tabulation(metrics, _panels(self.registry))
+        return Tabulation(metrics, _panels(self.registry))
 
     @cached_property
     def _defenses(self) -> dict[str, Defense]:
         return _used(self.plan, self.registry, "defense")
 
-    def _status(self, keys: Sequence[str], outcome: Outcome, final: bool = False) -> tuple[results.Status, str]:
+    def _status(self, keys: Sequence[str], outcome: Outcome, final: bool = False) -> tuple[Status, str]:
         """Return how what these tasks answer has ended, and why it has no numbers.
 
         Raises:
@@ -509,16 +513,14 @@ class Tabulator:
             return "missing", NOT_RUN if outcome.stopped else LOST
         return "ok", ""
 
-    def _assessed(
-        self, planned: PlannedAssessment, outcome: Outcome, final: bool
-    ) -> tuple[results.ArtifactResult, str]:
+    def _assessed(self, planned: PlannedAssessment, outcome: Outcome, final: bool) -> tuple[ArtifactResult, str]:
         """Return the measures of a shared artifact, and why it has none."""
         status, reason = self._status([planned.task], outcome, final)
         measures: dict[str, tuple[float, int]] = {}
         if status == "ok":
             found = json.loads((self.store.open(planned.task) / "measures.json").read_text())
             measures = {name: (m["value"], m["n"]) for name, m in found.items()}
-        return results.ArtifactResult(planned.artifact, planned.dataset, planned.seed, status, measures), reason
+        return ArtifactResult(planned.artifact, planned.dataset, planned.seed, status, measures), reason
 
     def _identity(self, planned: PlannedCell) -> dict[str, Any]:
         return {
@@ -532,11 +534,11 @@ class Tabulator:
             "eps": planned.eps,
         }
 
-    def _add_without(self, number: int, status: results.Status, reason: str) -> None:
+    def _add_without(self, number: int, status: Status, reason: str) -> None:
         """Add a cell that has no numbers."""
         planned = self.plan.cells[number]
         defense = self._defenses[planned.defense]
-        result = results.CellResult(
+        result = CellResult(
             **self._identity(planned),
             status=status,
             reason=reason,
@@ -590,7 +592,7 @@ class Tabulator:
         )
         if planned.minimum_norm and eps is not None:
             cell = within_budget(cell, eps)
-        result = results.CellResult(
+        result = CellResult(
             **identity,
             status="ok",
             reason="",
@@ -794,7 +796,7 @@ def _write_costs(plan: Plan, outcome: Outcome, folder: Path, key: str) -> None:
         for record in outcome.records.values()
     ]
     frame = pd.DataFrame(rows, columns=["kind", "key", "label", "defense", "status", "cached", *columns])
-    write_whole(folder / "costs.parquet", results.parquet(frame, key))
+    write_whole(folder / "costs.parquet", parquet(frame, key))
 
 
 # -- provenance -------------------------------------------------------------------------------------------------------

@@ -8,9 +8,10 @@ from pydantic import TypeAdapter
 
 from benchmark.errors import PluginError
 from benchmark.explain import Schema, options_schema, pointer
+from benchmark.names import KNOWLEDGE
 from benchmark.options import Budget
 from benchmark.plugins import Registration, Registry
-from benchmark.suite import KNOWLEDGE, LABEL_LENGTH, RESERVED, SECTIONS, USUAL_KNOWLEDGE, Head
+from benchmark.suite import LABEL_LENGTH, RESERVED, SECTIONS, USUAL_KNOWLEDGE, Head
 
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
 

@@ -10,12 +10,8 @@ from itertools import product
 from typing import NamedTuple
 
 from benchmark.errors import InputError, near_match, unknown_name
+from benchmark.names import CLEAN, COLUMNS
 
-CLEAN = "none"
-"""What the attack axis says for clean images."""
-WORST_OF = "worst-of: "
-"""How the attack column of tables names a group of attacks; no label of one begins so."""
-COLUMNS = ("dataset", "model", "attack", "defense", "knowledge", "seed")
 EXAMPLE = "attack=pgd*,defense=none"
 WILD = "*?["
 

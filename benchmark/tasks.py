@@ -19,7 +19,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark.alarms import SHOWN, evenly, look
 from benchmark.attack import TOLERANCE, Attack, ClassLikelihoods, Victim, perturbation_size
 from benchmark.dataset import Dataset, PartAnnotations, Split
 from benchmark.defense import (
@@ -41,13 +40,14 @@ from benchmark.model import Classifier, Model, load_weights, passes, save_weight
 from benchmark.options import TrainOptions
 from benchmark.plan import Task
 from benchmark.plugins import Registry
-from benchmark.probes import DRAWN, DRAWS, NOISE, NOISES, RERUN
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.states import flat_state
 from benchmark.statistics import class_separation, threshold_at_fpr
 from benchmark.store import ArrayReader, ArrayWriter, Building, DamagedArtifactError, Store
 from benchmark.training import MicroBatches, train
+from benchmark.trust.looks import SHOWN, evenly, look
+from benchmark.trust.probe_kinds import DRAWN, DRAWS, NOISE, NOISES, RERUN
 from benchmark.wording import percent
 
 T = TypeVar("T")

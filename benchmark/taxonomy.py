@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from benchmark.suite import KNOWLEDGE
+from benchmark.names import KNOWLEDGE
 
 if TYPE_CHECKING:
     from benchmark.plugins import Registration

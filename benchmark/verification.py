@@ -16,7 +16,7 @@ from benchmark.engine import execute
 from benchmark.errors import InputError
 from benchmark.files import write_whole
 from benchmark.plan import PlannedVerification, plan_verification
-from benchmark.results import csv_text
+from benchmark.results.export import csv_text
 from benchmark.statistics import Estimate, rate
 from benchmark.store import Store
 from benchmark.wording import percent, say

@@ -47,6 +47,11 @@ def percent(share: float) -> str:
     return f"{text.rstrip('0').rstrip('.') if digits else text}%"
 
 
+def tenths(share: float) -> str:
+    """Return a share in percent with one digit: `12.5 %`."""
+    return f"{100 * share:.1f} %"
+
+
 def seconds_text(seconds: float) -> str:
     """Return a duration for people: `8 s`, `3 min 5 s`, `2 h 10 min`."""
     whole = round(seconds)

@@ -8,8 +8,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from benchmark.alarms import KINDS
-from benchmark.results import export
+from benchmark.results.export import export
+from benchmark.trust.alarms import KINDS
 
 SUITE = """
 suite: alarming

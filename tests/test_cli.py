@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from benchmark.cli import main
-from benchmark.results import TABLES
+from benchmark.results.tables import TABLES
 
 
 @pytest.fixture

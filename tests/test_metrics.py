@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from sklearn.metrics import roc_auc_score
 
-from benchmark.metrics import BUILTIN, Answers, Cell, Metric, within_budget
+from benchmark.builtin import measures
+from benchmark.cells import Answers, Cell, within_budget
+from benchmark.metrics.metric import Metric
 from benchmark.plugins import load_plugins
 from benchmark.statistics import wilson
 
-METRICS: dict[str, Metric] = {name: kind() for name, kind in BUILTIN}
+METRICS: dict[str, Metric] = {name: kind() for name, kind in measures().items()}
 Y = np.zeros(10, dtype=int)
 CLEAN = Answers(
     base_label=np.array([0, 0, 0, 0, 0, 0, 0, 0, 1, 1]),
@@ -442,7 +444,7 @@ def test_without_initially_wrong_images_success_and_accuracy_add_up(cell):
 def test_every_measure_is_registered_under_its_name_with_a_summary():
     registry = load_plugins()
     registered = {r.name: r for r in registry.all("metric") if r.provenance.module == "benchmark.builtin"}
-    assert {name: r.load() for name, r in registered.items()} == dict(BUILTIN)
+    assert set(registered) == set(METRICS)
     for registration in registered.values():
         assert registration.version == "1"
         assert registration.summary.endswith(".")

@@ -7,7 +7,7 @@ from inline import toy_run
 from test_probes import planned
 
 from benchmark import InputError, load_run
-from benchmark.probes import KINDS
+from benchmark.trust.probe_kinds import KINDS
 
 PROBES = [name for name, kind in KINDS.items() if kind.asks]
 SUITE = """

@@ -10,10 +10,10 @@ import pytest
 from test_alarms import bench
 
 from benchmark import InputError, load_run
-from benchmark.alarms import Attacker
-from benchmark.metrics import Answers, Cell
-from benchmark.probes import KINDS as ALL_KINDS
-from benchmark.results import CellResult, export, tabulate
+from benchmark.cells import Answers, Attacker, Cell, CellResult
+from benchmark.results.export import export
+from benchmark.results.tabulation import tabulate
+from benchmark.trust.probe_kinds import KINDS as ALL_KINDS
 
 KINDS = {name: kind for name, kind in ALL_KINDS.items() if not kind.asks}
 SUITE = """

@@ -14,14 +14,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmark.builtin import measures
+from benchmark.cells import Answers, Cell, CellResult
 from benchmark.errors import InputError
-from benchmark.metrics import BUILTIN, Answers, Cell, Metric, MetricValue, RobustAccuracy
-from benchmark.reporter import Panel
-from benchmark.results import TABLES, CellResult, Tables, export, load_run, tabulate, write_tables
+from benchmark.metrics.attack import RobustAccuracy
+from benchmark.metrics.metric import Metric, MetricValue
+from benchmark.panel import Panel
+from benchmark.results.export import export
+from benchmark.results.read import load_run
+from benchmark.results.tables import TABLES, Tables, write_tables
+from benchmark.results.tabulation import tabulate
 from benchmark.rundir import Identity, RunDir
 from benchmark.statistics import compare_over_seeds, compare_paired, mean
 
-METRICS: dict[str, Metric] = {name: kind() for name, kind in BUILTIN}
+METRICS: dict[str, Metric] = {name: kind() for name, kind in measures().items()}
 COLUMNS = ["dataset", "model", "attack", "norm", "eps", "defense", "knowledge", "seed", "metric"]
 COLUMNS += ["value", "ci_low", "ci_high", "n", "status", "reference", "trust"]
 IDENTITY = COLUMNS[:8]

@@ -8,7 +8,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from benchmark.metrics import Answers, Cell
+from benchmark.cells import Answers, Cell
 from benchmark.plugins import load_plugins
 from benchmark.wording import percent
 
@@ -99,7 +99,7 @@ def test_a_measure_reads_what_it_says():
     y, clean, attacked = rng.integers(0, 3, 200), answers(200), answers(200)
     for registration in registry.all("metric"):
         metric = registration.load()()
-        if not registration.target.startswith("benchmark.metrics:"):
+        if not registration.target.startswith("benchmark.metrics."):
             continue
         values = set()
         for seed in range(3):

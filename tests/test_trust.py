@@ -11,9 +11,9 @@ from inline import start_inline, toy_run
 
 from benchmark import PublishedAttack, load_run
 from benchmark.plugins import load_plugins
-from benchmark.results import export
+from benchmark.results.export import export
 from benchmark.suite import load_suite
-from benchmark.trust import MARKS, RULES
+from benchmark.trust.marks import MARKS, RULES
 
 SUITE = """
 suite: trusting

@@ -12,8 +12,8 @@ import pytest
 
 from bench_unmask.class_parts import CLASS_SETS, PAPER, PARTS, class_parts_of, part_presence
 from benchmark.errors import MissingError
+from benchmark.names import CLEAN
 from benchmark.plugins import load_plugins
-from benchmark.selection import CLEAN
 from benchmark.suite import load_suite
 
 ROOT = Path(__file__).resolve().parents[1]

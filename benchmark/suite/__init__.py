@@ -10,21 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.document import Place, Problems, parse, read_text
+from benchmark.names import KNOWLEDGE, ProbeName
 from benchmark.plugins import Registry
 from benchmark.selection import GridEntry, Substitute
 from benchmark.suite.find import find_suite, shipped_suites
-from benchmark.suite.model import (
-    KNOWLEDGE,
-    LABEL_LENGTH,
-    RESERVED,
-    SECTIONS,
-    USUAL_KNOWLEDGE,
-    Component,
-    Head,
-    ProbeName,
-    Protocol,
-    Suite,
-)
+from benchmark.suite.model import LABEL_LENGTH, RESERVED, SECTIONS, USUAL_KNOWLEDGE, Component, Head, Protocol, Suite
 from benchmark.suite.overrides import override
 from benchmark.suite.read import read
 from benchmark.suite.reading import Reading

@@ -9,8 +9,9 @@ from typing import Any
 from benchmark.document import Node, path_text
 from benchmark.errors import near_match
 from benchmark.explain import unknown_key
-from benchmark.selection import CLEAN, GridEntry, Substitute, points_of
-from benchmark.suite.model import ALL, GRID_KEYS, KINDS, KNOWLEDGE, RESERVED, USUAL_KNOWLEDGE, Component
+from benchmark.names import ALL, CLEAN, KNOWLEDGE
+from benchmark.selection import GridEntry, Substitute, points_of
+from benchmark.suite.model import GRID_KEYS, KINDS, RESERVED, USUAL_KNOWLEDGE, Component
 from benchmark.suite.reading import Reading
 from benchmark.suite.tree import child, nfc
 

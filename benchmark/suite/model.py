@@ -9,39 +9,17 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import ConfigDict, Field
 
+from benchmark.names import ALL, CLEAN, ProbeName
 from benchmark.options import Options
-from benchmark.selection import CLEAN, Filter, GridEntry, Point, points_of
+from benchmark.selection import Filter, GridEntry, Point, points_of
 
 SECTIONS = {"dataset": "datasets", "model": "models", "attack": "attacks", "defense": "defenses"}
 """Kind of component → the section of the suite that holds them, which is also the axis of the grid."""
-
-KNOWLEDGE = ("white-box", "gray-box", "gray-box-retrained", "black-box")
-"""What the attacker holds, the most first."""
 USUAL_KNOWLEDGE = "gray-box"
 """That of grid entries which do not say."""
-
-ProbeName = Literal[
-    "one-step",
-    "knowledge",
-    "large-budget",
-    "random-search",
-    "unavailable-gradients",
-    "unstable-predictions",
-    "silent-success",
-    "incomplete-optimisation",
-    "transfer-failure",
-    "unconstrained-failure",
-    "more-steps",
-    "random-draws",
-]
-"""Checks of attacks, and for masked gradients; `benchmark.probes` says what each compares."""
-
-ALL = "all"
 RESERVED = {kind: (ALL, CLEAN) if kind == "attack" else (ALL,) for kind in SECTIONS}
 """Labels that mean something else."""
-
 LABEL_LENGTH = 300
-
 KINDS = {section: kind for kind, section in SECTIONS.items()}
 """Section → kind."""
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from benchmark.document import Node, Problems, path_text, shorten
 from benchmark.errors import unknown_name
+from benchmark.names import ALL, CLEAN, WORST_OF
 from benchmark.plugins import Registry
-from benchmark.selection import CLEAN, WORST_OF
-from benchmark.suite.model import ALL, KINDS, LABEL_LENGTH
+from benchmark.suite.model import KINDS, LABEL_LENGTH
 from benchmark.suite.overrides import Overridden
 from benchmark.suite.tree import child, children, mapping, nfc, who_removed
 

@@ -11,8 +11,8 @@ from typing import Any
 from benchmark.document import Node, Place, Problems, path_text, read_text, shorten
 from benchmark.errors import InputError, unknown_name
 from benchmark.explain import unknown_key
-from benchmark.selection import CLEAN
-from benchmark.suite.model import KINDS, KNOWLEDGE, LABEL_LENGTH, REFERENCE_KEYS, SECTIONS
+from benchmark.names import CLEAN, KNOWLEDGE
+from benchmark.suite.model import KINDS, LABEL_LENGTH, REFERENCE_KEYS, SECTIONS
 from benchmark.suite.reading import Reading
 from benchmark.suite.tree import child, nfc
 

@@ -15,8 +15,8 @@ import click
 import pandas as pd
 
 from benchmark.errors import BenchError, InputError
+from benchmark.names import SUMMARIES
 from benchmark.options import Budget
-from benchmark.results import SUMMARIES
 
 PLUGIN = "adversarial_training"
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from benchmark.metrics import Cell, successful
-from benchmark.reporter import Facts, GalleryImage, Panel, PanelPart, Plot, Series
+from benchmark.cells import Cell, successful
+from benchmark.panel import Facts, GalleryImage, Panel, PanelPart, Plot, Series
 
 USE = "i-defender"
 DRAWN = 300

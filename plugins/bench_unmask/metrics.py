@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from benchmark.metrics import Answers, Cell, Metric, MetricValue, successful
+from benchmark.cells import Answers, Cell, successful
+from benchmark.metrics.metric import Metric, MetricValue
 from benchmark.statistics import rate
 
 

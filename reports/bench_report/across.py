@@ -14,20 +14,21 @@ import pandas as pd
 from bench_report.facts import CERTAIN, Bound
 from bench_report.table import Place, Table, as_text, grouped
 from bench_report.view import TOLERANCE, DifferenceView, Estimate
-from benchmark.metrics import BUILTIN, near
+from benchmark.builtin import measures
+from benchmark.cells import near
+from benchmark.names import CLEAN
 from benchmark.options import Budget
-from benchmark.results import CLEAN
 from benchmark.statistics import PairedDifference, compare_over_seeds, compare_paired
 from benchmark.suite import SECTIONS
 
 if TYPE_CHECKING:
-    from benchmark.results import Run
+    from benchmark.results.read import Run
 
 RATE = "false_positive_rate"
 """The part of the protocol that only measures at the host's threshold depend on."""
 AVERAGING = ("white-box", "gray-box-retrained")
 """Attackers who hold the defense itself, and average over draws of a randomised one."""
-_METRICS = dict(BUILTIN)
+_METRICS = measures()
 
 
 def fingerprint(run: Run, dataset: str) -> str:

@@ -28,8 +28,8 @@ from bench_report.view import (
     Notice,
 )
 from bench_report.words import KNOWLEDGE, budget_text
+from benchmark.names import CLEAN, CROSSED, WORST_OF
 from benchmark.options import Budget
-from benchmark.results import CLEAN, CROSSED, WORST_OF
 from benchmark.statistics import holm
 
 HEADLINE = FAMILIES[0]

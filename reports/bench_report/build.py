@@ -63,11 +63,12 @@ from bench_report.view import (
     VerdictsView,
 )
 from bench_report.words import moment, moment_text, plural, seconds_text
-from benchmark.reporter import Panel
-from benchmark.results import BARE, CLEAN, SUMMARIES, WORST_OF
+from benchmark.names import CLEAN, SUMMARIES, WORST_OF
+from benchmark.panel import Panel
+from benchmark.results.groups import BARE
 
 if TYPE_CHECKING:
-    from benchmark.results import Run
+    from benchmark.results.read import Run
 
 SMALL_N = 200
 """Fewer images than this are said aloud: at a rate of one half the interval is then wider than 13 points."""

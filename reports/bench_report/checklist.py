@@ -18,14 +18,14 @@ from bench_report.sentences import Sentence, listed, rate
 from bench_report.table import Place, as_text
 from bench_report.view import Estimate, Word
 from bench_report.words import budget_text, plural
-from benchmark.probes import DRAWN, DRAWS
-from benchmark.probes import KINDS as PROBES
-from benchmark.results import BARE, CLEAN, KNOWING, WORST_OF
-from benchmark.suite import KNOWLEDGE
+from benchmark.names import CLEAN, KNOWLEDGE, WORST_OF
+from benchmark.results.groups import BARE, KNOWING
 from benchmark.taxonomy import HOLDING, TAGS, AttackTraits, DefenseTraits, Tag, tags_of
+from benchmark.trust.probe_kinds import DRAWN, DRAWS
+from benchmark.trust.probe_kinds import KINDS as PROBES
 
 if TYPE_CHECKING:
-    from benchmark.results import Run
+    from benchmark.results.read import Run
 
 Status = Literal["done", "not done", "unknown", "none"]
 SAID: dict[Status, str] = {

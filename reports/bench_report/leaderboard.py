@@ -20,10 +20,10 @@ from bench_report.table import as_text
 from bench_report.view import BoardCondition, BoardRow, BoardView, Estimate, Notice
 from bench_report.words import moment
 from benchmark.errors import InputError
-from benchmark.results import WORST_OF
+from benchmark.names import WORST_OF
 
 if TYPE_CHECKING:
-    from benchmark.results import Run
+    from benchmark.results.read import Run
 
 FILE = "leaderboard.csv"
 

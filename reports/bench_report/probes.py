@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from bench_report.table import Place, as_count, as_number, as_text
 from bench_report.view import BlockView, DifferenceView
 from bench_report.words import difference_text, number_text
-from benchmark.probes import KINDS, ProbeKind
+from benchmark.trust.probe_kinds import KINDS, ProbeKind
 
 if TYPE_CHECKING:
-    from benchmark.results import Run
+    from benchmark.results.read import Run
 
 
 @dataclass(frozen=True)

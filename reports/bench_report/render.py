@@ -32,13 +32,13 @@ from bench_report.words import KNOWLEDGE, bytes_text, plural, seconds_text
 from benchmark.errors import InputError
 from benchmark.files import write_whole
 from benchmark.reporter import Reporter
-from benchmark.results import csv_text
+from benchmark.results.export import csv_text
 from benchmark.rundir import REPORT
 from benchmark.taxonomy import TAGS
-from benchmark.trust import MEANINGS
+from benchmark.trust.marks import MEANINGS
 
 if TYPE_CHECKING:
-    from benchmark.results import Run
+    from benchmark.results.read import Run
 
 STYLE, VEGA, CHARTS, TERMS = "report.css", "vega.js", "charts.js", "terms.js"
 SCRIPTS = ("report.js", "tables.js", "samples.js")

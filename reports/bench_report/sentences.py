@@ -30,8 +30,9 @@ from bench_report.ranks import Condition, Entry, Trust, Unranked
 from bench_report.table import ALL_ATTACKS, Axes, Place
 from bench_report.view import TOLERANCE, AlarmView, ChartView, DifferenceView, Estimate, FigureView, Notice, Word
 from bench_report.words import difference_text, norm_text, number_text, pairs_text, plural
-from benchmark.results import BARE, CLEAN, CROSSED, KNOWING, WORST_OF
-from benchmark.trust import MEANINGS, RULES
+from benchmark.names import CLEAN, CROSSED, WORST_OF
+from benchmark.results.groups import BARE, KNOWING
+from benchmark.trust.marks import MEANINGS, RULES
 
 MOST = 4
 """Sentences of one kind."""
@@ -65,7 +66,7 @@ STRATA = {
 
 
 SIGNS: dict[str, str] = {"flagged": "⚠", "known broken": "†", "static only": "◇", "adaptive": "◆"}
-"""The marks of `benchmark.trust` beside a number, as the legends explain them."""
+"""The marks of `benchmark.trust.marks` beside a number, as the legends explain them."""
 
 
 def marks(estimates: Iterable[Estimate | None]) -> tuple[str, ...]:

@@ -15,10 +15,11 @@ import pandas as pd
 from bench_report.links import file_name
 from bench_report.measures import MEASURES, Measure, measure
 from bench_report.view import AlarmView, CellView, DifferenceView, Doubt, Estimate, TrustView
-from benchmark.alarms import KINDS
+from benchmark.names import CLEAN, CROSSED, MEAN, STD, SUMMARIES, WORST_OF
 from benchmark.options import Budget
-from benchmark.results import CLEAN, CROSSED, KNOWING, MEAN, STD, SUMMARIES, WORST_OF
-from benchmark.trust import MARKS, RULES
+from benchmark.results.groups import KNOWING
+from benchmark.trust.alarms import KINDS
+from benchmark.trust.marks import MARKS, RULES
 
 ALL_ATTACKS = "all attacks"
 """Label of the group that a suite without named groups gets."""

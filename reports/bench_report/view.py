@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench_report.measures import Measure, Unit
 from bench_report.words import difference_text, number_text, pairs_text, plural
-from benchmark.alarms import AlarmKind
-from benchmark.reporter import PanelPart
-from benchmark.trust import RULES, Mark
+from benchmark.panel import PanelPart
+from benchmark.trust.alarms import AlarmKind
+from benchmark.trust.marks import RULES, Mark
 
 if TYPE_CHECKING:
     from bench_report.probes import ProbeRow
@@ -36,7 +36,7 @@ class Doubt:
 
 @dataclass(frozen=True)
 class TrustView:
-    """How far a number can be believed, as the host marks it (`benchmark.trust`).
+    """How far a number can be believed, as the host marks it (`benchmark.trust.marks`).
 
     Attributes:
         mark: the worst over the seeds; the rest is of that seed.
@@ -66,7 +66,7 @@ class TrustView:
 
     @property
     def bound(self) -> str:
-        """Why the number is an upper bound, as a key of `benchmark.trust.RULES`; "" where it is none.
+        """Why the number is an upper bound, as a key of `benchmark.trust.marks.RULES`; "" where it is none.
 
         What the attacks lack says more of a number than what others have done elsewhere.
         """
@@ -618,7 +618,7 @@ class AlarmView:
     """A sign that numbers do not mean what they seem to.
 
     Attributes:
-        kind: what it is, and what to do, in the words of `benchmark.alarms`.
+        kind: what it is, and what to do, in the words of `benchmark.trust.alarms`.
         finding: what was seen.
         cells: how many it puts in doubt.
         page: of the first of them.

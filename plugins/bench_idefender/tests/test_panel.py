@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from bench_idefender.panel import CLEAN, DRAWN, FAILED, SUCCESSFUL, StatesPanel
-from benchmark.metrics import Answers, Cell
+from benchmark.cells import Answers, Cell
+from benchmark.panel import Facts, GalleryImage, ImageVerdict
 from benchmark.plugins import load_plugins
-from benchmark.reporter import Facts, GalleryImage, ImageVerdict
 
 NAMES = ("left", "right", "up")
 

@@ -12,9 +12,9 @@ import pytest
 from pinned_keys import registry_without_needs
 
 from benchmark import Rng
+from benchmark.names import CLEAN
 from benchmark.plan import Plan, make_plan
 from benchmark.plugins import Registry, load_plugins
-from benchmark.selection import CLEAN
 from benchmark.suite import Component, Suite, is_of_a_cell, load_suite
 
 SUITES = Path(__file__).parents[3] / "suites"

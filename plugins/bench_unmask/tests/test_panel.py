@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from bench_unmask.panel import PartsPanel
-from benchmark.reporter import Bars, Facts, GalleryImage, ImageVerdict, Picture
+from benchmark.panel import Bars, Facts, GalleryImage, ImageVerdict, Picture
 
 ABOUT = {
     "parts": ["wheel", "wing", "beak"],

@@ -18,7 +18,7 @@ import pandas as pd
 import pytest
 
 from bench_report.charts import chart_svg
-from benchmark.alarms import Attacker
+from benchmark.cells import Attacker
 
 ALL_ATTACKS = "worst-of: all attacks"
 BUDGETS = [("linf", "8/255", 8 / 255), ("linf", "8/255", 8 / 255), ("l2", "0.5", 0.5), ("l2", "", None)]
@@ -99,9 +99,11 @@ def write_run(
         pictures: whether the run has images to show.
         panels: what keeps points of the cells.
     """
-    from benchmark.gallery import Gallery
-    from benchmark.metrics import BUILTIN, Answers, Cell
-    from benchmark.results import CellResult, tabulate, write_tables
+    from benchmark.builtin import measures
+    from benchmark.cells import Answers, Cell, CellResult
+    from benchmark.results.gallery import Gallery
+    from benchmark.results.tables import write_tables
+    from benchmark.results.tabulation import tabulate
     from benchmark.rundir import Identity, RunDir
 
     rng = np.random.default_rng(draw)
@@ -182,7 +184,9 @@ def write_run(
     told = [{"defense": d, "attack": a, "metric": m, "value": value} for (d, a, m), value in (reference or {}).items()]
     told += [dict(row) for row in published]
     groups = (suite or {}).get("groups") or {}
-    tables = tabulate(results, {name: metric() for name, metric in BUILTIN}, groups, pd.DataFrame(told), panels=panels)
+    tables = tabulate(
+        results, {name: metric() for name, metric in measures().items()}, groups, pd.DataFrame(told), panels=panels
+    )
     folder.mkdir(parents=True)
     write_tables(tables, folder)
     if pictures:

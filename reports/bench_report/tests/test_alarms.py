@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from benchmark.alarms import KINDS
+from benchmark.trust.alarms import KINDS
 
 IDENTITY = ["dataset", "model", "attack", "norm", "eps", "defense", "knowledge", "seed"]
 FINDING = "pgd-linf leaves 96.5 % right and the \u202eother</p> 14.5 %"

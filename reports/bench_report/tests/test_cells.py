@@ -17,9 +17,9 @@ from bench_report.cells import Judged, plot_chart, threshold_view
 from bench_report.links import Links, file_name
 from bench_report.markup import script_data
 from bench_report.words import difference_text
-from benchmark.gallery import strata
-from benchmark.metrics import Answers, Cell
-from benchmark.reporter import Bar, Bars, Box, Facts, Panel, Picture, Plot, Series
+from benchmark.cells import Answers, Cell
+from benchmark.panel import Bar, Bars, Box, Facts, Panel, Picture, Plot, Series
+from benchmark.results.gallery import strata
 
 HOSTILE = "</script><script>alert(1)</script>\u202e'\"&"
 
@@ -481,8 +481,8 @@ def test_all_images_lie_in_sheets(make_run):
 
 
 def test_of_too_many_images_the_same_ones_are_kept_for_each_attack(tmp_path):
-    from benchmark.gallery import FEWEST, Gallery
-    from benchmark.results import CellResult
+    from benchmark.cells import CellResult
+    from benchmark.results.gallery import FEWEST, Gallery
 
     images = np.random.default_rng(0).random((40, 1, 8, 8)).astype(np.float32)
     y = np.zeros(40, dtype=int)

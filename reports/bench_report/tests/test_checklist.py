@@ -8,7 +8,7 @@ import re
 import pandas as pd
 import pytest
 
-from benchmark.results import PROBE_COLUMNS
+from benchmark.results.tables import PROBE_COLUMNS
 
 LINF = (("linf", "8/255", 8 / 255),)
 HOSTILE = "</td><script>alert(1)</script>|`x`*y*\n[a](b)\u202e"

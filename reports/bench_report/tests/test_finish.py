@@ -16,7 +16,7 @@ import pytest
 from bench_report import render
 from bench_report.charts import DESCRIPTIONS
 from bench_report.view import ChartView
-from benchmark.metrics import Metric
+from benchmark.metrics.metric import Metric
 
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "</title><script>alert(1)</script>\u202e'\"&\x01"

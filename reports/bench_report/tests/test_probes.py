@@ -6,8 +6,8 @@ import math
 
 import pandas as pd
 
-from benchmark.probes import KINDS
-from benchmark.results import PROBE_COLUMNS
+from benchmark.results.tables import PROBE_COLUMNS
+from benchmark.trust.probe_kinds import KINDS
 
 NAN = math.nan
 SEEN = "square turns 30 of 360 images wrong that no gradient of pgd does\u202e</td>"

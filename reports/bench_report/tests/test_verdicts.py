@@ -14,7 +14,7 @@ from bench_report.build import read_facts
 from bench_report.facts import BROKEN, CERTAIN, RunFacts
 from bench_report.table import Axes, Place, Row, Table
 from bench_report.view import DifferenceView, TrustView
-from benchmark.trust import RULES
+from benchmark.trust.marks import RULES
 
 GROUP = "worst-of: all attacks"
 LINF = ("fgsm", "pgd-linf")

@@ -1,7 +1,7 @@
 """What the report shows beside the images that `max_softmax` has judged."""
 
 from benchmark import Panel
-from benchmark.reporter import Bar, Bars
+from benchmark.panel import Bar, Bars
 
 
 class Sureness(Panel):

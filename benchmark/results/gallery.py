@@ -3,8 +3,7 @@
 Per cell and stratum the same few images are chosen, by a digest of their names: not the first ones, which data sets
 tend to order by class, and not the best ones. Beside them all images lie in sheets, many in one file; where that would
 be more than `MOST_PIXELS`, those that come first by that digest, the same ones of each attack on a data set. The files
-are named by their content, so that cells share them.
-"""
+are named by their content, so that cells share them."""
 
 from __future__ import annotations
 
@@ -21,18 +20,12 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
+from benchmark.cells import Answers, Cell, CellResult, initially_right, rejected, right, successful
 from benchmark.errors import InputError
 from benchmark.files import make_folder, remove, write_whole
-from benchmark.metrics import Answers, Cell, initially_right, rejected, right, successful
-from benchmark.results import (
-    DETAIL_COLUMNS,
-    GALLERY_COLUMNS,
-    IDENTITY,
-    SHEET_COLUMNS,
-    CellResult,
-    content_name,
-    parquet,
-)
+from benchmark.names import IDENTITY
+from benchmark.results.read import content_name
+from benchmark.results.tables import DETAIL_COLUMNS, GALLERY_COLUMNS, SHEET_COLUMNS, parquet
 from benchmark.rundir import DETAILS, GALLERY, IMAGES, SHEETS
 from benchmark.store import ArrayReader
 
@@ -49,7 +42,6 @@ FEWEST = 12
 """Images of a data set that are kept in sheets, however many attacks there are."""
 SHEET_PIXELS, MOST_ON_SHEET = 1 << 20, 256
 """A sheet has at most so many pixels and images: a reader opens it for one page of images."""
-
 Stratum = Literal["missed", "caught", "rectified", "failed", "wrong-before", "false-alarm", "wrong"]
 
 

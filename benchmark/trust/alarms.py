@@ -1,7 +1,7 @@
 """Alarms: cheap signs that a number does not mean what it seems to mean, looked for in every run.
 
-Two kinds: what a few images show of a network (`look`, a task of its own), and what finished cells say about each
-other (`raised`). Nothing here changes a number or the status of a row.
+Two kinds: what a few images show of a network (`benchmark.trust.looks`), and what finished cells say about each other.
+Nothing here changes a number or the status of a row.
 """
 
 from __future__ import annotations
@@ -9,19 +9,22 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from benchmark.metrics import Auroc, Cell, MetricValue, attacked, right, withstood
+from benchmark.cells import Cell, Seen, attacked, right, withstood
+from benchmark.metrics.attack import Auroc
+from benchmark.metrics.metric import MetricValue
+from benchmark.names import KNOWLEDGE
 from benchmark.statistics import PairedDifference, compare_paired, wilson
-from benchmark.suite import KNOWLEDGE
+from benchmark.trust.looks import ALONE
+from benchmark.wording import tenths
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from benchmark.cells import CellResult
 
-    from benchmark.results import CellResult
 
 Name = Literal[
     "probabilities",
@@ -36,8 +39,6 @@ Name = Literal[
     "flags-clean",
     "unbeaten",
 ]
-
-
 Reach = Literal["attack", "attacks", "numbers"]
 """What an alarm tells of: one attack, which a stronger one beside it makes up for; attacks, whose successes stand, so
 that accuracy is at most what was measured; or the numbers themselves."""
@@ -66,7 +67,6 @@ class AlarmKind:
 ATHALYE = "Athalye, Carlini and Wagner 2018, arXiv:1802.00420, section 3.1"
 CARLINI = "Carlini et al. 2019, arXiv:1902.06705"
 PINTOR = "Pintor et al. 2022, arXiv:2106.09947"
-
 KINDS: dict[Name, AlarmKind] = {
     kind.name: kind
     for kind in (
@@ -166,7 +166,6 @@ KINDS: dict[Name, AlarmKind] = {
     )
 }
 """All alarms by name, in the order in which they are shown."""
-
 LEVEL = 0.01
 """A comparison of cells raises an alarm where its p-value, times the number of such comparisons in the run, is at most
 this (Bonferroni): at most one honest run in a hundred has a false one of its sort."""
@@ -184,157 +183,14 @@ MOST_FLAGGED = 0.5
 """A defense that surely flags more of the clean images than this has no use, whatever it flags of attacked ones."""
 BROKEN = 0.1
 """An accuracy whose interval reaches down to this need not fall any more."""
-SHOWN = 16
-"""Images that a network is looked at with."""
-ALONE = 4
-"""Those of them that are shown to it one by one, too."""
 BLIND = 0.25
 """Share of these images with a gradient of exactly zero from which on it is an alarm; single images may saturate."""
 LOGIT_TOLERANCE = 1e-2
 """Differences of logits above this share of their spread over these images are no rounding: sums of float32 in
 another order come to some 1e-7 and TF32 rounds by 5e-4, dropout and batch statistics move logits by more."""
-SUM_TOLERANCE = 1e-3
-"""How far probabilities may sum up to something else than 1."""
 SIGMOID_SPREAD = 0.5
 """Outputs in [0, 1] that sum to something else are those of a sigmoid where they spread so far. Nearer together they
 may be logits of a network that has hardly learned; a sigmoid is nearly straight there and flattens nothing."""
-
-
-# -- what a few images show -------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Look:
-    """What a few images show of a network, counted in images unless said otherwise.
-
-    Attributes:
-        images: number of images.
-        in_unit: whether all outputs lie in [0, 1].
-        sum_to_one: whether the outputs of every image sum to 1.
-        spread: largest output less the smallest, over all images.
-        blind: the gradient of the cross-entropy in the image is exactly zero.
-        broken: it is NaN or infinite, or that of the detector's loss is.
-        twice: largest difference of a logit between two passes of the same batch, as a share of the logits' spread.
-        alone: the same between an image alone and in the batch; None where the network refuses a single image.
-    """
-
-    images: int
-    in_unit: bool
-    sum_to_one: bool
-    spread: float
-    blind: int
-    broken: int
-    twice: float
-    alone: float | None
-
-    def plain(self) -> dict[str, Any]:
-        """Return it as JSON keeps it."""
-        return asdict(self)
-
-    @classmethod
-    def of(cls, plain: dict[str, Any]) -> Look | None:
-        """Return what `plain` gave, or None where another version of this class gave it."""
-        return cls(**plain) if plain.keys() == {field.name for field in fields(cls)} else None
-
-
-def evenly(count: int, most: int) -> list[int]:
-    """Return at most `most` of `count` images, spread evenly, since images often lie in the order of their class."""
-    return sorted({int(index) for index in np.linspace(0, count - 1, min(most, count))})
-
-
-def look(network: nn.Module, x: Tensor, y: Tensor, detector_loss: Callable[[Tensor], Tensor] | None = None) -> Look:
-    """Look at a network, frozen and in eval mode, as an attack would.
-
-    Args:
-        network: maps images to logits (N, num_classes).
-        x: images (N, C, H, W) in [0, 1].
-        y: their classes (N,).
-        detector_loss: images to one suspicion per image (N,), where the attacker lowers it too.
-    """
-    import torch  # whoever reads tables need not wait for it
-
-    from benchmark.gradient import classification_loss, input_gradient
-    from benchmark.training import is_out_of_memory
-
-    def differs(these: Tensor, those: Tensor) -> float:
-        if not these.isfinite().all() or not those.isfinite().all():
-            return 0.0  # the task that predicts says so
-        spread = float(logits.max() - logits.min())
-        return float((these - those).abs().max()) / spread if spread else 0.0
-
-    with torch.no_grad():
-        logits, again = network(x.clone()), network(x.clone())
-        try:
-            single = torch.cat([network(image[None].clone()) for image in x[:ALONE]])
-        except Exception:  # batch statistics of one image may be refused
-            single = None
-        alone = None if single is None or single.shape != logits[:ALONE].shape else differs(single, logits[:ALONE])
-    blind = broken = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    for loss in (classification_loss(network, y), detector_loss):
-        if loss is None:
-            continue
-        try:
-            gradient = input_gradient(loss, x.clone()).flatten(1)
-        except RuntimeError as error:  # torch's word for a loss that the image is not connected to
-            if is_out_of_memory(error):
-                raise
-            gradient = torch.zeros_like(x).flatten(1)
-        broken = broken | ~gradient.isfinite().all(1)
-        if loss is not detector_loss:  # which may well be flat where nothing is suspicious
-            blind = (gradient == 0).all(1)
-    return Look(
-        images=len(x),
-        in_unit=bool(((logits >= 0) & (logits <= 1)).all()),
-        sum_to_one=bool(((logits.sum(1) - 1).abs() <= SUM_TOLERANCE).all()),
-        spread=float(logits.max() - logits.min()) if logits.isfinite().all() else 0.0,
-        blind=int(blind.sum()),
-        broken=int(broken.sum()),
-        twice=differs(logits, again),
-        alone=alone,
-    )
-
-
-@dataclass(frozen=True)
-class Seen:
-    """A look and what was looked at.
-
-    Attributes:
-        key: of the task, equal for cells that share it.
-        who: the network in words.
-        look: what it showed.
-    """
-
-    key: str
-    who: str
-    look: Look
-
-
-@dataclass(frozen=True)
-class Attacker:
-    """How the adversarial examples of a cell came to be.
-
-    Attributes:
-        uses_gradient: whether the attack differentiates its victim.
-        steps: backward passes per image, None where they depend on the data.
-        aim: what the attack works on directly: the label of the classifier alone (`base`), of the defended system
-            (`label`), or that and the detector's score (`undetected`); None where it is transferred from a copy or
-            a substitute.
-        evades: whether it lowers a detector's score, be it that of a copy.
-        meets_noise: whether what it attacks is random by design.
-        nearest: whether it stops at the nearest adversarial example instead of spending its budget.
-        erases: whether its budget lets it turn every image into the same grey one, so that no right label need be left.
-    """
-
-    uses_gradient: bool
-    steps: int | None
-    aim: Literal["base", "label", "undetected"] | None
-    evades: bool = False
-    meets_noise: bool = False
-    nearest: bool = False
-    erases: bool = False
-
-
-# -- alarms -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -419,10 +275,6 @@ class Judged:
         return f"{r.defense} for {r.model} on {r.dataset}, {r.knowledge}, seed {r.seed}"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
-
-
 def _looks(cells: Sequence[Judged]) -> Iterator[Alarm]:
     """Yield what a few images show, each with the cells that it concerns."""
     deployed: dict[Seen, list[Judged]] = {}
@@ -448,7 +300,7 @@ def _looks(cells: Sequence[Judged]) -> Iterator[Alarm]:
             yield Alarm(KINDS["gradient"], finding, count / n, math.nan, n, gradient)
         if everything and seen.twice > LOGIT_TOLERANCE:
             finding = (
-                f"{network.who}: the same {n} images again give logits that differ by {_percent(seen.twice)} of their "
+                f"{network.who}: the same {n} images again give logits that differ by {tenths(seen.twice)} of their "
                 "spread"
             )
             yield Alarm(KINDS["random"], finding, seen.twice, LOGIT_TOLERANCE, n, everything)
@@ -456,7 +308,7 @@ def _looks(cells: Sequence[Judged]) -> Iterator[Alarm]:
             finding = f"{network.who}: an image alone " + (
                 "is refused, a batch is not"
                 if seen.alone is None
-                else f"gets logits that differ by {_percent(seen.alone)} of their spread from those in a batch of {n}"
+                else f"gets logits that differ by {tenths(seen.alone)} of their spread from those in a batch of {n}"
             )
             value = math.inf if seen.alone is None else seen.alone
             yield Alarm(KINDS["neighbours"], finding, value, LOGIT_TOLERANCE, min(ALONE, n), everything)
@@ -531,7 +383,7 @@ def _outdone(
         this, that, where = words(doubt.weak, doubt.strong)
         accuracy = doubt.strong.outcome(doubt.weak.aim or "").mean()
         return (
-            f"{this} leaves {_percent(accuracy + doubt.test.difference)} right and {that} {_percent(accuracy)}{where} "
+            f"{this} leaves {tenths(accuracy + doubt.test.difference)} right and {that} {tenths(accuracy)}{where} "
             f"(n = {doubt.test.n}, p = {doubt.test.p_value:.1g})"
         )
 
@@ -601,8 +453,8 @@ def _budgets(cells: Sequence[Judged]) -> Iterator[Alarm]:
         weak, strong = doubt.weak.result, doubt.strong.result
         accuracy = doubt.strong.outcome(doubt.weak.aim or "").mean()
         return (
-            f"{doubt.weak.words()}: {strong.attack} leaves {_percent(accuracy)} right at {strong.norm} {strong.eps} "
-            f"and {_percent(accuracy + doubt.test.difference)} at {weak.eps} (n = {doubt.test.n}"
+            f"{doubt.weak.words()}: {strong.attack} leaves {tenths(accuracy)} right at {strong.norm} {strong.eps} "
+            f"and {tenths(accuracy + doubt.test.difference)} at {weak.eps} (n = {doubt.test.n}"
             + (f", p = {doubt.test.p_value:.1g})" if doubt.test.difference > 0 else ")")
         )
 
@@ -666,7 +518,7 @@ def _flags(cells: Sequence[Judged]) -> Iterator[Alarm]:
         if n and wilson(share * n, n).low > MOST_FLAGGED:
             r = first.result
             finding = (
-                f"{r.defense} for {r.model} on {r.dataset}, seed {r.seed}: {_percent(share)} of {n} clean images are "
+                f"{r.defense} for {r.model} on {r.dataset}, seed {r.seed}: {tenths(share)} of {n} clean images are "
                 "flagged"
             )
             cells_of = tuple(one.number for one in members)

@@ -12,14 +12,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, get_args
 
-from benchmark.alarms import CARLINI, Alarm, Attacker
-from benchmark.metrics import JointRobustAccuracy, MetricValue, within_budget
-from benchmark.probes import Probed
+from benchmark.cells import Attacker, within_budget
+from benchmark.metrics.attack import JointRobustAccuracy
+from benchmark.metrics.metric import MetricValue
+from benchmark.names import CLEAN
 from benchmark.published import PublishedAttack
-from benchmark.selection import CLEAN
+from benchmark.trust.alarms import CARLINI, Alarm
+from benchmark.trust.probe_kinds import Probed
 
 if TYPE_CHECKING:
-    from benchmark.results import CellResult
+    from benchmark.cells import CellResult
+
 
 Mark = Literal["flagged", "known broken", "static only", "adaptive"]
 Why = Literal["alarm", "probe", "published", "network", "defense", "score", "no-gradient", "one-step", "tried"]
@@ -31,9 +34,6 @@ TRAMER = "Tramèr et al. 2020, arXiv:2002.08347"
 def strongest(published: Iterable[PublishedAttack]) -> PublishedAttack | None:
     """Return the attack that refutes the defense and leaves least, else the one that leaves least; None for none."""
     return min(published, key=lambda one: (not one.breaks, math.inf if one.left is None else one.left), default=None)
-
-
-# -- rules ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -185,9 +185,6 @@ def judge(seen: Evidence) -> tuple[Rule, ...]:
     """Return the rules that apply, the one that gives the mark first; none where no attack and no alarm is known."""
     rules = RULES.values() if seen.attackers else (RULES["alarm"],)
     return tuple(rule for rule in rules if rule.applies(seen))
-
-
-# -- a run ------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

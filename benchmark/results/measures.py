@@ -1,0 +1,151 @@
+"""Rows of the table of measures: of a cell, of a group of cells, and over seeds."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from benchmark.cells import Cell, Status, handed, spoilt
+from benchmark.errors import TaskError
+from benchmark.metrics.metric import Metric, MetricValue
+from benchmark.names import MEAN, SUMMARIES, CellName
+from benchmark.statistics import Estimate, crossed, mean, spread
+
+HEADLINES: dict[str, tuple[str, str]] = {
+    "clean": ("clean_accuracy", "joint_clean_accuracy"),
+    "attack": ("robust_accuracy", "joint_robust_accuracy"),
+    "group": ("worst_case_robust_accuracy", "worst_case_joint_robust_accuracy"),
+}
+"""Measures of which a cell without a result gets a row, so that it is seen."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table of measures."""
+
+    point: CellName
+    metric: str
+    value: float
+    ci_low: float
+    ci_high: float
+    n: int
+    status: Status
+
+
+def measured(
+    point: CellName,
+    scope: str,
+    status: Status,
+    cells: Sequence[Cell | None],
+    metrics: Mapping[str, Metric],
+    problems: dict[str, str],
+) -> list[Row]:
+    """Return a row per measure of `scope` that is defined; where there is no result, a row per headline measure."""
+    of_scope = {name: metric for name, metric in metrics.items() if metric.scope == scope}
+    done = [cell for cell in cells if cell is not None]
+    if status != "ok" or len(done) < len(cells):
+        names = [name for name in of_scope if name in HEADLINES[scope]] or list(of_scope)[:1]
+        return [
+            Row(point, name, math.nan, math.nan, math.nan, 0, "failed" if status == "ok" else status) for name in names
+        ]
+    from benchmark.isolation import Process, isolated  # needs torch, which those who read tables need not wait for
+
+    def ask(name: str, given: list[Cell], alone: bool) -> Row | None:
+        try:
+            with isolated("the measure") if alone else nullcontext():
+                answer = of_scope[name].compute(given)
+            if alone and any(map(spoilt, given, done)):
+                raise TaskError("it wrote into the cells that it was handed")
+            return None if answer is None else Row(point, name, *_checked(answer, of_scope[name].unit), "ok")
+        except (Exception, SystemExit) as error:  # a measure of a plugin must not cost the run
+            reason = str(error) if isinstance(error, TaskError) else f"{type(error).__name__}: {error}"
+            problems.setdefault(
+                name, f"measure {name!r} failed, first for {' / '.join(filter(None, point.values()))}: {reason}"
+            )
+            return Row(point, name, math.nan, math.nan, math.nan, 0, "failed")
+
+    given, before = list(map(handed, done)), Process()
+    rows = [ask(name, given, alone=False) for name in of_scope]
+    if before.restore() or any(map(spoilt, given, done)):
+        # One of them changed what all were handed: each by itself tells which, and what the others say.
+        rows = [ask(name, list(map(handed, done)), alone=True) for name in of_scope]
+    return list(filter(None, rows))
+
+
+def _checked(answer: MetricValue, unit: str) -> tuple[float, float, float, int]:
+    """Return value, ends and n; a distance may be infinite.
+
+    Raises:
+        ValueError: they are not numbers, or the interval does not hold the value.
+    """
+    value, low, high, n = float(answer.value), float(answer.ci_low), float(answer.ci_high), int(answer.n)
+    if not all(math.isfinite(x) or (unit == "distance" and x == math.inf) for x in (value, low, high)):
+        raise ValueError(f"the value {value} with the interval {low} to {high} is not finite; return None if undefined")
+    slack = 1e-9 * max(1.0, abs(value)) if math.isfinite(value) else 0.0
+    if not low - slack <= value <= high + slack:
+        raise ValueError(f"the interval {low} to {high} does not hold the value {value}")
+    return value, low, high, n
+
+
+def over_seeds(
+    rows: Sequence[Row],
+    metrics: Mapping[str, Metric],
+    cells: Mapping[CellName, Sequence[Cell | None]],
+    problems: dict[str, str],
+) -> list[Row]:
+    """Return what becomes of the seeds that have a value, where two or more have one: `SUMMARIES`."""
+    by_point: dict[tuple[CellName, str], list[Row]] = {}
+    for row in rows:
+        if row.status == "ok":
+            by_point.setdefault((replace(row.point, seed=""), row.metric), []).append(row)
+    summary = []
+    for (point, name), found in by_point.items():
+        if len(found) < 2:
+            continue
+        values, metric = [row.value for row in found], metrics[name]
+        if math.inf in values:
+            summary.append(Row(replace(point, seed=MEAN), name, math.inf, min(values), math.inf, len(values), "ok"))
+            continue
+        top = 1.0 if metric.unit in ("rate", "area") else math.inf
+        for label, estimate in zip(
+            SUMMARIES, (mean(values), spread(values), _crossed(found, metric, cells, problems)), strict=True
+        ):
+            if estimate is None:
+                continue
+            low, high = estimate.low, estimate.high
+            if label == MEAN:
+                low, high = max(low, min(0.0, estimate.value)), min(high, max(top, estimate.value))
+            summary.append(Row(replace(point, seed=label), name, estimate.value, low, high, estimate.n, "ok"))
+    return summary
+
+
+def _crossed(
+    rows: Sequence[Row], metric: Metric, cells: Mapping[CellName, Sequence[Cell | None]], problems: dict[str, str]
+) -> Estimate | None:
+    """Return the mean over seeds with an interval over seeds and images; None where the measure has no such."""
+    parts = []
+    for row in rows:
+        of_seed = [cell for cell in cells[row.point] if cell is not None]
+        try:
+            part = metric.contributions(of_seed)
+            if part is None:
+                return None
+            part = np.asarray(part, dtype=np.float64)
+            if part.shape != of_seed[0].y.shape or not math.isclose(part.mean(), row.value, rel_tol=1e-6, abs_tol=1e-6):
+                raise ValueError(
+                    f"the mean of its contributions {part.shape} is {part.mean():.6g} and not {row.value:.6g}"
+                )
+        except (Exception, SystemExit) as error:  # a measure of a plugin must not cost the run
+            problems.setdefault(
+                f"{row.metric} over seeds",
+                f"measure {row.metric!r} has no interval over seeds and images: {type(error).__name__}: {error}",
+            )
+            return None
+        parts.append(part)
+    if len({len(part) for part in parts}) > 1:
+        return None
+    return crossed(np.stack(parts), metric.unit, min(row.n for row in rows))

@@ -1,0 +1,78 @@
+"""What a few images show of a network: a task of its own, whose answers alarms read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from benchmark.cells import Look
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+
+SHOWN = 16
+"""Images that a network is looked at with."""
+ALONE = 4
+"""Those of them that are shown to it one by one, too."""
+SUM_TOLERANCE = 1e-3
+"""How far probabilities may sum up to something else than 1."""
+
+
+def evenly(count: int, most: int) -> list[int]:
+    """Return at most `most` of `count` images, spread evenly, since images often lie in the order of their class."""
+    return sorted({int(index) for index in np.linspace(0, count - 1, min(most, count))})
+
+
+def look(network: nn.Module, x: Tensor, y: Tensor, detector_loss: Callable[[Tensor], Tensor] | None = None) -> Look:
+    """Look at a network, frozen and in eval mode, as an attack would.
+
+    Args:
+        network: maps images to logits (N, num_classes).
+        x: images (N, C, H, W) in [0, 1].
+        y: their classes (N,).
+        detector_loss: images to one suspicion per image (N,), where the attacker lowers it too.
+    """
+    import torch  # whoever reads tables need not wait for it
+
+    from benchmark.gradient import classification_loss, input_gradient
+    from benchmark.training import is_out_of_memory
+
+    def differs(these: Tensor, those: Tensor) -> float:
+        if not these.isfinite().all() or not those.isfinite().all():
+            return 0.0  # the task that predicts says so
+        spread = float(logits.max() - logits.min())
+        return float((these - those).abs().max()) / spread if spread else 0.0
+
+    with torch.no_grad():
+        logits, again = network(x.clone()), network(x.clone())
+        try:
+            single = torch.cat([network(image[None].clone()) for image in x[:ALONE]])
+        except Exception:  # batch statistics of one image may be refused
+            single = None
+        alone = None if single is None or single.shape != logits[:ALONE].shape else differs(single, logits[:ALONE])
+    blind = broken = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    for loss in (classification_loss(network, y), detector_loss):
+        if loss is None:
+            continue
+        try:
+            gradient = input_gradient(loss, x.clone()).flatten(1)
+        except RuntimeError as error:  # torch's word for a loss that the image is not connected to
+            if is_out_of_memory(error):
+                raise
+            gradient = torch.zeros_like(x).flatten(1)
+        broken = broken | ~gradient.isfinite().all(1)
+        if loss is not detector_loss:  # which may well be flat where nothing is suspicious
+            blind = (gradient == 0).all(1)
+    return Look(
+        images=len(x),
+        in_unit=bool(((logits >= 0) & (logits <= 1)).all()),
+        sum_to_one=bool(((logits.sum(1) - 1).abs() <= SUM_TOLERANCE).all()),
+        spread=float(logits.max() - logits.min()) if logits.isfinite().all() else 0.0,
+        blind=int(blind.sum()),
+        broken=int(broken.sum()),
+        twice=differs(logits, again),
+        alone=alone,
+    )
