@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         TrainOptions,
     )
     from benchmark.panel import GalleryImage, Panel
+    from benchmark.pretrained import PackagedWeights
     from benchmark.progress import Progress
     from benchmark.published import PublishedAttack
     from benchmark.randomness import Rng
@@ -88,6 +89,7 @@ _HOME = {
     "SuiteLabel": "options",
     "TrainOptions": "options",
     "Rng": "randomness",
+    "PackagedWeights": "pretrained",
     "Progress": "progress",
     "GalleryImage": "panel",
     "Panel": "panel",
@@ -131,6 +133,7 @@ __all__ = [
     "ModelOptions",
     "Observation",
     "Options",
+    "PackagedWeights",
     "Panel",
     "PartAnnotations",
     "Progress",

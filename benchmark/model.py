@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from benchmark import weights
 from benchmark.errors import InputError, MissingError, TaskError, first_line, unknown_name
 from benchmark.files import file_digest
-from benchmark.options import ModelOptions, Normalization, looks_like_file
+from benchmark.options import PACKAGE, ModelOptions, Normalization, looks_like_file, read_by_host
+from benchmark.pretrained import packaged_weights
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
-from benchmark.weights import Checkpoint, check_weights_file, read_checkpoint, read_tensors, save_weights
+from benchmark.weights import Checkpoint, Loaded, check_weights_file, read_checkpoint, read_tensors, save_weights
 
 PENULTIMATE = "penultimate"
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -356,9 +357,13 @@ class Model(ABC):
 
         Raises:
             MissingError: what is missing, where it was looked for, what to do.
+            InputError: the weights file is none, is damaged, or is not the one that its source declares.
         """
-        if self.options.weights is not None and looks_like_file(self.options.weights):
-            check_weights_file(self.options.weights)
+        weights = self.options.weights
+        if weights is not None and weights.startswith(PACKAGE):
+            packaged_weights(weights).path()
+        elif weights is not None and looks_like_file(weights):
+            check_weights_file(weights)
 
     def fingerprint(self) -> str:
         """Return a digest of what the options only point to (the content of a weights file), or an empty text.
@@ -366,7 +371,26 @@ class Model(ABC):
         It is part of every content key that the model is in.
         """
         weights = self.options.weights
+        if weights is not None and weights.startswith(PACKAGE):
+            return packaged_weights(weights).sha256
         return file_digest(Path(weights)) if weights is not None and looks_like_file(weights) else ""
+
+    def weights_facts(self) -> dict[str, str] | None:
+        """Return where the initial weights come from, for the manifest; None where they are drawn.
+
+        Raises:
+            MissingError, InputError: as `check`.
+        """
+        weights = self.options.weights
+        if weights is None:
+            return None
+        if weights.startswith(PACKAGE):
+            return packaged_weights(weights).facts()
+        return (
+            {"file": Path(weights).name, "sha256": self.fingerprint()}
+            if looks_like_file(weights)
+            else {"name": weights}
+        )
 
     def build(
         self, num_classes: int, image_shape: tuple[int, int, int], rng: Rng, progress: Progress | None = None
@@ -382,35 +406,56 @@ class Model(ABC):
         with rng.seeded_globals():
             classifier = Classifier(self.network(num_classes, image_shape), num_classes, image_shape, normalization)
             try_out(classifier)
-        if self.options.weights is not None and looks_like_file(self.options.weights):
-            checkpoint = load_weights(classifier, self.options.weights)
-            if checkpoint.others and progress is not None:
-                progress.warn(
-                    f"weights: {checkpoint.path!r} holds several networks: {checkpoint.entry!r} is used, and not "
-                    + ", ".join(map(repr, checkpoint.others))
-                )
+        if read_by_host(self.options.weights):
+            _load_initial(classifier, self.options, progress)
         return classifier
 
 
-def load_weights(classifier: Classifier, path: str | Path) -> Checkpoint:
+def _load_initial(classifier: Classifier, options: ModelOptions, progress: Progress | None) -> None:
+    name = str(options.weights)
+    source = packaged_weights(name) if name.startswith(PACKAGE) else None
+    checkpoint = source.read(classifier.network) if source is not None else read_checkpoint(name)
+    loaded = _load_checkpoint(classifier, checkpoint, new_head=True)
+    said = []
+    if checkpoint.others:
+        said.append(
+            f"holds several networks: {checkpoint.entry!r} is used, and not " + ", ".join(map(repr, checkpoint.others))
+        )
+    if loaded.other_classes:
+        known = f"{loaded.other_classes} classes, and the data set {classifier.num_classes}"
+        if options.train is None:
+            raise InputError(
+                f"weights: {checkpoint.path!r} is of a network with {known}: its last layer does not fit, and with "
+                "`train: null` a new one would stay untrained. Give the model a training recipe."
+            )
+        said.append(f"is of a network with {known}: all but the last layer is used, which begins anew")
+    if progress is not None:
+        for text in said:
+            progress.warn(f"weights: {checkpoint.path!r} {text}")
+
+
+def load_weights(classifier: Classifier, path: str | Path) -> Loaded:
     """Load weights saved from a `Classifier`, or from the bare network inside it, and return what was read.
 
     Raises:
         InputError: the file holds no weights, or they do not fit: the first differences are listed; or they were saved
             with another normalisation around the network.
     """
-    checkpoint = read_checkpoint(path)
-    fitted, tensors = weights.load_weights(checkpoint, classifier.network, classifier)
-    if fitted is classifier:
-        found = [tensors[name].flatten().tolist() for name in ("mean", "std")]
+    return _load_checkpoint(classifier, read_checkpoint(path))
+
+
+def _load_checkpoint(classifier: Classifier, checkpoint: Checkpoint, new_head: bool = False) -> Loaded:
+    loaded = weights.load_weights(checkpoint, classifier.network, classifier, new_head=new_head)
+    if loaded.network is classifier:
+        found = [loaded.tensors[name].flatten().tolist() for name in ("mean", "std")]
         own = [getattr(classifier.normalization, "mean", [0.0]), getattr(classifier.normalization, "std", [1.0])]
         if not np.allclose(found, own, atol=1e-6):
             saved, given = ("mean {}, std {}".format(*np.round(pair, 4).tolist()) for pair in (found, own))
             raise InputError(
-                f"weights: {str(path)!r} was saved from a model that normalizes with {saved}; this one has {given}. "
-                "Give it the same `normalize`."
+                f"weights: {checkpoint.path!r} was saved from a model that normalizes with {saved}; this one has "
+                f"{given}. Give it the same `normalize`."
             )
-    return checkpoint
+    return loaded
 
 
 __all__ = [

@@ -252,9 +252,18 @@ class Normalization(Options):
 WEIGHTS_SUFFIXES = (".safetensors", ".pt", ".pth", ".tar", ".ckpt", ".bin", ".th")
 
 
+PACKAGE = "package:"
+"""What stands before the name of weights that an installed package brings (`benchmark.pretrained`)."""
+
+
 def looks_like_file(weights: str) -> bool:
     """Tell a weights file from the name of a weights set."""
-    return PurePath(weights).suffix in WEIGHTS_SUFFIXES or "/" in weights
+    return not weights.startswith(PACKAGE) and (PurePath(weights).suffix in WEIGHTS_SUFFIXES or "/" in weights)
+
+
+def read_by_host(weights: str | None) -> bool:
+    """Tell weights that the host reads, of a file or of an installed package, from a name that the model knows."""
+    return weights is not None and (weights.startswith(PACKAGE) or looks_like_file(weights))
 
 
 class ModelOptions(Options):
@@ -267,8 +276,9 @@ class ModelOptions(Options):
     """The training recipe; null uses the network with its initial weights as they are."""
 
     weights: Annotated[str | None, InputFile()] = None
-    """Initial weights: a file (.safetensors, or of tensors by torch.save: .pt, .pth, .pth.tar, .ckpt, .bin), or a name
-    that the model knows."""
+    """Initial weights: a file (.safetensors, or of tensors by torch.save: .pt, .pth, .pth.tar, .ckpt, .bin), those of
+    an installed package (package:efficientnet-lite0), or a name that the model knows. Where only the number of classes
+    differs, the last layer is new."""
 
 
 def in_255ths(size: Budget) -> str:

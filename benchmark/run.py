@@ -851,6 +851,7 @@ def _manifest(suite: Suite, registry: Registry, plan: Plan, request: RunRequest)
             }
             for label, defense in _used(plan, registry, "defense").items()
         },
+        "weights": _weights(suite, registry),
         "methods": _methods(suite, registry),
         "citations": _citations(suite, registry),
         "cells": len(plan.cells),
@@ -874,6 +875,13 @@ def _used(plan: Plan, registry: Registry, kind: Literal["attack", "defense"]) ->
     sections: dict[str, Mapping[str, Component]] = {"attack": plan.suite.attacks, "defense": plan.suite.defenses}
     used = (sections[kind][label] for label in labels if label != CLEAN or kind == "defense")
     return {x.label: registry.get(x.kind, x.use).create(x.options) for x in used}
+
+
+def _weights(suite: Suite, registry: Registry) -> dict[str, dict[str, str]]:
+    """Return where the initial weights of the suite's models come from, by the label of each that draws none."""
+    models = {label: registry.get("model", one.use).create(one.options) for label, one in suite.models.items()}
+    found = {label: model.weights_facts() for label, model in models.items()}
+    return {label: facts for label, facts in found.items() if facts is not None}
 
 
 def _methods(suite: Suite, registry: Registry) -> dict[str, dict[str, str]]:

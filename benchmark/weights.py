@@ -12,7 +12,7 @@ import re
 import warnings
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -164,26 +164,92 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
     return read_checkpoint(path).tensors
 
 
-def load_weights(checkpoint: Checkpoint, *networks: nn.Module) -> tuple[nn.Module, dict[str, Tensor]]:
-    """Load a checkpoint into the one of `networks` that it fits; return that one and the tensors by its names.
+@dataclass(frozen=True)
+class Loaded:
+    """What was loaded, and where.
+
+    Attributes:
+        network: that took the tensors.
+        tensors: by its names, those of a head of other classes left out.
+        other_classes: how many classes the file's head has where the network keeps a head of its own; 0 where the
+            file's is used.
+    """
+
+    network: nn.Module
+    tensors: dict[str, Tensor]
+    other_classes: int = 0
+
+
+def load_weights(checkpoint: Checkpoint, *networks: nn.Module, new_head: bool = False) -> Loaded:
+    """Load a checkpoint into the one of `networks` that it fits.
 
     Prefixes of wrappers that all names share are left out as far as it takes. Parameters keep their dtype and device.
+
+    Args:
+        checkpoint: what the file holds.
+        networks: candidates, the likeliest first.
+        new_head: where nothing but the number of classes differs, the network keeps its own last layer.
 
     Raises:
         InputError: names, shapes or kinds of numbers do not fit; the first differences, and what was found.
     """
-    tries = [
-        (network, tensors, _differences(network, tensors)) for tensors in checkpoint.variants() for network in networks
-    ]
-    network, tensors, wrong = min(tries, key=lambda one: len(one[2]))
+    tries = []
+    for tensors in checkpoint.variants():
+        for network in networks:
+            classes, body = _without_head(network, tensors) if new_head else (0, tensors)
+            tries.append((Loaded(network, body, classes), _differences(network, {**_kept(network, classes), **body})))
+    loaded, wrong = min(tries, key=lambda one: len(one[1]))
     if wrong:
         raise InputError(
             f"weights: {checkpoint.path!r} does not fit the architecture: {_listed(wrong, _LISTED, '; ')}. "
             f"{checkpoint.describe()}"
         )
-    counters = {name: tensor for name, tensor in network.state_dict().items() if name.endswith(_COUNTER)}
-    network.load_state_dict({**counters, **tensors})
-    return network, tensors
+    counters = {name: tensor for name, tensor in loaded.network.state_dict().items() if name.endswith(_COUNTER)}
+    loaded.network.load_state_dict({**counters, **_kept(loaded.network, loaded.other_classes), **loaded.tensors})
+    return loaded
+
+
+def in_order(checkpoint: Checkpoint, network: nn.Module) -> Checkpoint:
+    """Return the checkpoint with the names of `network`'s tensors, paired in order.
+
+    For sources that are known to hold the same tensors in the same order under other names.
+
+    Raises:
+        InputError: there are more of them, or fewer.
+    """
+    names = list(network.state_dict())
+    if len(names) != len(checkpoint.tensors):
+        raise InputError(
+            f"weights: {checkpoint.path!r} does not fit the architecture: it holds {len(checkpoint.tensors)} tensors, "
+            f"and the network {len(names)}."
+        )
+    return replace(checkpoint, tensors=dict(zip(names, checkpoint.tensors.values(), strict=True)))
+
+
+def _head(network: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of the last linear or convolutional layer, by their names in `network`."""
+    layers = [(name, one) for name, one in network.named_modules() if isinstance(one, nn.Linear | nn.Conv2d)]
+    if not layers:
+        return {}
+    name, layer = layers[-1]
+    return {f"{name}.{own}" if name else own: tensor for own, tensor in layer.state_dict().items()}
+
+
+def _kept(network: nn.Module, other_classes: int) -> dict[str, Tensor]:
+    return _head(network) if other_classes else {}
+
+
+def _without_head(network: nn.Module, found: dict[str, Tensor]) -> tuple[int, dict[str, Tensor]]:
+    """Return how many classes the file's head has, and the other tensors, where it differs in the classes alone.
+
+    Else 0, and all tensors.
+    """
+    head = _head(network)
+    classes = {found[name].shape[0] for name in head if name in found and found[name].dim()}
+    alike = all(name in found and found[name].shape[1:] == own.shape[1:] for name, own in head.items())
+    if not alike or len(classes) != 1 or any(found[name].shape[0] == own.shape[0] for name, own in head.items()):
+        return 0, found
+    return classes.pop(), {name: tensor for name, tensor in found.items() if name not in head}
 
 
 def _differences(network: nn.Module, found: Mapping[str, Tensor]) -> list[str]:

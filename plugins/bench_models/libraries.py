@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from bench_models import options
 from benchmark.errors import InputError, MissingError, first_line, near_match, unknown_name
 from benchmark.model import Model, shape_text
-from benchmark.options import looks_like_file
+from benchmark.options import read_by_host
 from benchmark.weights import Checkpoint, load_weights, read_checkpoint, read_tensors
 
 
@@ -40,7 +40,7 @@ class Torchvision(Model):
         known = torchvision.models.list_models(module=torchvision.models)
         if arch not in known:
             raise InputError(_unknown_architecture("torchvision", torchvision.__version__, arch, known))
-        if weights is not None and not looks_like_file(weights):
+        if weights is not None and not read_by_host(weights):
             self._weights_file(check_digest=True)
 
     def network(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
@@ -55,7 +55,7 @@ class Torchvision(Model):
         channels, height, width = image_shape
         if channels not in (1, 3):
             raise InputError(f"{name} takes images of 3 channels, or grey ones, these have {channels}")
-        pretrained = weights is not None and not looks_like_file(weights)
+        pretrained = weights is not None and not read_by_host(weights)
         arguments: dict[str, Any] = {}
         if arch.startswith("vit_"):
             if height != width:

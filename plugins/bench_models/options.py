@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark.options import Function, InputFile, ModelOptions, TrainOptions, looks_like_file
+from benchmark.options import Function, InputFile, ModelOptions, TrainOptions, read_by_host
 
 RESNETS = ("resnet", "resnext", "wide_resnet")
 """Beginnings of the torchvision names that `stem: cifar` is for."""
@@ -18,15 +18,18 @@ class FileWeightsOptions(ModelOptions):
     """Options of a model that knows no weights by name."""
 
     weights: Annotated[str | None, InputFile()] = None
-    """Initial weights: a file (.safetensors, or of tensors by torch.save: .pt, .pth, .pth.tar, .ckpt, .bin)."""
+    """Initial weights: a file (.safetensors, or of tensors by torch.save: .pt, .pth, .pth.tar, .ckpt, .bin), or those
+    of an installed package (package:efficientnet-lite0). Where only the number of classes differs, the last layer is
+    new."""
 
     @field_validator("weights")
     @classmethod
     def _weights_are_a_file(cls, weights: str | None) -> str | None:
-        if weights is not None and not looks_like_file(weights):
+        if weights is not None and not read_by_host(weights):
             raise PydanticCustomError(
                 "weights_file",
-                "'{weights}' is no weights file: this model takes a path that ends in .safetensors, .pt or .pth",
+                "'{weights}' is no weights file: this model takes a path that ends in .safetensors, .pt or .pth, or "
+                "package:NAME",
                 {"weights": weights},
             )
         return weights
@@ -184,7 +187,7 @@ class TorchvisionOptions(ModelOptions):
             raise PydanticCustomError(
                 "stem_arch", "cifar is for ResNets (resnet18, resnext50_32x4d, ...), not for {arch}", {"arch": arch}
             )
-        if stem == "cifar" and weights is not None and not looks_like_file(weights):
+        if stem == "cifar" and weights is not None and not read_by_host(weights):
             raise PydanticCustomError(
                 "stem_weights",
                 "{weights} was trained with the imagenet stem and does not fit the cifar stem: leave one of them out",

@@ -498,6 +498,13 @@ class _RunBuilder:
             ("Images judged", "validation images, to choose by" if protocol.get("split") == "val" else "test images"),
             ("Repeats", f"{as_text(protocol.get('repeats'))} judgements of a randomised defense"),
             ("Draws", f"{draws} of a randomised defense, per pass of attackers who hold it" if draws else ""),
+            *(
+                (
+                    f"Initial weights of {as_text(label)}",
+                    "; ".join(f"{name} {as_text(value)}" for name, value in told.items()),
+                )
+                for label, told in (manifest.get("weights") or {}).items()
+            ),
             ("Git commit", commit),
             ("Part of the grid", as_text(manifest.get("shard")) or "all of it"),
             ("Run directory", self.name),
