@@ -14,7 +14,7 @@ from torch import Tensor
 from bench_unmask.class_parts import part_presence
 from bench_unmask.extractor.backend import Backend, Detections
 from bench_unmask.extractor.evaluation import MeanAveragePrecision
-from bench_unmask.extractor.options import PartExtractorOptions
+from bench_unmask.extractor.options import TIMM, PartExtractorOptions
 from bench_unmask.extractor.shipped import weights_file
 from bench_unmask.extractor.training import AnnotatedParts, for_network, load_initial_weights, resized_shape, train
 from benchmark.dataset import Split
@@ -42,6 +42,10 @@ def check_library(options: PartExtractorOptions) -> None:
         from bench_unmask.extractor.detectron2_backend import check_installed
 
         check_installed()
+    if options.network.startswith(TIMM):
+        from bench_unmask.extractor import timm_pyramid
+
+        timm_pyramid.check_installed(options.network)
 
 
 def backend_class(options: PartExtractorOptions) -> type[Backend]:
@@ -99,7 +103,7 @@ class PartExtractor(SharedArtifact):
         with context.rng.spawn("weights").seeded_globals():
             self._backend = library(options, len(self.parts))
         if options.weights is not None:
-            load_initial_weights(self._backend, weights_file(options.weights), self.parts, context.progress)
+            load_initial_weights(self._backend, options.weights, self.parts, context.progress)
         elif any(stage.layers != "all" for stage in options.stages):
             context.progress.warn("the part extractor has no initial weights: all of its layers learn in every stage")
         self._history = train(

