@@ -143,8 +143,8 @@ def plan(
     registry, loaded = _load(suite, profile, sets, plugins, only)
     part = _parse_shard(shard)
     from benchmark.inspection import describe_plan, plan_facts
-    from benchmark.plan import make_plan
-    from benchmark.plan import shard as take_part
+    from benchmark.plan.plan import shard as take_part
+    from benchmark.plan.planner import make_plan
     from benchmark.store import Store
 
     made = make_plan(loaded, registry)

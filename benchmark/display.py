@@ -10,7 +10,7 @@ from time import monotonic
 from typing import TextIO
 
 from benchmark.engine import Display, Work
-from benchmark.plan import Task
+from benchmark.plan.task import Task
 from benchmark.progress import TaskRecord
 from benchmark.wording import printable, seconds_text
 

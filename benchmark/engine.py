@@ -10,7 +10,8 @@ from typing import Literal, Protocol
 
 from benchmark.errors import Stopped, StorageError
 from benchmark.executors import Event, Executor, Setup
-from benchmark.plan import Plan, Task
+from benchmark.plan.plan import Plan
+from benchmark.plan.task import Task
 from benchmark.progress import TaskRecord
 from benchmark.store import DamagedArtifactError, Store
 

@@ -18,7 +18,8 @@ from benchmark.schema import sweepable
 
 if TYPE_CHECKING:  # both import torch, which `bench plugins` and `bench show` must not wait for
     from benchmark.cells import CellResult
-    from benchmark.plan import Plan, PlannedCell, Task
+    from benchmark.plan.plan import Plan, PlannedCell
+    from benchmark.plan.task import Task
     from benchmark.store import Store
     from benchmark.suite import Component
 

@@ -33,7 +33,9 @@ from benchmark.metrics.clean import FeatureSeparation, separation_at
 from benchmark.metrics.metric import Metric
 from benchmark.names import CLEAN, COLUMNS
 from benchmark.panel import Panel
-from benchmark.plan import NO_GPU, Plan, PlannedAssessment, PlannedCell, make_plan, shard
+from benchmark.plan.checks import NO_GPU
+from benchmark.plan.plan import Plan, PlannedAssessment, PlannedCell, shard
+from benchmark.plan.planner import make_plan
 from benchmark.plugins import Registry
 from benchmark.progress import TaskRecord
 from benchmark.randomness import Rng

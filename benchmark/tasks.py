@@ -38,7 +38,7 @@ from benchmark.files import remove
 from benchmark.isolation import Bystander, IsolationError, Lent, UnansweredError, is_lasting, isolated, unchanged
 from benchmark.model import Classifier, Model, load_weights, passes, save_weights
 from benchmark.options import TrainOptions
-from benchmark.plan import Task
+from benchmark.plan.task import Task
 from benchmark.plugins import Registry
 from benchmark.progress import Progress
 from benchmark.randomness import Rng

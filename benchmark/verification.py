@@ -15,7 +15,8 @@ from benchmark.binarization import LEAST
 from benchmark.engine import execute
 from benchmark.errors import InputError
 from benchmark.files import write_whole
-from benchmark.plan import PlannedVerification, plan_verification
+from benchmark.plan.plan import PlannedVerification
+from benchmark.plan.planner import plan_verification
 from benchmark.results.export import csv_text
 from benchmark.statistics import Estimate, rate
 from benchmark.store import Store

@@ -74,7 +74,7 @@ def passes(suite_path: str, place: Path) -> None:
 
 def fewest(suite_path: str, place: Path) -> tuple[float, float]:
     """Return the fewest forward and backward passes of the grid: each network, example and verdict is made once."""
-    from benchmark.plan import make_plan
+    from benchmark.plan.planner import make_plan
     from benchmark.plugins import load_plugins
     from benchmark.suite import load_suite
 

@@ -17,7 +17,7 @@ from inline import InlineExecutor
 from benchmark import Cell, GalleryImage, Metric, MetricValue, Panel, Reporter, Run, hookimpl
 from benchmark.executors import Setup
 from benchmark.panel import PanelPart
-from benchmark.plan import Task
+from benchmark.plan.task import Task
 
 
 class VandalMetric(Metric):

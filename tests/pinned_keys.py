@@ -19,7 +19,8 @@ import numpy as np
 from benchmark import ArraySplit, Dataset
 from benchmark.contracts import resolve
 from benchmark.hookspecs import KINDS
-from benchmark.plan import Plan, make_plan
+from benchmark.plan.plan import Plan
+from benchmark.plan.planner import make_plan
 from benchmark.plugins import Provenance, Registry
 from benchmark.suite import load_suite
 

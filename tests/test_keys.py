@@ -15,7 +15,8 @@ import pytest
 from benchmark import InputError, Options, load_run
 from benchmark.keys import key_of
 from benchmark.options import InputFile, SuiteLabel
-from benchmark.plan import VERSIONS, make_plan
+from benchmark.plan.planner import make_plan
+from benchmark.plan.task import VERSIONS
 from benchmark.plugins import load_plugins
 from benchmark.suite import load_suite
 from suites import write_suite

@@ -123,7 +123,7 @@ def test_a_large_budget_in_l2_reaches_grey_from_everywhere(tmp_path, eps, lacks)
 
 def planned(tmp_path, text):
     from benchmark.inspection import plan_facts
-    from benchmark.plan import make_plan
+    from benchmark.plan.planner import make_plan
     from benchmark.plugins import load_plugins
     from benchmark.store import Store
     from benchmark.suite import load_suite

@@ -10,7 +10,7 @@ from scipy.stats import binomtest
 
 from benchmark.defense import Defense
 from benchmark.errors import InputError
-from benchmark.plan import make_plan
+from benchmark.plan.planner import make_plan
 from benchmark.plugins import load_plugins
 from benchmark.suite import load_suite
 

@@ -300,7 +300,7 @@ def test_every_knowledge_is_a_row_of_its_own_and_crafts_on_its_own_network(run_t
 @pytest.mark.parametrize("substitute", ["target", "twin"])
 def test_a_substitute_that_is_the_network_attacked_is_refused(toy_suite, substitute):
     from benchmark.errors import InputError
-    from benchmark.plan import make_plan
+    from benchmark.plan.planner import make_plan
     from benchmark.plugins import load_plugins
     from benchmark.suite import load_suite
 
@@ -328,7 +328,7 @@ def test_a_substitute_that_is_the_network_attacked_is_refused(toy_suite, substit
 
 def test_a_copy_that_nobody_trains_is_refused(toy_suite):
     from benchmark.errors import InputError
-    from benchmark.plan import make_plan
+    from benchmark.plan.planner import make_plan
     from benchmark.plugins import load_plugins
     from benchmark.suite import load_suite
 
@@ -515,7 +515,7 @@ def test_one_crafting_of_a_minimum_norm_attack_serves_every_budget(run_toy, toy_
 
 def test_the_plan_knows_what_attacks_of_a_library_cost_at_most(toy_suite, tmp_path):
     from benchmark.inspection import describe_plan, plan_facts
-    from benchmark.plan import make_plan
+    from benchmark.plan.planner import make_plan
     from benchmark.plugins import load_plugins
     from benchmark.store import Store
     from benchmark.suite import load_suite

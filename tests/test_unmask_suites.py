@@ -114,7 +114,7 @@ def test_photos_are_found_by_one_set(load):
 def test_the_default_profile_says_all_that_it_lacks(load, registry, tmp_path, monkeypatch):
     import torch
 
-    from benchmark.plan import make_plan
+    from benchmark.plan.planner import make_plan
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "torch"))

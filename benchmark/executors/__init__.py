@@ -12,7 +12,7 @@ from pydantic import Field
 from benchmark.options import Options
 
 if TYPE_CHECKING:
-    from benchmark.plan import Task
+    from benchmark.plan.task import Task
     from benchmark.plugins import Registry
     from benchmark.suite import Suite
 

@@ -21,7 +21,7 @@ from benchmark.executors import Event, Executor, ExecutorOptions, Setup
 from benchmark.wording import signal_name
 
 if TYPE_CHECKING:
-    from benchmark.plan import Task
+    from benchmark.plan.task import Task
 
 PRELOAD = "BENCH_PRELOAD"
 """The environment variable that names the components to load in the process that workers are forked from."""

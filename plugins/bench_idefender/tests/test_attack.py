@@ -18,7 +18,7 @@ from bench_idefender.options import GrayBoxOptions, IDefenderOptions
 from benchmark import Classifier, ClassLikelihoods, InputError, Rng, Victim
 from benchmark.gradient import ascend, classification_loss, input_gradient
 from benchmark.model import passes
-from benchmark.plan import make_plan
+from benchmark.plan.planner import make_plan
 from benchmark.progress import Progress
 
 

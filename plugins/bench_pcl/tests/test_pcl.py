@@ -20,7 +20,7 @@ from benchmark import Classifier, DataFacts, InputError, Rng, Setting, TrainOpti
 from benchmark.defense import Batch
 from benchmark.gradient import ascend, classification_loss, input_gradient, random_start
 from benchmark.model import passes
-from benchmark.plan import make_plan
+from benchmark.plan.planner import make_plan
 from benchmark.plugins import load_plugins, validate_options
 from benchmark.statistics import class_separation
 from benchmark.suite import load_suite

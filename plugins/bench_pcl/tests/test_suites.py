@@ -13,7 +13,8 @@ from pinned_keys import registry_without_needs
 
 from benchmark import Rng
 from benchmark.names import CLEAN
-from benchmark.plan import Plan, make_plan
+from benchmark.plan.plan import Plan
+from benchmark.plan.planner import make_plan
 from benchmark.plugins import Registry, load_plugins
 from benchmark.suite import Component, Suite, is_of_a_cell, load_suite
 

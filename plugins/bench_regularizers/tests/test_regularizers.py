@@ -22,7 +22,7 @@ from benchmark.gradient import classification_loss, input_gradient
 from benchmark.inspection import plan_facts
 from benchmark.model import passes
 from benchmark.options import TrainOptions
-from benchmark.plan import make_plan
+from benchmark.plan.planner import make_plan
 from benchmark.plugins import load_plugins
 from benchmark.store import Store
 from benchmark.suite import load_suite
