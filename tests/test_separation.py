@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import re
+from collections import Counter
+
 import numpy as np
 import pytest
 from test_alarms import bench
 from toy import BlobOptions, Blobs
 
 from benchmark import InputError
+from benchmark.cli import main
 from benchmark.statistics import Z, class_separation, positive_mean
 
 
@@ -84,6 +89,19 @@ def test_a_suite_asks_for_layers_and_gets_an_interval_over_images_and_over_seeds
     assert plane[["x", "y"]].var().to_numpy() == pytest.approx(variances[:2], rel=1e-4)
     shares = curves[curves.curve == "plane:penultimate: shares"]
     assert shares.y.to_numpy() == pytest.approx(variances[:2] / variances.sum(), rel=1e-6)
+    # The report draws every point of each network, by its class (PCL's Figure 1).
+    with pytest.raises(SystemExit) as stop:
+        main(["report", str(tmp_path / "run"), "-o", str(tmp_path / "report")])
+    assert stop.value.code == 0
+    (page,) = (tmp_path / "report" / "settings").glob("*.html")
+    for network in ("none, layer penultimate", "none, layer 0", "bright, layer penultimate", "bright, layer 0"):
+        _, _, figure = page.read_text().partition(f"Features of {network}")
+        points = json.loads(re.search(r"<script[^>]*json[^>]*>(.*?)</script>", figure, re.DOTALL)[1])["points"]
+        columns = {name: points[name] for name in "sxy"}
+        drawn = {name: [c["of"][n] for n in c["at"]] if "of" in c else c for name, c in columns.items()}
+        assert list(Counter(drawn["s"]).values()) == [30, 30]
+        if "penultimate" in network:
+            assert np.var([drawn["x"], drawn["y"]], 1, ddof=1) == pytest.approx(variances[:2], rel=1e-2)
     tasks = run.costs[run.costs.kind == "separate"]
     assert len(tasks) == 2  # one per trained network, which both defenses deploy
     assert bench(tmp_path, SUITE, out="again")[1].costs.cached.all()
