@@ -128,19 +128,26 @@ class BlockBuilder:
     def switch(self, headline: MatrixView) -> dict[str, Any]:
         """Return the numbers of all other measures in the layout of the headline table, for the reader to switch to.
 
-        By key a row per defense with an entry per column: value, ends of the interval and n; 0 where there is none.
+        By key a row per defense with an entry per column: value, ends of the interval, and n where it is not the
+        table's; 0 where there is none. A row is 0 where it has no entry, and the key that has the same row already, ""
+        for the headline.
         """
-        found = {}
+        found: dict[str, list[Any]] = {}
+        known: dict[str, str] = {}
+        for number, row in enumerate(headline.rows):
+            cells = [_compact(cell.estimate, headline.n) if cell.estimate else 0 for cell in row.cells]
+            known[repr((number, cells))] = ""
         for option in SWITCH:
-            rows = []
-            for row in headline.rows:
+            rows: list[Any] = []
+            for number, row in enumerate(headline.rows):
                 cells = []
                 for column in headline.columns:
                     name = getattr(option, column.kind)
                     estimate = name and self.table.estimate(self.place(column.attack, row.defense), name)
-                    cells.append(_compact(estimate) if estimate else 0)
-                rows.append(cells)
-            if any(cell for row in rows for cell in row):
+                    cells.append(_compact(estimate, headline.n) if estimate else 0)
+                had = known.setdefault(repr((number, cells)), option.key) if any(cells) else 0
+                rows.append(cells if had == option.key else had)
+            if any(row != 0 for row in rows):
                 found[option.key] = rows
         return found
 
@@ -357,9 +364,9 @@ class BlockBuilder:
         return next((pair for pair in pairs if pair is not None), None)
 
 
-def _compact(estimate: Estimate) -> list[float | None]:
+def _compact(estimate: Estimate, n: int | None) -> list[float | None]:
     numbers = (estimate.value, estimate.low, estimate.high)
-    return [*(None if x is None else float(f"{x:.5g}") for x in numbers), estimate.n]
+    return [*(None if x is None else float(f"{x:.5g}") for x in numbers), *([] if estimate.n == n else [estimate.n])]
 
 
 def coloured(cells: Sequence[CellView], better: Literal["high", "low"]) -> tuple[CellView, ...]:

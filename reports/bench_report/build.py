@@ -78,13 +78,18 @@ SLOWEST = 20
 
 @dataclass(frozen=True)
 class Report:
-    """A report: what its first page and the pages of its blocks show; cells, figures and probes, made one by one."""
+    """A report: what its first page and the pages of its blocks show; cells, figures and probes, made one by one.
+
+    Attributes:
+        tips: of the marks of its numbers, by name: the mark and its reason.
+    """
 
     view: ReportView
     cells: tuple[CellPages, ...]
     figures: tuple[Figures, ...]
     probes: tuple[Probes, ...]
     checklists: tuple[Checklist, ...]
+    tips: Mapping[str, tuple[str, str]]
 
 
 def build_report(
@@ -114,7 +119,9 @@ def build_report(
         for run, table, builder, one in zip(runs, tables, builders, views)
     )
     checklists = tuple(Checklist(run, builder.facts) for run, builder in zip(runs, builders))
-    return Report(view, cells, tuple(builder.figures for builder in builders), tuple(map(Probes, runs)), checklists)
+    tips = {term: tip for table in tables for term, tip in table.tips.items()}
+    figures = tuple(builder.figures for builder in builders)
+    return Report(view, cells, figures, tuple(map(Probes, runs)), checklists, tips)
 
 
 def alarms_by_kind(table: Table) -> tuple[tuple[AlarmView, ...], ...]:

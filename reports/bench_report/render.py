@@ -8,7 +8,7 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -191,7 +191,9 @@ def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> str:
     for name in ("assets", "cells", "settings", "downloads"):
         (folder / name).mkdir()
     (folder / "assets" / STYLE).write_text(_asset(STYLE), encoding="utf-8")
-    (folder / "assets" / TERMS).write_text(f"window.benchTerms = {_terms(report.view.glossary)};\n", encoding="utf-8")
+    (folder / "assets" / TERMS).write_text(
+        f"window.benchTerms = {_terms(report.view.glossary, report.tips)};\n", encoding="utf-8"
+    )
     for name in SCRIPTS:
         (folder / "assets" / name).write_text(_asset(name), encoding="utf-8")
     for name, content in _downloads(runs):
@@ -286,7 +288,7 @@ def _single(report: Report, runs: Sequence[Run]) -> str:
         download=downloads.__getitem__,
         twin="data:text/markdown;base64," + _base64(_twin(report)),
         policy=policy,
-        terms=_terms(report.view.glossary),
+        terms=_terms(report.view.glossary, report.tips),
         data={Path(data_file(sheet.page)).stem: sheet.data for sheet in sheets if sheet.data},
         held={
             name: _base64(runs[sheet.values["run_number"] - 1].image(name))
@@ -318,7 +320,7 @@ def _board(view: BoardView, keys: Sequence[str]) -> str:
         keys=keys,
         links=Links(INDEX),
         policy=policy,
-        terms=_terms(MEASURES.values()),
+        terms=_terms(MEASURES.values(), {}),
         style=Markup(_asset(STYLE)),
         inline=inline,
     )
@@ -408,11 +410,11 @@ def _place(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
-def _terms(measures: Iterable[Measure]) -> Markup:
-    """Return what measures and attackers are, as JSON by their names: title and meaning."""
-    terms = {known.name: [known.title, known.definition] for known in measures}
-    terms |= {name: [f"{name} attacker", f"The attacker {text}"] for name, text in KNOWLEDGE.items()}
-    return markup.script_data(terms)
+def _terms(measures: Iterable[Measure], tips: Mapping[str, tuple[str, str]]) -> Markup:
+    """Return what measures, attackers and marks are, as JSON by their names: title and meaning."""
+    terms = {known.name: (known.title, known.definition) for known in measures}
+    terms |= {name: (f"{name} attacker", f"The attacker {text}") for name, text in KNOWLEDGE.items()}
+    return markup.script_data(terms | dict(tips))
 
 
 def _asset(name: str) -> str:

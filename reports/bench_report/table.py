@@ -238,6 +238,11 @@ class Table:
         """Return the mark of the numbers at a place; of the attack "", that of a defense under all attacks."""
         return self._trust.get(place)
 
+    @cached_property
+    def tips(self) -> dict[str, tuple[str, str]]:
+        """Marks and their tips, by the names of the tips."""
+        return {trust.term: (trust.mark, trust.tip) for trust in self._trust.values()}
+
     def measure(self, name: str) -> Measure:
         """Return what is known of a measure, those of plugins too."""
         return self._measures.get(name) or measure(name)

@@ -58,11 +58,17 @@ class TrustView:
 
     @property
     def tip(self) -> str:
-        """The mark with its first reason, and whether any probe stands behind it."""
+        """The first reason of the mark, and whether any probe stands behind it."""
         run = self.passed + self.failed
         probes = f"{self.passed} of {plural(run, 'probe')} passed" if self.failed else f"{plural(run, 'probe')} passed"
         probes = probes if run else "no probe was run"
-        return f"{self.mark}: {RULES[self.why[0]].says}" + (f"; {probes}" if self.mark == "adaptive" else "")  # type: ignore[index]
+        return RULES[self.why[0]].says + (f"; {probes}" if self.mark == "adaptive" else "")  # type: ignore[index]
+
+    @property
+    def term(self) -> str:
+        """The name of the tip, which stands once in a report: thousands of numbers have the same."""
+        probes = f":{self.passed}/{self.failed}" if self.mark == "adaptive" else ""
+        return f"trust:{self.why[0]}{probes}"
 
     @property
     def bound(self) -> str:

@@ -202,6 +202,9 @@
     return unit === "rate" ? percent(value) : unit === "area" ? value.toFixed(3) : String(Number(value.toPrecision(4)));
   }
 
+  // What the first table says in a cell, as an entry of another measure.
+  const asFirst = (data) => data.value !== undefined && ["value", "low", "high", "n"].map((name) => (name in data ? Number(data[name]) : null));
+
   function matrix(section) {
     const tools = one(".tools", section);
     const options = read(one("script[data-options]", section));
@@ -243,7 +246,9 @@
             put(cell, first.data);
             continue;
           }
-          const entry = rows && rows[order.get(cell.parentElement)][cell.cellIndex - 1];
+          let row = rows && rows[order.get(cell.parentElement)];
+          if (row && switched[row]) row = switched[row][order.get(cell.parentElement)]; // it has the numbers of that measure
+          const entry = row === "" ? asFirst(first.data) : row && row[cell.cellIndex - 1];
           const link = first.html.find((node) => node.localName === "a");
           const start = first.class.includes("start") ? " start" : "";
           if (!entry) {
@@ -252,17 +257,17 @@
             put(cell, {});
             continue;
           }
-          const [value, low, high, n] = entry;
+          const [value, low, high, n = null] = entry;
           const strength = Math.min(1, Math.max(0, option.unit === "area" ? 2 * value - 1 : value));
           const step = Math.floor(10 * (option.better === "low" ? 1 - strength : strength) + 0.5);
           cell.className = `c q${step}${start}`;
           put(cell, { value, low, high, n });
           const content = [make("b", {}, text(value, option.unit))];
           if (low !== null && high !== null) content.push(make("small", {}, `${text(low, option.unit)}–${text(high, option.unit)}`));
-          if (n !== null && String(n) !== table.dataset.n) content.push(make("small", {}, `n = ${n.toLocaleString("en")}`));
+          if (n !== null) content.push(make("small", {}, `n = ${n.toLocaleString("en")}`));
           const doubt = first.html.map((node) => node.matches?.(".doubt") ? node : node.querySelector?.(".doubt")).find(Boolean);
           if (doubt) content.splice(1, 0, doubt.cloneNode(true));
-          cell.replaceChildren(link ? make("a", { class: "go", href: link.getAttribute("href") }, ...content) : content[0]);
+          cell.replaceChildren(link ? make("a", { href: link.getAttribute("href") }, ...content) : content[0]);
           if (!link) cell.append(...content.slice(1));
         }
         all(".legend > :not(.take)", block).forEach((part) => (part.hidden = Boolean(option)));

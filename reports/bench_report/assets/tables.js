@@ -136,7 +136,7 @@
     const found = [];
     for (const row of bodyRows(table).filter(visible)) {
       const of = (cell, heads) => {
-        const said = Object.assign({}, table.dataset, ...heads.map((head) => ({ ...head.dataset })), row.dataset, cell.dataset);
+        const said = Object.assign({}, table.dataset, ...heads.map((head) => ({ ...head.dataset })), row.parentElement.dataset, row.dataset, cell.dataset);
         const record = {};
         for (const [key, field] of Object.entries(FIELDS)) if (said[key] !== undefined) record[field] = said[key];
         if (table.dataset.baseline !== undefined) {

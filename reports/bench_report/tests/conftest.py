@@ -488,7 +488,9 @@ def page_of(site_of):
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 PATIENCE_MS = 240_000
-"""A browser on a busy machine is slow; what is tested is not how fast it is."""
+"""A browser on a busy machine is slow to open a page; what is tested is not how fast it is."""
+PRESENT_MS = 60_000
+"""On a page that is open, what is asked for is there, or follows from a click: who waits longer waits for a mistake."""
 
 
 @pytest.fixture(scope="session")
@@ -517,7 +519,8 @@ def open_page(browser):
         )
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(PATIENCE_MS)
+        page.set_default_timeout(PRESENT_MS)
+        page.set_default_navigation_timeout(PATIENCE_MS)
         page.on(
             "console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None
         )
@@ -525,7 +528,7 @@ def open_page(browser):
         page.on("request", lambda asked: faults.append(asked.url) if outside(asked.url) else None)
         page.goto(path.as_uri() + at)
         if script:
-            page.wait_for_selector("html[data-ready]", state="attached")
+            page.wait_for_selector("html[data-ready]", state="attached", timeout=PATIENCE_MS)
         return page
 
     yield opened

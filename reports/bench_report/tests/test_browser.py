@@ -269,7 +269,7 @@ def test_everything_can_be_read_without_scripts(quickstart, open_page):
     _, folder = quickstart
     page = open_page(folder / "index.html", script=False)
     assert not page.locator(".tools").is_visible()
-    page.locator(".block a.go >> nth=1").click()
+    page.locator(".block td.c > a >> nth=1").click()
     assert page.locator("h1").is_visible()
     page = open_page(next(folder.glob("settings/small-cnn-digits-gray-box-*.html")), script=False)
     picture = page.locator('figure img[alt^="ROC curves of i-defender. fgsm: AUROC "]')

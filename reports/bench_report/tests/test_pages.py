@@ -93,6 +93,36 @@ def test_back_shows_what_was_left(drawn, open_page):
     assert told(page) == chosen
 
 
+def test_each_measure_shows_its_own_numbers_in_every_cell(drawn, open_page):
+    run, folder = drawn
+    page = open_page(folder / "index.html")
+    known = run.metrics.set_index(["model", "attack", "defense", "knowledge", "metric"])
+    known = known[known.status == "ok"]
+    measures = page.locator('[data-tool="measure"] option').evaluate_all("(found) => found.map((one) => one.value)")
+    seen = set()
+    for measure in measures:
+        page.locator('[data-tool="measure"]').select_option(measure)
+        cells = page.evaluate(
+            """() => [...document.querySelectorAll('.matrix table')].flatMap((table) => {
+                const heads = [...table.querySelectorAll('thead th[data-attack]')];
+                return [...table.tBodies[0].rows].flatMap((row) => [...row.cells].slice(1).map((cell, n) => [
+                    table.dataset.model, heads[n].dataset.attack, row.dataset.defense,
+                    heads[n].dataset.attack === 'none' ? '' : table.dataset.knowledge, heads[n].dataset.metric,
+                    !('value' in cell.dataset) ? null
+                        : ['value', 'low', 'high', 'n'].map((name) => cell.dataset[name] ?? table.dataset[name])]));
+            })"""
+        )
+        for *key, said in cells:
+            if tuple(key) in known.index:
+                there = known.loc[tuple(key)]
+                found = [float(number) for number in said]
+                assert found == pytest.approx([there.value, there.ci_low, there.ci_high, there.n], abs=1e-4), key
+                seen.add(key[-1])
+            else:
+                assert said is None, (measure, key)
+    assert {"robust_accuracy", "joint_robust_accuracy", "base_attack_success_rate", "auroc", "fpr"} <= seen
+
+
 def test_an_address_of_nonsense_shows_the_page_as_it_is(drawn, open_page):
     _, folder = drawn
     plain = told(open_page(folder / "index.html"))
@@ -121,7 +151,9 @@ def test_the_threshold_is_in_the_address(drawn, open_page):
 def test_contents_and_deep_links_land_on_their_block(drawn, open_page, how):
     _, folder = drawn
     page = open_page(folder / "index.html")
-    anchors = page.locator(".contents a").evaluate_all("(links) => links.map((link) => link.hash.slice(1))")
+    targets = page.locator(".contents a").evaluate_all("(links) => links.map((link) => link.getAttribute('href'))")
+    anchors = [target[1:] for target in targets if target.startswith("#")]
+    assert [target for target in targets if not target.startswith("#")] == ["checklist.html"]
     for anchor in anchors[::-5] if how == "address" else anchors[::-1]:
         if how == "address":
             page = open_page(folder / "index.html", at=f"#{anchor}?measure=auroc")
@@ -203,10 +235,13 @@ def test_a_table_is_saved_with_numbers_and_what_they_are_of(drawn, open_page):
     name, text = taken(page, table_of(page), "Save CSV")
     assert name == "robust_auroc_digits_mlp_gray-box.csv"
     frame = pd.read_csv(io.StringIO(text))
-    assert set(frame.metric) == {"auroc"}
+    assert {(row.metric, row.attack.startswith("worst-of")) for row in frame.itertuples()} == {
+        ("auroc", False),
+        ("worst_case_auroc", True),
+    }
     assert set(frame.defense) == {"mahalanobis"}
     for row in frame.itertuples():
-        assert row.value == pytest.approx(wanted.loc[(row.model, row.attack, row.defense, "auroc")].value, abs=1e-5)
+        assert row.value == pytest.approx(wanted.loc[(row.model, row.attack, row.defense, row.metric)].value, abs=1e-5)
 
 
 def test_a_table_is_copied_as_markdown_and_latex(drawn, open_page):
