@@ -49,6 +49,12 @@ def docs(session: nox.Session) -> None:
 
 
 @nox.session
+def generate(session: nox.Session) -> None:
+    """Write anew what documents say and the code knows: names, options, measures, commands (docs/generated.py)."""
+    session.run("python", "docs/generated.py")
+
+
+@nox.session
 def perf(session: nox.Session) -> None:
     """A measurement of speed: `nox -s perf -- plan`; without a name, which there are (perf/README.md says more)."""
     folder = Path(__file__).parent / "perf"

@@ -1,158 +1,181 @@
-"""unmask-bench: a plugin-based benchmark of adversarial defenses for image classifiers."""
+"""unmask-bench: a plugin-based benchmark of adversarial defenses for image classifiers.
 
-from __future__ import annotations
+What authors of plugins need is imported from here, and from nowhere else: `PAGE` is the list, docs/authors.md shows it.
+The rest of the host may change at any time. `__init__.pyi` beside this file tells type checkers the same, and is made
+from the list (`nox -s generate`).
+"""
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from benchmark.attack import Attack, ClassLikelihoods, Victim
-    from benchmark.cells import Cell
-    from benchmark.converter import Converter
-    from benchmark.dataset import ArraySplit, Dataset, DecodedSplit, PartAnnotations, Split
-    from benchmark.defense import (
-        ArtifactRequest,
-        Batch,
-        Defense,
-        FitContext,
-        Hardener,
-        Measure,
-        Observation,
-        SharedArtifact,
-        Verdict,
-    )
-    from benchmark.errors import BenchError, InputError, MissingError, TaskError
-    from benchmark.executors import Executor
-    from benchmark.hookspecs import hookimpl
-    from benchmark.images import read_image
-    from benchmark.metrics.metric import Metric, MetricValue
-    from benchmark.model import Classifier, Model
-    from benchmark.options import (
-        AttackOptions,
-        Budget,
-        DatasetOptions,
-        Function,
-        InputFile,
-        ModelOptions,
-        Options,
-        SuiteLabel,
-        TrainOptions,
-    )
-    from benchmark.panel import GalleryImage, Panel
-    from benchmark.pretrained import PackagedWeights
-    from benchmark.progress import Progress
-    from benchmark.published import PublishedAttack
-    from benchmark.randomness import Rng
-    from benchmark.reporter import Reporter
-    from benchmark.results.read import Run, load_run
-    from benchmark.setting import DataFacts, Setting
-
-_HOME = {
-    "hookimpl": "hookspecs",
-    "Attack": "attack",
-    "ClassLikelihoods": "attack",
-    "Victim": "attack",
-    "DataFacts": "setting",
-    "Setting": "setting",
-    "Converter": "converter",
-    "ArraySplit": "dataset",
-    "Dataset": "dataset",
-    "DecodedSplit": "dataset",
-    "PartAnnotations": "dataset",
-    "Split": "dataset",
-    "ArtifactRequest": "defense",
-    "Batch": "defense",
-    "Defense": "defense",
-    "FitContext": "defense",
-    "Hardener": "defense",
-    "Measure": "defense",
-    "Observation": "defense",
-    "SharedArtifact": "defense",
-    "Verdict": "defense",
-    "BenchError": "errors",
-    "InputError": "errors",
-    "MissingError": "errors",
-    "TaskError": "errors",
-    "Executor": "executors",
-    "Cell": "cells",
-    "Metric": "metrics.metric",
-    "MetricValue": "metrics.metric",
-    "Classifier": "model",
-    "Model": "model",
-    "AttackOptions": "options",
-    "Budget": "options",
-    "DatasetOptions": "options",
-    "Function": "options",
-    "InputFile": "options",
-    "ModelOptions": "options",
-    "Options": "options",
-    "SuiteLabel": "options",
-    "TrainOptions": "options",
-    "Rng": "randomness",
-    "PackagedWeights": "pretrained",
-    "Progress": "progress",
-    "GalleryImage": "panel",
-    "Panel": "panel",
-    "Reporter": "reporter",
-    "PublishedAttack": "published",
-    "Run": "results.read",
-    "load_run": "results.read",
-    "read_image": "images",
+PAGE: dict[str, dict[str, tuple[str, ...]]] = {
+    "Registering": {"hookspecs": ("hookimpl", "Register")},
+    "Options": {
+        "options": (
+            "Options",
+            "Budget",
+            "InputFile",
+            "SuiteLabel",
+            "Function",
+            "DatasetOptions",
+            "ModelOptions",
+            "AttackOptions",
+            "StateOptions",
+            "TrainOptions",
+            "HardenerOptions",
+            "CraftingOptions",
+            "AdversarialOptions",
+            "looks_like_file",
+            "read_by_host",
+            "PACKAGE",
+        ),
+    },
+    "Handed to everybody": {
+        "randomness": ("Rng",),
+        "progress": ("Progress",),
+        "setting": ("Setting", "DataFacts"),
+    },
+    "Data sets": {
+        "dataset": (
+            "Dataset",
+            "Split",
+            "ArraySplit",
+            "DecodedSplit",
+            "Subset",
+            "PartAnnotations",
+            "is_ignored",
+            "balanced_indices",
+        ),
+        "options": ("SPLITS",),
+        "images": (
+            "read_image",
+            "read_header",
+            "ImageHeader",
+            "Fit",
+            "Place",
+            "pixels_of",
+            "image_files",
+            "is_image",
+            "begins_as_image",
+            "is_called_image",
+            "is_hidden",
+            "ending",
+            "FORMATS",
+            "HIDDEN",
+            "FOLDER",
+            "IN_NO_CLASS",
+            "passed_over_remark",
+        ),
+        "converter": ("Converter",),
+    },
+    "Models": {
+        "model": ("Model", "Classifier", "Passes", "passes", "capturing", "load_weights", "shape_text"),
+        "weights": (
+            "save_weights",
+            "read_tensors",
+            "read_checkpoint",
+            "Checkpoint",
+            "check_weights_file",
+            "load_checkpoint",
+        ),
+        "pretrained": ("PackagedWeights", "packaged_weights"),
+    },
+    "Attacks": {
+        "attack": ("Attack", "Victim", "ClassLikelihoods", "perturbation_size", "TOLERANCE"),
+        "gradient": (
+            "ascend",
+            "classification_loss",
+            "untargeted",
+            "input_gradient",
+            "random_start",
+            "unit_step",
+            "project",
+            "Best",
+            "per_image",
+        ),
+    },
+    "Defenses": {
+        "defense": (
+            "Defense",
+            "Hardener",
+            "FitContext",
+            "Batch",
+            "Verdict",
+            "NO_LABEL",
+            "Family",
+            "SharedArtifact",
+            "ArtifactRequest",
+            "Observation",
+            "Measure",
+        ),
+        "states": ("StateDetector", "LOGITS", "STATES"),
+        "published": ("PublishedAttack",),
+    },
+    "Training": {
+        "training": ("train", "Objective", "batches", "MicroBatches"),
+        "checkpoint": ("TrainingCheckpoint",),
+        "hardening": ("TrainedHardener",),
+        "crafting": ("CraftingObjective", "craft", "draw_eps", "unchanged"),
+    },
+    "Metrics": {
+        "metrics.metric": ("Metric", "MetricValue"),
+        "cells": ("Cell", "Answers", "successful", "near"),
+        "builtin": ("measures",),
+        "statistics": ("rate", "compare_paired", "compare_over_seeds", "PairedDifference", "holm"),
+    },
+    "Panels and reporters": {
+        "panel": (
+            "Panel",
+            "GalleryImage",
+            "ImageVerdict",
+            "PanelPart",
+            "Picture",
+            "Box",
+            "Bars",
+            "Bar",
+            "Facts",
+            "Plot",
+            "Series",
+        ),
+        "reporter": ("Reporter",),
+    },
+    "A run, read back": {
+        "results.read": ("load_run", "Run"),
+        "results.export": ("csv_text",),
+        "results.gallery": ("strata", "on_sheet"),
+        "results.groups": ("BARE", "KNOWING"),
+        "names": ("CLEAN", "WORST_OF", "KNOWLEDGE", "IDENTITY", "SUMMARIES", "MEAN", "STD", "CROSSED"),
+        "suite": ("SECTIONS", "is_of_a_cell", "is_placed", "reference_tables", "heading_levels"),
+        "trust.alarms": ("ALARMS", "AlarmKind"),
+        "trust.probe_kinds": ("PROBES", "ProbeKind", "DRAWN", "DRAWS"),
+        "trust.marks": ("TRUST_MARKS", "Mark", "TRUST_RULES"),
+        "taxonomy": ("TAGS", "Tag", "tags_of", "AttackTraits", "DefenseTraits", "HOLDING"),
+        "rundir": ("REPORT",),
+    },
+    "Executors": {"executors": ("Executor",)},
+    "Errors and words": {
+        "errors": (
+            "BenchError",
+            "InputError",
+            "MissingError",
+            "TaskError",
+            "StorageError",
+            "Mistakes",
+            "unknown_name",
+            "near_match",
+            "first_line",
+        ),
+        "wording": ("percent",),
+        "files": ("write_whole", "file_digest"),
+        "store": ("digest",),
+        "source": ("source_digest",),
+    },
 }
+"""Title of a section → module of the host → the names that it gives to authors, in the order of docs/authors.md."""
 
+_HOME = {name: module for section in PAGE.values() for module, names in section.items() for name in names}
 
-__all__ = [
-    "ArraySplit",
-    "ArtifactRequest",
-    "Attack",
-    "AttackOptions",
-    "Batch",
-    "BenchError",
-    "Budget",
-    "Cell",
-    "ClassLikelihoods",
-    "Classifier",
-    "Converter",
-    "DataFacts",
-    "Dataset",
-    "DatasetOptions",
-    "DecodedSplit",
-    "Defense",
-    "Executor",
-    "FitContext",
-    "Function",
-    "GalleryImage",
-    "Hardener",
-    "InputError",
-    "InputFile",
-    "Measure",
-    "Metric",
-    "MetricValue",
-    "MissingError",
-    "Model",
-    "ModelOptions",
-    "Observation",
-    "Options",
-    "PackagedWeights",
-    "Panel",
-    "PartAnnotations",
-    "Progress",
-    "PublishedAttack",
-    "Reporter",
-    "Rng",
-    "Run",
-    "Setting",
-    "SharedArtifact",
-    "Split",
-    "SuiteLabel",
-    "TaskError",
-    "TrainOptions",
-    "Verdict",
-    "Victim",
-    "hookimpl",
-    "load_run",
-    "read_image",
-]
+__all__ = list(_HOME)
 
 
 def __getattr__(name: str) -> Any:
@@ -160,3 +183,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(f"benchmark.{_HOME[name]}"), name)
     raise AttributeError(f"module 'benchmark' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

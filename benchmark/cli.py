@@ -101,6 +101,7 @@ def run(
     executing = prepared(executor, workers, loaded, registry)  # first: what is imported below takes seconds, too
     from benchmark.display import make_display
     from benchmark.run import RunRequest, resolve_device, run_suite
+    from benchmark.store import default_cache
 
     display = make_display()
     try:
@@ -145,7 +146,7 @@ def plan(
     from benchmark.inspection import describe_plan, plan_facts
     from benchmark.plan.plan import shard as take_part
     from benchmark.plan.planner import make_plan
-    from benchmark.store import Store
+    from benchmark.store import Store, default_cache
 
     made = make_plan(loaded, registry)
     if part is not None:
@@ -187,6 +188,7 @@ def verify_attack(
     executing = prepared(executor, workers, loaded, registry)  # first, as in `run`
     from benchmark.display import make_display
     from benchmark.run import resolve_device
+    from benchmark.store import default_cache
     from benchmark.verification import verify_suite
 
     display = make_display()
@@ -348,6 +350,7 @@ def prepare(context: click.Context, name: str | None, plugins: Sequence[str]) ->
 def doctor(plugins: Sequence[str]) -> None:
     """Show versions, devices, the data sets that are found and the plugins that failed."""
     from benchmark.inspection import describe_machine
+    from benchmark.store import default_cache
 
     say(describe_machine(_registry(plugins), default_cache()))
 
@@ -359,21 +362,6 @@ def _written(what: str, written: Sequence[Path], problems: Sequence[str]) -> int
     for problem in problems:
         say(f"error: {problem}", err=True)
     return 1 if problems else 0
-
-
-def default_cache() -> Path:
-    """Return the cache folder: BENCH_CACHE, or ~/.cache/unmask-bench.
-
-    Raises:
-        InputError: this user has no home folder.
-    """
-    try:
-        return Path(os.environ.get("BENCH_CACHE") or "~/.cache/unmask-bench").expanduser()
-    except RuntimeError:
-        raise InputError(
-            "there is no home folder to keep the cache in (HOME is not set, and the system knows none of this user). "
-            "Name a folder by --cache DIR or the environment variable BENCH_CACHE."
-        ) from None
 
 
 def default_output(

@@ -24,6 +24,7 @@ from benchmark.randomness import Rng
 from benchmark.setting import Setting
 
 Family = Literal["none", "hardener", "preprocessor", "detector", "rectifier"]
+"""What a defense does: nothing, another network, another image, a score, another label."""
 
 NO_LABEL = -1
 """The label of a verdict that names no class. It is counted as wrong."""

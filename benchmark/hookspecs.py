@@ -31,8 +31,10 @@ if TYPE_CHECKING:
 
 hookspec = pluggy.HookspecMarker("bench")
 hookimpl = pluggy.HookimplMarker("bench")
+"""Marks a function of a plugin's module as one of the hooks of `benchmark.hookspecs`, by its name."""
 
 Register = Callable[..., None]
+"""What hooks are handed to register with: `(name, target, *, options=None, version=None, summary="", cite="")`."""
 
 
 @hookspec

@@ -132,8 +132,11 @@ def is_called_image(name: str) -> bool:
 
 
 HIDDEN = "hidden"
+"""What was passed over since it is hidden."""
 IN_NO_CLASS = "in no class"
+"""What was passed over since it lies in no class folder."""
 FOLDER = "folder"
+"""What was passed over since it is a folder where images are looked for."""
 
 
 def is_hidden(name: str) -> bool:

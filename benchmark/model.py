@@ -445,7 +445,7 @@ def load_weights(classifier: Classifier, path: str | Path) -> Loaded:
 
 
 def _load_checkpoint(classifier: Classifier, checkpoint: Checkpoint, new_head: bool = False) -> Loaded:
-    loaded = weights.load_weights(checkpoint, classifier.network, classifier, new_head=new_head)
+    loaded = weights.load_checkpoint(checkpoint, classifier.network, classifier, new_head=new_head)
     if loaded.network is classifier:
         found = [loaded.tensors[name].flatten().tolist() for name in ("mean", "std")]
         own = [getattr(classifier.normalization, "mean", [0.0]), getattr(classifier.normalization, "std", [1.0])]

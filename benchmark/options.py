@@ -22,6 +22,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError, PydanticSerializationUnexpectedValue, core_schema
 
 SPLITS = ("train", "val", "test")
+"""The splits of every data set."""
 
 
 class Options(BaseModel):

@@ -98,6 +98,7 @@ class Facts:
 
 
 PanelPart = Picture | Bars | Facts
+"""What a panel shows beside an image."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ SUITE = "suite.yaml"
 LOCK = ".lock"
 IMAGES = "images"
 REPORT = "report"
+"""The folder of a run's report, in the run directory."""
 GALLERY, SHEETS, DETAILS = (f"{IMAGES}/{name}.parquet" for name in ("gallery", "sheets", "details"))
 TABLES = ("metrics", "samples", "curves", "comparisons", "groups", "artifacts", "alarms", "probes", "trust", "costs")
 RESULTS = (*(f"{name}.parquet" for name in TABLES), GALLERY, SHEETS, DETAILS)

@@ -15,8 +15,9 @@ from benchmark.model import Classifier, Passes
 from benchmark.options import StateOptions, TrainOptions
 
 LOGITS = "logits"
+"""Name of the observation that holds the logits."""
 STATES = "states"
-"""Name of the observation that holds them."""
+"""Name of the observation that holds the hidden states."""
 
 
 def flat_state(state: Tensor, positions: Literal["mean", "flatten"] = "mean") -> Tensor:

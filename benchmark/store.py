@@ -53,6 +53,21 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def default_cache() -> Path:
+    """Return the cache folder: BENCH_CACHE, or ~/.cache/unmask-bench.
+
+    Raises:
+        InputError: this user has no home folder.
+    """
+    try:
+        return Path(os.environ.get("BENCH_CACHE") or "~/.cache/unmask-bench").expanduser()
+    except RuntimeError:
+        raise InputError(
+            "there is no home folder to keep the cache in (HOME is not set, and the system knows none of this user). "
+            "Name a folder by --cache DIR or the environment variable BENCH_CACHE."
+        ) from None
+
+
 def storage_error(error: BaseException, where: Path) -> StorageError | None:
     """Return the message for a write under `where` that failed for want of space or by a limit, None for other errors.
 

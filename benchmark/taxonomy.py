@@ -129,6 +129,7 @@ TAGS: tuple[Tag, ...] = (
         lambda defense: defense.family == "detector" or defense.gives_scores,
     ),
 )
+"""The tags that attacks and defenses may have."""
 
 
 def tags_of(traits: AttackTraits | DefenseTraits) -> tuple[Tag, ...]:

@@ -180,7 +180,7 @@ class Loaded:
     other_classes: int = 0
 
 
-def load_weights(checkpoint: Checkpoint, *networks: nn.Module, new_head: bool = False) -> Loaded:
+def load_checkpoint(checkpoint: Checkpoint, *networks: nn.Module, new_head: bool = False) -> Loaded:
     """Load a checkpoint into the one of `networks` that it fits.
 
     Prefixes of wrappers that all names share are left out as far as it takes. Parameters keep their dtype and device.

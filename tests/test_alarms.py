@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from benchmark.results.export import export
-from benchmark.trust.alarms import KINDS
+from benchmark.trust.alarms import ALARMS
 
 SUITE = """
 suite: alarming
@@ -162,5 +162,5 @@ def test_an_honest_run_raises_none_and_a_resumed_one_the_same(tmp_path):
 
 def test_the_docs_have_the_words_of_the_alarms():
     docs = (Path(__file__).parents[1] / "docs" / "measures.md").read_text()
-    for kind in KINDS.values():
+    for kind in ALARMS.values():
         assert f"| `{kind.name}` | {kind.sign}. {kind.meaning} | {kind.remedy} | {kind.source} |\n" in docs

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+import benchmark
+
 ROOT = Path(__file__).resolve().parents[1]
 PLUGINS = {path.parent.name: path.parent for path in sorted(ROOT.glob("*/bench_*/__init__.py"))}
 PAGE = (ROOT / "docs" / "architecture.md").read_text()
@@ -97,6 +99,15 @@ def test_a_plugin_imports_the_host_and_itself(plugin):
     others = set(PLUGINS) - {plugin}
     for path in PLUGINS[plugin].rglob("*.py"):
         assert not others & {name.split(".")[0] for name in imports_of(path)}, path
+
+
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_a_plugin_takes_from_the_host_what_strangers_are_given(plugin):
+    given = {f"benchmark.{name}" for name in benchmark.__all__}
+    for path in PLUGINS[plugin].rglob("*.py"):
+        if "tests" not in path.parts:
+            taken = {name for name in imports_of(path) if name.split(".")[0] == "benchmark"}
+            assert not taken - given, f"{path}: not on the page of names (benchmark.PAGE, docs/authors.md)"
 
 
 def test_the_host_imports_no_plugin():

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import benchmark
 from benchmark import hookspecs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -74,6 +75,26 @@ def test_every_shipped_suite_is_valid_with_all_its_profiles_and_titles_say_which
             # The title of a paper's table does not stand over other data.
             if not set(chosen.datasets) <= set(suite.datasets):
                 assert chosen.title != suite.title, (path.name, profile)
+
+
+def test_what_documents_say_and_the_code_knows_is_as_it_would_be_generated(monkeypatch, capsys):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import generated
+
+    assert generated.run("--check", "--verbosity=1") == 0, f"run `nox -s generate`: {capsys.readouterr()}"
+
+
+def test_every_name_for_authors_says_what_it_is(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "docs"))
+    import generated
+
+    for modules in benchmark.PAGE.values():
+        for module, names in modules.items():
+            for name in names:
+                found = getattr(benchmark, name)
+                function = inspect.isclass(found) or inspect.isroutine(found)
+                said = inspect.getdoc(found) if function else generated.constants(module).get(name)
+                assert said, f"{module}.{name}: a text below it, or a docstring, for docs/authors.md"
 
 
 def test_the_readme_names_documents_that_exist():

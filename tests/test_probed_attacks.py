@@ -7,9 +7,9 @@ from inline import toy_run
 from test_probes import planned
 
 from benchmark import InputError, load_run
-from benchmark.trust.probe_kinds import KINDS
+from benchmark.trust.probe_kinds import PROBES
 
-PROBES = [name for name, kind in KINDS.items() if kind.asks]
+ASKING = [name for name, kind in PROBES.items() if kind.asks]
 SUITE = """
 suite: probed
 seeds: [0]
@@ -38,7 +38,7 @@ grid:
   - {models: linear, attacks: pgd, defenses: misleading, knowledge: white-box}
   - {models: linear, attacks: pgd, defenses: none, knowledge: black-box, substitute: [quantises, softmax]}
 """
-ASKED = f"probes: [{', '.join(PROBES)}]\n"
+ASKED = f"probes: [{', '.join(ASKING)}]\n"
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def run(tmp_path_factory):
 def failed(run, attack: str, model: str = "linear", defense: str = "none") -> set[str]:
     rows = run.probes[(run.probes.attack == attack) & (run.probes.model == model) & (run.probes.defense == defense)]
     rows = rows[rows.knowledge != "black-box"]
-    assert list(rows.probe) == PROBES
+    assert list(rows.probe) == ASKING
     return set(rows.probe[rows.verdict == "fail"])
 
 
@@ -94,7 +94,7 @@ def test_a_network_without_gradients_and_a_system_that_what_fools_it_does_not_fo
 
 def test_a_transferred_attack_is_looked_at_where_it_was_made_and_where_it_ends(run):
     rows = run.probes[run.probes.knowledge == "black-box"].set_index("probe")
-    assert list(rows.index) == PROBES
+    assert list(rows.index) == ASKING
     # One of two networks gives no gradient: the mean of both does.
     assert rows.verdict["unavailable-gradients"] == rows.verdict["unconstrained-failure"] == "pass"
     assert rows.n["transfer-failure"] > 0
@@ -153,4 +153,4 @@ def test_a_probe_that_no_attack_has_anything_for_is_refused(tmp_path, attack, pr
     message = str(refused.value)
     assert "\n" not in message
     assert f"probes: {probe}: no attack of this suite has what it needs (alone: {why})" in message
-    assert KINDS[probe].needs in message
+    assert PROBES[probe].needs in message

@@ -13,9 +13,9 @@ from benchmark import InputError, load_run
 from benchmark.cells import Answers, Attacker, Cell, CellResult
 from benchmark.results.export import export
 from benchmark.results.tabulation import tabulate
-from benchmark.trust.probe_kinds import KINDS as ALL_KINDS
+from benchmark.trust.probe_kinds import PROBES as ALL_PROBES
 
-KINDS = {name: kind for name, kind in ALL_KINDS.items() if not kind.asks}
+PROBES = {name: kind for name, kind in ALL_PROBES.items() if not kind.asks}
 SUITE = """
 suite: probed
 seeds: [0]
@@ -52,8 +52,8 @@ def verdict(run, model: str, defense: str, knowledge: str, probe: str):
 def test_a_plain_network_passes_all_of_them(probed):
     code, run, _ = probed
     assert code == 0
-    assert list(dict.fromkeys(run.probes.probe)) == list(KINDS)
-    for probe in KINDS:
+    assert list(dict.fromkeys(run.probes.probe)) == list(PROBES)
+    for probe in PROBES:
         found = verdict(run, "linear", "none", "gray-box", probe)
         assert (found.verdict, found.n) == ("pass", 60), found.finding
         assert found.ci_low <= found.value <= found.ci_high
@@ -102,7 +102,7 @@ def test_what_a_suite_lacks_is_told_where_a_probe_was_not_run(probed, defense, k
     assert (found.verdict, found.n, found.norm, found.eps) == ("not run", 0, "", "")
     assert np.isnan([found.value, found.ci_low, found.ci_high, found.p_value]).all()
     assert why in found.finding
-    assert KINDS[probe].needs in found.finding
+    assert PROBES[probe].needs in found.finding
     assert f"probe {probe} of blobs / linear / {defense} / {knowledge} / 0: not run: {found.finding}" in said
 
 
@@ -252,5 +252,5 @@ def test_cells_that_share_a_crafting_make_one_comparison():
 
 def test_the_docs_have_the_words_of_the_probes():
     docs = (Path(__file__).parents[1] / "docs" / "measures.md").read_text()
-    for kind in ALL_KINDS.values():
+    for kind in ALL_PROBES.values():
         assert f"| `{kind.name}` | {kind.title}. {kind.value} | {kind.fails} | {kind.needs} | {kind.source} |\n" in docs

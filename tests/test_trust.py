@@ -13,7 +13,7 @@ from benchmark import PublishedAttack, load_run
 from benchmark.plugins import load_plugins
 from benchmark.results.export import export
 from benchmark.suite import load_suite
-from benchmark.trust.marks import MARKS, RULES
+from benchmark.trust.marks import TRUST_MARKS, TRUST_RULES
 
 SUITE = """
 suite: trusting
@@ -104,7 +104,7 @@ def row(run, attack: str, defense: str, knowledge: str = "gray-box", model: str 
 def test_the_mark_says_what_was_done(run, attack, defense, knowledge, mark, why):
     found = row(run, attack, defense, knowledge)
     assert (found.trust, found.why) == (mark, why)
-    assert all(RULES[reason].mark in MARKS for reason in why.split())
+    assert all(TRUST_RULES[reason].mark in TRUST_MARKS for reason in why.split())
 
 
 def test_an_alarm_flags_what_it_reaches_with_its_numbers_whatever_else_is_known(run):
@@ -232,5 +232,5 @@ def test_a_published_attack_is_cited_with_budget_and_data(given, said):
 
 def test_the_docs_have_the_table_of_the_rules():
     docs = (Path(__file__).parents[1] / "docs" / "measures.md").read_text()
-    table = [f"| `{rule.why}` | {rule.mark} | {rule.when} | {rule.source} |" for rule in RULES.values()]
+    table = [f"| `{rule.why}` | {rule.mark} | {rule.when} | {rule.source} |" for rule in TRUST_RULES.values()]
     assert "\n" + "\n".join(table) + "\n\n" in docs

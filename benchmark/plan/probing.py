@@ -16,7 +16,7 @@ from benchmark.plan.graph import Graph, as_tuple
 from benchmark.plan.once import once
 from benchmark.plugins import validate_options
 from benchmark.trust.looks import SHOWN
-from benchmark.trust.probe_kinds import DRAWN, DRAWS, KINDS, NOISES, RERUN
+from benchmark.trust.probe_kinds import DRAWN, DRAWS, NOISES, PROBES, RERUN
 
 
 class Probing:
@@ -29,7 +29,7 @@ class Probing:
     def check(self) -> None:
         """Refuse a probe of attacks that no attack of the suite has anything for."""
         for name in self.suite.probes:
-            kind = KINDS[name]
+            kind = PROBES[name]
             reasons = {label: self._nowhere(name, label) for label in self.suite.attacks} if kind.asks else {"": ""}
             if all(reasons.values()):
                 found = "; ".join(f"{label}: {why}" for label, why in list(reasons.items())[:4]) or "it has none"
@@ -106,7 +106,7 @@ class Probing:
         unasked: dict[ProbeName, str] = {}
         family = self.components.defense(defense).family
         for name in self.suite.probes:
-            asks = KINDS[name].asks
+            asks = PROBES[name].asks
             if asks is None:
                 continue
             why = self._unasked(name, attack, dataset)

@@ -17,6 +17,7 @@ import pandas as pd
 from benchmark.errors import InputError, unknown_name
 from benchmark.results.tables import DETAIL_COLUMNS, GALLERY_COLUMNS, SHEET_COLUMNS, TABLES
 from benchmark.rundir import DETAILS, GALLERY, IMAGES, SHEETS, read_manifest
+from benchmark.store import Store, default_cache
 
 
 @dataclass
@@ -138,6 +139,25 @@ class Run:
         if not isinstance(suite, dict):
             raise self._damaged(self.path / "suite.yaml", f"a mapping was expected, found {type(suite).__name__}")
         return suite
+
+    def artifact(self, name: str, cache: Path | None = None) -> Path:
+        """Return the folder of the one shared artifact that a defense of the run calls `name`: what its `save` wrote.
+
+        Args:
+            name: such as `extractor`.
+            cache: of the run; BENCH_CACHE, or the user's, unless given.
+
+        Raises:
+            InputError: the run built none, or several, or the cache does not hold it.
+            DamagedArtifactError: a file of it is missing, or not as it was written.
+        """
+        keys = {line["key"] for line in self.journal if line.get("kind") == "artifact" and name in line["label"]}
+        if len(keys) != 1:
+            raise InputError(f"{self.path}: expected a run that built one {name}, found {len(keys)}.")
+        (key,), store = keys, Store(cache or default_cache())
+        if not store.has(key):
+            raise InputError(f"{store.root} does not hold the {name} of {self.path}: the run had another --cache.")
+        return store.open(key)
 
     @cached_property
     def journal(self) -> list[dict[str, Any]]:

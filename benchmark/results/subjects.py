@@ -8,7 +8,7 @@ from dataclasses import replace
 from benchmark.cells import CellResult, cell_name
 from benchmark.names import CLEAN, IDENTITY, SUMMARIES, CellName
 from benchmark.results.groups import BARE, KNOWING, Group
-from benchmark.trust.marks import MARKS, Subject, Trusted
+from benchmark.trust.marks import TRUST_MARKS, Subject, Trusted
 
 
 def subjects_of(results: Sequence[CellResult], judged: Sequence[CellResult], groups: Sequence[Group]) -> list[Subject]:
@@ -49,5 +49,5 @@ def marks_by_name(rows: Sequence[Trusted]) -> dict[CellName, str]:
     for row in rows:
         point = CellName(*(getattr(row, name) for name in IDENTITY))
         for one in (point, *(replace(point, seed=summary) for summary in SUMMARIES)):
-            found[one] = min(row.trust, found.get(one, row.trust), key=MARKS.index)
+            found[one] = min(row.trust, found.get(one, row.trust), key=list[str](TRUST_MARKS).index)
     return found

@@ -67,7 +67,7 @@ class AlarmKind:
 ATHALYE = "Athalye, Carlini and Wagner 2018, arXiv:1802.00420, section 3.1"
 CARLINI = "Carlini et al. 2019, arXiv:1902.06705"
 PINTOR = "Pintor et al. 2022, arXiv:2106.09947"
-KINDS: dict[Name, AlarmKind] = {
+ALARMS: dict[Name, AlarmKind] = {
     kind.name: kind
     for kind in (
         AlarmKind(
@@ -214,7 +214,7 @@ class Alarm:
 
 
 def raised(results: Sequence[CellResult]) -> list[Alarm]:
-    """Return the alarms of a run, in the order of `KINDS`; equal arrays must be the same object."""
+    """Return the alarms of a run, in the order of `ALARMS`; equal arrays must be the same object."""
     numbered = list(enumerate(results))
     cells = [Judged(number, result, result.cell) for number, result in numbered if result.cell is not None]
     found = [
@@ -226,7 +226,7 @@ def raised(results: Sequence[CellResult]) -> list[Alarm]:
         *_flags(cells),
         *_unbeaten(cells),
     ]
-    order = list(KINDS)
+    order = list(ALARMS)
     return sorted(found, key=lambda alarm: order.index(alarm.kind.name))
 
 
@@ -293,17 +293,17 @@ def _looks(cells: Sequence[Judged]) -> Iterator[Alarm]:
         if gradient and seen.in_unit and (seen.sum_to_one or seen.spread >= SIGMOID_SPREAD):
             what = "sum to 1" if seen.sum_to_one else f"differ by up to {seen.spread:.2f}, as those of a sigmoid do"
             finding = f"{network.who}: the outputs of all {n} images shown lie in [0, 1] and {what}"
-            yield Alarm(KINDS["probabilities"], finding, 1.0, math.nan, n, gradient)
+            yield Alarm(ALARMS["probabilities"], finding, 1.0, math.nan, n, gradient)
         if gradient and (seen.broken or seen.blind >= BLIND * n):
             count, what = (seen.broken, "not finite") if seen.broken else (seen.blind, "exactly zero")
             finding = f"{network.who}: the gradient in the image is {what} for {count} of {n} images shown"
-            yield Alarm(KINDS["gradient"], finding, count / n, math.nan, n, gradient)
+            yield Alarm(ALARMS["gradient"], finding, count / n, math.nan, n, gradient)
         if everything and seen.twice > LOGIT_TOLERANCE:
             finding = (
                 f"{network.who}: the same {n} images again give logits that differ by {tenths(seen.twice)} of their "
                 "spread"
             )
-            yield Alarm(KINDS["random"], finding, seen.twice, LOGIT_TOLERANCE, n, everything)
+            yield Alarm(ALARMS["random"], finding, seen.twice, LOGIT_TOLERANCE, n, everything)
         elif everything and (seen.alone is None or seen.alone > LOGIT_TOLERANCE):
             finding = f"{network.who}: an image alone " + (
                 "is refused, a batch is not"
@@ -311,7 +311,7 @@ def _looks(cells: Sequence[Judged]) -> Iterator[Alarm]:
                 else f"gets logits that differ by {tenths(seen.alone)} of their spread from those in a batch of {n}"
             )
             value = math.inf if seen.alone is None else seen.alone
-            yield Alarm(KINDS["neighbours"], finding, value, LOGIT_TOLERANCE, min(ALONE, n), everything)
+            yield Alarm(ALARMS["neighbours"], finding, value, LOGIT_TOLERANCE, min(ALONE, n), everything)
 
 
 @dataclass
@@ -408,7 +408,7 @@ def _one_step(cells: Sequence[Judged]) -> Iterator[Alarm]:
         lambda one: (*one.system, one.result.knowledge, one.result.norm, one.cell.eps, one.aim),
     )
     yield from _outdone(
-        KINDS["one-step"],
+        ALARMS["one-step"],
         groups,
         lambda one, other: steps(one) == 1 < steps(other),
         lambda many, single: (
@@ -423,7 +423,7 @@ def _knowledge(cells: Sequence[Judged]) -> Iterator[Alarm]:
     """Yield attacks that do worse where the attacker knows more."""
     groups = _alike((one for one in cells if one.spends), lambda one: (*one.system, one.result.attack))
     yield from _outdone(
-        KINDS["knowledge"],
+        ALARMS["knowledge"],
         groups,
         lambda one, other: KNOWLEDGE.index(one.result.knowledge) > KNOWLEDGE.index(other.result.knowledge),
         lambda knows, less: (
@@ -473,7 +473,7 @@ def _budgets(cells: Sequence[Judged]) -> Iterator[Alarm]:
             numbers = (*largest.source(aim), *smallest.source(aim))
             members = {one.number for one in by_eps.values()}
             flat.setdefault(numbers, _Doubt(largest, smallest, test, set())).cells.update(members)
-    yield from _doubts(KINDS["eps"], [*rising, *flat.values()], words)
+    yield from _doubts(ALARMS["eps"], [*rising, *flat.values()], words)
 
 
 def _bites(one: Judged, aim: str) -> bool:
@@ -495,7 +495,7 @@ def _scores(cells: Sequence[Judged]) -> Iterator[Alarm]:
             finding = (
                 f"{one.words()}: the score is {low:.6g} for all {n} images, clean and under {one.result.attack} alike"
             )
-            yield Alarm(KINDS["constant-score"], finding, float(low), math.nan, n, (one.number,))
+            yield Alarm(ALARMS["constant-score"], finding, float(low), math.nan, n, (one.number,))
         elif one.result.attacker is None or not one.result.attacker.evades:
             area = _area(one.cell)
             if area is not None and area.ci_high < 0.5:
@@ -503,7 +503,7 @@ def _scores(cells: Sequence[Judged]) -> Iterator[Alarm]:
                     f"{one.words()}: AUROC {area.value:.3f} ({area.ci_low:.3f} to {area.ci_high:.3f}) under "
                     f"{one.result.attack} (n = {area.n})"
                 )
-                yield Alarm(KINDS["inverted-score"], finding, area.value, 0.5, area.n, (one.number,))
+                yield Alarm(ALARMS["inverted-score"], finding, area.value, 0.5, area.n, (one.number,))
 
 
 def _flags(cells: Sequence[Judged]) -> Iterator[Alarm]:
@@ -522,7 +522,7 @@ def _flags(cells: Sequence[Judged]) -> Iterator[Alarm]:
                 "flagged"
             )
             cells_of = tuple(one.number for one in members)
-            yield Alarm(KINDS["flags-clean"], finding, share, MOST_FLAGGED, n, cells_of)
+            yield Alarm(ALARMS["flags-clean"], finding, share, MOST_FLAGGED, n, cells_of)
 
 
 def _area(cell: Cell) -> MetricValue | None:
@@ -549,4 +549,4 @@ def _unbeaten(cells: Sequence[Judged]) -> Iterator[Alarm]:
                 f"{first.defense} for {first.model} on {first.dataset}, seed {first.seed}: all {n} images are labelled "
                 f"rightly under {shown}"
             )
-            yield Alarm(KINDS["unbeaten"], finding, 1.0, math.nan, n, tuple(one.number for one in members))
+            yield Alarm(ALARMS["unbeaten"], finding, 1.0, math.nan, n, tuple(one.number for one in members))

@@ -17,7 +17,7 @@ from benchmark.names import CLEAN, KNOWLEDGE, ProbeName
 from benchmark.options import Budget
 from benchmark.statistics import Estimate, PairedDifference, compare_paired, rate
 from benchmark.trust.alarms import Judged, contradicts
-from benchmark.trust.probe_kinds import KINDS, Probed, Verdict
+from benchmark.trust.probe_kinds import PROBES, Probed, Verdict
 from benchmark.wording import tenths
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def planned(
         own = systems.setdefault((result.dataset, result.model, result.defense, str(result.seed)), [])
         if result.attack != CLEAN:
             own.append(result)
-    for name in (kind for kind in KINDS if kind in names and kind in _MATCHES):
+    for name in (kind for kind in PROBES if kind in names and kind in _MATCHES):
         yield (
             name,
             {
@@ -220,7 +220,7 @@ class Compared:
 def decided(name: ProbeName, place: Place, compared: Sequence[Compared], tests: int) -> Probed:
     """Return what the comparison says that decides."""
     p_value = math.nan
-    most = KINDS[name].most
+    most = PROBES[name].most
     if most is not None:
         one = max(compared, key=lambda one: one.share().low)
         found, match = one.share(), one.match
@@ -270,7 +270,7 @@ def _knowledges(cells: Sequence[CellResult]) -> str:
 
 def lacking(name: ProbeName, cells: Sequence[CellResult], knowledge: str) -> str:
     """Return what the suite would have to run so that there is something to compare."""
-    needs = KINDS[name].needs
+    needs = PROBES[name].needs
     if not cells:
         return f"no attack was run. Needed: {needs}"
     if not knowledge:

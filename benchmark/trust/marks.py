@@ -2,7 +2,7 @@
 
 Every number of an attacked defense is what the attacks that were run left of it. The mark says whether they were the
 right ones: those that an attacker who knows the defense would run (Carlini et al. 2019, arXiv:1902.06705; Tramèr et
-al. 2020, arXiv:2002.08347). `RULES` has all of it. No mark is a proof: `adaptive` says what was tried.
+al. 2020, arXiv:2002.08347). `TRUST_RULES` has all of it. No mark is a proof: `adaptive` says what was tried.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal
 
 from benchmark.cells import Attacker, within_budget
 from benchmark.metrics.attack import JointRobustAccuracy
@@ -25,9 +25,8 @@ if TYPE_CHECKING:
 
 
 Mark = Literal["flagged", "known broken", "static only", "adaptive"]
+"""How far a number can be believed; `TRUST_MARKS` says what each means."""
 Why = Literal["alarm", "probe", "published", "network", "defense", "score", "no-gradient", "one-step", "tried"]
-MARKS: tuple[Mark, ...] = get_args(Mark)
-"""The worst first: so several seeds, or rows, are told by one mark."""
 TRAMER = "Tramèr et al. 2020, arXiv:2002.08347"
 
 
@@ -91,7 +90,7 @@ class Rule:
     applies: Callable[[Evidence], bool]
 
 
-RULES: dict[Why, Rule] = {
+TRUST_RULES: dict[Why, Rule] = {
     rule.why: rule
     for rule in (
         Rule(
@@ -172,18 +171,18 @@ RULES: dict[Why, Rule] = {
     )
 }
 """The first rule that applies gives the mark; the others that apply are told as well."""
-MEANINGS: dict[Mark, str] = {
+TRUST_MARKS: dict[Mark, str] = {
     "flagged": "an alarm or a failed probe puts the number in doubt",
     "known broken": "an upper bound: a published attack breaks the defense",
     "static only": "an upper bound: no attack went through all that the defense does",
     "adaptive": "attacked through all that the defense does, and nothing that was looked at speaks against it",
 }
-"""What a mark says of a number, as a legend has it."""
+"""What a mark says of a number, as a legend has it. The worst first: several seeds, or rows, are told by that one."""
 
 
 def judge(seen: Evidence) -> tuple[Rule, ...]:
     """Return the rules that apply, the one that gives the mark first; none where no attack and no alarm is known."""
-    rules = RULES.values() if seen.attackers else (RULES["alarm"],)
+    rules = TRUST_RULES.values() if seen.attackers else (TRUST_RULES["alarm"],)
     return tuple(rule for rule in rules if rule.applies(seen))
 
 
@@ -217,7 +216,7 @@ class Trusted:
 
     Attributes:
         trust: the mark.
-        why: reasons by name, those of `RULES`, the one that decides first, separated by blanks.
+        why: reasons by name, those of `TRUST_RULES`, the one that decides first, separated by blanks.
         because: the reasons in words.
         alarms: those that reach the number, by name, separated by blanks.
         passed, failed, not_run: how many probes did, of those that the suite asked for.

@@ -64,7 +64,7 @@ class ProbeKind:
         return self.most is not None
 
 
-KINDS: dict[ProbeName, ProbeKind] = {
+PROBES: dict[ProbeName, ProbeKind] = {
     kind.name: kind
     for kind in (
         ProbeKind(

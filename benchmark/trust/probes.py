@@ -11,7 +11,7 @@ from benchmark.names import ProbeName
 from benchmark.trust.alarms import Judged
 from benchmark.trust.attack_probes import examined, of_cell
 from benchmark.trust.defense_probes import Compared, decided, lacking, named, not_run, planned
-from benchmark.trust.probe_kinds import KINDS, Probed
+from benchmark.trust.probe_kinds import PROBES, Probed
 
 if TYPE_CHECKING:
     from benchmark.cells import CellResult
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 def probed(results: Sequence[CellResult], names: Sequence[ProbeName]) -> list[Probed]:
     """Return the verdict of each probe in `names` on every defense and attacker; equal arrays must be the same object.
 
-    Probes of attacks say so of every attacked cell. Probes stand in the order of `KINDS`, defenses and cells in that of
-    the results.
+    Probes of attacks say so of every attacked cell. Probes stand in the order of `PROBES`, defenses and cells in
+    that of the results.
     """
     numbers = {id(result): number for number, result in enumerate(results)}
 
@@ -44,8 +44,8 @@ def probed(results: Sequence[CellResult], names: Sequence[ProbeName]) -> list[Pr
             else:
                 why = f"no numbers of {named(absent)}, which failed or were not run"
                 found.append(not_run(name, place, why if absent else lacking(name, cells, place.knowledge)))
-    for name in (kind for kind in KINDS if kind in names and KINDS[kind].asks):
-        found += examined(KINDS[name], results)
+    for name in (kind for kind in PROBES if kind in names and PROBES[kind].asks):
+        found += examined(PROBES[name], results)
     return found
 
 
@@ -57,8 +57,8 @@ def unanswerable(results: Sequence[CellResult], names: Sequence[ProbeName]) -> l
         for place, (cells, matches) in places.items()
         if not matches
     ] + [
-        of_cell(KINDS[name], result, result.unasked[name])
-        for name in KINDS
+        of_cell(PROBES[name], result, result.unasked[name])
+        for name in PROBES
         for result in results
         if name in names and name in result.unasked
     ]

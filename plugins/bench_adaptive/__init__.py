@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark import hookimpl
-from benchmark.hookspecs import Register
+from benchmark import Register, hookimpl
 
 ORTHOGONAL = """@inproceedings{bryniarski2022evading,
   title = {Evading Adversarial Example Detection Defenses with Orthogonal Projected Gradient Descent},

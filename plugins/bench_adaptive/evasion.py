@@ -23,11 +23,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from bench_adaptive.options import EvasionOptions, JointPgdOptions, OrthogonalPgdOptions, SelectivePgdOptions
-from benchmark.attack import Attack, Victim
-from benchmark.gradient import Best, per_image, project, random_start, unit_step
-from benchmark.model import Passes
-from benchmark.options import AttackOptions
-from benchmark.randomness import Rng
+from benchmark import Attack, AttackOptions, Best, Passes, Rng, Victim, per_image, project, random_start, unit_step
 
 WEIGHT_STEPS = 10
 """Steps in which the weight of `joint-pgd` goes from one end of its range to the other."""

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark import hookimpl
-from benchmark.hookspecs import Register
+from benchmark import Register, hookimpl
 
 ADVERSARIAL_TRAINING = """@inproceedings{madry2018towards,
   title = {Towards Deep Learning Models Resistant to Adversarial Attacks},

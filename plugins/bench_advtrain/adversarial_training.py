@@ -13,14 +13,21 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from bench_advtrain.options import AdversarialTrainingOptions
-from benchmark.crafting import CraftingObjective, craft, draw_eps, unchanged
-from benchmark.defense import FitContext
-from benchmark.hardening import TrainedHardener
-from benchmark.model import Classifier, Passes
-from benchmark.options import CraftingOptions, TrainOptions
-from benchmark.published import PublishedAttack
-from benchmark.randomness import Rng
-from benchmark.training import Objective
+from benchmark import (
+    Classifier,
+    CraftingObjective,
+    CraftingOptions,
+    FitContext,
+    Objective,
+    Passes,
+    PublishedAttack,
+    Rng,
+    TrainedHardener,
+    TrainOptions,
+    craft,
+    draw_eps,
+    unchanged,
+)
 
 
 class AdversarialTraining(TrainedHardener):

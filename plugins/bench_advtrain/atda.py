@@ -11,13 +11,20 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, softplus
 
 from bench_advtrain.options import AtdaOptions
-from benchmark.crafting import CraftingObjective, craft, draw_eps, unchanged
-from benchmark.defense import FitContext
-from benchmark.hardening import TrainedHardener
-from benchmark.model import Classifier, Passes
-from benchmark.options import CraftingOptions, TrainOptions
-from benchmark.randomness import Rng
-from benchmark.training import Objective
+from benchmark import (
+    Classifier,
+    CraftingObjective,
+    CraftingOptions,
+    FitContext,
+    Objective,
+    Passes,
+    Rng,
+    TrainedHardener,
+    TrainOptions,
+    craft,
+    draw_eps,
+    unchanged,
+)
 
 
 def mean_discrepancy(clean: Tensor, attacked: Tensor) -> Tensor:

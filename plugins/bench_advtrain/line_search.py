@@ -14,9 +14,7 @@ from typing import Any
 import click
 import pandas as pd
 
-from benchmark.errors import BenchError, InputError
-from benchmark.names import SUMMARIES
-from benchmark.options import Budget
+from benchmark import SUMMARIES, BenchError, Budget, InputError
 
 PLUGIN = "adversarial_training"
 

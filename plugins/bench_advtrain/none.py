@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.defense import Batch, Defense, Verdict
-from benchmark.model import Passes
-from benchmark.options import TrainOptions
+from benchmark import Batch, Defense, Passes, TrainOptions, Verdict
 
 
 class NoDefense(Defense):

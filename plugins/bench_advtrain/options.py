@@ -6,7 +6,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from benchmark.options import AdversarialOptions, HardenerOptions
+from benchmark import AdversarialOptions, HardenerOptions
 
 
 class AdversarialTrainingOptions(AdversarialOptions, HardenerOptions):

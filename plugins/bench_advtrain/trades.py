@@ -14,15 +14,22 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, kl_div, log_softmax
 
 from bench_advtrain.options import MartOptions, TradesOptions
-from benchmark.crafting import CraftingObjective, craft, draw_eps, unchanged
-from benchmark.defense import FitContext
-from benchmark.gradient import ascend
-from benchmark.hardening import TrainedHardener
-from benchmark.model import Classifier, Passes
-from benchmark.options import CraftingOptions, TrainOptions
-from benchmark.published import PublishedAttack
-from benchmark.randomness import Rng
-from benchmark.training import Objective
+from benchmark import (
+    Classifier,
+    CraftingObjective,
+    CraftingOptions,
+    FitContext,
+    Objective,
+    Passes,
+    PublishedAttack,
+    Rng,
+    TrainedHardener,
+    TrainOptions,
+    ascend,
+    craft,
+    draw_eps,
+    unchanged,
+)
 
 START = 1e-3
 """Standard deviation of the noise that TRADES begins with: on the image itself the divergence has no gradient."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.hookspecs import Register, hookimpl
+from benchmark import Register, hookimpl
 
 ART = """@article{nicolae2018adversarial,
   title = {Adversarial Robustness Toolbox v1.0.0},

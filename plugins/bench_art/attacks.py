@@ -19,13 +19,21 @@ from torch import Tensor, nn
 
 from bench_art import options
 from bench_art.library import library_call
-from benchmark.attack import TOLERANCE, Attack, Victim, perturbation_size
-from benchmark.errors import InputError, TaskError, unknown_name
-from benchmark.gradient import Best, project
-from benchmark.model import Passes
-from benchmark.options import AttackOptions
-from benchmark.randomness import Rng
-from benchmark.setting import Setting
+from benchmark import (
+    TOLERANCE,
+    Attack,
+    AttackOptions,
+    Best,
+    InputError,
+    Passes,
+    Rng,
+    Setting,
+    TaskError,
+    Victim,
+    perturbation_size,
+    project,
+    unknown_name,
+)
 
 if TYPE_CHECKING:
     from bench_art.estimator import Estimator

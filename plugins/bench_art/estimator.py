@@ -11,8 +11,7 @@ import torch
 from art.estimators.classification import PyTorchClassifier
 from torch import Tensor, nn
 
-from benchmark.attack import Victim
-from benchmark.gradient import Best
+from benchmark import Best, Victim
 
 REMEMBERED = 20_000
 """Images whose scores are kept; a few dozen bytes and one row of scores each."""

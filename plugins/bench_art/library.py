@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 from tqdm import tqdm
 
-from benchmark.randomness import Rng
+from benchmark import Rng
 
 # ART's progress bars, shown or not, take a semaphore that a worker process would leave behind.
 tqdm.set_lock(threading.RLock())

@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from benchmark.options import AttackOptions, Budget, Options
+from benchmark import AttackOptions, Budget, Options
 
 
 class _BudgetOptions(AttackOptions):

@@ -19,10 +19,7 @@ from torch import Tensor, nn
 
 from bench_art import options
 from bench_art.library import library_call
-from benchmark.defense import Batch, Defense, Verdict
-from benchmark.model import Passes
-from benchmark.options import TrainOptions
-from benchmark.published import PublishedAttack
+from benchmark import Batch, Defense, Passes, PublishedAttack, TrainOptions, Verdict
 
 CLIP_VALUES = (0.0, 1.0)
 

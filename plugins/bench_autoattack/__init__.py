@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark import hookimpl
-from benchmark.hookspecs import Register
+from benchmark import Register, hookimpl
 
 AUTOATTACK = """@inproceedings{croce2020reliable,
   title = {Reliable Evaluation of Adversarial Robustness with an Ensemble of Diverse Parameter-Free Attacks},

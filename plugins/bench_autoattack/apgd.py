@@ -18,9 +18,7 @@ from torch.nn.functional import cross_entropy
 
 from bench_autoattack import options
 from bench_autoattack.part import Part, Standing
-from benchmark.gradient import Best, per_image, project, unit_step
-from benchmark.model import Passes
-from benchmark.randomness import Rng
+from benchmark import Best, Passes, Rng, per_image, project, unit_step
 
 MOMENTUM = 0.75
 """Share of a new step in the move; the rest is the last move (alpha)."""

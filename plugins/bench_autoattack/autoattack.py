@@ -13,9 +13,7 @@ from bench_autoattack.apgd import ApgdCe, ApgdDlr, ApgdT
 from bench_autoattack.fab import FabT
 from bench_autoattack.part import Part, Standing
 from bench_autoattack.square import Square
-from benchmark.model import Passes
-from benchmark.randomness import Rng
-from benchmark.setting import Setting
+from benchmark import Passes, Rng, Setting
 
 DRAWS = 20
 """Passes per gradient of `rand`."""

@@ -15,10 +15,7 @@ from torch import Tensor, nn
 
 from bench_autoattack import options
 from bench_autoattack.part import Part, Standing
-from benchmark.attack import perturbation_size
-from benchmark.gradient import per_image
-from benchmark.model import Passes
-from benchmark.randomness import Rng
+from benchmark import Passes, Rng, per_image, perturbation_size
 
 BIAS = 0.1
 """Largest share of the image's own projection in a step (alpha_max)."""

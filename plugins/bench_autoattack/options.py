@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from benchmark.options import AttackOptions, Budget
+from benchmark import AttackOptions, Budget
 
 
 class _BudgetOptions(AttackOptions):

@@ -8,10 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from benchmark.attack import Attack, Victim
-from benchmark.errors import InputError
-from benchmark.randomness import Rng
-from benchmark.setting import Setting
+from benchmark import Attack, InputError, Rng, Setting, Victim
 
 
 class Standing:

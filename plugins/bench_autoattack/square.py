@@ -18,9 +18,7 @@ from torch import Tensor
 
 from bench_autoattack import options
 from bench_autoattack.part import Part, Standing
-from benchmark.gradient import Best
-from benchmark.model import Passes
-from benchmark.randomness import Rng
+from benchmark import Best, Passes, Rng
 
 SCHEDULE = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)
 """Queries, of 10,000, after which the share of the image that a square covers is halved."""

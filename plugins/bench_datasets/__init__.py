@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.hookspecs import Register, hookimpl
+from benchmark import Register, hookimpl
 
 DIGITS = """@misc{alpaydin1998optical,
   title = {Optical Recognition of Handwritten Digits},

@@ -11,8 +11,7 @@ import numpy as np
 from bench_datasets.options import ArraysOptions
 from bench_datasets.sources import DAMAGE
 from bench_datasets.splitting import DrawnDataset, Given, GivenArrays, GivenSplit, shares_to_draw
-from benchmark.errors import InputError, MissingError, near_match
-from benchmark.options import SPLITS
+from benchmark import SPLITS, InputError, MissingError, near_match
 
 _FORMS = (("x_{}", "y_{}"), ("{}_images", "{}_labels"))
 _ALLOWED = "x_train, y_train, x_val, y_val, x_test, y_test (or train_images, train_labels, ...)"

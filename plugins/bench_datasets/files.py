@@ -13,9 +13,7 @@ import numpy as np
 from bench_datasets.options import ImageFilesOptions
 from bench_datasets.sources import Member, Source, printable
 from bench_datasets.splitting import GivenSplit
-from benchmark.dataset import DecodedSplit
-from benchmark.errors import InputError, Mistakes
-from benchmark.images import Fit, pixels_of, read_header, read_image
+from benchmark import DecodedSplit, Fit, InputError, Mistakes, pixels_of, read_header, read_image
 
 _WORTH_A_THREAD_BYTES = 8192
 """Files above this are decoded by several threads; for smaller ones the threads cost more than they give."""

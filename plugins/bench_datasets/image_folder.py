@@ -13,8 +13,7 @@ from bench_datasets.files import Files, files_by_split, val_for_test
 from bench_datasets.options import TEST_SHARE, ImageFolderOptions
 from bench_datasets.sources import Member, Source, archive_suffix, printable, source
 from bench_datasets.splitting import Given, PlacedDataset, shares_to_draw
-from benchmark.errors import InputError
-from benchmark.images import FOLDER, FORMATS, HIDDEN, IN_NO_CLASS, ending, is_hidden, passed_over_remark
+from benchmark import FOLDER, FORMATS, HIDDEN, IN_NO_CLASS, InputError, ending, is_hidden, passed_over_remark
 
 _UNSPLIT = "unsplit"
 

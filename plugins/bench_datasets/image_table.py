@@ -25,9 +25,7 @@ from bench_datasets.image_folder import split_of
 from bench_datasets.options import TEST_SHARE, ImageTableOptions
 from bench_datasets.sources import Member, Source, printable, source
 from bench_datasets.splitting import Given, PlacedDataset, shares_to_draw
-from benchmark.dataset import SPLITS
-from benchmark.errors import InputError, MissingError, Mistakes, unknown_name
-from benchmark.images import is_called_image, is_hidden
+from benchmark import SPLITS, InputError, MissingError, Mistakes, is_called_image, is_hidden, unknown_name
 
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
 _IMAGE_COLUMNS = ("image", "img", "file_name", "filename", "file", "image_path", "filepath", "path", "image_id", "id")

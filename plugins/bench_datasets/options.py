@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark.options import DatasetOptions
+from benchmark import DatasetOptions
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 

@@ -22,8 +22,17 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, NoReturn
 
-from benchmark.errors import InputError, Mistakes
-from benchmark.images import FORMATS, HIDDEN, begins_as_image, ending, is_called_image, is_hidden, is_image
+from benchmark import (
+    FORMATS,
+    HIDDEN,
+    InputError,
+    Mistakes,
+    begins_as_image,
+    ending,
+    is_called_image,
+    is_hidden,
+    is_image,
+)
 
 _TAR_SUFFIXES: dict[str, Callable[..., Any]] = {
     ".tar": open, ".tar.gz": gzip.open, ".tgz": gzip.open, ".tar.bz2": bz2.open, ".tbz2": bz2.open,

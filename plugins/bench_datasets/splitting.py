@@ -13,9 +13,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from bench_datasets.options import VAL_SHARE
-from benchmark.dataset import ArraySplit, Dataset, Split, Subset
-from benchmark.errors import InputError, MissingError
-from benchmark.randomness import Rng
+from benchmark import ArraySplit, Dataset, InputError, MissingError, Rng, Split, Subset
 
 _CHUNK_BYTES = 64 * 2**20
 

@@ -24,7 +24,7 @@ import numpy as np
 
 from bench_datasets.options import TorchvisionOptions
 from bench_datasets.splitting import DrawnDataset, Given, GivenArrays, GivenSplit, shares_to_draw
-from benchmark.errors import InputError, MissingError
+from benchmark import InputError, MissingError
 
 _MOST_BYTES = 2**30
 _DIGITS = tuple(str(digit) for digit in range(10))

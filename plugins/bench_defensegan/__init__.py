@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.hookspecs import Register, hookimpl
+from benchmark import Register, hookimpl
 
 DEFENSE_GAN = """@inproceedings{samangouei2018defense,
   title = {Defense-{GAN}: Protecting Classifiers Against Adversarial Attacks Using Generative Models},

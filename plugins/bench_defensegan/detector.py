@@ -18,10 +18,7 @@ from torch import Tensor, nn
 
 from bench_defensegan.gan import NaturalImages, image_sizes
 from bench_defensegan.options import DefenseGanOptions
-from benchmark.defense import ArtifactRequest, Batch, Defense, Family, FitContext, Verdict
-from benchmark.errors import InputError
-from benchmark.published import PublishedAttack
-from benchmark.setting import Setting
+from benchmark import ArtifactRequest, Batch, Defense, Family, FitContext, InputError, PublishedAttack, Setting, Verdict
 
 
 @dataclass(frozen=True)

@@ -17,12 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bench_defensegan.options import GeneratorOptions
-from benchmark.checkpoint import TrainingCheckpoint
-from benchmark.dataset import Split
-from benchmark.defense import FitContext, SharedArtifact
-from benchmark.errors import InputError, TaskError
-from benchmark.progress import Progress
-from benchmark.randomness import Rng
+from benchmark import FitContext, InputError, Progress, Rng, SharedArtifact, Split, TaskError, TrainingCheckpoint
 
 SMALLEST, LARGEST = 8, 64
 """Sides of images in pixels that the networks are made for."""

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from benchmark.options import Options, SuiteLabel
+from benchmark import Options, SuiteLabel
 
 
 class GeneratorOptions(Options):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.hookspecs import Register, hookimpl
+from benchmark import Register, hookimpl
 
 MAHALANOBIS = """@inproceedings{lee2018simple,
   title = {A Simple Unified Framework for Detecting Out-of-Distribution Samples and Adversarial Attacks},

@@ -16,10 +16,7 @@ from torch import Tensor
 from torch.nn.functional import avg_pool2d
 
 from bench_detectors.options import FeatureSqueezingDetectorOptions
-from benchmark.defense import Batch, Defense, Verdict
-from benchmark.model import Passes
-from benchmark.options import TrainOptions
-from benchmark.published import PublishedAttack
+from benchmark import Batch, Defense, Passes, PublishedAttack, TrainOptions, Verdict
 
 TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 """From RGB, taken as linear as OpenCV takes it here, to CIE XYZ (ITU-R BT.709 primaries, white point D65)."""

@@ -16,12 +16,7 @@ from torch import Tensor
 
 from bench_detectors.distances import Points
 from bench_detectors.options import KernelDensityOptions
-from benchmark.dataset import balanced_indices
-from benchmark.defense import FitContext
-from benchmark.errors import InputError
-from benchmark.published import PublishedAttack
-from benchmark.setting import Setting
-from benchmark.states import StateDetector
+from benchmark import FitContext, InputError, PublishedAttack, Setting, StateDetector, balanced_indices
 
 CHUNK = 256
 """Validation images whose distances are held at a time."""

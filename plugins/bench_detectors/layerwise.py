@@ -14,12 +14,18 @@ from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from torch import Tensor
 
 from bench_detectors.options import LayerwiseOptions
-from benchmark.defense import Batch, FitContext, Verdict
-from benchmark.errors import InputError
-from benchmark.model import Passes
-from benchmark.options import TrainOptions
-from benchmark.setting import Setting
-from benchmark.states import LOGITS, STATES, StateDetector
+from benchmark import (
+    LOGITS,
+    STATES,
+    Batch,
+    FitContext,
+    InputError,
+    Passes,
+    Setting,
+    StateDetector,
+    TrainOptions,
+    Verdict,
+)
 
 CHUNK = 512
 """States that are measured at a time while fitting."""

@@ -14,10 +14,7 @@ from torch import Tensor
 from bench_detectors.distances import Points
 from bench_detectors.layerwise import LayerwiseDetector
 from bench_detectors.options import LidOptions
-from benchmark.defense import FitContext
-from benchmark.errors import InputError
-from benchmark.published import PublishedAttack
-from benchmark.setting import Setting
+from benchmark import FitContext, InputError, PublishedAttack, Setting
 
 LARGEST = 1e4
 """What the estimate is where all neighbours are equally far, and its formula infinite."""

@@ -15,9 +15,7 @@ from torch import Tensor
 from bench_detectors.distances import Points
 from bench_detectors.layerwise import LayerwiseDetector
 from bench_detectors.options import MahalanobisOptions
-from benchmark.defense import FitContext
-from benchmark.errors import InputError
-from benchmark.setting import Setting
+from benchmark import FitContext, InputError, Setting
 
 LEAST_IMAGES = 2
 """Fewest training images per class: one is its own mean, and says nothing about the covariance."""

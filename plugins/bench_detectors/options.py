@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark.options import Options, StateOptions, SuiteLabel
+from benchmark import Options, StateOptions, SuiteLabel
 
 
 class LayerwiseOptions(StateOptions):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.hookspecs import Register, hookimpl
+from benchmark import Register, hookimpl
 
 FGSM = """@inproceedings{goodfellow2015explaining,
   title = {Explaining and Harnessing Adversarial Examples},

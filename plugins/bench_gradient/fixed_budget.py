@@ -18,11 +18,18 @@ import torch
 from torch import Tensor
 
 from bench_gradient import options
-from benchmark.attack import Attack, Victim
-from benchmark.gradient import Best, ascend, classification_loss, random_start, untargeted
-from benchmark.model import Passes
-from benchmark.options import AttackOptions
-from benchmark.randomness import Rng
+from benchmark import (
+    Attack,
+    AttackOptions,
+    Best,
+    Passes,
+    Rng,
+    Victim,
+    ascend,
+    classification_loss,
+    random_start,
+    untargeted,
+)
 
 
 class Fgsm(Attack):

@@ -18,11 +18,7 @@ import torch
 from torch import Tensor
 
 from bench_gradient import options
-from benchmark.attack import Attack, Victim, perturbation_size
-from benchmark.gradient import per_image
-from benchmark.model import Passes
-from benchmark.options import AttackOptions
-from benchmark.randomness import Rng
+from benchmark import Attack, AttackOptions, Passes, Rng, Victim, per_image, perturbation_size
 
 SMALLEST_BOUND = 1 / 256
 """The linf attack does not look below one grey level, as the authors' code does not."""

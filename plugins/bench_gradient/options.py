@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark.options import AttackOptions, Budget
+from benchmark import AttackOptions, Budget
 
 
 class FgsmOptions(AttackOptions):

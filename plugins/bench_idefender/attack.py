@@ -11,10 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy, one_hot
 
 from bench_idefender.options import GrayBoxOptions
-from benchmark.attack import Attack, ClassLikelihoods, Victim
-from benchmark.gradient import ascend
-from benchmark.model import Passes
-from benchmark.randomness import Rng
+from benchmark import Attack, ClassLikelihoods, Passes, Rng, Victim, ascend
 
 
 def objective(seen: ClassLikelihoods, y: Tensor, alpha: float) -> Tensor:

@@ -16,11 +16,7 @@ from torch import Tensor
 from bench_idefender.mixtures import ClassMixtures, check_sizes, fit_class_mixtures
 from bench_idefender.options import IDefenderOptions
 from bench_idefender.projection import Projection
-from benchmark.attack import ClassLikelihoods
-from benchmark.defense import Batch, FitContext, Verdict
-from benchmark.setting import Setting
-from benchmark.states import LOGITS, STATES, StateDetector
-from benchmark.wording import percent
+from benchmark import LOGITS, STATES, Batch, ClassLikelihoods, FitContext, Setting, StateDetector, Verdict, percent
 
 
 class IDefender(StateDetector):

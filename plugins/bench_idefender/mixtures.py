@@ -22,9 +22,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from bench_idefender.options import IDefenderOptions
-from benchmark.errors import InputError
-from benchmark.progress import Progress
-from benchmark.randomness import Rng
+from benchmark import InputError, Progress, Rng
 
 LEAST_IMAGES = 20
 """Fewest training images per class: with fewer, keeping 95 % of them rejects none."""

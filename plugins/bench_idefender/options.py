@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark.options import AttackOptions, Budget, StateOptions
+from benchmark import AttackOptions, Budget, StateOptions
 
 
 class IDefenderOptions(StateOptions):

@@ -11,8 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from benchmark.cells import Cell, successful
-from benchmark.panel import Facts, GalleryImage, Panel, PanelPart, Plot, Series
+from benchmark import Cell, Facts, GalleryImage, Panel, PanelPart, Plot, Series, successful
 
 USE = "i-defender"
 DRAWN = 300

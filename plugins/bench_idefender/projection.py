@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from sklearn.decomposition import PCA
 from torch import Tensor
 
-from benchmark.randomness import Rng
+from benchmark import Rng
 
 MOST_STATES = 5000
 """Training states that the plane is laid through, at most."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.hookspecs import Register, hookimpl
+from benchmark import Register, hookimpl
 
 PROTOTYPE_CONFORMITY = """@inproceedings{mustafa2019adversarial,
   title = {Adversarial Defense by Restricting the Hidden Space of Deep Neural Networks},

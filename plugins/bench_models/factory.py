@@ -11,11 +11,17 @@ from typing import Any
 from torch import nn
 
 from bench_models import options
-from benchmark.errors import InputError, MissingError, TaskError, first_line, near_match
-from benchmark.files import file_digest
-from benchmark.model import Model
-from benchmark.source import source_digest
-from benchmark.store import digest
+from benchmark import (
+    InputError,
+    MissingError,
+    Model,
+    TaskError,
+    digest,
+    file_digest,
+    first_line,
+    near_match,
+    source_digest,
+)
 
 
 class PythonFactory(Model):

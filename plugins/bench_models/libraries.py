@@ -17,10 +17,20 @@ import torchvision
 from torch import Tensor, nn
 
 from bench_models import options
-from benchmark.errors import InputError, MissingError, first_line, near_match, unknown_name
-from benchmark.model import Model, shape_text
-from benchmark.options import read_by_host
-from benchmark.weights import Checkpoint, load_weights, read_checkpoint, read_tensors
+from benchmark import (
+    Checkpoint,
+    InputError,
+    MissingError,
+    Model,
+    first_line,
+    load_checkpoint,
+    near_match,
+    read_by_host,
+    read_checkpoint,
+    read_tensors,
+    shape_text,
+    unknown_name,
+)
 
 
 class Torchvision(Model):
@@ -92,7 +102,7 @@ class Torchvision(Model):
     def _load(self, network: nn.Module, image_shape: tuple[int, int, int]) -> None:
         arch, weights = self.options.arch, self.options.weights
         try:
-            load_weights(_renamed(read_checkpoint(self._weights_file())), network)
+            load_checkpoint(_renamed(read_checkpoint(self._weights_file())), network)
         except InputError as error:
             sized = arch.startswith(("vit_", "maxvit_"))  # their tensors depend on the size of the images
             raise InputError(

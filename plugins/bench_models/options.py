@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark.options import Function, InputFile, ModelOptions, TrainOptions, read_by_host
+from benchmark import Function, InputFile, ModelOptions, TrainOptions, read_by_host
 
 RESNETS = ("resnet", "resnext", "wide_resnet")
 """Beginnings of the torchvision names that `stem: cifar` is for."""

@@ -15,7 +15,7 @@ from torch.nn.functional import pad, relu
 
 from bench_models import options
 from bench_models.small import GlobalAveragePool
-from benchmark.model import Model
+from benchmark import Model
 
 
 class ZeroPadShortcut(nn.Module):

@@ -13,8 +13,7 @@ from collections import OrderedDict
 from torch import Tensor, nn
 
 from bench_models import options
-from benchmark.errors import InputError
-from benchmark.model import Model
+from benchmark import InputError, Model
 
 
 class GlobalAveragePool(nn.Module):

@@ -20,7 +20,7 @@ from bench_partshapes.options import PartShapesOptions
 from bench_partshapes.painting import paint
 from bench_partshapes.parts import CLASS_PARTS, CLASS_SETS, PARTS
 from bench_partshapes.surroundings import clutter, occluder
-from benchmark.dataset import SPLITS, Dataset, PartAnnotations, Split
+from benchmark import SPLITS, Dataset, PartAnnotations, Split
 
 if TYPE_CHECKING:
     import torch

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark.options import DatasetOptions
+from benchmark import DatasetOptions
 
 
 class PartShapesOptions(DatasetOptions):

@@ -10,12 +10,18 @@ import torch
 from torch import Tensor
 
 from bench_pcl.options import JointOptions, ReleasedOptions
-from benchmark.attack import Attack, Victim
-from benchmark.errors import InputError
-from benchmark.gradient import ascend, classification_loss, input_gradient, random_start
-from benchmark.model import Passes
-from benchmark.randomness import Rng
-from benchmark.setting import Setting
+from benchmark import (
+    Attack,
+    InputError,
+    Passes,
+    Rng,
+    Setting,
+    Victim,
+    ascend,
+    classification_loss,
+    input_gradient,
+    random_start,
+)
 
 
 class PclJoint(Attack):

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark.options import AdversarialOptions, AttackOptions, Budget, HardenerOptions
+from benchmark import AdversarialOptions, AttackOptions, Budget, HardenerOptions
 
 
 class AdversarialPartOptions(AdversarialOptions):

@@ -15,16 +15,26 @@ from torch import Tensor, nn
 
 from bench_pcl.options import AdversarialPartOptions, PclOptions
 from bench_pcl.prototypes import Head, Heads, NearestPrototype
-from benchmark.crafting import CraftingObjective, craft, draw_eps, unchanged
-from benchmark.defense import FitContext
-from benchmark.errors import InputError
-from benchmark.hardening import TrainedHardener
-from benchmark.model import Classifier, Passes, capturing, read_tensors, save_weights
-from benchmark.options import CraftingOptions, TrainOptions
-from benchmark.published import PublishedAttack
-from benchmark.randomness import Rng
-from benchmark.setting import Setting
-from benchmark.training import Objective
+from benchmark import (
+    Classifier,
+    CraftingObjective,
+    CraftingOptions,
+    FitContext,
+    InputError,
+    Objective,
+    Passes,
+    PublishedAttack,
+    Rng,
+    Setting,
+    TrainedHardener,
+    TrainOptions,
+    capturing,
+    craft,
+    draw_eps,
+    read_tensors,
+    save_weights,
+    unchanged,
+)
 
 
 class PrototypeObjective(CraftingObjective):

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
-from benchmark.model import capturing
+from benchmark import capturing
 
 
 def distances(features: Tensor, prototypes: Tensor) -> Tensor:

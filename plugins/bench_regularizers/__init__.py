@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark import hookimpl
-from benchmark.hookspecs import Register
+from benchmark import Register, hookimpl
 
 INPUT_GRADIENT = """@inproceedings{ross2018improving,
   title = {Improving the Adversarial Robustness and Interpretability of Deep Neural Networks by Regularizing Their Input

@@ -15,15 +15,19 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize
 
 from bench_regularizers.options import AdpOptions
-from benchmark.defense import FitContext
-from benchmark.errors import InputError
-from benchmark.hardening import TrainedHardener
-from benchmark.model import Classifier, Passes, passes
-from benchmark.options import TrainOptions
-from benchmark.published import PublishedAttack
-from benchmark.randomness import Rng
-from benchmark.setting import Setting
-from benchmark.training import Objective
+from benchmark import (
+    Classifier,
+    FitContext,
+    InputError,
+    Objective,
+    Passes,
+    PublishedAttack,
+    Rng,
+    Setting,
+    TrainedHardener,
+    TrainOptions,
+    passes,
+)
 
 TINY = 1e-6
 """Added to the diagonal before the determinant is taken, as in the authors' code: equal members would have log 0."""

@@ -11,13 +11,17 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from bench_regularizers.options import DistillationOptions
-from benchmark.defense import FitContext
-from benchmark.hardening import TrainedHardener
-from benchmark.model import Classifier, Passes
-from benchmark.options import TrainOptions
-from benchmark.published import PublishedAttack
-from benchmark.randomness import Rng
-from benchmark.training import Objective, train
+from benchmark import (
+    Classifier,
+    FitContext,
+    Objective,
+    Passes,
+    PublishedAttack,
+    Rng,
+    TrainedHardener,
+    TrainOptions,
+    train,
+)
 
 
 class TemperedObjective(Objective):

@@ -11,12 +11,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from bench_regularizers.options import InputGradientOptions
-from benchmark.defense import FitContext
-from benchmark.hardening import TrainedHardener
-from benchmark.model import Classifier, Passes
-from benchmark.options import TrainOptions
-from benchmark.randomness import Rng
-from benchmark.training import Objective
+from benchmark import Classifier, FitContext, Objective, Passes, Rng, TrainedHardener, TrainOptions
 
 
 class InputGradientObjective(Objective):

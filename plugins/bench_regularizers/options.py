@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from benchmark.options import HardenerOptions
+from benchmark import HardenerOptions
 
 
 class InputGradientOptions(HardenerOptions):

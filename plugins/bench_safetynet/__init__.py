@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.hookspecs import Register, hookimpl
+from benchmark import Register, hookimpl
 
 SAFETYNET = """@inproceedings{lu2017safetynet,
   title = {{SafetyNet}: Detecting and Rejecting Adversarial Examples Robustly},

@@ -17,11 +17,7 @@ from torch import Tensor
 from bench_safetynet import machines
 from bench_safetynet.machines import Machines, Quantiser
 from bench_safetynet.options import SafetyNetOptions
-from benchmark.defense import FitContext, Observation
-from benchmark.errors import InputError
-from benchmark.randomness import Rng
-from benchmark.setting import Setting
-from benchmark.states import LOGITS, STATES, StateDetector
+from benchmark import LOGITS, STATES, FitContext, InputError, Observation, Rng, Setting, StateDetector
 
 LEAST_EXAMPLES = 20
 """Fewest adversarial images that a machine is trained on."""

@@ -16,14 +16,23 @@ import torch
 from torch import Tensor, nn
 
 from bench_subnetwork.options import DetectorSubnetworkOptions
-from benchmark.dataset import Split
-from benchmark.defense import Batch, Defense, FitContext, Verdict
-from benchmark.errors import InputError, unknown_name
-from benchmark.model import Classifier, Passes, load_weights, save_weights
-from benchmark.options import TrainOptions
-from benchmark.published import PublishedAttack
-from benchmark.setting import Setting
-from benchmark.training import train
+from benchmark import (
+    Batch,
+    Classifier,
+    Defense,
+    FitContext,
+    InputError,
+    Passes,
+    PublishedAttack,
+    Setting,
+    Split,
+    TrainOptions,
+    Verdict,
+    load_weights,
+    save_weights,
+    train,
+    unknown_name,
+)
 
 INPUT = "input"
 """The layer name that means the image itself: the paper's AD(0)."""

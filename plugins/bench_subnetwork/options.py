@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark.options import Options, SuiteLabel, TrainOptions
+from benchmark import Options, SuiteLabel, TrainOptions
 
 
 class SubnetworkTraining(TrainOptions):

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from benchmark.defense import NO_LABEL
+from benchmark import NO_LABEL
 
 _LEAST = 1e-6
 """Probabilities nearer to 0 or 1 count as this far from it: float32 would lose their gradient."""

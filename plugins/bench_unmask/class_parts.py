@@ -18,9 +18,7 @@ from typing import Any
 import numpy as np
 import yaml
 
-from benchmark.dataset import Split
-from benchmark.errors import InputError, MissingError, unknown_name
-from benchmark.wording import percent
+from benchmark import InputError, MissingError, Split, percent, unknown_name
 
 _PARTS = """
     plant torso licenseplate cap eyebrow tail ear horn mouth frontside mirror wheel vehicle_left nose screen arm neck

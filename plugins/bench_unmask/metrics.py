@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import ClassVar
 
-from benchmark.cells import Answers, Cell, successful
-from benchmark.metrics.metric import Metric, MetricValue
-from benchmark.statistics import rate
+from benchmark import Answers, Cell, Metric, MetricValue, rate, successful
 
 
 class _Share(Metric):

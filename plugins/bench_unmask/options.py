@@ -9,8 +9,7 @@ from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
 from bench_unmask.extractor.options import PartExtractorOptions
-from benchmark.errors import near_match
-from benchmark.options import InputFile, Options, SuiteLabel
+from benchmark import InputFile, Options, SuiteLabel, near_match
 
 TABLE_SUFFIXES = (".yaml", ".yml", ".csv")
 

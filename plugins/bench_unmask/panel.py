@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.panel import Bar, Bars, Box, Facts, GalleryImage, ImageVerdict, Panel, PanelPart, Picture
+from benchmark import Bar, Bars, Box, Facts, GalleryImage, ImageVerdict, Panel, PanelPart, Picture
 
 SHOWN_CLASSES = 5
 """Classes whose similarity is shown: those of the greatest."""

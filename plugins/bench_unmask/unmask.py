@@ -21,12 +21,20 @@ from bench_unmask.alignment import Alignment, align, flag, soft_jaccard, soft_pr
 from bench_unmask.class_parts import PAPER, ClassParts, class_parts_of, part_presence, read_class_parts
 from bench_unmask.extractor.artifact import check_library
 from bench_unmask.options import UnMaskDefenseOptions
-from benchmark.defense import ArtifactRequest, Batch, Defense, FitContext, Observation, Verdict
-from benchmark.errors import InputError
-from benchmark.model import Passes
-from benchmark.options import TrainOptions
-from benchmark.setting import Setting
-from benchmark.training import MicroBatches, batches
+from benchmark import (
+    ArtifactRequest,
+    Batch,
+    Defense,
+    FitContext,
+    InputError,
+    MicroBatches,
+    Observation,
+    Passes,
+    Setting,
+    TrainOptions,
+    Verdict,
+    batches,
+)
 
 STATE = "explanation.json"
 SENSITIVITY_SCORES = tuple(round(0.05 * step, 2) for step in range(1, 20))

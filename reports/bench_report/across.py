@@ -14,15 +14,10 @@ import pandas as pd
 from bench_report.facts import CERTAIN, Bound
 from bench_report.table import Place, Table, as_text, grouped
 from bench_report.view import TOLERANCE, DifferenceView, Estimate
-from benchmark.builtin import measures
-from benchmark.cells import near
-from benchmark.names import CLEAN
-from benchmark.options import Budget
-from benchmark.statistics import PairedDifference, compare_over_seeds, compare_paired
-from benchmark.suite import SECTIONS
+from benchmark import CLEAN, SECTIONS, Budget, PairedDifference, compare_over_seeds, compare_paired, measures, near
 
 if TYPE_CHECKING:
-    from benchmark.results.read import Run
+    from benchmark import Run
 
 RATE = "false_positive_rate"
 """The part of the protocol that only measures at the host's threshold depend on."""

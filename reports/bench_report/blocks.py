@@ -28,9 +28,7 @@ from bench_report.view import (
     Notice,
 )
 from bench_report.words import KNOWLEDGE, budget_text
-from benchmark.names import CLEAN, CROSSED, WORST_OF
-from benchmark.options import Budget
-from benchmark.statistics import holm
+from benchmark import CLEAN, CROSSED, WORST_OF, Budget, holm
 
 HEADLINE = FAMILIES[0]
 

@@ -63,12 +63,10 @@ from bench_report.view import (
     VerdictsView,
 )
 from bench_report.words import moment, moment_text, plural, seconds_text
-from benchmark.names import CLEAN, SUMMARIES, WORST_OF
-from benchmark.panel import Panel
-from benchmark.results.groups import BARE
+from benchmark import BARE, CLEAN, SUMMARIES, WORST_OF, Panel
 
 if TYPE_CHECKING:
-    from benchmark.results.read import Run
+    from benchmark import Run
 
 SMALL_N = 200
 """Fewer images than this are said aloud: at a rate of one half the interval is then wider than 13 points."""

@@ -38,11 +38,10 @@ from bench_report.view import (
     VerdictView,
 )
 from bench_report.words import budget_text, norm_text, number_text
-from benchmark.names import CLEAN, IDENTITY, SUMMARIES, WORST_OF
-from benchmark.panel import ImageVerdict, Panel, Plot
+from benchmark import CLEAN, IDENTITY, SUMMARIES, WORST_OF, ImageVerdict, Panel, Plot
 
 if TYPE_CHECKING:
-    from benchmark.results.read import Run
+    from benchmark import Run
 
 MANY = 100
 """Cells beyond which a page shows, to readers without scripts, images of one kind alone: the others are counted."""

@@ -18,14 +18,25 @@ from bench_report.sentences import Sentence, listed, rate
 from bench_report.table import Place, as_text
 from bench_report.view import Estimate, Word
 from bench_report.words import budget_text, plural
-from benchmark.names import CLEAN, KNOWLEDGE, WORST_OF
-from benchmark.results.groups import BARE, KNOWING
-from benchmark.taxonomy import HOLDING, TAGS, AttackTraits, DefenseTraits, Tag, tags_of
-from benchmark.trust.probe_kinds import DRAWN, DRAWS
-from benchmark.trust.probe_kinds import KINDS as PROBES
+from benchmark import (
+    BARE,
+    CLEAN,
+    DRAWN,
+    DRAWS,
+    HOLDING,
+    KNOWING,
+    KNOWLEDGE,
+    PROBES,
+    TAGS,
+    WORST_OF,
+    AttackTraits,
+    DefenseTraits,
+    Tag,
+    tags_of,
+)
 
 if TYPE_CHECKING:
-    from benchmark.results.read import Run
+    from benchmark import Run
 
 Status = Literal["done", "not done", "unknown", "none"]
 SAID: dict[Status, str] = {

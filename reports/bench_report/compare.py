@@ -31,12 +31,10 @@ from bench_report.measures import FAMILIES, measure
 from bench_report.table import Place, Table, as_text
 from bench_report.view import CompareView, DifferenceView, LinedUpRow, RunView
 from bench_report.words import budget_text, difference_text
-from benchmark.names import CLEAN, WORST_OF
-from benchmark.results.groups import BARE, KNOWING
-from benchmark.statistics import holm
+from benchmark import BARE, CLEAN, KNOWING, WORST_OF, holm
 
 if TYPE_CHECKING:
-    from benchmark.results.read import Run
+    from benchmark import Run
 
 _FAMILIES = [family for family in FAMILIES if family.key in ("robust", "joint")]
 _LINED_UP = (

@@ -16,10 +16,7 @@ from typing import Any, Literal
 from bench_report.ladders import BUDGETS, Ladder, ladders, worst_cases
 from bench_report.table import ALL_ATTACKS, Axes, Place, Table, as_number, as_text
 from bench_report.view import BestKnown, DifferenceView, Estimate, TrustView
-from benchmark.names import CLEAN, CROSSED, KNOWLEDGE, WORST_OF
-from benchmark.options import Budget
-from benchmark.results.groups import BARE, KNOWING
-from benchmark.statistics import holm
+from benchmark import BARE, CLEAN, CROSSED, KNOWING, KNOWLEDGE, WORST_OF, Budget, holm
 
 GONE: tuple[Literal["failed", "missing", "left-out"], ...] = ("failed", "missing", "left-out")
 """Why an attack has no result, what is to be seen to first."""
@@ -48,7 +45,7 @@ Why = Literal[
     "chance",
 ]
 Bound = str
-"""Why a number is an upper bound, as a key of `benchmark.trust.marks.RULES`; "" where it is none."""
+"""Why a number is an upper bound, as a key of `benchmark.trust.marks.TRUST_RULES`; "" where it is none."""
 
 
 @dataclass(frozen=True)

@@ -36,11 +36,10 @@ from bench_report.view import (
     MeansView,
 )
 from bench_report.words import norm_text, plural
-from benchmark.names import CLEAN, WORST_OF
-from benchmark.suite import is_of_a_cell
+from benchmark import CLEAN, WORST_OF, is_of_a_cell
 
 if TYPE_CHECKING:
-    from benchmark.results.read import Run
+    from benchmark import Run
 
 ROC_LINES = 2 * SERIES
 ROC_MARKS = 3

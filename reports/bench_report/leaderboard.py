@@ -19,11 +19,10 @@ from bench_report.ranks import Condition, Entry, rank_runs
 from bench_report.table import as_text
 from bench_report.view import BoardCondition, BoardRow, BoardView, Estimate, Notice
 from bench_report.words import moment
-from benchmark.errors import InputError
-from benchmark.names import WORST_OF
+from benchmark import WORST_OF, InputError
 
 if TYPE_CHECKING:
-    from benchmark.results.read import Run
+    from benchmark import Run
 
 FILE = "leaderboard.csv"
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from benchmark.metrics.metric import Metric
+    from benchmark import Metric
 
 Unit = Literal["rate", "area", "distance", "count", "ratio", "number"]
 

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 from bench_report.table import Place, as_count, as_number, as_text
 from bench_report.view import BlockView, DifferenceView
 from bench_report.words import difference_text, number_text
-from benchmark.trust.probe_kinds import KINDS, ProbeKind
+from benchmark import PROBES, ProbeKind
 
 if TYPE_CHECKING:
-    from benchmark.results.read import Run
+    from benchmark import Run
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Probes:
             for record in self._records
             if (record["dataset"], record["model"]) == (block.dataset, block.model)
             and record["knowledge"] in ("", block.knowledge)
-            and record["probe"] in KINDS
+            and record["probe"] in PROBES
         ]
         order = {place: n for n, place in enumerate(dict.fromkeys((row["defense"], row["seed"]) for row in rows))}
         rows.sort(key=lambda row: order[row["defense"], row["seed"]])
@@ -73,13 +73,13 @@ class Probes:
     def _of_cells(self) -> dict[tuple[str, ...], list[Mapping[Any, Any]]]:
         found: dict[tuple[str, ...], list[Mapping[Any, Any]]] = {}
         for record in self._records:
-            if record["attack"] and record["probe"] in KINDS:
+            if record["attack"] and record["probe"] in PROBES:
                 where = ("dataset", "model", "attack", "defense", "knowledge", "seed")
                 found.setdefault(tuple(as_text(record[name]) for name in where), []).append(record)
         return found
 
     def _row(self, record: Mapping[Any, Any]) -> ProbeRow:
-        kind, value = KINDS[record["probe"]], as_number(record["value"])
+        kind, value = PROBES[record["probe"]], as_number(record["value"])
         low, high = as_number(record["ci_low"]), as_number(record["ci_high"])
         found = None
         if value is not None:

@@ -12,8 +12,7 @@ from bench_report.ladders import Ladder, ladders
 from bench_report.measures import FAMILIES, measure
 from bench_report.table import Place, Table, as_count, as_number, as_text
 from bench_report.view import Estimate, PublishedCell, PublishedHead, PublishedRow, PublishedTable
-from benchmark.names import CLEAN, WORST_OF
-from benchmark.suite import heading_levels, is_of_a_cell, is_placed, reference_tables
+from benchmark import CLEAN, WORST_OF, heading_levels, is_of_a_cell, is_placed, reference_tables
 
 AXES = ("dataset", "model", "attack", "defense", "knowledge", "artifact", "metric")
 METRIC = AXES.index("metric")

@@ -28,12 +28,10 @@ from bench_report.across import (
 from bench_report.facts import CERTAIN, Bound, RunFacts, Scope, Verdict
 from bench_report.table import Place, as_number, as_text
 from bench_report.view import Estimate, TrustView
-from benchmark.names import WORST_OF
-from benchmark.options import Budget
-from benchmark.statistics import holm
+from benchmark import WORST_OF, Budget, holm
 
 if TYPE_CHECKING:
-    from benchmark.results.read import Run
+    from benchmark import Run
 
 Unranked = Literal["", "bound", "broken", "alone", "incomplete", "flagged", "alarms", "costly", "guessing", "none"]
 """Why a row has no rank, in the order of such rows: an upper bound; broken in print; nothing to rank it against;

@@ -29,16 +29,10 @@ from bench_report.samples import packed
 from bench_report.sentences import CENTRAL, NOT_CONCLUDED, SIGNS, chart_alt, conclusions, figure_alt
 from bench_report.view import BoardView, ChartView, FigureView
 from bench_report.words import KNOWLEDGE, bytes_text, plural, seconds_text
-from benchmark.errors import InputError
-from benchmark.files import write_whole
-from benchmark.reporter import Reporter
-from benchmark.results.export import csv_text
-from benchmark.rundir import REPORT
-from benchmark.taxonomy import TAGS
-from benchmark.trust.marks import MEANINGS
+from benchmark import REPORT, TAGS, TRUST_MARKS, InputError, Reporter, csv_text, write_whole
 
 if TYPE_CHECKING:
-    from benchmark.results.read import Run
+    from benchmark import Run
 
 STYLE, VEGA, CHARTS, TERMS = "report.css", "vega.js", "charts.js", "terms.js"
 SCRIPTS = ("report.js", "tables.js", "samples.js")
@@ -448,5 +442,5 @@ def _environment() -> Environment:
     )
     for function in (markup.name, markup.attack_name, markup.machine_values, markup.machine_difference):
         environment.globals[function.__name__] = function
-    environment.globals.update(signs=SIGNS, meanings=MEANINGS)
+    environment.globals.update(signs=SIGNS, meanings=TRUST_MARKS)
     return environment

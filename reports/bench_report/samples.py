@@ -22,14 +22,22 @@ from bench_report.links import data_file
 from bench_report.sentences import STRATA
 from bench_report.table import Place, Table, as_number, as_text, grouped
 from bench_report.view import BlockView
-from benchmark.cells import Answers, Cell
-from benchmark.errors import InputError
-from benchmark.names import CLEAN
-from benchmark.panel import Facts, GalleryImage, ImageVerdict, Panel, PanelPart
-from benchmark.results.gallery import on_sheet, strata
+from benchmark import (
+    CLEAN,
+    Answers,
+    Cell,
+    Facts,
+    GalleryImage,
+    ImageVerdict,
+    InputError,
+    Panel,
+    PanelPart,
+    on_sheet,
+    strata,
+)
 
 if TYPE_CHECKING:
-    from benchmark.results.read import Run
+    from benchmark import Run
 
 FILE = re.compile(r"[0-9a-f]{20}\.(png|json)")
 

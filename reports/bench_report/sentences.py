@@ -30,9 +30,7 @@ from bench_report.ranks import Condition, Entry, Trust, Unranked
 from bench_report.table import ALL_ATTACKS, Axes, Place
 from bench_report.view import TOLERANCE, AlarmView, ChartView, DifferenceView, Estimate, FigureView, Notice, Word
 from bench_report.words import difference_text, norm_text, number_text, pairs_text, plural
-from benchmark.names import CLEAN, CROSSED, WORST_OF
-from benchmark.results.groups import BARE, KNOWING
-from benchmark.trust.marks import MEANINGS, RULES
+from benchmark import BARE, CLEAN, CROSSED, KNOWING, TRUST_MARKS, TRUST_RULES, WORST_OF
 
 MOST = 4
 """Sentences of one kind."""
@@ -50,7 +48,7 @@ ATTACKERS = {
 }
 """What an attacker has, in the fewest words; `words.KNOWLEDGE` says it in full."""
 BOUNDS: dict[Bound, str] = {
-    rule.why: rule.says for rule in RULES.values() if rule.mark in ("static only", "known broken")
+    rule.why: rule.says for rule in TRUST_RULES.values() if rule.mark in ("static only", "known broken")
 }
 """Why a number is an upper bound."""
 STRATA = {
@@ -72,7 +70,7 @@ SIGNS: dict[str, str] = {"flagged": "⚠", "known broken": "†", "static only":
 def marks(estimates: Iterable[Estimate | None]) -> tuple[str, ...]:
     """Return the marks of numbers, in the order of their legend."""
     found = {e.trust.mark for e in estimates if e is not None and e.trust is not None}
-    return tuple(mark for mark in MEANINGS if mark in found)
+    return tuple(mark for mark in TRUST_MARKS if mark in found)
 
 
 def _name(text: str, page: str = "") -> Word:
@@ -425,7 +423,7 @@ def of_cell(facts: RunFacts, place: Place) -> Iterator[Sentence]:
     """Yield what has to be known of a cell's defense and attacker."""
     trust = facts.table.trust(place)
     if trust is not None:
-        yield (_name(trust.mark), Word(f" ({MEANINGS[trust.mark]}): "), Word(trust.because, "quote"), Word("."))
+        yield (_name(trust.mark), Word(f" ({TRUST_MARKS[trust.mark]}): "), Word(trust.because, "quote"), Word("."))
         if trust.published and "published" not in trust.why:
             yield (Word("Strongest published attack: "), Word(trust.published, "quote"), Word("."))
     learned = facts.taught.get(place.defense, ())

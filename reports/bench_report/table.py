@@ -15,11 +15,7 @@ import pandas as pd
 from bench_report.links import file_name
 from bench_report.measures import MEASURES, Measure, measure
 from bench_report.view import AlarmView, CellView, DifferenceView, Doubt, Estimate, TrustView
-from benchmark.names import CLEAN, CROSSED, MEAN, STD, SUMMARIES, WORST_OF
-from benchmark.options import Budget
-from benchmark.results.groups import KNOWING
-from benchmark.trust.alarms import KINDS
-from benchmark.trust.marks import MARKS, RULES
+from benchmark import ALARMS, CLEAN, CROSSED, KNOWING, MEAN, STD, SUMMARIES, TRUST_MARKS, TRUST_RULES, WORST_OF, Budget
 
 ALL_ATTACKS = "all attacks"
 """Label of the group that a suite without named groups gets."""
@@ -177,7 +173,7 @@ class Table:
         self._raised: dict[Place, list[Raised]] = {}
         for alarm in alarms:
             # What is said of a group is said of its attacks, and reaches it where its numbers rest on them.
-            if alarm.kind in KINDS and not alarm.place.attack.startswith(WORST_OF):
+            if alarm.kind in ALARMS and not alarm.place.attack.startswith(WORST_OF):
                 places = self._alarms.setdefault((alarm.kind, alarm.finding), [])
                 if alarm.place not in places:  # of another seed
                     places.append(alarm.place)
@@ -192,7 +188,7 @@ class Table:
         views = []
         for kind, finding in found:
             cells = self._alarms[kind, finding]
-            views.append(AlarmView(KINDS[kind], finding, len(cells), self.page(cells[0])))  # type: ignore[index]
+            views.append(AlarmView(ALARMS[kind], finding, len(cells), self.page(cells[0])))  # type: ignore[index]
         return tuple(views)
 
     def _reaching(self, place: Place) -> dict[str, list[Raised]]:
@@ -208,7 +204,7 @@ class Table:
 
     def _made_up(self, alarm: Raised, sure: Sequence[Place]) -> bool:
         """Return whether an alarm of one weak attack is made up for by a sure one that surely leaves less."""
-        if KINDS[alarm.kind].reach != "attack" or alarm.against is None:  # type: ignore[index]
+        if ALARMS[alarm.kind].reach != "attack" or alarm.against is None:  # type: ignore[index]
             return False
         metric = "joint_robust_accuracy" if "joint_robust_accuracy" in self.by_place[alarm.place] else "robust_accuracy"
 
@@ -227,7 +223,7 @@ class Table:
         """Return what alarms leave of the numbers at a place, None where none reaches them."""
         if place not in self._doubts:
             found = self._reaching(place)
-            kinds = {KINDS[x.kind].reach for x in itertools.chain(*found.values())}  # type: ignore[index]
+            kinds = {ALARMS[x.kind].reach for x in itertools.chain(*found.values())}  # type: ignore[index]
             attacks, trust = self.members(place) or (place.attack,), self.trust(place)
             if trust is not None and trust.mark == "flagged" and ("probe" in trust.why or not found):
                 found = {attack: found.get(attack, []) for attack in attacks}  # it says of all that gradients mislead
@@ -372,18 +368,18 @@ def read_trust(frame: pd.DataFrame) -> dict[Place, TrustView]:
     by_place: dict[Place, list[Mapping[str, Any]]] = {}
     for row in frame.to_dict("records"):
         place = Place(*(as_text(row[name]) for name in Place._fields))
-        if row["trust"] in MARKS:
+        if row["trust"] in TRUST_MARKS:
             by_place.setdefault(place, []).append({str(name): value for name, value in row.items()})
     found = {}
     for place, rows in by_place.items():
-        worst = min(rows, key=lambda row: MARKS.index(row["trust"]))
+        worst = min(rows, key=lambda row: list[str](TRUST_MARKS).index(row["trust"]))
         best = {(as_text(row["best_attack"]), as_text(row["best_knowledge"])): None for row in rows}
         left = as_number(worst["published_value"])
         published = (as_text(worst["published"]), "" if left is None else f"{100 * left:.4g} %",
                      as_text(worst["published_setting"]))  # fmt: skip
         found[place] = TrustView(
             worst["trust"],
-            tuple(name for name in as_text(worst["why"]).split() if name in RULES),
+            tuple(name for name in as_text(worst["why"]).split() if name in TRUST_RULES),
             as_text(worst["because"]),
             tuple(one for one in best if one[0]),
             ", ".join(filter(None, published)),

@@ -7,9 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench_report.measures import Measure, Unit
 from bench_report.words import difference_text, number_text, pairs_text, plural
-from benchmark.panel import PanelPart
-from benchmark.trust.alarms import AlarmKind
-from benchmark.trust.marks import RULES, Mark
+from benchmark import TRUST_RULES, AlarmKind, Mark, PanelPart
 
 if TYPE_CHECKING:
     from bench_report.probes import ProbeRow
@@ -62,7 +60,7 @@ class TrustView:
         run = self.passed + self.failed
         probes = f"{self.passed} of {plural(run, 'probe')} passed" if self.failed else f"{plural(run, 'probe')} passed"
         probes = probes if run else "no probe was run"
-        return RULES[self.why[0]].says + (f"; {probes}" if self.mark == "adaptive" else "")  # type: ignore[index]
+        return TRUST_RULES[self.why[0]].says + (f"; {probes}" if self.mark == "adaptive" else "")  # type: ignore[index]
 
     @property
     def term(self) -> str:
@@ -72,11 +70,12 @@ class TrustView:
 
     @property
     def bound(self) -> str:
-        """Why the number is an upper bound, as a key of `benchmark.trust.marks.RULES`; "" where it is none.
+        """Why the number is an upper bound, as a key of `benchmark.trust.marks.TRUST_RULES`; "" where it is none.
 
         What the attacks lack says more of a number than what others have done elsewhere.
         """
-        return next((x for mark in ("static only", "known broken") for x in self.why if RULES[x].mark == mark), "")  # type: ignore[index]
+        bounds = ("static only", "known broken")
+        return next((x for mark in bounds for x in self.why if TRUST_RULES[x].mark == mark), "")  # type: ignore[index]
 
 
 @dataclass(frozen=True)

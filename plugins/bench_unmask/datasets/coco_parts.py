@@ -18,9 +18,21 @@ import numpy as np
 from bench_unmask import masks
 from bench_unmask.datasets.options import CocoPartsOptions
 from bench_unmask.datasets.photos import PhotoSplit, digest_of, look_through, refuse_shared_images
-from benchmark.dataset import SPLITS, Dataset, PartAnnotations, is_ignored
-from benchmark.errors import InputError, MissingError, Mistakes, unknown_name
-from benchmark.images import Fit, ImageHeader, Place, read_header, read_image
+from benchmark import (
+    SPLITS,
+    Dataset,
+    Fit,
+    ImageHeader,
+    InputError,
+    MissingError,
+    Mistakes,
+    PartAnnotations,
+    Place,
+    is_ignored,
+    read_header,
+    read_image,
+    unknown_name,
+)
 
 
 class AnnotatedPhotos(Dataset):

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark.options import SPLITS, DatasetOptions
+from benchmark import SPLITS, DatasetOptions
 
 
 def _refuse(message: str, **context: Any) -> PydanticCustomError:

@@ -9,10 +9,17 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.dataset import SPLITS, DecodedSplit
-from benchmark.errors import InputError, MissingError, Mistakes
-from benchmark.files import file_digest
-from benchmark.images import Fit, read_header, read_image
+from benchmark import (
+    SPLITS,
+    DecodedSplit,
+    Fit,
+    InputError,
+    MissingError,
+    Mistakes,
+    file_digest,
+    read_header,
+    read_image,
+)
 
 _WORTH_THREADS = 8
 

@@ -24,9 +24,7 @@ from bench_unmask.class_parts import CLASS_SETS
 from bench_unmask.datasets.coco_parts import AnnotatedPhotos, CocoSplit, content_of, photos_of, read_coco
 from bench_unmask.datasets.options import UnMaskOptions, UnMaskPartsOptions
 from bench_unmask.datasets.photos import PhotoSplit, digest_of, look_through, refuse_shared_images
-from benchmark.dataset import SPLITS, Dataset
-from benchmark.errors import InputError, MissingError, Mistakes
-from benchmark.images import Fit, image_files, passed_over_remark
+from benchmark import SPLITS, Dataset, Fit, InputError, MissingError, Mistakes, image_files, passed_over_remark
 
 RELEASED_NAMES = {"CS3a": "cs3-1", "CS3b": "cs3-2", "CS5a": "cs5-1", "CS5b": "cs5-2"}
 

@@ -17,13 +17,18 @@ from bench_unmask.extractor.evaluation import MeanAveragePrecision
 from bench_unmask.extractor.options import TIMM, PartExtractorOptions
 from bench_unmask.extractor.shipped import weights_file
 from bench_unmask.extractor.training import AnnotatedParts, for_network, load_initial_weights, resized_shape, train
-from benchmark.dataset import Split
-from benchmark.defense import FitContext, Measure, SharedArtifact
-from benchmark.errors import InputError
-from benchmark.files import file_digest
-from benchmark.model import check_weights_file, read_tensors
-from benchmark.progress import Progress
-from benchmark.training import batches
+from benchmark import (
+    FitContext,
+    InputError,
+    Measure,
+    Progress,
+    SharedArtifact,
+    Split,
+    batches,
+    check_weights_file,
+    file_digest,
+    read_tensors,
+)
 
 PIXELS_PER_PASS = {"cpu": 2**19, "cuda": 2**24}
 """Images go through the network in batches of at most so many pixels, so memory does not grow with their number."""

@@ -10,7 +10,7 @@ from typing import Literal
 from torch import Tensor, nn
 
 from bench_unmask.extractor.options import TIMM, PartExtractorOptions
-from benchmark.errors import InputError
+from benchmark import InputError
 
 Stage = Literal[1, 2, 3, 4, 5, "heads"]
 

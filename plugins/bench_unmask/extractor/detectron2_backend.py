@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from bench_unmask.extractor.backend import IMAGENET_MEAN, IMAGENET_STD, Backend, Detections, Stage, Target
-from benchmark.errors import MissingError, TaskError
+from benchmark import MissingError, TaskError
 
 INSTALL = (
     "python -m pip install --no-build-isolation "

@@ -11,7 +11,7 @@ import numpy as np
 
 from bench_unmask import masks
 from bench_unmask.extractor.backend import Detections
-from benchmark.dataset import is_ignored
+from benchmark import is_ignored
 
 WHOLE = [0.0, 0.0, 1.0, 1.0]
 """A box that stands for the whole image."""

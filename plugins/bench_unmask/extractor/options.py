@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark.options import InputFile, Options
+from benchmark import InputFile, Options
 
 TIMM = "timm:"
 """What stands before the name of a network of timm."""

@@ -12,9 +12,7 @@ from pathlib import Path
 
 import click
 
-from benchmark.errors import BenchError, InputError, first_line, unknown_name
-from benchmark.options import PACKAGE
-from benchmark.pretrained import packaged_weights
+from benchmark import PACKAGE, BenchError, InputError, first_line, packaged_weights, unknown_name
 
 GROUP = "bench_unmask.weights"
 
@@ -59,20 +57,10 @@ def main(run: Path, out: Path, cache: Path | None) -> None:
     """Write the part extractor that RUN trained to OUT, in half precision and with the names of its parts."""
     from safetensors.torch import save_file
 
-    from benchmark import load_run
-    from benchmark.cli import default_cache
-    from benchmark.model import read_tensors
-    from benchmark.store import Store
+    from benchmark import load_run, read_tensors
 
     try:
-        lines = load_run(run).journal
-        keys = {line["key"] for line in lines if line.get("kind") == "artifact" and "extractor" in line["label"]}
-        if len(keys) != 1:
-            raise InputError(f"{run}: expected a run that trained one part extractor, found {len(keys)}.")
-        (key,), store = keys, Store(cache or default_cache())
-        if not store.has(key):
-            raise InputError(f"{store.root} does not hold the part extractor of {run}: the run had another --cache.")
-        folder = store.open(key)
+        folder = load_run(run).artifact("extractor", cache)
         parts = json.loads((folder / "extractor.json").read_text())["parts"]
         tensors = read_tensors(folder / "weights.safetensors")
     except BenchError as error:

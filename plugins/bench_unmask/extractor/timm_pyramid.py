@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
 from bench_unmask.extractor.options import TIMM
-from benchmark.errors import InputError, MissingError, near_match
+from benchmark import InputError, MissingError, near_match
 
 STRIDES = (4, 8, 16, 32)
 

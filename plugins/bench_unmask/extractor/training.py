@@ -18,15 +18,20 @@ from bench_unmask import masks
 from bench_unmask.extractor.backend import Backend, Target, freeze
 from bench_unmask.extractor.options import PartExtractorOptions, TrainingStage
 from bench_unmask.extractor.shipped import weights_file
-from benchmark.checkpoint import TrainingCheckpoint
-from benchmark.dataset import PartAnnotations, Split
-from benchmark.errors import InputError, TaskError
-from benchmark.options import PACKAGE
-from benchmark.pretrained import packaged_weights
-from benchmark.progress import Progress
-from benchmark.randomness import Rng
-from benchmark.training import MicroBatches, batches
-from benchmark.weights import read_checkpoint
+from benchmark import (
+    PACKAGE,
+    InputError,
+    MicroBatches,
+    PartAnnotations,
+    Progress,
+    Rng,
+    Split,
+    TaskError,
+    TrainingCheckpoint,
+    batches,
+    packaged_weights,
+    read_checkpoint,
+)
 
 
 class AnnotatedParts:

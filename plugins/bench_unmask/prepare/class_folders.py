@@ -23,10 +23,7 @@ from PIL import Image
 from bench_unmask.class_parts import CLASS_SETS
 from bench_unmask.datasets.photos import refuse_shared_images
 from bench_unmask.prepare.files import aligned, link, make_folder, write
-from benchmark.dataset import SPLITS
-from benchmark.errors import InputError, MissingError, unknown_name
-from benchmark.images import image_files, read_image
-from benchmark.progress import Progress
+from benchmark import SPLITS, InputError, MissingError, Progress, image_files, read_image, unknown_name
 
 TABLE_II_CLASSES = {
     "CS3a": {"train": 7780, "val": 1099, "test": 2351},

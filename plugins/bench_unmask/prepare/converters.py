@@ -5,8 +5,7 @@ from __future__ import annotations
 from bench_unmask.prepare import options
 from bench_unmask.prepare.class_folders import prepare_unmask_classes
 from bench_unmask.prepare.pascal_part import prepare_pascal_part
-from benchmark.converter import Converter
-from benchmark.progress import Progress
+from benchmark import Converter, Progress
 
 
 class PascalPart(Converter):

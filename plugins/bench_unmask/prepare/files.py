@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmark.errors import StorageError
-from benchmark.files import write_whole
+from benchmark import StorageError, write_whole
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from benchmark.options import Options
+from benchmark import Options
 
 ClassSet = Literal["CS3a", "CS3b", "CS5a", "CS5b"]
 PAPER_CLASS_SETS: tuple[ClassSet, ...] = ("CS3a", "CS3b", "CS5a", "CS5b")

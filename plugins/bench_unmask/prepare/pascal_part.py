@@ -22,10 +22,7 @@ from bench_unmask import masks
 from bench_unmask.class_parts import PARTS
 from bench_unmask.prepare.files import aligned, copy, make_folder, write
 from bench_unmask.prepare.part_names import NameMapping, part_of
-from benchmark.dataset import SPLITS
-from benchmark.errors import InputError, MissingError, unknown_name
-from benchmark.images import read_header
-from benchmark.progress import Progress
+from benchmark import SPLITS, InputError, MissingError, Progress, read_header, unknown_name
 
 
 @dataclass

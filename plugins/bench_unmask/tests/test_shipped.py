@@ -109,7 +109,7 @@ def test_a_run_without_an_extractor_and_another_cache_are_refused(run, tmp_path)
     bare = finished(tmp_path, "none")
     without = CliRunner().invoke(main, [str(bare), out, "--cache", str(tmp_path / "cache")])
     assert without.exit_code == 1
-    assert "expected a run that trained one part extractor, found 0" in without.output
+    assert "expected a run that built one extractor, found 0" in without.output
     elsewhere = CliRunner().invoke(main, [str(run), out, "--cache", str(tmp_path / "elsewhere")])
     assert elsewhere.exit_code == 1
     assert "the run had another --cache" in elsewhere.output

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from benchmark.trust.alarms import KINDS
+from benchmark.trust.alarms import ALARMS
 
 IDENTITY = ["dataset", "model", "attack", "norm", "eps", "defense", "knowledge", "seed"]
 FINDING = "pgd-linf leaves 96.5 % right and the \u202eother</p> 14.5 %"
@@ -134,7 +134,7 @@ def test_an_alarm_on_one_attack_reaches_what_rests_on_it(make_run, site_of, kind
 def test_an_alarm_is_explained_on_the_first_page_and_on_the_page_of_its_cells(best, site_of):
     run, name = best
     site = site_of(doubt(run, name))
-    kind = KINDS["knowledge"]
+    kind = ALARMS["knowledge"]
     (listed,) = (li for li in site.index.all("li") if li.get("data-alarm"))
     for words in (kind.sign, kind.meaning, kind.remedy, kind.source, FINDING, "1 cell in doubt"):
         assert words in listed.text

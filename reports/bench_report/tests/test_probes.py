@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from benchmark.results.tables import PROBE_COLUMNS
-from benchmark.trust.probe_kinds import KINDS
+from benchmark.trust.probe_kinds import PROBES
 
 NAN = math.nan
 SEEN = "square turns 30 of 360 images wrong that no gradient of pgd does\u202e</td>"
@@ -39,7 +39,7 @@ def test_every_check_stands_with_value_n_verdict_and_reason(make_run, site_of):
             row = found[defense, probe]
             assert row.get("data-verdict") == verdict
             assert verdict in row.text
-            assert KINDS[probe].title in row.text
+            assert PROBES[probe].title in row.text
             assert finding in row.text
             numbers = [cell for cell in row.all("td") if cell.get("data-value")]
             assert [(float(cell.get("data-value")), cell.get("data-n")) for cell in numbers] == [

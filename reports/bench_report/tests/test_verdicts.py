@@ -14,7 +14,7 @@ from bench_report.build import read_facts
 from bench_report.facts import BROKEN, CERTAIN, RunFacts
 from bench_report.table import Axes, Place, Row, Table
 from bench_report.view import DifferenceView, TrustView
-from benchmark.trust.marks import RULES
+from benchmark.trust.marks import TRUST_RULES
 
 GROUP = "worst-of: all attacks"
 LINF = ("fgsm", "pgd-linf")
@@ -915,7 +915,7 @@ NUMBERS = st.tuples(*[st.floats(0, 1)] * 3)
     families=st.lists(st.sampled_from(["hardener", "preprocessor", "detector", "rectifier"]), min_size=5, max_size=5),
     n=st.integers(1, 800),
     knowledge=st.sampled_from(["gray-box", "white-box", "black-box"]),
-    reasons=st.lists(st.sampled_from(list(RULES)), min_size=5, max_size=5),
+    reasons=st.lists(st.sampled_from(list(TRUST_RULES)), min_size=5, max_size=5),
     ps=st.lists(st.floats(0, 1), min_size=40, max_size=40),
 )
 def test_no_run_whatsoever_is_overclaimed(systems, families, n, knowledge, reasons, ps):
@@ -940,7 +940,7 @@ def test_no_run_whatsoever_is_overclaimed(systems, families, n, knowledge, reaso
                     key = ("digits", "mlp", "pgd", knowledge, "0", "joint_robust_accuracy", a, b)
                     differences[key] = DifferenceView("joint_robust_accuracy", "rate", sign * gap, -1, 1, p, n)
     trust = {
-        Place("digits", "mlp", "pgd", name, knowledge): TrustView(RULES[why].mark, (why,), "so", (), "", 0, 0, 0)
+        Place("digits", "mlp", "pgd", name, knowledge): TrustView(TRUST_RULES[why].mark, (why,), "so", (), "", 0, 0, 0)
         for name, why in zip(names, reasons)
     }
     table = Table(rows, {}, trust=trust)

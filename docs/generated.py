@@ -1,0 +1,203 @@
+"""What documents say and the code knows: `nox -s generate` writes it anew, a test looks whether it is as written.
+
+cog (cogapp) runs what stands between the first two of `MARKS`, and replaces what stands below, up to the third.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Iterator
+from dataclasses import is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import benchmark
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = (
+    "benchmark/__init__.pyi",
+    *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("*.md"))),
+    *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("docs/*.md"))),
+    *(str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("*/bench_*/README.md"))),
+)
+
+MARKS = "[cog: :cog] [cog-end]"  # those that cog has of its own end as types do: `]]]`
+
+
+def run(*options: str) -> int:
+    """Run cog over all files; with `--check`, return another code than 0 where one is not as it would be written."""
+    from cogapp import Cog
+
+    place = os.getcwd()
+    os.chdir(ROOT)
+    try:
+        return int(Cog().main(["cog", "-I", "docs", f"--markers={MARKS}", *options, *FILES]))
+    finally:
+        os.chdir(place)
+
+
+def out(*lines: str) -> None:
+    """Hand lines to cog."""
+    import cog
+
+    cog.outl("\n".join(lines))
+
+
+def stub() -> None:
+    """Write the imports of `benchmark/__init__.pyi`."""
+    for section, modules in benchmark.PAGE.items():
+        out("", f"# {section}")
+        for module, names in modules.items():
+            out(*(f"from benchmark.{module} import {name} as {name}" for name in names))
+
+
+# -- docs/authors.md --------------------------------------------------------------------------------------------------
+
+
+def section(title: str) -> None:
+    """Write what the names of a section of `benchmark.PAGE` are, in its order."""
+    for module, names in benchmark.PAGE[title].items():
+        for name in names:
+            out("", *_entry(module, name))
+
+
+def _entry(module: str, name: str) -> Iterator[str]:
+    found = getattr(benchmark, name)
+    yield from (f"### `{name}`", "")
+    if inspect.isclass(found):
+        if is_dataclass(found):
+            yield from (f"`{name}({_fields(found)})`", "")
+        bases = [f"`{base.__name__}`" for base in found.__bases__ if base.__name__ in benchmark.__all__]
+        if bases:
+            yield from (f"A subclass of {' and '.join(bases)}.", "")
+        yield _text(inspect.getdoc(found))
+        members = list(_members(found))
+        if members:
+            yield from ("", *members)
+    elif inspect.isroutine(found):
+        yield from (f"`{name}{_signature(found)}`", "", _text(inspect.getdoc(found)))
+    else:
+        yield _text(constants(module)[name])
+
+
+def _members(kind: type) -> Iterator[str]:
+    """Yield what a class itself defines and says: methods, properties, and attributes with a text below them."""
+    abstract = getattr(kind, "__abstractmethods__", frozenset())
+    for name, member in vars(kind).items():
+        if name.startswith(("_", "model_")):
+            continue
+        if isinstance(member, staticmethod | classmethod):
+            member = member.__func__
+        if inspect.isfunction(member) and member.__doc__:
+            if name in abstract:
+                said = textwrap.indent(_text(inspect.getdoc(member)), "  ")
+                yield f"- `{name}{_signature(member, bound=True)}`, to be written:\n\n{said}\n"
+            else:
+                yield f"- `{name}{_signature(member, bound=True)}`: {_first(member)}"
+        elif isinstance(member, property) or hasattr(member, "func"):
+            said = inspect.getdoc(member if isinstance(member, property) else member.func)
+            if said:
+                yield f"- `{name}`: {_first(said)}"
+    for name, said in attributes(kind).items():
+        yield f"- `{name}`: {_first(said)}"
+
+
+def _signature(function: Any, *, bound: bool = False) -> str:
+    """Return parameters and answer of a function, as its source writes them."""
+    (node,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+    assert isinstance(node, ast.FunctionDef)
+    if bound and node.args.args and node.args.args[0].arg in ("self", "cls"):
+        del node.args.args[0]
+    answer = f" -> {ast.unparse(node.returns)}" if node.returns is not None else ""
+    return f"({ast.unparse(node.args)}){answer}".removesuffix(" -> None")
+
+
+def _fields(kind: type) -> str:
+    """Return the fields of a dataclass, as its source writes them."""
+    return ", ".join(
+        ast.unparse(statement)
+        for statement in _class(kind).body
+        if isinstance(statement, ast.AnnAssign) and "ClassVar" not in ast.unparse(statement.annotation)
+    )
+
+
+def _first(documented: Any) -> str:
+    """Return the first paragraph of a docstring in one line."""
+    said = documented if isinstance(documented, str) else inspect.getdoc(documented) or ""
+    return " ".join(said.split("\n\n")[0].split())
+
+
+def _text(documented: str | None) -> str:
+    """Return a docstring as Markdown: its sections of Google's convention as lists."""
+    lines: list[str] = []
+    inside = False
+    for line in (documented or "").splitlines():
+        head = re.fullmatch(r"(Attributes|Args|Returns|Raises|Yields):", line)
+        item = re.fullmatch(r"    (\w[\w, .]*): (.*)", line)
+        if head:
+            lines += [f"{head[1]}:", ""]
+            inside = True
+        elif inside and item:
+            lines.append(f"- `{item[1]}`: {item[2]}")
+        elif inside and line.startswith("     "):
+            lines.append("  " + line.strip())
+        elif inside and line.startswith("    "):
+            lines.append(line.strip())
+        else:
+            inside = inside and not line.strip()
+            lines.append(line)
+    return "\n".join(lines).rstrip()
+
+
+@cache
+def _tree(path: str) -> ast.Module:
+    return ast.parse(Path(path).read_text())
+
+
+def _said(body: list[ast.stmt]) -> Iterator[tuple[str, str]]:
+    """Yield the names that are assigned in a body, with the text that stands below the assignment."""
+    for statement, below in zip(body, [*body[1:], ast.Pass()]):
+        text = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else None
+        if not isinstance(text, str):
+            continue
+        targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+        for target in targets:
+            for node in ast.walk(target) if target is not None else ():
+                if isinstance(node, ast.Name):
+                    yield node.id, inspect.cleandoc(text)
+
+
+@cache
+def constants(module: str) -> dict[str, str]:
+    """Return name → the text below its assignment, in a module of the host; packages with all their files."""
+    import importlib
+
+    found: dict[str, str] = {}
+    path = Path(importlib.import_module(f"benchmark.{module}").__file__ or "")
+    for file in sorted(path.parent.glob("*.py")) if path.name == "__init__.py" else [path]:
+        found |= dict(_said(_tree(str(file)).body))
+    return found
+
+
+def attributes(kind: type) -> dict[str, str]:
+    """Return attribute of a class → the text below it."""
+    return dict(_said(_class(kind).body))
+
+
+def _class(kind: type) -> ast.ClassDef:
+    (node,) = (
+        node
+        for node in ast.walk(_tree(inspect.getsourcefile(kind) or ""))
+        if isinstance(node, ast.ClassDef) and node.name == kind.__name__
+    )
+    return node
+
+
+if __name__ == "__main__":
+    sys.exit(run("-r", "--verbosity=1"))
