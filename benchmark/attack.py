@@ -130,6 +130,20 @@ class Attack(ABC):
         """
         return None
 
+    def iterations(self) -> int | None:
+        """Return how many gradients in a row it follows, each taken where the one before has led; None if unknown.
+
+        Restarts, aims and draws stand beside each other and do not count. One iteration is a single step, which misses
+        what several find (Carlini et al. 2019, arXiv:1902.06705, section 4.3). Unless it is written anew: the option
+        `steps`, or 1 for a single backward pass.
+        """
+        if self.needs != "gradient":
+            return 0
+        steps, passes = getattr(self.options, "steps", None), self.passes()
+        if type(steps) is int:
+            return steps
+        return 1 if passes is not None and passes.backward == 1 else None
+
 
 def perturbation_size(delta: Tensor, norm: str) -> Tensor:
     """Return the size (N,) of perturbations (N, ...) in `norm`: linf, l2, l1 or l0 (pixels changed in any channel)."""

@@ -313,7 +313,7 @@ class Attacker:
 
     Attributes:
         uses_gradient: whether the attack differentiates its victim.
-        steps: backward passes per image, None where they depend on the data.
+        steps: gradients in a row that the attack follows (`Attack.iterations`), None where it does not say.
         aim: what the attack works on directly: the label of the classifier alone (`base`), of the defended system
             (`label`), or that and the detector's score (`undetected`); None where it is transferred from a copy or
             a substitute.

@@ -118,22 +118,34 @@ def margins(logits: Tensor, y: Tensor) -> Tensor:
 
 @contextmanager
 def recorded(victim: Victim, x: Tensor, y: Tensor, norm: str, eps: float | None) -> Iterator[tuple[Victim, Path]]:
-    """Give the victim, and a path that fills with all that is asked of it inside the block about the image `x`."""
-    path, under_way = Path(x, y, norm, eps), []
+    """Give the victim, and a path that fills with all that is asked of it inside the block about the image `x`.
+
+    Passes that a defense makes through the network to answer for its detector, on images of its own, are not recorded.
+    """
+    path, under_way = Path(x, y, norm, eps), list[_Point]()
+    inside = 0  # roads that are being asked: what the defense looks at there is not what the attack looks at
 
     # Functions and no methods: an attack that copies its network deeply goes on writing into this path.
     def before(module: nn.Module, given: tuple[Any, ...]) -> tuple[Any, ...]:
+        if inside:
+            return given
         seen, point = path.meet(given[0], "margin")
         under_way.append(point)
         return (seen, *given[1:])
 
     def after(module: nn.Module, given: tuple[Any, ...], logits: Tensor) -> None:
-        path.answered(under_way.pop(), logits)
+        if not inside:
+            path.answered(under_way.pop(), logits)
 
     def along(road: Callable[..., Any]) -> Callable[..., Any]:
         def asked(images: Tensor, *others: Tensor) -> Any:
+            nonlocal inside
             seen, point = path.meet(images, "suspicion")
-            answer = road(seen, *others)
+            inside += 1
+            try:
+                answer = road(seen, *others)
+            finally:
+                inside -= 1
             if isinstance(answer, Tensor):  # of class_suspicions, that of the class which is least suspicious
                 told = answer.detach().flatten(1).amin(1) if answer.dim() > 1 else answer.detach()
                 point.suspicion = told.float()

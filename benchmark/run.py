@@ -36,6 +36,7 @@ from benchmark.panel import Panel
 from benchmark.plan.checks import NO_GPU
 from benchmark.plan.plan import Plan, PlannedAssessment, PlannedCell, shard
 from benchmark.plan.planner import make_plan
+from benchmark.plan.probing import doubled
 from benchmark.plugins import Registry
 from benchmark.progress import TaskRecord
 from benchmark.randomness import Rng
@@ -605,13 +606,13 @@ class Tabulator:
             use=plan.suite.defenses[planned.defense].use,
             family=defense.family,
             attacker=planned.attacker,
-            deployed=self._seen(planned.deployed_look, final),
-            victim=self._seen(planned.victim_look, final),
+            deployed=self._seen(planned.deployed_look, outcome, final),
+            victim=self._seen(planned.victim_look, outcome, final),
             published=defense.published_attacks,
             examined={
                 asks: found
                 for asks, key in planned.examinations.items()
-                if (found := self._examined(key, threshold)) is not None
+                if (found := self._examined(key, outcome, threshold)) is not None
             },
             examinations=planned.examinations,
             unasked=planned.unasked,
@@ -665,9 +666,14 @@ class Tabulator:
             "planes": {x: Plane(*both) for x, *both in zip(layers, planes, shares, strict=True)},
         }
 
-    def _examined(self, key: str, threshold: float | None) -> dict[str, np.ndarray] | None:
+    def _answered(self, key: str, outcome: Outcome) -> bool:
+        """Whether there is an answer of this run to a look or a question, and not one that it could not make anew."""
+        record = outcome.records.get(key)
+        return (record is None or record.status != "failed") and self.store.has(key)
+
+    def _examined(self, key: str, outcome: Outcome, threshold: float | None) -> dict[str, np.ndarray] | None:
         """Return what was asked about a crafting; of detectors with the flags that the host sets."""
-        if not self.store.has(key):
+        if not self._answered(key, outcome):
             return None
         found = dict(self._arrays_of(key))
         for when in ("before", "after"):
@@ -677,9 +683,9 @@ class Tabulator:
                 found |= {f"{when}.label": label} | ({} if flagged is None else {f"{when}.flagged": flagged})
         return found
 
-    def _seen(self, key: str | None, final: bool | None) -> Seen | None:
+    def _seen(self, key: str | None, outcome: Outcome, final: bool | None) -> Seen | None:
         """Return what was seen of a network; None where it was not looked at."""
-        if key is None or not self.store.has(key):
+        if key is None or not self._answered(key, outcome):
             return None
         if key in self._seen_of:
             return self._seen_of[key]
@@ -838,7 +844,8 @@ def _manifest(suite: Suite, registry: Registry, plan: Plan, request: RunRequest)
                 "use": suite.attacks[label].use,
                 "needs": attack.needs,
                 "evades_detector": attack.evades_detector or attack.needs_likelihoods,
-                "steps": None if (passes := attack.passes()) is None else passes.backward,
+                "steps": attack.iterations(),
+                "doubled": [] if (more := doubled(attack.options)) is None else list(more.names),
                 "options": attack.options.model_dump(mode="json"),
             }
             for label, attack in _used(plan, registry, "attack").items()

@@ -627,7 +627,9 @@ class Worker:
         chosen = evenly(len(crafting.split), RERUN)
         x, y = crafting.images(chosen)
         before = crafting.crafted(chosen)
-        return crafting.about(chosen, before, crafting.attack(crafting.victim, x, y, 0))
+        found = crafting.about(chosen, before, crafting.attack(crafting.victim, x, y, 0))
+        which = {f"doubled.{name}": np.full(len(chosen), True) for name in crafting.task.spec["doubled"]}
+        return found | which
 
     def _ask_unconstrained(self, crafting: _Crafting) -> dict[str, np.ndarray]:
         """Run the attack with a budget that reaches every image."""
@@ -636,29 +638,43 @@ class Worker:
         return crafting.about(chosen, x, crafting.attack(crafting.victim, x, y, 0))
 
     def _ask_draws(self, crafting: _Crafting) -> dict[str, np.ndarray]:
-        """Draw from the ball around images that the attack has not turned wrong."""
+        """Draw from the ball around images that withstand the attack, or may: thresholds of scores are not known here.
+
+        Those that a detector may flag are the most suspicious ones; of their draws the least suspicious is kept.
+        """
         eps, network = crafting.task.spec["eps"], crafting.victim.classifier
-        every, left = range(len(crafting.split)), list[int]()
+        every, left, doubtful = range(len(crafting.split)), list[int](), dict[int, float]()
         for start in range(0, len(every), JUDGE_BATCH):
             part = every[start : start + JUDGE_BATCH]
-            (x, y), x_adv = crafting.images(part), crafting.crafted(part)
+            (x, y), x_adv = crafting.images(part), crafting.within(part, eps)
             with torch.no_grad():
-                stands = (network(x).argmax(1) == y) & (
-                    (network(x_adv).argmax(1) == y)
-                    | (perturbation_size(x_adv - x, crafting.norm) > eps * (1 + TOLERANCE))
-                )
+                right = network(x).argmax(1) == y
+                stands = right & (network(x_adv).argmax(1) == y)
+            suspicion, flagged = crafting.suspicion(x_adv)
+            stands |= right & flagged
             left += [part[place] for place in stands.nonzero().flatten().tolist()]
+            if suspicion is not None:
+                turned = (right & ~stands).nonzero().flatten().tolist()
+                doubtful |= {part[place]: float(suspicion[place]) for place in turned}
+        most = sorted(doubtful, key=lambda one: -doubtful[one])
+        chosen = [left[place] for place in evenly(len(left), DRAWN)] + most[: max(0, DRAWN - len(left))]
+        drawn = bool(chosen)
         # Where none is left there is nothing to look for, and the rows of some others say so.
-        chosen = [left[place] for place in evenly(len(left), DRAWN)] if left else evenly(len(every), 1)
+        chosen = chosen or list(evenly(len(every), 1))
         x, y = crafting.images(chosen)
         found = x.clone()
-        for number in range(len(chosen) if left else 0):
+        for number in range(len(chosen) if drawn else 0):
             image, rng = x[number : number + 1], crafting.rng.spawn("draws", number)
+            best = np.inf
             for wrong in draw(network, image, y[number], crafting.norm, eps, DRAWS, JUDGE_BATCH, rng):
-                found[number] = crafting.least_suspicious(wrong)
-                break
+                suspicion, flagged = crafting.suspicion(wrong)
+                doubt = flagged.float() if suspicion is None else suspicion
+                if float(doubt.min()) < best:
+                    best, found[number] = float(doubt.min()), wrong[int(doubt.argmin())]
+                if suspicion is None and best == 0:
+                    break
             crafting.progress.update(number + 1, len(chosen))
-        return {**crafting.about(chosen, x, found), "drawn": np.full(len(chosen), bool(left))}
+        return {**crafting.about(chosen, crafting.within(chosen, eps), found), "drawn": np.full(len(chosen), drawn)}
 
     def _ask_neighbours(self, crafting: _Crafting) -> dict[str, np.ndarray]:
         """Look how the margin changes under little noise."""
@@ -1011,6 +1027,12 @@ class _Crafting:
         reader = self._worker._reader(self.task.spec["craft"])
         return torch.from_numpy(reader.take("x_adv", list(indices))).to(self._worker.device)
 
+    def within(self, indices: Sequence[int], eps: float) -> Tensor:
+        """Return the adversarial images, and the clean ones in place of those beyond a budget."""
+        (x, _), x_adv = self.images(indices), self.crafted(indices)
+        near = perturbation_size(x_adv - x, self.norm) <= eps * (1 + TOLERANCE)
+        return torch.where(near[:, None, None, None], x_adv, x)
+
     def attack(self, victim: Victim, x: Tensor, y: Tensor, number: int) -> Tensor:
         """Run the attack, in batches as large as those of the crafting, as far as memory reaches."""
         attack, batch = self._attack, self.task.spec["batch_size"]
@@ -1052,12 +1074,18 @@ class _Crafting:
         rngs = [self.rng.spawn("judge", repeat) for repeat in range(spec.get("repeats", 1))]
         return found | _answers([worker._verdict(defense, x, None, {}, rng, 0) for rng in rngs])
 
-    def least_suspicious(self, x: Tensor) -> Tensor:
-        """Return one of the images: that of which a detector who is known to the attacker is least suspicious."""
+    def suspicion(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Return how suspicious (n,) a detector that is known to the attacker is of images, and whether it flags (n,).
+
+        The score is None where it gives none, or sets its flags by itself, and flags are those that it sets by itself.
+        """
+        nowhere = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         if self.victim.judge is None:
-            return x[0]
-        _, score = self.victim.judge(x, self.rng.spawn("judge"))
-        return x[0 if score is None else int(score.argmin())]
+            return None, nowhere
+        answers = self._answers(x)
+        flagged = answers["flagged"].all(1) if "flagged" in answers else nowhere
+        scored = "score" in answers and "flagged" not in answers
+        return answers["score"].mean(1) if scored else None, flagged
 
 
 @dataclass(frozen=True)

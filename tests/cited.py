@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from toy import Aware, Plain
+from toy import Aware, Plain, Step
 
 from benchmark import PublishedAttack, hookimpl
+from benchmark.model import Passes
 
 
 class Refuted(Plain):
@@ -26,6 +27,18 @@ class Corrects(Aware):
     """Has another label for suspicious images."""
 
     family = "rectifier"
+
+
+class Restarts(Step):
+    """One step from each of ten starts: ten gradients, none of which follows from another."""
+
+    def passes(self) -> Passes:
+        return Passes(10, 10)
+
+
+@hookimpl
+def register_attacks(register):
+    register("restarts", Restarts)
 
 
 @hookimpl

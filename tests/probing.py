@@ -103,6 +103,59 @@ class Open(Plain):
         return self.classifier
 
 
+class Peeks(Plain):
+    """Looks at what an attack would do, to tell how suspicious an image is: its own passes, at images of its own."""
+
+    family = "detector"
+    gives_scores = True
+
+    def judge(self, batch: Batch) -> Verdict:
+        return Verdict(label=batch.logits.argmax(1), score=batch.x.flatten(1).mean(1))
+
+    def detector_loss(self, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            away = input_gradient(classification_loss(self.classifier, self.classifier(x).argmax(1)), x.detach())
+        self.classifier((x + 0.25 * away.sign()).clamp(0, 1))
+        return x.flatten(1).mean(1)
+
+
+class Glances(Step):
+    """Asks for both answers about the image, and returns it."""
+
+    evades_detector = True
+
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        assert victim.detector_loss is not None
+        for road in (classification_loss(victim.classifier, y), victim.detector_loss):
+            input_gradient(road, x)
+        return x.clone()
+
+
+class Marked(Plain):
+    """Suspects whatever has the mark of one attack."""
+
+    family = "detector"
+    gives_scores = True
+
+    def judge(self, batch: Batch) -> Verdict:
+        return Verdict(label=batch.logits.argmax(1), score=self.detector_loss(batch.x))
+
+    def detector_loss(self, x: Tensor) -> Tensor:
+        return 100.0 * ((x[:, 0, 0, 0] - MARK).abs() < 1e-3) + x.flatten(1).mean(1)
+
+
+MARK = 0.123
+
+
+class Turns(Glances):
+    """Turns the image upside down, which the network takes for the other class, and leaves its mark."""
+
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        turned = x.flip(2)
+        turned[:, :, 0, 0] = MARK
+        return turned
+
+
 class Suspicious(Plain):
     """Flags everything, so that nothing that fools its network gets through."""
 
@@ -117,9 +170,11 @@ class Suspicious(Plain):
 def register_defenses(register):
     register("suspicious", Suspicious)
     register("open", Open)
+    register("peeks", Peeks)
+    register("marked", Marked)
 
 
 @hookimpl
 def register_attacks(register):
-    for attack in (Sound, WrongSign, NoSteps, StopsEarly, Forgets, Detached, Bounded):
+    for attack in (Sound, WrongSign, NoSteps, StopsEarly, Forgets, Detached, Bounded, Glances, Turns):
         register(attack.__name__.lower(), attack)

@@ -29,9 +29,19 @@ attacks:
   cw: {use: cw-l2, steps: 20}
   far: {use: deepfool, eps: 0.01}
   bounded: {use: bounded, eps: 0.3}
-defenses: {none: {use: plain}, suspicious: {use: suspicious}, misleading: {use: misleading}, open: {use: open}}
+  glances: {use: glances, eps: 0.3}
+  turns: {use: turns, eps: 1}
+defenses:
+  none: {use: plain}
+  suspicious: {use: suspicious}
+  misleading: {use: misleading}
+  open: {use: open}
+  peeks: {use: peeks}
+  marked: {use: marked}
 grid:
-  - {models: linear, attacks: all, defenses: none}
+  - {models: linear, attacks: all, defenses: none, exclude: [{attacks: [glances, turns]}]}
+  - {models: linear, attacks: glances, defenses: peeks, knowledge: white-box}
+  - {models: linear, attacks: turns, defenses: marked, knowledge: white-box}
   - {models: linear, attacks: far, defenses: open, knowledge: white-box}
   - {models: linear, attacks: sound, defenses: suspicious}
   - {models: quantises, attacks: sound, defenses: none}
@@ -90,6 +100,24 @@ def test_a_network_without_gradients_and_a_system_that_what_fools_it_does_not_fo
     assert failed(run, "sound", defense="suspicious") == {"transfer-failure"}
     # Gradients there are, and they lead away from success.
     assert failed(run, "pgd", defense="misleading") == {"unconstrained-failure"}
+
+
+def test_what_a_defense_looks_at_by_itself_is_no_point_of_the_attack(run):
+    rows = run.probes[run.probes.defense == "peeks"].set_index("probe")
+    assert rows.verdict["silent-success"] == "pass", rows.finding["silent-success"]
+    way = run.curves[(run.curves.defense == "peeks") & (run.curves.curve == "margin_per_pass")]
+    assert way.x.tolist() == [1.0]
+
+
+def test_draws_are_made_around_what_is_flagged_too(run):
+    row = run.probes[(run.probes.defense == "marked") & (run.probes.probe == "random-draws")].iloc[0]
+    assert (row.verdict, row.n) == ("fail", 8), row.finding
+
+
+def test_what_was_doubled_is_said(run):
+    rows = run.probes[(run.probes.probe == "more-steps") & (run.probes.knowledge == "gray-box")].set_index("attack")
+    assert "with twice its steps and restarts" in rows.finding["pgd"]
+    assert "with twice its steps " in rows.finding["hurried"]
 
 
 def test_a_transferred_attack_is_looked_at_where_it_was_made_and_where_it_ends(run):

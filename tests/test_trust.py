@@ -29,6 +29,7 @@ attacks:
   fgsm: {use: fgsm, norm: linf, eps: 0.3}
   square: {use: square, norm: linf, eps: 0.3, steps: 10}
   step: {use: step, norm: linf, eps: 0.3}
+  starts: {use: restarts, norm: linf, eps: 0.3}
   joint: {use: joint-pgd, norm: linf, eps: 0.3, steps: 4}
   grey: {use: pgd, norm: linf, eps: 0.5, steps: 5}
 defenses:
@@ -39,7 +40,7 @@ defenses:
   corrects: {use: corrects}
   noisy: {use: noisy-stand-in}
 grid:
-  - {models: linear, attacks: [pgd, fgsm, square, step, joint, grey], defenses: none}
+  - {models: linear, attacks: [pgd, fgsm, square, step, starts, joint, grey], defenses: none}
   - {models: linear, attacks: [pgd, fgsm], defenses: [refuted, confirmed, bright, noisy]}
   - {models: linear, attacks: pgd, defenses: none, knowledge: black-box, substitute: other}
   - {models: linear, attacks: pgd, defenses: none, knowledge: gray-box-retrained}
@@ -83,6 +84,7 @@ def row(run, attack: str, defense: str, knowledge: str = "gray-box", model: str 
         ("pgd", "none", "gray-box", "adaptive", "tried"),
         ("fgsm", "none", "gray-box", "static only", "one-step"),
         ("step", "none", "gray-box", "static only", "one-step"),  # it does not say how many it makes
+        ("starts", "none", "gray-box", "static only", "one-step"),
         ("square", "none", "gray-box", "static only", "no-gradient"),
         ("worst-of: both", "none", "gray-box", "adaptive", "tried"),
         ("", "none", "gray-box", "adaptive", "tried"),

@@ -29,7 +29,7 @@ defenses:
   i-defender: {use: i-defender, components: 1, threshold: fpr}
 grid:
   - {datasets: all, models: all, attacks: [pgd, apgd, l2, one-tiny-step, blind, unbounded], defenses: none}
-  - {datasets: all, models: all, attacks: pgd, defenses: at}
+  - {datasets: all, models: all, attacks: pgd, defenses: [none, at]}
   - {datasets: all, models: all, attacks: pgd, defenses: squeezing, knowledge: white-box}
   - {datasets: all, models: all, attacks: pgd, defenses: i-defender}
   - {datasets: all, models: all, attacks: joint, defenses: i-defender, knowledge: white-box}
@@ -91,7 +91,7 @@ def test_attacks_that_work_pass_and_broken_ones_fail(suite, tmp_path, capfd):
     assert all(row["random_asr"] <= 0.25 for row in by_attack.values() if row["n"])
     assert by_attack["unbounded"]["verdict"] == "not run"
     assert "no budget" in by_attack["unbounded"]["finding"]
-    # The same craft stands for the cells of all defenses that leave the network as it is.
+    # The same craft stands for the cells of all defenses that leave the network as it is, each once.
     assert by_attack["pgd"]["cells"] == 2
     assert found["pgd", "at for mlp on digits"]["verdict"] == "pass"
     assert found["pgd", "squeezing for mlp on digits through squeezing"]["verdict"] == "pass"
@@ -106,6 +106,11 @@ def test_attacks_that_work_pass_and_broken_ones_fail(suite, tmp_path, capfd):
     frame = pd.read_csv(tmp_path / "found.csv")
     assert frame.verdict.tolist() == [row["verdict"] for row in rows]
     assert call(capfd, *usual, "--only", "attack=pgd")[0] == 0
+    # What was damaged since is made again, to the same answers.
+    for file in (tmp_path / "cache").rglob("verification.json"):
+        file.write_text("{}")
+    code, again, err = call(capfd, *usual)
+    assert (code, again) == (1, out), err
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,7 @@ _ANSWERS: dict[str, tuple[Any, Any]] = {
     "ensemble_size": (int, None),
     **dict.fromkeys(("minimum_norm", "gives_scores", "needs_classifier"), (bool, None)),
     "passes": (Passes | None, None),
+    "iterations": (int | None, None),
 }
 """What hooks answer with, and what that is made of: another answer would end the plan, or be read as another."""
 

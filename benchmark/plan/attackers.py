@@ -121,7 +121,6 @@ class Attackers:
         )
         victim, pipeline = self.graph.tasks[craft].spec["victim"], self.graph.tasks[craft].spec["held"] == "pipeline"
         lowers = pipeline and (instance.needs_likelihoods or evades(instance, defended))
-        passes = instance.passes()
         aim: Literal["base", "label", "undetected"] | None = None
         if not pipeline and victim == classifier:
             aim = "base"
@@ -129,7 +128,7 @@ class Attackers:
             aim = "undetected" if lowers else "label"
         return Attacker(
             uses_gradient=instance.needs == "gradient",
-            steps=None if passes is None else passes.backward,
+            steps=instance.iterations(),
             aim=aim,
             evades=lowers,
             meets_noise=pipeline and defended.randomised,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,8 @@ from benchmark.plan.graph import Graph, as_tuple
 from benchmark.plan.plan import Plan, PlannedCell, PlannedVerification
 from benchmark.plan.probing import Probing
 from benchmark.plugins import Registry
-from benchmark.suite import GridEntry, Substitute, Suite
+from benchmark.selection import Point
+from benchmark.suite import GridEntry, Suite
 
 
 def make_plan(suite: Suite, registry: Registry) -> Plan:
@@ -56,7 +58,7 @@ class Planner:
         """Return the plan of `plan_verification`."""
         self._check()
         found: dict[tuple[Any, ...], PlannedVerification] = {}
-        for dataset, model, attack, defense, entry, seed in self.suite.points():
+        for dataset, model, attack, defense, entry, seed in self._points():
             if attack == CLEAN:
                 continue
             spec = self.graph.tasks[self.attackers.craft(dataset, model, attack, defense, entry, seed)].spec
@@ -116,13 +118,15 @@ class Planner:
     def plan(self) -> Plan:
         """Return the plan of `make_plan`."""
         self._check()
-        cells: list[PlannedCell] = []
-        seen: set[tuple[str | tuple[Substitute, ...], ...]] = set()
-        for point in self.suite.points():
-            if point.identity() not in seen:
-                seen.add(point.identity())
-                cells.append(self._cell(*point))
+        cells = [self._cell(*point) for point in self._points()]
         return Plan(self.suite, cells, self.graph.tasks, self.datasets, list(self.graph.assessments.values()))
+
+    def _points(self) -> Iterable[Point]:
+        """Return the combinations of the grid, each once, as its first entry has it."""
+        found: dict[tuple[str, ...], Point] = {}
+        for point in self.suite.points():
+            found.setdefault(point.identity(), point)
+        return found.values()
 
     def _cell(self, dataset: str, model: str, attack: str, defense: str, entry: GridEntry, seed: int) -> PlannedCell:
         instance = self.components.defense(defense)

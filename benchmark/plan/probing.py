@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from pydantic import ValidationError
@@ -17,6 +18,27 @@ from benchmark.plan.once import once
 from benchmark.plugins import validate_options
 from benchmark.trust.looks import SHOWN
 from benchmark.trust.probe_kinds import DRAWN, DRAWS, NOISES, PROBES, RERUN
+
+
+@dataclass(frozen=True)
+class Doubled:
+    """An attack's options with twice as many of `names`, of which there is one at least."""
+
+    options: Options
+    names: tuple[str, ...]
+
+
+def doubled(options: Options) -> Doubled | None:
+    """Return options with twice the steps and restarts, or what of these they allow; None where there is neither."""
+    plain = options.model_dump(mode="json")
+    for names in (("steps", "restarts"), ("steps",), ("restarts",)):
+        more = {name: 2 * plain[name] for name in names if type(plain.get(name)) is int}
+        if more:
+            try:
+                return Doubled(validate_options(type(options), plain | more), tuple(more))
+            except ValidationError:  # such as restarts without a random start
+                continue
+    return None
 
 
 class Probing:
@@ -60,18 +82,8 @@ class Probing:
         return ""
 
     @once
-    def _doubled(self, attack: str) -> Options | None:
-        """Return an attack's options with twice the steps and restarts; None where it has neither."""
-        options = self._options(attack)
-        plain = options.model_dump(mode="json")
-        for names in (("steps", "restarts"), ("steps",), ("restarts",)):
-            more = {name: 2 * plain[name] for name in names if type(plain.get(name)) is int}
-            if more:
-                try:
-                    return validate_options(type(options), plain | more)
-                except ValidationError:  # such as restarts without a random start
-                    continue
-        return None
+    def _doubled(self, attack: str) -> Doubled | None:
+        return doubled(self._options(attack))
 
     @once
     def _unconstrained(self, attack: str, dataset: str) -> Options | None:
@@ -124,7 +136,8 @@ class Probing:
     def _examine(self, dataset: str, attack: str, craft: str, asks: Asks, repeats: int, judged: bool) -> str:
         crafting, component = self.graph.tasks[craft].spec, self.suite.attacks[attack]
         victims, split, draws = as_tuple(crafting["victim"]), crafting["split"], crafting.get("draws", 1)
-        options = {"path": self._options, "doubled": self._doubled}.get(asks, lambda _: None)(attack)
+        more = self._doubled(attack) if asks == "doubled" else None
+        options = self._options(attack) if asks == "path" else None if more is None else more.options
         if asks == "unconstrained":
             options = self._unconstrained(attack, dataset)
         spec: dict[str, Any] = {
@@ -136,9 +149,10 @@ class Probing:
         spec |= {"repeats": repeats} if repeats > 1 else {}
         spec |= {"eps": float(component.options.eps)} if asks == "draws" else {}  # type: ignore[attr-defined]
         spec |= {"craft": craft} if asks != "neighbours" else {}
+        spec |= {"doubled": list(more.names)} if more is not None else {}
         parts = {"dataset": self.components.data(dataset, split)}
         count = self.datasets[dataset].sizes[split]
-        forward, backward, at_most, images = 0, 0, False, 0
+        forward, backward, at_most, images, judging = 0, 0, False, 0, 0
         if options is not None:
             parts["attack"] = self.components.plugin_part("attack", component.use, options, "")
             passes = Asked.made(
@@ -152,10 +166,11 @@ class Probing:
         elif asks == "draws":
             images = min(DRAWN, count)
             forward, at_most = 2 * count + images * (DRAWS + 2), True
+            judging = count + images * DRAWS
         else:
             forward = NOISES * min(SHOWN, count) if asks == "neighbours" else 2 * count
         # As in `_judge`, one pass per judgement is a fair guess; two versions of the images are judged.
-        judging = 2 * images * repeats if judged else 0
+        judging = repeats * (judging + 2 * images) if judged else 0
         work = self.graph.passes(victims, draws * forward + judging, draws * backward, at_most)
         what = {
             "path": "its path", "doubled": "with more steps and restarts", "unconstrained": "without a budget",

@@ -24,7 +24,7 @@ TaskKind = Literal[
 ]
 
 
-VERSIONS: dict[TaskKind, str] = {**dict.fromkeys(get_args(TaskKind), "1"), "separate": "2", "examine": "2"}
+VERSIONS: dict[TaskKind, str] = {**dict.fromkeys(get_args(TaskKind), "1"), "separate": "2", "examine": "3"}
 """What the host itself does in a task, by its kind: raised when its answers change. "1" is not in keys."""
 
 KEYED: dict[TaskKind, str] = {"look": "probe"}

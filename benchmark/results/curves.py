@@ -54,9 +54,9 @@ def path_curves(result: CellResult) -> Iterable[tuple[str, dict[str, np.ndarray]
         return
     # Whoever has ended stays where he is.
     margin = pd.DataFrame(path["margin"]).ffill(axis=1).to_numpy(dtype=np.float64)
-    margin = margin[:, np.isfinite(margin).any(0)]
-    kept = np.unique(np.linspace(0, margin.shape[1] - 1, 200).round().astype(int))
-    if margin.size:
+    known = np.flatnonzero(np.isfinite(margin).any(0))
+    if known.size:
+        kept = known[np.unique(np.linspace(0, known.size - 1, 200).round().astype(int))]
         quartiles = np.nanquantile(margin[:, kept], (0.5, 0.25, 0.75), axis=0)
         for name, values in zip(("", "_low", "_high"), quartiles, strict=True):
             yield f"margin_per_pass{name}", {"x": kept + 1.0, "y": values}

@@ -151,7 +151,8 @@ ALARMS: dict[Name, AlarmKind] = {
             "Most clean images are flagged",
             "What rejects nearly everything withstands every attack and answers nobody: what it flags of attacked "
             "images is no detection.",
-            "Check the sign of the score and what the defense flags by itself, or leave the flags to the host.",
+            "Check the sign of the score and what the defense flags by itself, or leave the flags to the host; lower a "
+            "`false_positive_rate` of the protocol that asks for as much.",
             "numbers",
             CARLINI,
         ),

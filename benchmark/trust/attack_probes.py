@@ -177,15 +177,17 @@ def _doubled(result: CellResult, answers: Mapping[str, np.ndarray]) -> _Said:
     test = compare_paired(before, after)
     found = Estimate(0.0 - test.difference, 0.0 - test.high, 0.0 - test.low, test.n)
     left, more = (tenths(float(side.mean())) for side in (before, after))
-    words = f"as it is it leaves {left} right, with twice its steps and restarts {more} (n = {test.n}"
+    what = " and ".join(name for name in ("steps", "restarts") if f"doubled.{name}" in answers)
+    words = f"as it is it leaves {left} right, with twice its {what} {more} (n = {test.n}"
     return _Said(found, f"{words}, p = {test.p_value:.1g})", test)
 
 
 def _drawn(result: CellResult, answers: Mapping[str, np.ndarray]) -> _Said:
-    if not answers["drawn"].any():
+    left = answers["drawn"] & (_won(result, answers, "before") == 0)
+    if not left.any():
         assert result.cell is not None
         return _Said(_share(np.zeros(len(result.cell.y))), "the attack leaves no image to draw around")
-    found = _share(_won(result, answers, "after") > 0)
+    found = _share((_won(result, answers, "after") > 0)[left])
     count = round(found.value * found.n)
     return _Said(found, f"{DRAWS:,} draws each turn {count} of {found.n} images wrong that withstand the attack")
 

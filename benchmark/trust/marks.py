@@ -154,7 +154,8 @@ TRUST_RULES: dict[Why, Rule] = {
         Rule(
             "one-step",
             "static only",
-            "All attacks with gradients on all of the defense make one step, or do not say how many (`Attack.passes`).",
+            "All attacks with gradients on all of the defense make one step, or do not say how many "
+            "(`Attack.iterations`).",
             "no attack of more than one step was run",
             f"{CARLINI}, section 4.3",
             lambda seen: seen.lacks() == "one-step",
@@ -162,8 +163,8 @@ TRUST_RULES: dict[Why, Rule] = {
         Rule(
             "tried",
             "adaptive",
-            "An attack with gradients and several steps worked on all that the defense answers by, label and score; "
-            "every probe that was run passed, and where none was run, the mark says so.",
+            "An attack with gradients and several steps in a row worked on all that the defense answers by, label and "
+            "score; every probe that was run passed, and where none was run, the mark says so.",
             "attacked through all that it does",
             f"{CARLINI}; {TRAMER}",
             lambda seen: seen.lacks() is None,

@@ -179,6 +179,10 @@ class AutoAttackArt(ArtAttack):
         forward = 1 + 2 * apgd.forward + deepfool.forward + square.forward
         return Passes(forward, 2 * apgd.backward + deepfool.backward, at_most=True)
 
+    def iterations(self) -> int:
+        """Return the steps of each of its starts with gradients, as ART sets them."""
+        return 100
+
     def check_setting(self, setting: Setting) -> None:
         """Look whether its losses have the classes that they compare, and whether its squares fit the images.
 

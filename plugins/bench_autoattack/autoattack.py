@@ -67,3 +67,7 @@ class AutoAttack(Part):
         looks = len(each) if self.options.version == "rand" else 0
         forward = 1 + looks + sum(passes.forward - 1 for passes in each)  # the clean pass is made once for all
         return Passes(forward, sum(passes.backward for passes in each), at_most=True)
+
+    def iterations(self) -> int:
+        """Return the steps of the longest search."""
+        return max(part.iterations() or 0 for part in self.parts)

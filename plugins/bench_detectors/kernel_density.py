@@ -55,7 +55,6 @@ class KernelDensity(StateDetector):
     name = "kernel-density"
     Options = KernelDensityOptions
     options: KernelDensityOptions
-    points: list[Points]
     published_attacks = (
         PublishedAttack(
             "Carlini and Wagner 2017, Adversarial Examples Are Not Easily Detected, arXiv:1705.07263",
@@ -63,6 +62,7 @@ class KernelDensity(StateDetector):
             "MNIST and CIFAR-10, nearest in l2 among what is not flagged",
         ),
     )
+    points: list[Points]
     """(M, D) per class: the states of its training images."""
     bandwidth: Tensor
     """() float64."""

@@ -100,3 +100,7 @@ class PclReleased(Attack):
     def passes(self) -> Passes:
         """Return one forward and one backward pass per image and step."""
         return Passes(self._steps, self._steps)
+
+    def iterations(self) -> int:
+        """Return the steps; of `fgsm` one."""
+        return self._steps

@@ -430,7 +430,9 @@ class Checklist:
     def _more_of(self, option: str, probes: Sequence[str]) -> Answer:
         """Answer whether more steps or restarts change anything: by probes, or by attacks that differ in them alone."""
         counted = {x for x in self.attacks if self._count(x, option) is not None}
-        told = list(itertools.chain(*(self._probe(name, counted) or () for name in probes)))
+        twice = {x for x, known in self.attacks.items() if option in (known.get("doubled") or ())}
+        of = {name: twice if name == "more-steps" else counted for name in probes}
+        told = list(itertools.chain(*(self._probe(name, attacks) or () for name, attacks in of.items())))
         if told:
             return "done", told
         alike: dict[tuple[Any, ...], dict[int, str]] = {}

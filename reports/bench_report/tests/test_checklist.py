@@ -114,7 +114,7 @@ def test_items_are_answered_by_the_cells_of_the_run(make_run, site_of, attacks):
 
 def test_nothing_is_called_done_that_the_run_does_not_show(make_run, site_of, attacks):
     """Steps alone doubled, one draw, a model that stands, noise around few images, a network that stands undefended."""
-    brief = {**attacks["fgsm"], "options": {"eps": "8/255", "steps": 1, "restarts": None}}
+    brief = {**attacks["fgsm"], "options": {"eps": "8/255", "steps": 1, "restarts": 1}, "doubled": ["steps"]}
     strange = {**attacks["fgsm"], "options": {"eps": "8/255", "restarts": "many"}}
     given = {"brief": brief, "strange": strange}
     run = make_run(

@@ -981,3 +981,17 @@ def test_no_run_whatsoever_is_overclaimed(systems, families, n, knowledge, reaso
     order = [row.hardest.standing for group in facts.groups for row in group.rows]
     assert "holds" not in order[order.index("fails") :] if "fails" in order else True
     assert order[-1] == "baseline" or "none" not in systems
+
+
+@pytest.mark.parametrize(
+    ("passed", "failed", "said"),
+    [
+        (0, 0, "no probe was run"),
+        (2, 0, "2 probes passed"),
+        (0, 1, "0 of 1 probe passed"),
+        (2, 1, "2 of 3 probes passed"),
+    ],
+)
+def test_the_tip_of_a_mark_counts_probes_that_failed_and_were_made_up_for(passed, failed, said):
+    view = TrustView("adaptive", ("tried",), "", (), "", passed, failed, 0)
+    assert view.tip.endswith(said)
