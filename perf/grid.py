@@ -153,13 +153,13 @@ def reference_passes(plan, registry, place: Path, task) -> tuple[float, float]:
     import torch
 
     from benchmark.store import Store
-    from benchmark.tasks import Worker
+    from benchmark.tasks.worker import Worker
 
     if task.spec["attack"]["use"] != "deepfool":
         raise SystemExit(f"perf/grid.py has no reference for {task.spec['attack']['use']}")
     worker = Worker(Store(place / "cache"), registry, torch.device("cpu"), 1, plan.tasks)
-    network = worker._classifier(task.spec["victim"])
-    split = worker._split(task.spec, "test")
+    network = worker.shop.classifier(task.spec["victim"])
+    split = worker.shop.split(task.spec, "test")
     options = registry.create("attack", "deepfool", task.spec["attack"]["options"]).options
     forward = backward = 0
     for index in range(len(split)):

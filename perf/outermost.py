@@ -71,7 +71,7 @@ torch.autograd.grad = _timed(torch.autograd.grad)
 Tensor.backward = _timed(Tensor.backward)  # type: ignore[method-assign]
 
 if os.environ.get("OUTERMOST_LOG"):
-    from benchmark.tasks import Worker
+    from benchmark.tasks.worker import Worker
 
     _run = Worker.run
 

@@ -14,7 +14,7 @@ from benchmark.executors import Event, Executor, Setup
 from benchmark.plugins import load_plugins
 from benchmark.progress import Progress
 from benchmark.store import DamagedArtifactError, Store
-from benchmark.tasks import Worker
+from benchmark.tasks.worker import Worker
 from suites import Finished
 
 

@@ -277,7 +277,7 @@ grid: [{datasets: all}]
 # Each command is to be a process of its own, as an author's are; forked, it need not import torch anew.
 FORKS = """
 import json, os, sys
-import torch, pandas, benchmark.run, benchmark.tasks
+import torch, pandas, benchmark.run, benchmark.tasks.worker
 from benchmark.cli import main
 for line in sys.stdin:
     command = json.loads(line)

@@ -194,7 +194,7 @@ def _serve(connection: Connection, setup: Setup, device: str) -> None:
     from benchmark.plugins import load_plugins
     from benchmark.progress import Progress
     from benchmark.store import DamagedArtifactError, Store
-    from benchmark.tasks import Worker
+    from benchmark.tasks.worker import Worker
 
     worker = Worker(
         Store(Path(setup.cache)),

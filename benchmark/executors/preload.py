@@ -13,7 +13,7 @@ ignore_interruptions()
 # What is imported stays, as what a command makes does (`benchmark.cli.main`).
 gc.disable()
 # The first optimizer imports torch._dynamo, which takes seconds.
-for _name in ["benchmark.tasks", "torch._dynamo"]:
+for _name in ["benchmark.tasks.worker", "torch._dynamo"]:
     importlib.import_module(_name)
 
 from benchmark.contracts import resolve  # noqa: E402 - the first import of torch is the one above

@@ -1,0 +1,59 @@
+"""What plugins return, held against what the contract says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmark.attack import TOLERANCE, perturbation_size
+from benchmark.errors import TaskError
+
+
+def check_adversarial(x_adv: Any, x: Tensor, norm: str, eps: float | None, first: int) -> None:
+    """Refuse adversarial examples that are not what the attack promised.
+
+    Raises:
+        TaskError: what is wrong, and with which image.
+    """
+    if not isinstance(x_adv, Tensor) or x_adv.shape != x.shape:
+        found = tuple(x_adv.shape) if isinstance(x_adv, Tensor) else type(x_adv).__name__
+        raise TaskError(f"the attack returned {found} instead of a tensor of shape {tuple(x.shape)}")
+    if not x_adv.is_floating_point():
+        raise TaskError(f"the attack returned {x_adv.dtype} values instead of floats in [0, 1]")
+    finite = torch.isfinite(x_adv).flatten(1).all(1)
+    if not finite.all():
+        raise TaskError(f"the attack returned NaN or infinite pixels in {which(~finite, first)}")
+    outside = ((x_adv < -TOLERANCE) | (x_adv > 1 + TOLERANCE)).flatten(1).any(1)
+    if outside.any():
+        low, high = x_adv.min().item(), x_adv.max().item()
+        raise TaskError(f"the attack left [0, 1] (from {low:.4g} to {high:.4g}) in {which(outside, first)}")
+    if eps is not None:
+        sizes = perturbation_size(x_adv - x, norm)
+        over = sizes > eps * (1 + TOLERANCE) + TOLERANCE
+        if over.any():
+            raise TaskError(
+                f"the attack exceeded its budget: {norm} {sizes.max().item():.6g} of {float(eps):.6g} allowed "
+                f"in {which(over, first)}"
+            )
+
+
+def finite(values: Tensor, what: str, first: int) -> Tensor:
+    """Return `values` (N, ...), or refuse NaN and infinity.
+
+    Raises:
+        TaskError: the images concerned.
+    """
+    if values.is_floating_point():
+        good = torch.isfinite(values).flatten(1).all(1) if values.dim() > 1 else torch.isfinite(values)
+        if not good.all():
+            raise TaskError(f"{what} is NaN or infinite for {which(~good, first)}")
+    return values
+
+
+def which(bad: Tensor, first: int) -> str:
+    """Return which images of a batch, whose first has the number `first`, are bad (N,), in words."""
+    indices = (torch.nonzero(bad).flatten() + first).tolist()
+    shown = ", ".join(map(str, indices[:5])) + (", …" if len(indices) > 5 else "")
+    return f"{len(indices)} of {len(bad)} images of a batch (numbers {shown})"

@@ -1,0 +1,245 @@
+"""Tasks that examine a crafting for probes: run its attack again, watched, or look around its images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from benchmark.attack import TOLERANCE, Attack, Victim, perturbation_size
+from benchmark.dataset import Split
+from benchmark.names import Asks
+from benchmark.plan.task import Task
+from benchmark.progress import Progress
+from benchmark.randomness import Rng
+from benchmark.store import ArrayWriter, Building
+from benchmark.tasks.checks import check_adversarial
+from benchmark.tasks.recording import draw, margins, recorded, roughness, stacked
+from benchmark.tasks.verdicts import answers_of, verdict_on
+from benchmark.tasks.victims import victim_of
+from benchmark.tasks.workshop import JUDGE_BATCH, Workshop
+from benchmark.training import MicroBatches
+from benchmark.trust.looks import SHOWN, evenly
+from benchmark.trust.probe_kinds import DRAWN, DRAWS, NOISE, NOISES, RERUN
+
+
+def examine(shop: Workshop, task: Task, building: Building, progress: Progress) -> int:
+    """Ask about a crafting what probes want to know: arrays with a row per image asked about."""
+    split = shop.split(task.spec, task.spec["split"])
+    asked = ASKED[task.spec["asks"]]
+    answer = asked(Crafting(shop, task, split, progress))
+    writer = ArrayWriter(building)
+    writer.add(answer)
+    writer.flush()
+    return len(next(iter(answer.values())))
+
+
+def _path(crafting: Crafting) -> dict[str, np.ndarray]:
+    """Run the attack on one image after the other, so that each pass through the victim belongs to one."""
+    chosen = evenly(len(crafting.split), SHOWN)
+    x, y = crafting.images(chosen)
+    ends, paths, gradients = [], [], []
+    for number in range(len(chosen)):
+        image, label = x[number : number + 1], y[number : number + 1]
+        with recorded(crafting.victim, image, label, crafting.norm, crafting.eps) as (victim, path):
+            ends.append(crafting.attack(victim, image, label, number))
+        paths.append(path.rows())
+        gradients.append(path.gradients())
+        crafting.progress.update(number + 1, len(chosen))
+    x_adv = torch.cat(ends)
+    with torch.no_grad():
+        ends_at = margins(crafting.victim.classifier(x_adv), y).tolist()
+    for (margin, suspicion), last in zip(paths, ends_at, strict=True):
+        if not np.isclose(margin, last, rtol=1e-4, atol=1e-5).any():  # a point that the attack has not looked at
+            margin.append(last)
+            suspicion.append(np.nan)
+    return {
+        **crafting.about(chosen, x, x_adv),
+        "margin": stacked([margin for margin, _ in paths]),
+        "suspicion": stacked([suspicion for _, suspicion in paths]),
+        "gradients": np.array(gradients, dtype=np.int64),
+    }
+
+
+def _doubled(crafting: Crafting) -> dict[str, np.ndarray]:
+    """Run the attack with more steps and restarts, beside what it found before."""
+    chosen = evenly(len(crafting.split), RERUN)
+    x, y = crafting.images(chosen)
+    before = crafting.crafted(chosen)
+    found = crafting.about(chosen, before, crafting.attack(crafting.victim, x, y, 0))
+    which = {f"doubled.{name}": np.full(len(chosen), True) for name in crafting.task.spec["doubled"]}
+    return found | which
+
+
+def _unconstrained(crafting: Crafting) -> dict[str, np.ndarray]:
+    """Run the attack with a budget that reaches every image."""
+    chosen = evenly(len(crafting.split), SHOWN)
+    x, y = crafting.images(chosen)
+    return crafting.about(chosen, x, crafting.attack(crafting.victim, x, y, 0))
+
+
+def _draws(crafting: Crafting) -> dict[str, np.ndarray]:
+    """Draw from the ball around images that withstand the attack, or may: thresholds of scores are not known here.
+
+    Those that a detector may flag are the most suspicious ones; of their draws the least suspicious is kept.
+    """
+    eps, network = crafting.task.spec["eps"], crafting.victim.classifier
+    every, left, doubtful = range(len(crafting.split)), list[int](), dict[int, float]()
+    for start in range(0, len(every), JUDGE_BATCH):
+        part = every[start : start + JUDGE_BATCH]
+        (x, y), x_adv = crafting.images(part), crafting.within(part, eps)
+        with torch.no_grad():
+            right = network(x).argmax(1) == y
+            stands = right & (network(x_adv).argmax(1) == y)
+        suspicion, flagged = crafting.suspicion(x_adv)
+        stands |= right & flagged
+        left += [part[place] for place in stands.nonzero().flatten().tolist()]
+        if suspicion is not None:
+            turned = (right & ~stands).nonzero().flatten().tolist()
+            doubtful |= {part[place]: float(suspicion[place]) for place in turned}
+    most = sorted(doubtful, key=lambda one: -doubtful[one])
+    chosen = [left[place] for place in evenly(len(left), DRAWN)] + most[: max(0, DRAWN - len(left))]
+    drawn = bool(chosen)
+    # Where none is left there is nothing to look for, and the rows of some others say so.
+    chosen = chosen or list(evenly(len(every), 1))
+    x, y = crafting.images(chosen)
+    found = x.clone()
+    for number in range(len(chosen) if drawn else 0):
+        image, rng = x[number : number + 1], crafting.rng.spawn("draws", number)
+        best = np.inf
+        for wrong in draw(network, image, y[number], crafting.norm, eps, DRAWS, JUDGE_BATCH, rng):
+            suspicion, flagged = crafting.suspicion(wrong)
+            doubt = flagged.float() if suspicion is None else suspicion
+            if float(doubt.min()) < best:
+                best, found[number] = float(doubt.min()), wrong[int(doubt.argmin())]
+            if suspicion is None and best == 0:
+                break
+        crafting.progress.update(number + 1, len(chosen))
+    return {**crafting.about(chosen, crafting.within(chosen, eps), found), "drawn": np.full(len(chosen), drawn)}
+
+
+def _neighbours(crafting: Crafting) -> dict[str, np.ndarray]:
+    """Look how the margin changes under little noise."""
+    chosen = evenly(len(crafting.split), SHOWN)
+    x, y = crafting.images(chosen)
+    rough = roughness(crafting.victim.classifier, x, y, NOISE, NOISES, crafting.rng)
+    return {"index": np.array(chosen), "change": rough.cpu().numpy()}
+
+
+def _labels(crafting: Crafting) -> dict[str, np.ndarray]:
+    """Let what was attacked classify the adversarial images."""
+    labels, sizes, count = [], [], len(crafting.split)
+    for start in range(0, count, JUDGE_BATCH):
+        part = range(start, min(start + JUDGE_BATCH, count))
+        (x, _), x_adv = crafting.images(part), crafting.crafted(part)
+        sizes.append(perturbation_size(x_adv - x, crafting.norm).cpu())
+        with torch.no_grad():
+            network = crafting.victim.classifier
+            labels.append(torch.stack([network(x).argmax(1), network(x_adv).argmax(1)], 1).cpu())
+        crafting.progress.update(part.stop, count)
+    return {"label": torch.cat(labels).numpy(), "size": torch.cat(sizes).numpy()}
+
+
+ASKED: dict[Asks, Callable[[Crafting], dict[str, np.ndarray]]] = {
+    "path": _path,
+    "doubled": _doubled,
+    "unconstrained": _unconstrained,
+    "draws": _draws,
+    "neighbours": _neighbours,
+    "labels": _labels,
+}
+
+
+class Crafting:
+    """A crafting that is asked about, with the victim that its attack had.
+
+    Args:
+        shop: makes what is needed.
+        task: that asks.
+        split: the images that were attacked.
+        progress: hears of the work.
+    """
+
+    def __init__(self, shop: Workshop, task: Task, split: Split, progress: Progress) -> None:
+        spec = task.spec
+        self.task, self.split, self.progress = task, split, progress
+        self.victim = victim_of(shop, spec["victim"], spec["held"], split, spec.get("draws", 1))
+        self.rng = Rng(spec["seed"]).spawn(task.identity)
+        self._shop = shop
+        self._attack: Attack | None = None
+        if "attack" in spec:
+            self._attack = shop.registry.create("attack", spec["attack"]["use"], spec["attack"]["options"])
+        self.norm: str = spec["norm"]
+        self.eps: float | None = None if self._attack is None else self._attack.options.eps
+
+    def images(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """Return clean images and their classes."""
+        labels = torch.from_numpy(self.split.labels[list(indices)])
+        return self.split.images(indices).to(self._shop.device), labels.to(self._shop.device)
+
+    def crafted(self, indices: Sequence[int]) -> Tensor:
+        """Return the adversarial images."""
+        reader = self._shop.reader(self.task.spec["craft"])
+        return torch.from_numpy(reader.take("x_adv", list(indices))).to(self._shop.device)
+
+    def within(self, indices: Sequence[int], eps: float) -> Tensor:
+        """Return the adversarial images, and the clean ones in place of those beyond a budget."""
+        (x, _), x_adv = self.images(indices), self.crafted(indices)
+        near = perturbation_size(x_adv - x, self.norm) <= eps * (1 + TOLERANCE)
+        return torch.where(near[:, None, None, None], x_adv, x)
+
+    def attack(self, victim: Victim, x: Tensor, y: Tensor, number: int) -> Tensor:
+        """Run the attack, in batches as large as those of the crafting, as far as memory reaches."""
+        attack, batch = self._attack, self.task.spec["batch_size"]
+        assert attack is not None
+
+        def craft(part: slice) -> Tensor:
+            rng = self.rng.spawn(number, part.start)
+            rng.spawn("globals").seed_globals()
+            x_adv = attack.craft(victim, x[part].clone(), y[part].clone(), rng)
+            check_adversarial(x_adv, x[part], self.norm, self.eps, part.start)
+            return x_adv.detach().float().clamp(0, 1)
+
+        memory, done = MicroBatches(self.progress), list[Tensor]()
+        for start in range(0, len(x), batch):
+
+            def craft_part(part: slice, start: int = start) -> Tensor:
+                return craft(slice(start + part.start, start + part.stop))
+
+            done += memory.run(min(batch, len(x) - start), craft_part)
+        return torch.cat(done)
+
+    def about(self, indices: Sequence[int], before: Tensor, after: Tensor) -> dict[str, np.ndarray]:
+        """Return what the attacked network, and the system that holds it, answer to two versions of images."""
+        x, y = self.images(indices)
+        found = {"index": np.array(indices), "y": y.cpu().numpy()}
+        for name, images in (("before", before), ("after", after)):
+            size = perturbation_size(images - x, self.norm)
+            answers = {"size": size, **self._answers(images)}
+            found |= {f"{name}.{part}": array.cpu().numpy() for part, array in answers.items()}
+        return found
+
+    def _answers(self, x: Tensor) -> dict[str, Tensor]:
+        spec = self.task.spec
+        with torch.no_grad():
+            found = {"base_label": self.victim.classifier(x).argmax(1)}
+        if self.victim.judge is None:
+            return found
+        defense = self._shop.fitted(spec["victim"])
+        rngs = [self.rng.spawn("judge", repeat) for repeat in range(spec.get("repeats", 1))]
+        return found | answers_of([verdict_on(defense, x, None, {}, rng, 0) for rng in rngs])
+
+    def suspicion(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Return how suspicious (n,) a detector that is known to the attacker is of images, and whether it flags (n,).
+
+        The score is None where it gives none, or sets its flags by itself, and flags are those that it sets by itself.
+        """
+        nowhere = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+        if self.victim.judge is None:
+            return None, nowhere
+        answers = self._answers(x)
+        flagged = answers["flagged"].all(1) if "flagged" in answers else nowhere
+        scored = "score" in answers and "flagged" not in answers
+        return answers["score"].mean(1) if scored else None, flagged
