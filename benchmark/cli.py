@@ -245,7 +245,7 @@ def suites(as_json: bool, plugins: Sequence[str]) -> None:
 @plugin_option
 def report(runs: Sequence[Path], output: Path | None, single_file: bool, plugins: Sequence[str]) -> int:
     """(Re)build the report of one run, or compare several."""
-    from benchmark.run import write_reports
+    from benchmark.reporting import write_reports
 
     if output is None and len(runs) > 1:
         raise InputError("comparing several runs needs a place for the report: give -o DIR.")
@@ -258,7 +258,7 @@ def report(runs: Sequence[Path], output: Path | None, single_file: bool, plugins
 @plugin_option
 def leaderboard(runs: Sequence[Path], output: Path, plugins: Sequence[str]) -> int:
     """Rank the defenses of many runs, where images, network, attacks, attacker and protocol are equal."""
-    from benchmark.run import write_leaderboards
+    from benchmark.reporting import write_leaderboards
 
     return _written("leaderboard", *write_leaderboards(_registry(plugins), runs, output))
 

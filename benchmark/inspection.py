@@ -393,7 +393,7 @@ def describe_machine(registry: Registry, cache: Path) -> str:
     """Return versions, devices, data sets that are found with their default options, and failed plugins."""
     import torch
 
-    from benchmark.run import device_description, library_versions
+    from benchmark.provenance import device_description, library_versions
 
     lines = ["versions"]
     lines += [f"  {name} {version}" for name, version in library_versions().items()]

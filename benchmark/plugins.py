@@ -237,7 +237,7 @@ def _undisturbed(module: str) -> contextlib.AbstractContextManager[None]:
     """
     if module in sys.modules or "torch" not in sys.modules:
         return contextlib.nullcontext()
-    from benchmark.isolation import importing
+    from benchmark.isolation.process import importing
 
     return importing()
 

@@ -6,6 +6,7 @@ import math
 import re
 import signal
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import click
@@ -37,6 +38,11 @@ def endure() -> None:
 def legible(text: str) -> str:
     """Return a text that UTF-8 can hold: bytes of a file name that are none are escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def shortened(names: Sequence[str], most: int = 4) -> str:
+    """Return the first names of a list, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def percent(share: float) -> str:

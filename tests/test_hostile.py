@@ -10,7 +10,7 @@ import pytest
 from hostile import NETWORK, PROCESS
 
 from benchmark.errors import InputError
-from benchmark.isolation import IsolationError, isolated
+from benchmark.isolation.process import IsolationError, isolated
 from suites import write_suite
 
 CLEAN = {"none": {"use": "plain"}, "bright": {"use": "brightness"}, "near": {"use": "nearest"}}
@@ -205,7 +205,7 @@ def test_a_fit_that_is_not_saved_whole_and_a_verdict_that_depends_on_the_order_o
 @pytest.mark.parametrize("where", [{"ANSWER_SECONDS": 1}, {"FORKS": False}], ids=["takes long", "macOS"])
 def test_a_fit_that_no_other_process_judges_in_time_stands_with_a_warning(run_toy, monkeypatch, where):
     for name, value in where.items():
-        monkeypatch.setattr(f"benchmark.isolation.{name}", value)
+        monkeypatch.setattr(f"benchmark.isolation.bystander.{name}", value)
     finished = run_toy(plugins=("hostile",), defenses="{slow: {use: slow}}")
     assert finished.code == 0
     (warning,) = (one for one in finished.run.manifest["warnings"] if "fit slow" in one["task"])
@@ -219,7 +219,7 @@ def test_what_is_spoilt_in_the_parent_process_costs_its_own_output_only(run_host
 
     from benchmark import load_run
     from benchmark.plugins import load_plugins
-    from benchmark.run import write_reports
+    from benchmark.reporting import write_reports
 
     before = os.getcwd(), torch.get_default_dtype(), dict(os.environ)
     beside = run_toy(out="beside", fresh=True, plugins=("onlookers",), executor="vandal", defenses=json.dumps(CLEAN))

@@ -210,7 +210,7 @@ def test_words_may_change(place):
 def test_an_interrupted_try_leaves_no_old_numbers_to_be_read(place, monkeypatch, capfd):
     shutil.rmtree(place / "cache")
     monkeypatch.setenv("TOY_INTERRUPTED_IN", "crafting 1")
-    monkeypatch.setattr("benchmark.run.Tabulator.finish", no_time_left)
+    monkeypatch.setattr("benchmark.results.collect.Tabulator.finish", no_time_left)
     with pytest.raises(KeyboardInterrupt):
         again(place)
     for command in (["export", str(place / "run")], ["report", str(place / "run")]):

@@ -67,7 +67,7 @@ def test_another_rate_sets_thresholds_anew_and_nothing_else(two_rates, tmp_path)
     assert low.values("robust_accuracy")["step", "over"] != high.values("robust_accuracy")["step", "over"]
 
     # The report lines those up, and keeps the others apart.
-    from benchmark.run import write_reports
+    from benchmark.reporting import write_reports
 
     (page,), _ = write_reports(load_plugins(["toy"]), [low.path, high.path], tmp_path / "report")
     lined_up = {

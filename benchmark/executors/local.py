@@ -190,7 +190,7 @@ def _serve(connection: Connection, setup: Setup, device: str) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     import torch
 
-    from benchmark.isolation import is_lasting
+    from benchmark.isolation.process import is_lasting
     from benchmark.plugins import load_plugins
     from benchmark.progress import Progress
     from benchmark.store import DamagedArtifactError, Store

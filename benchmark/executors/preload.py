@@ -17,7 +17,7 @@ for _name in ["benchmark.tasks.worker", "torch._dynamo"]:
     importlib.import_module(_name)
 
 from benchmark.contracts import resolve  # noqa: E402 - the first import of torch is the one above
-from benchmark.isolation import importing  # noqa: E402 - it imports torch, as the above do
+from benchmark.isolation.process import importing  # noqa: E402 - it imports torch, as the above do
 
 for _target in filter(None, os.environ.get(PRELOAD, "").split(",")):
     # A module that fails here fails again in the worker, with a message.

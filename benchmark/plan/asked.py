@@ -12,7 +12,7 @@ from typing import Any, TypeVar, get_args
 from benchmark.defense import ArtifactRequest, Observation
 from benchmark.document import shorten
 from benchmark.errors import BenchError, InputError, first_line
-from benchmark.isolation import isolated
+from benchmark.isolation.process import isolated
 from benchmark.model import Passes
 from benchmark.options import Options
 from benchmark.plugins import Registration

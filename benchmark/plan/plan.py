@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from benchmark.cells import Attacker
 from benchmark.errors import InputError
-from benchmark.names import Asks, ProbeName
+from benchmark.names import CLEAN, Asks, ProbeName
 from benchmark.plan.task import Task
+from benchmark.plugins import Registry
 from benchmark.setting import DataFacts
 from benchmark.store import Store, digest
-from benchmark.suite import Suite
+from benchmark.suite import Component, Suite
 
 
 @dataclass(frozen=True)
@@ -160,6 +162,13 @@ class Plan:
         cells += [cell.separation for cell in self.cells if cell.separation is not None]
         cells += [planned.task for planned in self.verifications if planned.task]
         return cells + [planned.task for planned in self.assessments]
+
+    def used(self, registry: Registry, kind: Literal["attack", "defense"]) -> dict[str, Any]:
+        """Return the attacks or defenses of the cells, by label, in the order of the cells."""
+        labels = dict.fromkeys(getattr(cell, kind) for cell in self.cells)
+        sections: dict[str, Mapping[str, Component]] = {"attack": self.suite.attacks, "defense": self.suite.defenses}
+        used = (sections[kind][label] for label in labels if label != CLEAN or kind == "defense")
+        return {one.label: registry.get(one.kind, one.use).create(one.options) for one in used}
 
     def required(self, keys: Iterable[str]) -> dict[str, Task]:
         """Return the tasks `keys`, and all that they need, in plan order."""

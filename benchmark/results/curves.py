@@ -106,7 +106,7 @@ def panel_points(
     point: CellName, result: CellResult, panels: Sequence[Panel], problems: dict[str, str]
 ) -> Iterable[tuple[str, dict[str, np.ndarray]]]:
     """Yield what the panels keep of a cell."""
-    from benchmark.isolation import isolated
+    from benchmark.isolation.process import isolated
 
     assert result.cell is not None
     for panel in panels:

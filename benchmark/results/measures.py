@@ -52,7 +52,10 @@ def measured(
         return [
             Row(point, name, math.nan, math.nan, math.nan, 0, "failed" if status == "ok" else status) for name in names
         ]
-    from benchmark.isolation import Process, isolated  # needs torch, which those who read tables need not wait for
+    from benchmark.isolation.process import (  # needs torch, which those who read tables need not wait for
+        Process,
+        isolated,
+    )
 
     def ask(name: str, given: list[Cell], alone: bool) -> Row | None:
         try:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from benchmark.dataset import Split
-from benchmark.isolation import IsolationError
+from benchmark.isolation.process import IsolationError
 from benchmark.randomness import Rng
 from benchmark.tasks.verdicts import answers_of, verdict_on
 from benchmark.tasks.workshop import Workshop

@@ -14,7 +14,7 @@ from benchmark.defense import (
     Measure,
 )
 from benchmark.errors import TaskError
-from benchmark.isolation import UnansweredError
+from benchmark.isolation.bystander import UnansweredError
 from benchmark.model import passes, save_weights
 from benchmark.options import TrainOptions
 from benchmark.plan.task import Task

@@ -10,7 +10,8 @@ from torch import Tensor
 from benchmark.attack import Attack, perturbation_size
 from benchmark.dataset import Split
 from benchmark.errors import TaskError
-from benchmark.isolation import IsolationError, unchanged
+from benchmark.isolation.objects import unchanged
+from benchmark.isolation.process import IsolationError
 from benchmark.model import passes
 from benchmark.plan.task import Task
 from benchmark.progress import Progress

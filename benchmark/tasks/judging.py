@@ -13,7 +13,7 @@ from benchmark.defense import (
     Hardener,
 )
 from benchmark.errors import TaskError
-from benchmark.isolation import UnansweredError
+from benchmark.isolation.bystander import UnansweredError
 from benchmark.model import passes
 from benchmark.plan.task import Task
 from benchmark.progress import Progress

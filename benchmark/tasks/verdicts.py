@@ -15,7 +15,8 @@ from benchmark.defense import (
     Verdict,
 )
 from benchmark.errors import TaskError
-from benchmark.isolation import IsolationError, unchanged
+from benchmark.isolation.objects import unchanged
+from benchmark.isolation.process import IsolationError
 from benchmark.randomness import Rng
 from benchmark.store import ArrayReader
 from benchmark.tasks.checks import finite, which

@@ -15,7 +15,8 @@ import torch
 
 from benchmark.errors import BenchError, StorageError, TaskError
 from benchmark.files import remove
-from benchmark.isolation import Bystander, IsolationError, is_lasting, isolated
+from benchmark.isolation.bystander import Bystander
+from benchmark.isolation.process import IsolationError, is_lasting, isolated
 from benchmark.model import passes
 from benchmark.plan.task import Task, TaskKind
 from benchmark.plugins import Registry

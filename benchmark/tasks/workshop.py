@@ -20,7 +20,9 @@ from benchmark.defense import (
     SharedArtifact,
 )
 from benchmark.errors import TaskError
-from benchmark.isolation import Bystander, Lent, isolated
+from benchmark.isolation.bystander import Bystander
+from benchmark.isolation.objects import Lent
+from benchmark.isolation.process import isolated
 from benchmark.model import Classifier, Model, load_weights, passes
 from benchmark.plan.task import Task
 from benchmark.plugins import Registry

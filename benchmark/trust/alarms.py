@@ -20,7 +20,7 @@ from benchmark.metrics.metric import MetricValue
 from benchmark.names import KNOWLEDGE
 from benchmark.statistics import PairedDifference, compare_paired, wilson
 from benchmark.trust.looks import ALONE
-from benchmark.wording import tenths
+from benchmark.wording import shortened, tenths
 
 if TYPE_CHECKING:
     from benchmark.cells import CellResult
@@ -545,7 +545,7 @@ def _unbeaten(cells: Sequence[Judged]) -> Iterator[Alarm]:
         if n >= LEAST_IMAGES and large and all(right(attacked(one.cell), one.cell.y).all() for one in members):
             first = members[0].result
             attacks = list(dict.fromkeys(f"{one.result.attack} ({one.result.knowledge})" for one in members))
-            shown = ", ".join(attacks[:4]) + (f" and {len(attacks) - 4} more" if len(attacks) > 4 else "")
+            shown = shortened(attacks)
             finding = (
                 f"{first.defense} for {first.model} on {first.dataset}, seed {first.seed}: all {n} images are labelled "
                 f"rightly under {shown}"

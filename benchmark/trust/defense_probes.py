@@ -18,7 +18,7 @@ from benchmark.options import Budget
 from benchmark.statistics import Estimate, PairedDifference, compare_paired, rate
 from benchmark.trust.alarms import Judged, contradicts
 from benchmark.trust.probe_kinds import PROBES, Probed, Verdict
-from benchmark.wording import tenths
+from benchmark.wording import shortened, tenths
 
 if TYPE_CHECKING:
     from benchmark.cells import CellResult
@@ -260,8 +260,7 @@ def decided(name: ProbeName, place: Place, compared: Sequence[Compared], tests: 
 
 def named(cells: Sequence[CellResult]) -> str:
     """Return the attacks of cells by their labels, the first four of them."""
-    names = list(dict.fromkeys(cell.attack for cell in cells))
-    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    return shortened(list(dict.fromkeys(cell.attack for cell in cells)))
 
 
 def _knowledges(cells: Sequence[CellResult]) -> str:

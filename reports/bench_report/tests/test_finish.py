@@ -164,7 +164,7 @@ def test_a_measure_of_a_plugin_has_its_unit_title_and_meaning(make_run, tmp_path
 
 def test_the_host_tells_the_report_the_measures(make_run, tmp_path, monkeypatch):
     from benchmark.plugins import load_plugins
-    from benchmark.run import write_reports
+    from benchmark.reporting import write_reports
 
     told = []
     monkeypatch.setattr(
