@@ -11,7 +11,7 @@ from typing import Literal, Protocol
 from benchmark.errors import Stopped, StorageError
 from benchmark.executors import Event, Executor, Setup
 from benchmark.plan.plan import Plan
-from benchmark.plan.task import Task
+from benchmark.plan.task import Judge, OfSplit, Task
 from benchmark.progress import TaskRecord
 from benchmark.store import DamagedArtifactError, Store
 
@@ -307,15 +307,13 @@ class _Run:
         self.heard(record)
 
     def _work(self, task: Task) -> Work:
-        facts = self.plan.datasets[task.spec["dataset"]["label"]]
-        spec = self.plan.tasks[task.spec["fit"]].spec if task.kind == "judge" else task.spec
-        part = spec.get("attack") or spec.get("defense") or spec.get("model")
-        sort = f"{task.kind} {part['use'] if part else spec.get('observer', '')}"
-        passes = estimated_work(task, facts.sizes[task.spec.get("split", "test")])
+        facts, spec = self.plan.datasets[task.spec.dataset.label], task.spec
+        code = (self.plan.tasks[spec.fit].spec if isinstance(spec, Judge) else spec).code()
+        passes = estimated_work(task, facts.sizes[spec.split if isinstance(spec, OfSplit) else "test"])
         # What a defense learns is not told in passes, and is mostly short; an attack may take hours.
         unknown = task.work is None and task.kind == "craft"
         bound = task.work is not None and task.work.at_most
-        return Work(sort, passes, "no" if unknown else "at most" if bound else "exactly")
+        return Work(f"{task.kind} {code}", passes, "no" if unknown else "at most" if bound else "exactly")
 
     def _critical_paths(self) -> dict[str, float]:
         """Return per task the work from its start to the end of the longest chain that waits for it."""

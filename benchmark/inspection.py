@@ -229,18 +229,17 @@ def _estimate(plan: Plan, missing: dict[str, Task], registry: Registry) -> tuple
 
 def _network_of(plan: Plan, task: Task) -> tuple[str, str] | None:
     """Return the labels (data set, model) of the network that a task runs."""
+    from benchmark.plan.task import Fit, Train
+
     spec = task.spec
-    while "model" not in spec:
-        following = next(
-            (spec[name] for name in ("classifier", "victim", "observer", "fit", "train") if spec.get(name)), None
-        )
-        if following is None:
+    while not isinstance(spec, Train | Fit):
+        origin = spec.origin()  # of several substitutes the first one speaks for all
+        if origin is None:
             return None
-        # Of several substitutes the first one speaks for all.
-        spec = plan.tasks[following if isinstance(following, str) else following[0]].spec
-    dataset = spec["dataset"]["label"]
+        spec = plan.tasks[origin].spec
+    dataset = spec.dataset.label
     for label, component in plan.suite.models.items():
-        if component.use == spec["model"]["use"] and component.plain() == spec["model"]["options"]:
+        if (component.use, component.plain()) == (spec.model.use, spec.model.options):
             return dataset, label
     return None
 

@@ -155,12 +155,12 @@ def reference_passes(plan, registry, place: Path, task) -> tuple[float, float]:
     from benchmark.store import Store
     from benchmark.tasks.worker import Worker
 
-    if task.spec["attack"]["use"] != "deepfool":
-        raise SystemExit(f"perf/grid.py has no reference for {task.spec['attack']['use']}")
+    if task.spec.attack.use != "deepfool":
+        raise SystemExit(f"perf/grid.py has no reference for {task.spec.attack.use}")
     worker = Worker(Store(place / "cache"), registry, torch.device("cpu"), 1, plan.tasks)
-    network = worker.shop.classifier(task.spec["victim"])
+    network = worker.shop.classifier(task.spec.victim[0])
     split = worker.shop.split(task.spec, "test")
-    options = registry.create("attack", "deepfool", task.spec["attack"]["options"]).options
+    options = registry.create("attack", "deepfool", task.spec.attack.options).options
     forward = backward = 0
     for index in range(len(split)):
         x, y = split.images([index]), int(split.labels[index])

@@ -94,7 +94,7 @@ class VandalExecutor(InlineExecutor):
 
     def submit(self, task: Task) -> None:
         super().submit(task)
-        task.spec.clear()
+        task.spec.dataset.options.clear()
 
     def stop(self) -> None:
         self.setup.tasks.clear()

@@ -16,7 +16,7 @@ from benchmark import InputError, Options, load_run
 from benchmark.keys import key_of
 from benchmark.options import InputFile, SuiteLabel
 from benchmark.plan.planner import make_plan
-from benchmark.plan.task import VERSIONS
+from benchmark.plan.task import VERSIONS, Craft
 from benchmark.plugins import load_plugins
 from benchmark.suite import load_suite
 from suites import write_suite
@@ -169,7 +169,7 @@ def test_a_minimum_norm_attack_is_learned_from_within_its_budget_and_judged_at_a
         )
         registry = load_plugins(["toy"])
         tasks = make_plan(load_suite(str(path), registry=registry), registry).tasks.values()
-        return {task.label: task.spec["attack"]["options"]["eps"] for task in tasks if task.kind == "craft"}
+        return {task.label: task.of(Craft).attack.options["eps"] for task in tasks if task.kind == "craft"}
 
     test, train = "near against linear on blobs", "near against linear on blobs, train images"
     for defenses in ("[taught, near]", "[near, taught]"):

@@ -11,6 +11,7 @@ from benchmark.errors import InputError
 from benchmark.plan.asked import Asked
 from benchmark.plan.graph import Graph
 from benchmark.plan.once import once
+from benchmark.plan.task import Craft, Held
 from benchmark.randomness import Rng
 from benchmark.store import digest
 from benchmark.suite import GridEntry, Substitute
@@ -33,7 +34,7 @@ class Attackers:
         defended = self.components.defense(defense)
         family = defended.family
         hardened, bare = family == "hardener", family in ("hardener", "none")
-        held = "classifier"
+        held: Held = "classifier"
         self._check_knowledge(attack, defense, entry)
         informed = evades(instance, defended) or instance.needs_training_loss
         # A detector's label is the network's: who steps through a stand-in of it alone knows nothing of the detector.
@@ -119,12 +120,13 @@ class Attackers:
             self.components.attack(attack),
             self.components.defense(defense),
         )
-        victim, pipeline = self.graph.tasks[craft].spec["victim"], self.graph.tasks[craft].spec["held"] == "pipeline"
+        crafting = self.graph.tasks[craft].of(Craft)
+        pipeline = crafting.held == "pipeline"
         lowers = pipeline and (instance.needs_likelihoods or evades(instance, defended))
         aim: Literal["base", "label", "undetected"] | None = None
-        if not pipeline and victim == classifier:
+        if not pipeline and crafting.victim == (classifier,):
             aim = "base"
-        elif pipeline and victim == fit:
+        elif pipeline and crafting.victim == (fit,):
             aim = "undetected" if lowers else "label"
         return Attacker(
             uses_gradient=instance.needs == "gradient",

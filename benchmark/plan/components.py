@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from benchmark.keys import functions_of, key_of
@@ -11,23 +10,9 @@ from benchmark.options import Options
 from benchmark.plan.asked import Asked
 from benchmark.plan.once import once
 from benchmark.plan.plan import DatasetFacts
+from benchmark.plan.task import Part
 from benchmark.plugins import Registry
 from benchmark.suite import Component, Suite
-
-
-@dataclass(frozen=True)
-class Part:
-    """A component, or the data, that a task is made of.
-
-    Attributes:
-        named: what keys hold of it.
-        made: what a worker makes it from.
-        source: digest of its source while that is being written, "" once it is installed.
-    """
-
-    named: Any
-    made: dict[str, Any]
-    source: str
 
 
 class Components:
@@ -89,12 +74,12 @@ class Components:
         if content:
             named["content"] = content
         source = registration.source(*functions_of(options))
-        return Part(named, {"use": use, "options": options.model_dump(mode="json")}, source)
+        return Part(use, options.model_dump(mode="json"), named, source)
 
     @once
     def data(self, dataset: str, *splits: str) -> Part:
         """Return the splits of a data set that a task reads: in keys they are their content, wherever it lies."""
         component = self.suite.datasets[dataset]
-        made = {"label": dataset, "use": component.use, "options": component.plain()}
         source = self.registry.get("dataset", component.use).source(*functions_of(component.options))
-        return Part(self.datasets[dataset].fingerprint(*splits), made, source)
+        content = self.datasets[dataset].fingerprint(*splits)
+        return Part(component.use, component.plain(), content, source, dataset)

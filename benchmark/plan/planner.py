@@ -13,9 +13,10 @@ from benchmark.plan.asked import Asked
 from benchmark.plan.attackers import Attackers
 from benchmark.plan.checks import Checks
 from benchmark.plan.components import Components
-from benchmark.plan.graph import Graph, as_tuple
+from benchmark.plan.graph import Graph
 from benchmark.plan.plan import Plan, PlannedCell, PlannedVerification
 from benchmark.plan.probing import Probing
+from benchmark.plan.task import Craft, Held, Verify
 from benchmark.plugins import Registry
 from benchmark.selection import Point
 from benchmark.suite import GridEntry, Suite
@@ -61,18 +62,18 @@ class Planner:
         for dataset, model, attack, defense, entry, seed in self._points():
             if attack == CLEAN:
                 continue
-            spec = self.graph.tasks[self.attackers.craft(dataset, model, attack, defense, entry, seed)].spec
-            for victim in as_tuple(spec["victim"]):
-                key = (dataset, attack, victim, spec["held"], seed)
+            craft = self.graph.tasks[self.attackers.craft(dataset, model, attack, defense, entry, seed)].of(Craft)
+            for victim in craft.victim:
+                key = (dataset, attack, victim, craft.held, seed)
                 if key not in found:
-                    found[key] = self._verification(dataset, attack, defense, entry, victim, spec["held"], seed, images)
+                    found[key] = self._verification(dataset, attack, defense, entry, victim, craft.held, seed, images)
                 found[key] = replace(found[key], cells=found[key].cells + 1)
         if not found:
             raise InputError(f"{self.suite.path}: no attack is in the grid, so there is none to verify.")
         return Plan(self.suite, [], self.graph.tasks, self.datasets, verifications=list(found.values()))
 
     def _verification(
-        self, dataset: str, attack: str, defense: str, entry: GridEntry, victim: str, held: str, seed: int, images: int
+        self, dataset: str, attack: str, defense: str, entry: GridEntry, victim: str, held: Held, seed: int, images: int
     ) -> PlannedVerification:
         instance = self.components.attack(attack)
         options = self.suite.attacks[attack].options
@@ -81,18 +82,22 @@ class Planner:
         task = ""
         if not reason:
             split = self.suite.protocol.split
-            parts = {
-                "attack": self.components.attack_part(attack, not instance.minimum_norm),
-                "dataset": self.components.data(dataset, split),
-            }
-            spec = {"victim": victim, "held": held, "split": split, "eps": str(eps), "images": images, "seed": seed}
+            spec = Verify(
+                dataset=self.components.data(dataset, split),
+                split=split,
+                victim=victim,
+                held=held,
+                eps=str(eps),
+                images=images,
+                seed=seed,
+                attack=self.components.attack_part(attack, not instance.minimum_norm),
+            )
             count, work = min(images, self.datasets[dataset].size(split)), None
             if (per_image := instance.passes()) is not None:
                 made = 2 * (INNER + 2) + RANDOM  # points that a problem is made from, and looked at
                 passes = count * (made + per_image.forward), count * per_image.backward
                 work = self.graph.passes((victim,), *passes, per_image.at_most)
-            label = f"verify {attack} on {self.graph.who((victim,))}"
-            task = self.graph.add("verify", label, spec, (victim,), work, parts=parts)
+            task = self.graph.add(f"verify {attack} on {self.graph.who((victim,))}", spec, work)
         who = self.graph.who((victim,)) + (f" through {defense}" if held == "pipeline" else "")
         eps_text = "" if eps is None else str(eps)
         return PlannedVerification(dataset, attack, who, entry.knowledge, norm, eps_text, seed, 0, task, reason)
@@ -157,6 +162,7 @@ class Planner:
             return PlannedCell(**shared, knowledge="", norm="", eps="", separation=separation)
         options = self.suite.attacks[attack].options
         craft = self.attackers.craft(dataset, model, attack, defense, entry, seed)
+        crafting = self.graph.tasks[craft].of(Craft)
         predict = self.graph.predict(dataset, classifier, craft)
         attacker = self.attackers.attacker(dataset, attack, defense, craft, classifier, fit)
         examinations, unasked = self.probing.examinations(dataset, attack, defense, craft, attacker)
@@ -168,9 +174,7 @@ class Planner:
             craft=craft,
             attacked_predict=predict,
             attacked_judge=self.graph.judge(dataset, fit, defense, craft, split, predict, seed),
-            victim_look=self.graph.look(
-                dataset, as_tuple(self.graph.tasks[craft].spec["victim"]), self.graph.tasks[craft].spec["held"]
-            ),
+            victim_look=self.graph.look(dataset, crafting.victim, crafting.held),
             sweep=self.attackers.sweep(attack),
             attacker=attacker,
             examinations=examinations,

@@ -13,8 +13,9 @@ from benchmark.errors import InputError
 from benchmark.names import Asks, ProbeName
 from benchmark.options import Options
 from benchmark.plan.asked import Asked
-from benchmark.plan.graph import Graph, as_tuple
+from benchmark.plan.graph import Graph
 from benchmark.plan.once import once
+from benchmark.plan.task import Craft, Examine
 from benchmark.plugins import validate_options
 from benchmark.trust.looks import SHOWN
 from benchmark.trust.probe_kinds import DRAWN, DRAWS, NOISES, PROBES, RERUN
@@ -127,34 +128,23 @@ class Probing:
             if why:
                 unasked[name] = why
             elif asks != "labels" or attacker.aim != "base":  # there the deployed classifier has answered already
-                judged = self.graph.tasks[craft].spec["held"] == "pipeline" and family not in ("none", "hardener")
+                judged = self.graph.tasks[craft].of(Craft).held == "pipeline" and family not in ("none", "hardener")
                 repeats = self.suite.protocol.repeats if attacker.meets_noise else 1
                 asked[asks] = self._examine(dataset, attack, craft, asks, repeats, judged)
         return asked, unasked
 
     @once
     def _examine(self, dataset: str, attack: str, craft: str, asks: Asks, repeats: int, judged: bool) -> str:
-        crafting, component = self.graph.tasks[craft].spec, self.suite.attacks[attack]
-        victims, split, draws = as_tuple(crafting["victim"]), crafting["split"], crafting.get("draws", 1)
+        crafting, component = self.graph.tasks[craft].of(Craft), self.suite.attacks[attack]
+        budget: Any = component.options
         more = self._doubled(attack) if asks == "doubled" else None
         options = self._options(attack) if asks == "path" else None if more is None else more.options
         if asks == "unconstrained":
             options = self._unconstrained(attack, dataset)
-        spec: dict[str, Any] = {
-            name: crafting[name]
-            for name in ("victim", "held", "split", "batch_size", "seed", "draws")
-            if name in crafting
-        }
-        spec |= {"asks": asks, "norm": component.options.norm}  # type: ignore[attr-defined]
-        spec |= {"repeats": repeats} if repeats > 1 else {}
-        spec |= {"eps": float(component.options.eps)} if asks == "draws" else {}  # type: ignore[attr-defined]
-        spec |= {"craft": craft} if asks != "neighbours" else {}
-        spec |= {"doubled": list(more.names)} if more is not None else {}
-        parts = {"dataset": self.components.data(dataset, split)}
-        count = self.datasets[dataset].sizes[split]
+        count, part = self.datasets[dataset].sizes[crafting.split], None
         forward, backward, at_most, images, judging = 0, 0, False, 0, 0
         if options is not None:
-            parts["attack"] = self.components.plugin_part("attack", component.use, options, "")
+            part = self.components.plugin_part("attack", component.use, options, "")
             passes = Asked.made(
                 self.components.registry.get("attack", component.use), options, component.where
             ).passes()
@@ -171,12 +161,28 @@ class Probing:
             forward = NOISES * min(SHOWN, count) if asks == "neighbours" else 2 * count
         # As in `_judge`, one pass per judgement is a fair guess; two versions of the images are judged.
         judging = repeats * (judging + 2 * images) if judged else 0
-        work = self.graph.passes(victims, draws * forward + judging, draws * backward, at_most)
+        work = self.graph.passes(
+            crafting.victim, crafting.draws * forward + judging, crafting.draws * backward, at_most
+        )
         what = {
             "path": "its path", "doubled": "with more steps and restarts", "unconstrained": "without a budget",
             "draws": "random draws beside it", "neighbours": "noise", "labels": "what it attacked",
         }[asks]  # fmt: skip
-        whom = self.graph.who(victims) if asks == "neighbours" else self.graph.tasks[craft].label
-        label = f"examine {whom}: {what}"
-        needs = victims if asks == "neighbours" else (craft, *victims)
-        return self.graph.add("examine", label, spec, needs, work, parts=parts)
+        whom = self.graph.who(crafting.victim) if asks == "neighbours" else self.graph.tasks[craft].label
+        spec = Examine(
+            dataset=self.components.data(dataset, crafting.split),
+            split=crafting.split,
+            victim=crafting.victim,
+            held=crafting.held,
+            batch_size=crafting.batch_size,
+            seed=crafting.seed,
+            draws=crafting.draws,
+            asks=asks,
+            norm=budget.norm,
+            repeats=repeats,
+            eps=float(budget.eps) if asks == "draws" else None,
+            craft=None if asks == "neighbours" else craft,
+            doubled=None if more is None else more.names,
+            attack=part,
+        )
+        return self.graph.add(f"examine {whom}: {what}", spec, work)

@@ -23,6 +23,7 @@ from benchmark.metrics.clean import FeatureSeparation, separation_at
 from benchmark.metrics.metric import Metric
 from benchmark.names import CLEAN
 from benchmark.plan.plan import Plan, PlannedAssessment, PlannedCell
+from benchmark.plan.task import Judge
 from benchmark.plugins import Registry
 from benchmark.progress import TaskRecord
 from benchmark.randomness import Rng
@@ -285,7 +286,7 @@ class Tabulator:
             examinations=planned.examinations,
             unasked=planned.unasked,
         )
-        fit = self.store.folder(plan.tasks[judge].spec["fit"])
+        fit = self.store.folder(plan.tasks[judge].of(Judge).fit)
         adversarial = None if planned.craft is None else ArrayReader(self.store.open(planned.craft))
         with Rng(0).seeded_globals():
             self._tabulation.add(number, result)

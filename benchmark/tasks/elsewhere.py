@@ -12,6 +12,7 @@ from torch import Tensor
 
 from benchmark.dataset import Split
 from benchmark.isolation.process import IsolationError
+from benchmark.plan.task import Fit
 from benchmark.randomness import Rng
 from benchmark.tasks.verdicts import answers_of, verdict_on
 from benchmark.tasks.workshop import Workshop
@@ -82,8 +83,8 @@ def judged_elsewhere(shop: Workshop, question: Question) -> dict[str, np.ndarray
     """Load what a fit has saved so far, and judge; on the CPU, since a fork may not use a GPU."""
     shop.device = torch.device("cpu")
     torch.set_num_threads(1)
-    spec = shop.tasks[question.fit].spec
-    shop.put(spec["dataset"]["label"], "train", question.data)
+    spec = shop.tasks[question.fit].of(Fit)
+    shop.put(spec.dataset.label, "train", question.data)
     defense = shop.loaded(spec, question.folder)
     x = torch.from_numpy(question.x)
     logits = None if question.logits is None else torch.from_numpy(question.logits)

@@ -11,7 +11,7 @@ from torch import Tensor
 from benchmark.attack import TOLERANCE, Attack, Victim, perturbation_size
 from benchmark.dataset import Split
 from benchmark.names import Asks
-from benchmark.plan.task import Task
+from benchmark.plan.task import Examine, Task
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.store import ArrayWriter, Building
@@ -27,8 +27,9 @@ from benchmark.trust.probe_kinds import DRAWN, DRAWS, NOISE, NOISES, RERUN
 
 def examine(shop: Workshop, task: Task, building: Building, progress: Progress) -> int:
     """Ask about a crafting what probes want to know: arrays with a row per image asked about."""
-    split = shop.split(task.spec, task.spec["split"])
-    asked = ASKED[task.spec["asks"]]
+    spec = task.of(Examine)
+    split = shop.split(spec, spec.split)
+    asked = ASKED[spec.asks]
     answer = asked(Crafting(shop, task, split, progress))
     writer = ArrayWriter(building)
     writer.add(answer)
@@ -69,7 +70,7 @@ def _doubled(crafting: Crafting) -> dict[str, np.ndarray]:
     x, y = crafting.images(chosen)
     before = crafting.crafted(chosen)
     found = crafting.about(chosen, before, crafting.attack(crafting.victim, x, y, 0))
-    which = {f"doubled.{name}": np.full(len(chosen), True) for name in crafting.task.spec["doubled"]}
+    which = {f"doubled.{name}": np.full(len(chosen), True) for name in crafting.spec.doubled or ()}
     return found | which
 
 
@@ -85,7 +86,8 @@ def _draws(crafting: Crafting) -> dict[str, np.ndarray]:
 
     Those that a detector may flag are the most suspicious ones; of their draws the least suspicious is kept.
     """
-    eps, network = crafting.task.spec["eps"], crafting.victim.classifier
+    eps, network = crafting.spec.eps, crafting.victim.classifier
+    assert eps is not None
     every, left, doubtful = range(len(crafting.split)), list[int](), dict[int, float]()
     for start in range(0, len(every), JUDGE_BATCH):
         part = every[start : start + JUDGE_BATCH]
@@ -163,15 +165,15 @@ class Crafting:
     """
 
     def __init__(self, shop: Workshop, task: Task, split: Split, progress: Progress) -> None:
-        spec = task.spec
-        self.task, self.split, self.progress = task, split, progress
-        self.victim = victim_of(shop, spec["victim"], spec["held"], split, spec.get("draws", 1))
-        self.rng = Rng(spec["seed"]).spawn(task.identity)
+        self.spec = spec = task.of(Examine)
+        self.split, self.progress = split, progress
+        self.victim = victim_of(shop, spec.victim, spec.held, split, spec.draws)
+        self.rng = Rng(spec.seed).spawn(task.identity)
         self._shop = shop
         self._attack: Attack | None = None
-        if "attack" in spec:
-            self._attack = shop.registry.create("attack", spec["attack"]["use"], spec["attack"]["options"])
-        self.norm: str = spec["norm"]
+        if spec.attack is not None:
+            self._attack = shop.registry.create("attack", spec.attack.use, spec.attack.options)
+        self.norm: str = spec.norm
         self.eps: float | None = None if self._attack is None else self._attack.options.eps
 
     def images(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
@@ -181,7 +183,8 @@ class Crafting:
 
     def crafted(self, indices: Sequence[int]) -> Tensor:
         """Return the adversarial images."""
-        reader = self._shop.reader(self.task.spec["craft"])
+        assert self.spec.craft is not None
+        reader = self._shop.reader(self.spec.craft)
         return torch.from_numpy(reader.take("x_adv", list(indices))).to(self._shop.device)
 
     def within(self, indices: Sequence[int], eps: float) -> Tensor:
@@ -192,7 +195,7 @@ class Crafting:
 
     def attack(self, victim: Victim, x: Tensor, y: Tensor, number: int) -> Tensor:
         """Run the attack, in batches as large as those of the crafting, as far as memory reaches."""
-        attack, batch = self._attack, self.task.spec["batch_size"]
+        attack, batch = self._attack, self.spec.batch_size
         assert attack is not None
 
         def craft(part: slice) -> Tensor:
@@ -222,13 +225,12 @@ class Crafting:
         return found
 
     def _answers(self, x: Tensor) -> dict[str, Tensor]:
-        spec = self.task.spec
         with torch.no_grad():
             found = {"base_label": self.victim.classifier(x).argmax(1)}
         if self.victim.judge is None:
             return found
-        defense = self._shop.fitted(spec["victim"])
-        rngs = [self.rng.spawn("judge", repeat) for repeat in range(spec.get("repeats", 1))]
+        defense = self._shop.fitted(self.spec.victim[0])
+        rngs = [self.rng.spawn("judge", repeat) for repeat in range(self.spec.repeats)]
         return found | answers_of([verdict_on(defense, x, None, {}, rng, 0) for rng in rngs])
 
     def suspicion(self, x: Tensor) -> tuple[Tensor | None, Tensor]:

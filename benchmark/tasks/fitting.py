@@ -17,7 +17,7 @@ from benchmark.errors import TaskError
 from benchmark.isolation.bystander import UnansweredError
 from benchmark.model import passes, save_weights
 from benchmark.options import TrainOptions
-from benchmark.plan.task import Task
+from benchmark.plan.task import Assess, Build, Fit, Task, Train
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.store import Building
@@ -29,10 +29,10 @@ from benchmark.trust.looks import evenly
 
 def train(shop: Workshop, task: Task, building: Building, progress: Progress) -> int:
     """Train a model's network."""
-    spec = task.spec
-    rng = Rng(spec["seed"]).spawn(task.identity)
+    spec = task.of(Train)
+    rng = Rng(spec.seed).spawn(task.identity)
     data, validation = shop.split(spec, "train"), shop.split(spec, "val")
-    model = shop.model(spec["model"])
+    model = shop.model(spec.model)
     classifier = model.build(len(data.class_names), data.image_shape, rng.spawn("weights"), progress)
     recipe: TrainOptions | None = model.options.train
     if recipe is not None:
@@ -54,9 +54,9 @@ def train(shop: Workshop, task: Task, building: Building, progress: Progress) ->
 
 def artifact(shop: Workshop, task: Task, building: Building, progress: Progress) -> int:
     """Build a shared artifact."""
-    spec = task.spec
+    spec = task.of(Build)
     artifact = shop.new_artifact(spec)
-    context = shop.context(task, building, progress, spec["train"], None, {}, [], [])
+    context = shop.context(task, building, progress)
     artifact.build(context)
     with building.storing():
         artifact.save(building.out)
@@ -69,8 +69,9 @@ def assess(shop: Workshop, task: Task, building: Building, progress: Progress) -
     Raises:
         TaskError: it answers with something else than finite measures.
     """
-    split = shop.split(task.spec, task.spec["split"])
-    measures = shop.shared(task.spec["artifact"]).assess(split, progress)
+    spec = task.of(Assess)
+    split = shop.split(spec, spec.split)
+    measures = shop.shared(spec.artifact).assess(split, progress)
     for name, measure in measures.items():
         if not isinstance(measure, Measure) or not math.isfinite(measure.value):
             raise TaskError(f"assess returned {measure!r} for {name!r} instead of a Measure with a finite value")
@@ -84,18 +85,9 @@ def fit(shop: Workshop, task: Task, building: Building, progress: Progress) -> i
     Raises:
         TaskError: what it saves is not all that it judges by.
     """
-    spec = task.spec
+    spec = task.of(Fit)
     defense = shop.new_defense(spec)
-    context = shop.context(
-        task,
-        building,
-        progress,
-        spec["train"],
-        spec["model"],
-        {name: shop.shared(key) for name, key in spec["artifacts"].items()},
-        spec["observed"],
-        spec["attacked"],
-    )
+    context = shop.context(task, building, progress)
     shop.attach(defense, spec, context.train)
     defense.fit(context)
     with passes.uncounted():
@@ -115,14 +107,14 @@ def _save_whole(
         with building.storing():
             defense.save(building.out)
         return
-    chosen = evenly(len(val), AGAIN)
+    spec, chosen = task.of(Fit), evenly(len(val), AGAIN)
     x = val.images(chosen).to(shop.device)
-    rng = Rng(task.spec["seed"]).spawn(task.identity, "saved whole")
+    rng = Rng(spec.seed).spawn(task.identity, "saved whole")
     # What costs much to observe is not observed twice.
     observed = {
-        one["name"]: shop.rows(shop.reader(one["key"]), chosen)
-        for one in task.spec["observed"]
-        if (one["split"], one["attack"]) == ("val", None) and defense.observations()[one["name"]].artifact
+        one.name: shop.rows(shop.reader(one.key), chosen)
+        for one in spec.observed
+        if (one.split, one.attack) == ("val", None) and defense.observations()[one.name].artifact
     }
     for name, request in defense.observations().items():
         if name not in observed and request.artifact is not None:

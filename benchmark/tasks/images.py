@@ -13,7 +13,7 @@ from benchmark.errors import TaskError
 from benchmark.isolation.objects import unchanged
 from benchmark.isolation.process import IsolationError
 from benchmark.model import passes
-from benchmark.plan.task import Task
+from benchmark.plan.task import Craft, Observe, Predict, Task
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.store import ArrayReader, Building
@@ -26,11 +26,11 @@ from benchmark.trust.looks import evenly
 
 def craft(shop: Workshop, task: Task, building: Building, progress: Progress) -> int:
     """Craft adversarial images, and hold them against what the attack promised."""
-    spec = task.spec
-    attack: Attack = shop.registry.create("attack", spec["attack"]["use"], spec["attack"]["options"])
-    split = shop.split(spec, spec["split"])
-    victim = victim_of(shop, spec["victim"], spec["held"], split, spec.get("draws", 1))
-    rng = Rng(spec["seed"]).spawn(task.identity)
+    spec = task.of(Craft)
+    attack: Attack = shop.registry.create("attack", spec.attack.use, spec.attack.options)
+    split = shop.split(spec, spec.split)
+    victim = victim_of(shop, spec.victim, spec.held, split, spec.draws)
+    rng = Rng(spec.seed).spawn(task.identity)
     eps = attack.options.eps
 
     def work(start: int, stop: int, part: slice, x: Tensor, y: Tensor) -> dict[str, Tensor]:
@@ -43,29 +43,29 @@ def craft(shop: Workshop, task: Task, building: Building, progress: Progress) ->
         x_adv = x_adv.detach().float().clamp(0, 1)
         return {"x_adv": x_adv, "size": perturbation_size(x_adv - x, attack.options.norm)}
 
-    return shop.per_image(task, split, None, spec["batch_size"], building, progress, work)
+    return shop.per_image(task, split, None, spec.batch_size, building, progress, work)
 
 
 def predict(shop: Workshop, task: Task, building: Building, progress: Progress) -> int:
     """Let a network classify images."""
-    spec = task.spec
-    split = shop.split(spec, spec["split"])
-    classifier = shop.classifier(spec["classifier"])
+    spec = task.of(Predict)
+    split = shop.split(spec, spec.split)
+    classifier = shop.classifier(spec.classifier)
 
     def work(start: int, stop: int, part: slice, x: Tensor, y: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
             return {"logits": finite(classifier(x), "the classifier's logits", start)}
 
-    return shop.per_image(task, split, spec["craft"], JUDGE_BATCH, building, progress, work)
+    return shop.per_image(task, split, spec.craft, JUDGE_BATCH, building, progress, work)
 
 
 def observe(shop: Workshop, task: Task, building: Building, progress: Progress) -> int:
     """Keep hidden states, or what a shared artifact observes."""
-    spec = task.spec
-    split = shop.split(spec, spec["split"])
+    spec = task.of(Observe)
+    split = shop.split(spec, spec.split)
     observe: Callable[[Tensor], dict[str, Tensor]]
-    if spec["layers"] is None:
-        artifact = shop.shared(spec["observer"])
+    if spec.layers is None:
+        artifact = shop.shared(spec.observer)
 
         def observe(x: Tensor) -> dict[str, Tensor]:
             handed = x.clone()
@@ -74,7 +74,7 @@ def observe(shop: Workshop, task: Task, building: Building, progress: Progress) 
                 raise IsolationError("observe wrote into the images that it was handed: x.clone() first")
             return seen
     else:
-        classifier, layers = shop.classifier(spec["observer"]), spec["layers"]
+        classifier, layers = shop.classifier(spec.observer), spec.layers
 
         def observe(x: Tensor) -> dict[str, Tensor]:
             return classifier.features(x, layers)
@@ -85,14 +85,14 @@ def observe(shop: Workshop, task: Task, building: Building, progress: Progress) 
                 seen = observe(x).items()
                 return {name: finite(array, f"the observation {name!r}", start) for name, array in seen}
             except TaskError as error:
-                if spec["layers"] is None:
+                if spec.layers is None:
                     raise
                 raise TaskError(
                     f"{error}. Name another layer, or train the network so that its activations stay finite."
                 ) from None
 
-    count = shop.per_image(task, split, spec["craft"], JUDGE_BATCH, building, progress, work)
-    if spec["layers"] is None and spec["craft"] is None:
+    count = shop.per_image(task, split, spec.craft, JUDGE_BATCH, building, progress, work)
+    if spec.layers is None and spec.craft is None:
         with passes.uncounted():
             _check_observed_alone(shop, split, observe, ArrayReader(building.out))
     return count

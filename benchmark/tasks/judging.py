@@ -15,7 +15,7 @@ from benchmark.defense import (
 from benchmark.errors import TaskError
 from benchmark.isolation.bystander import UnansweredError
 from benchmark.model import passes
-from benchmark.plan.task import Task
+from benchmark.plan.task import Judge, Task, Threshold
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.statistics import threshold_at_fpr
@@ -28,12 +28,12 @@ from benchmark.wording import percent
 
 def judge(shop: Workshop, task: Task, building: Building, progress: Progress) -> int:
     """Let a fitted defense judge images, and look whether it judges each by itself."""
-    spec = task.spec
-    split = shop.split(spec, spec["split"])
-    defense = shop.fitted(spec["fit"])
-    rng = Rng(spec["seed"]).spawn(task.identity)
-    logits = shop.reader(spec["predict"]) if spec["predict"] else None
-    observed = {name: shop.reader(key) for name, key in spec["observed"].items()}
+    spec = task.of(Judge)
+    split = shop.split(spec, spec.split)
+    defense = shop.fitted(spec.fit)
+    rng = Rng(spec.seed).spawn(task.identity)
+    logits = shop.reader(spec.predict) if spec.predict else None
+    observed = {name: shop.reader(key) for name, key in spec.observed.items()}
 
     def tensors(reader: ArrayReader, low: int, high: int) -> dict[str, Tensor]:
         return {name: torch.from_numpy(a).to(shop.device) for name, a in reader.read(low, high).items()}
@@ -44,14 +44,14 @@ def judge(shop: Workshop, task: Task, building: Building, progress: Progress) ->
         seen = {name: tensors(reader, low, high) for name, reader in observed.items()}
         verdicts = [
             verdict_on(defense, x, known, seen, rng.spawn(start, part.start, repeat), start)
-            for repeat in range(spec["repeats"])
+            for repeat in range(spec.repeats)
         ]
         answer = answers_of(verdicts)
         return {**answer, **{f"detail.{name}": array for name, array in verdicts[0].details.items()}}
 
-    count = shop.per_image(task, split, spec["craft"], spec["batch_size"], building, progress, work)
+    count = shop.per_image(task, split, spec.craft, spec.batch_size, building, progress, work)
     with passes.uncounted():
-        _check_neighbours(shop, task, defense, split, ArrayReader(building.out), min(AGAIN, spec["batch_size"]))
+        _check_neighbours(shop, task, defense, split, ArrayReader(building.out), min(AGAIN, spec.batch_size))
     return count
 
 
@@ -63,16 +63,14 @@ def _check_neighbours(
     Raises:
         TaskError: the verdict depends on the neighbours, or on what this process did before.
     """
-    spec = task.spec
-    rng = Rng(spec["seed"]).spawn(task.identity, "neighbours")
+    spec = task.of(Judge)
+    rng = Rng(spec.seed).spawn(task.identity, "neighbours")
     chosen = rng.numpy.permutation(len(split))[:most].tolist()
     x = (
-        split.images(chosen)
-        if spec["craft"] is None
-        else torch.from_numpy(shop.reader(spec["craft"]).take("x_adv", chosen))
+        split.images(chosen) if spec.craft is None else torch.from_numpy(shop.reader(spec.craft).take("x_adv", chosen))
     ).to(shop.device)
-    logits = shop.rows(shop.reader(spec["predict"]), chosen)["logits"] if spec["predict"] else None
-    observed = {name: shop.rows(shop.reader(key), chosen) for name, key in spec["observed"].items()}
+    logits = shop.rows(shop.reader(spec.predict), chosen)["logits"] if spec.predict else None
+    observed = {name: shop.rows(shop.reader(key), chosen) for name, key in spec.observed.items()}
     first = {name: rows for name, rows in shop.rows(judged, chosen).items() if name in VERDICT}
 
     def again(part: slice, strangers: Tensor | None = None) -> dict[str, Tensor]:
@@ -86,13 +84,12 @@ def _check_neighbours(
                 found = defense.classifier.features(strangers, request.layers)
                 seen[name] = {key: torch.cat([found[key], array]) for key, array in seen[name].items()}
         verdicts = [
-            verdict_on(defense, these, known, seen, rng.spawn(part.start, repeat), 0)
-            for repeat in range(spec["repeats"])
+            verdict_on(defense, these, known, seen, rng.spawn(part.start, repeat), 0) for repeat in range(spec.repeats)
         ]
         return {name: array[-len(x[part]) :] for name, array in answers_of(verdicts).items()}
 
     cheap = all(request.artifact is None for request in defense.observations().values())
-    clean = split.images(chosen[: len(chosen) // 2]).to(shop.device) if spec["craft"] and cheap else None
+    clean = split.images(chosen[: len(chosen) // 2]).to(shop.device) if spec.craft and cheap else None
     with torch.no_grad():
         together = again(slice(0, len(chosen)), clean)
         alone = [again(slice(one, one + 1)) for one in range(min(AGAIN_ALONE, len(chosen)))]
@@ -109,11 +106,11 @@ def _check_neighbours(
                 f"when they are judged again {company}. Judge each image by itself; what a batch is compared with "
                 "belongs into `fit`."
             )
-    if spec["craft"] is not None or spec["predict"] is None or type(defense).judge is Hardener.judge:
+    if spec.craft is not None or spec.predict is None or type(defense).judge is Hardener.judge:
         return  # one question per fit: it may cost seconds where networks are large
     try:
-        folder = shop.store.open(spec["fit"])
-        fresh = ask_elsewhere(shop, spec["fit"], folder, split, x, logits, observed, rng, spec["repeats"])
+        folder = shop.store.open(spec.fit)
+        fresh = ask_elsewhere(shop, spec.fit, folder, split, x, logits, observed, rng, spec.repeats)
     except UnansweredError:
         return  # where there was something to fit, the fit has said so
     except TaskError as error:
@@ -128,7 +125,8 @@ def _check_neighbours(
 
 def threshold(shop: Workshop, task: Task, building: Building, progress: Progress) -> int:
     """Set the threshold above which the host flags, on the scores of clean validation images."""
-    rate, judged = task.spec["false_positive_rate"], shop.reader(task.spec["judge"])
+    spec = task.of(Threshold)
+    rate, judged = spec.false_positive_rate, shop.reader(spec.judge)
     found: dict[str, Any] = {"threshold": None, "flagged": None}
     if "score" in judged.names and "flagged" not in judged.names:
         scores = judged.read(names=["score"])["score"].ravel()

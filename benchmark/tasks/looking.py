@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.plan.task import Task
+from benchmark.plan.task import Look, Separate, Task
 from benchmark.progress import Progress
 from benchmark.states import flat_state
 from benchmark.statistics import class_separation
@@ -20,9 +20,9 @@ from benchmark.trust.looks import SHOWN, evenly, look
 
 def look_at(shop: Workshop, task: Task, building: Building, progress: Progress) -> int:
     """Look at what an attacker holds, or at the deployed classifier, with a few images."""
-    spec = task.spec
-    split = shop.split(spec, spec["split"])
-    victim = victim_of(shop, spec["network"], spec["held"], split)
+    spec = task.of(Look)
+    split = shop.split(spec, spec.split)
+    victim = victim_of(shop, spec.network, spec.held, split)
     indices = evenly(len(split), SHOWN)
     x = split.images(indices).to(shop.device)
     y = torch.from_numpy(split.labels[indices]).to(shop.device)
@@ -37,9 +37,9 @@ def separate(shop: Workshop, task: Task, building: Building, progress: Progress)
     And lay the states into the plane of their two largest variances, (layers, images, 2), with the shares of all
     variance, (layers, 2).
     """
-    spec = task.spec
-    split = shop.split(spec, spec["split"])
-    classifier, layers = shop.classifier(spec["classifier"]), spec["layers"]
+    spec = task.of(Separate)
+    split = shop.split(spec, spec.split)
+    classifier, layers = shop.classifier(spec.classifier), spec.layers
     memory, states = MicroBatches(progress), {layer: list[np.ndarray]() for layer in layers}
     for start in range(0, len(split), JUDGE_BATCH):
         stop = min(start + JUDGE_BATCH, len(split))

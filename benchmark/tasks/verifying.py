@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from benchmark.attack import Attack, Victim
-from benchmark.plan.task import Task
+from benchmark.plan.task import Task, Verify
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.store import Building
@@ -18,18 +18,18 @@ def verify(shop: Workshop, task: Task, building: Building, progress: Progress) -
     """Set an attack a problem per image that it must solve, on the features of the network that it attacks."""
     from benchmark.binarization import Ball, Features, problem, solved
 
-    spec = task.spec
-    attack: Attack = shop.registry.create("attack", spec["attack"]["use"], spec["attack"]["options"])
-    split, norm, eps = shop.split(spec, spec["split"]), attack.options.norm, float(spec["eps"])
-    if spec["held"] == "pipeline":
-        defense = shop.fitted(spec["victim"])
+    spec = task.of(Verify)
+    attack: Attack = shop.registry.create("attack", spec.attack.use, spec.attack.options)
+    split, norm, eps = shop.split(spec, spec.split), attack.options.norm, float(spec.eps)
+    if spec.held == "pipeline":
+        defense = shop.fitted(spec.victim)
         classifier, through = defense.classifier, defense.surrogate()
     else:
-        classifier, through = shop.classifier(spec["victim"]), None
+        classifier, through = shop.classifier(spec.victim), None
     features = Features(classifier, through).eval().requires_grad_(False)
     classes = len(split.class_names)
-    rng = Rng(spec["seed"]).spawn(task.identity)
-    indices = evenly(len(split), spec["images"])
+    rng = Rng(spec.seed).spawn(task.identity)
+    indices = evenly(len(split), spec.images)
     answers: list[tuple[bool, bool]] = []
     for number, index in enumerate(indices):
         x = split.images([index]).to(shop.device)

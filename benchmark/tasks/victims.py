@@ -18,6 +18,7 @@ from benchmark.defense import (
     offers,
 )
 from benchmark.errors import TaskError
+from benchmark.plan.task import Held, Key
 from benchmark.randomness import Rng
 from benchmark.tasks.verdicts import checked
 from benchmark.tasks.workshop import Workshop
@@ -25,21 +26,21 @@ from benchmark.tasks.workshop import Workshop
 LEAVE_OUT = "A defense that has none leaves the method out, and its white-box rows are refused while planning."
 
 
-def victim_of(shop: Workshop, key: str | list[str], held: str, split: Split, draws: int = 1) -> Victim:
+def victim_of(shop: Workshop, keys: tuple[Key, ...], held: Held, split: Split, draws: int = 1) -> Victim:
     """Return what an attacker is handed.
 
     Args:
-        key: of the task that makes the network or fits the defense; of several networks a list, attacked as one.
+        keys: of the task that makes the network or fits the defense; several networks are attacked as one.
         held: `classifier`, or `pipeline` for the whole defense.
         split: whose images are attacked.
         draws: of a random defense, over which its answers are averaged.
     """
     roads: dict[str, Callable[..., Any]] = {}
     network: nn.Module
-    if isinstance(key, list):
-        network = _Ensemble([shop.classifier(one) for one in key])
+    if len(keys) > 1:
+        network = _Ensemble([shop.classifier(one) for one in keys])
     elif held == "pipeline":
-        defense = shop.fitted(key)
+        defense = shop.fitted(keys[0])
         surrogate = defense.surrogate()
         if offers(defense, "surrogate") and not isinstance(surrogate, nn.Module):
             raise TaskError(f"surrogate returned {_found(surrogate)} instead of a network. {LEAVE_OUT}")
@@ -69,7 +70,7 @@ def victim_of(shop: Workshop, key: str | list[str], held: str, split: Split, dra
             roads["judge"] = judge
         network.eval().requires_grad_(False)
     else:
-        network = shop.classifier(key)
+        network = shop.classifier(keys[0])
     return Victim(network, len(split.class_names), split.image_shape, shop.device, **roads)
 
 

@@ -24,7 +24,7 @@ from benchmark.isolation.bystander import Bystander
 from benchmark.isolation.objects import Lent
 from benchmark.isolation.process import isolated
 from benchmark.model import Classifier, Model, load_weights, passes
-from benchmark.plan.task import Task
+from benchmark.plan.task import Build, Fit, Key, Part, Spec, Task, Train
 from benchmark.plugins import Registry
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
@@ -84,15 +84,13 @@ class Workshop:
                         del kept[key]
         return " Also ".join(filter(None, found))
 
-    def split(self, spec: dict[str, Any], name: str) -> HandedSplit:
+    def split(self, spec: Spec, name: str) -> HandedSplit:
         """Return a split of the data set that a specification names."""
-        reference = spec["dataset"]
-        label = reference["label"]
+        data = spec.dataset
+        label = data.label
 
         def make() -> Split:
-            dataset = _kept(
-                self._datasets, label, lambda: self.registry.create("dataset", reference["use"], reference["options"])
-            )
+            dataset = _kept(self._datasets, label, lambda: self.registry.create("dataset", data.use, data.options))
             return dataset.split(name)
 
         with isolated(f"the data set {label!r}"):
@@ -100,9 +98,9 @@ class Workshop:
         self._handed.append(handed)
         return handed
 
-    def model(self, reference: dict[str, Any]) -> Model:
+    def model(self, part: Part) -> Model:
         """Return a model with its options."""
-        model: Model = self.registry.create("model", reference["use"], reference["options"])
+        model: Model = self.registry.create("model", part.use, part.options)
         return model
 
     def classifier(self, key: str) -> Classifier:
@@ -114,7 +112,7 @@ class Workshop:
                 classifier = self.fitted(key).classifier
             else:
                 data = self.split(task.spec, "train")
-                model = self.model(task.spec["model"])
+                model = self.model(task.of(Train).model)
                 folder = self.store.open(key)
                 classifier = model.build(len(data.class_names), data.image_shape, Rng(0))
                 load_weights(classifier, folder / "weights.safetensors")
@@ -130,10 +128,9 @@ class Workshop:
         self._lent[id(lent)] = lent
         return lent.value
 
-    def new_artifact(self, spec: dict[str, Any]) -> SharedArtifact:
+    def new_artifact(self, spec: Build) -> SharedArtifact:
         """Return the shared artifact that a specification names, empty."""
-        reference = spec["builder"]
-        artifact: SharedArtifact = self.registry.create("artifact", reference["use"], reference["options"])
+        artifact: SharedArtifact = self.registry.create("artifact", spec.builder.use, spec.builder.options)
         artifact.device = self.device
         return artifact
 
@@ -141,87 +138,81 @@ class Workshop:
         """Return the shared artifact that a task has built."""
 
         def make() -> Lent:
-            artifact = self.new_artifact(self.tasks[key].spec)
+            artifact = self.new_artifact(self.tasks[key].of(Build))
             artifact.load(self.store.open(key))
             cure = "What is shared is the same for all: keep what you compute elsewhere."
             return Lent(artifact, f"the shared artifact {type(artifact).__name__}", cure)
 
         return self._lend(self._artifacts, key, make)
 
-    def new_defense(self, spec: dict[str, Any]) -> Defense:
+    def new_defense(self, spec: Fit) -> Defense:
         """Return the defense that a specification names, not fitted."""
-        reference = spec["defense"]
-        defense: Defense = self.registry.create("defense", reference["use"], reference["options"])
+        defense: Defense = self.registry.create("defense", spec.defense.use, spec.defense.options)
         return defense
 
-    def attach(self, defense: Defense, spec: dict[str, Any], data: Split) -> None:
+    def attach(self, defense: Defense, spec: Fit, data: Split) -> None:
         """Give a defense what it works with: class names, shared artifacts, and the classifier that it is around."""
         defense.device = self.device
         defense.class_names = data.class_names
-        defense.shared = {name: self.shared(key) for name, key in spec["artifacts"].items()}
-        if spec["train"] is not None and defense.family != "hardener":
-            defense.classifier = self.classifier(spec["train"])
+        defense.shared = {name: self.shared(key) for name, key in spec.artifacts.items()}
+        if spec.train is not None and defense.family != "hardener":
+            defense.classifier = self.classifier(spec.train)
 
     def fitted(self, key: str) -> Defense:
         """Return a new object of a fitted defense: what one task does to it, the next does not see."""
-        spec = self.tasks[key].spec
-        return self.loaded(spec, self.store.open(key))
+        return self.loaded(self.tasks[key].of(Fit), self.store.open(key))
 
-    def loaded(self, spec: dict[str, Any], folder: Path) -> Defense:
+    def loaded(self, spec: Fit, folder: Path) -> Defense:
         """Return a new object of a defense, fitted as it was saved in a folder."""
         data = self.split(spec, "train")
         defense = self.new_defense(spec)
         self.attach(defense, spec, data)
         if defense.family == "hardener":
-            defense.classifier = self.model(spec["model"]).build(len(data.class_names), data.image_shape, Rng(0))
+            defense.classifier = self.model(spec.model).build(len(data.class_names), data.image_shape, Rng(0))
         defense.load(folder)
         if defense.family == "hardener":
             defense.classifier = defense.classifier.to(self.device).frozen()
         return defense
 
-    def context(
-        self,
-        task: Task,
-        building: Building,
-        progress: Progress,
-        train_key: str | None,
-        model_reference: dict[str, Any] | None,
-        artifacts: dict[str, SharedArtifact],
-        observed: list[dict[str, Any]],
-        attacked: list[dict[str, Any]],
-    ) -> FitContext:
-        """Return what something that learns is handed."""
-        data, validation = self.split(task.spec, "train"), self.split(task.spec, "val")
-        if model_reference is None and train_key is not None:
-            model_reference = self.tasks[train_key].spec["model"]
-        model = self.model(model_reference) if model_reference is not None else None
+    def context(self, task: Task, building: Building, progress: Progress) -> FitContext:
+        """Return what is handed to something that learns: a shared artifact or a defense."""
+        spec = task.spec
+        assert isinstance(spec, Build | Fit)
+        data, validation = self.split(spec, "train"), self.split(spec, "val")
+        learnt = spec if isinstance(spec, Fit) else None
+        architecture = learnt.model if learnt else self.tasks[spec.train].of(Train).model if spec.train else None
+        model = None if architecture is None else self.model(architecture)
 
         def new_classifier(rng: Rng) -> Classifier:
             if model is None:
                 raise TaskError("a shared artifact without `per_classifier` has no architecture to build")
             return model.build(len(data.class_names), data.image_shape, rng)
 
-        def arrays(key: str) -> Callable[[], dict[str, np.ndarray]]:
+        def arrays(key: Key) -> Callable[[], dict[str, np.ndarray]]:
             return lambda: self.reader(key).read()
 
         return FitContext(
-            classifier=self.classifier(train_key) if train_key is not None else None,
+            classifier=self.classifier(spec.train) if spec.train is not None else None,
             new_classifier=new_classifier,
             recipe=model.options.train if model is not None else None,
             train=data,
             val=validation,
-            rng=Rng(task.spec["seed"]).spawn(task.identity),
+            rng=Rng(spec.seed).spawn(task.identity),
             device=self.device,
             progress=progress,
             checkpoint=building.work,
-            artifacts=artifacts,
-            observations={(one["name"], one["split"], one["attack"]): arrays(one["key"]) for one in observed},
+            artifacts={name: self.shared(key) for name, key in learnt.artifacts.items()} if learnt else {},
+            observations={(one.name, one.split, one.attack): arrays(one.key) for one in learnt.observed}
+            if learnt
+            else {},
             adversaries={
-                (one["attack"], one["split"]): AttackedSplit(
-                    data if one["split"] == "train" else validation, self.reader(one["key"])
+                (one.attack, one.split): AttackedSplit(
+                    data if one.split == "train" else validation, self.reader(one.key)
                 )
-                for one in attacked
-            },
+                for one in learnt.attacked
+            }
+            if learnt
+            else {},
         )
 
     def reader(self, key: str) -> ArrayReader:

@@ -19,6 +19,7 @@ from benchmark import Classifier, ClassLikelihoods, InputError, Rng, Victim
 from benchmark.gradient import ascend, classification_loss, input_gradient
 from benchmark.model import passes
 from benchmark.plan.planner import make_plan
+from benchmark.plan.task import Craft, Fit, Judge
 from benchmark.progress import Progress
 
 
@@ -223,11 +224,13 @@ def test_where_there_are_no_likelihoods_to_know_it_is_refused(load_suite_file, d
 def test_the_retrained_copy_has_a_detector_and_a_network_of_its_own(load_suite_file):
     text = REFUSED.replace("DEFENSE", "i-defender").replace("KNOWLEDGE", "[white-box, gray-box-retrained]")
     plan = make_plan(*load_suite_file(text))
-    deployed = {plan.tasks[cell.attacked_judge].spec["fit"] for cell in plan.cells if cell.attacked_judge}
-    attacked = {cell.knowledge: plan.tasks[plan.tasks[cell.craft].spec["victim"]] for cell in plan.cells if cell.craft}
+    deployed = {plan.tasks[cell.attacked_judge].of(Judge).fit for cell in plan.cells if cell.attacked_judge}
+    attacked = {
+        cell.knowledge: plan.tasks[plan.tasks[cell.craft].of(Craft).victim[0]] for cell in plan.cells if cell.craft
+    }
     source, copy = attacked["white-box"], attacked["gray-box-retrained"]
     assert {source.key} == deployed
     assert source.kind == copy.kind == "fit"
     assert copy.key != source.key
-    assert copy.spec["train"] != source.spec["train"]
-    assert copy.spec["observed"] != source.spec["observed"]
+    assert copy.of(Fit).train != source.of(Fit).train
+    assert copy.of(Fit).observed != source.of(Fit).observed
