@@ -10,11 +10,12 @@ import contextlib
 import importlib
 import importlib.metadata
 import os
+import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from types import ModuleType
 from typing import Any
 
@@ -24,7 +25,7 @@ from benchmark import hookspecs
 from benchmark.contracts import check_component, check_declared, check_options, check_registration, resolve
 from benchmark.errors import InputError, PluginError, unknown_name
 from benchmark.options import Options
-from benchmark.source import source_digest
+from benchmark.source import docstring, source_digest
 
 GROUP = "bench"
 
@@ -50,9 +51,14 @@ class Registration:
     target: str | type
     options_target: str | type | None
     version: str  # of the method: part of every key
-    summary: str
+    said: str  # of what it is, at its registration
     provenance: Provenance
     cite: str = ""  # BibTeX
+
+    @cached_property
+    def summary(self) -> str:
+        """What it is, in a sentence: as registered, else the first of its docstring, for which nothing is imported."""
+        return self.said or re.split(r"(?<=\.) (?=[A-Z])", " ".join(docstring(self.target).split()), maxsplit=1)[0]
 
     def load(self) -> type[Any]:
         """Return the component's class.

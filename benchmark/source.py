@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import importlib.util
+import inspect
 import re
 import sys
 import sysconfig
@@ -49,6 +51,20 @@ def source_digest(*modules: str) -> str:
                 pending += new
     lines = sorted(f"{file.package}/{file.path.name} {_read(file.path)[0]}" for file in found)
     return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else ""
+
+
+def docstring(target: str | type) -> str:
+    """Return the docstring of a class, or of `module:Class` from its source, without importing it; "" for none."""
+    if isinstance(target, type):
+        return inspect.cleandoc(target.__doc__ or "")
+    module, _, name = target.partition(":")
+    try:
+        spec = importlib.util.find_spec(module)
+        tree = ast.parse(Path(spec.origin or "").read_bytes()) if spec is not None else ast.Module([], [])
+    except Exception:  # the packages above it may do anything as they are imported
+        return ""
+    found = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == name)
+    return next((ast.get_docstring(node) or "" for node in found), "")
 
 
 def _files_of(module: str) -> Iterator[_File]:

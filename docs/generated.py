@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import is_dataclass
 from functools import cache
 from pathlib import Path
@@ -153,6 +153,18 @@ def _text(documented: str | None) -> str:
             inside = inside and not line.strip()
             lines.append(line)
     return "\n".join(lines).rstrip()
+
+
+# -- docs/measures.md -------------------------------------------------------------------------------------------------
+
+
+def measures(chosen: Callable[[type[benchmark.Metric]], bool]) -> None:
+    """Write the table of those of the host's measures that are chosen."""
+    out("", "| Measure | Title | What is counted | Better | Interval |", "| --- | --- | --- | --- | --- |")
+    for name, metric in benchmark.measures().items():
+        if chosen(metric):
+            said = f"| `{name}` | {metric.title} | {_first(inspect.cleandoc(metric.__doc__ or ''))} |"
+            out(f"{said} {metric.better or ''} | {metric.interval} |")
 
 
 @cache

@@ -455,9 +455,10 @@ def test_every_measure_is_registered_under_its_name_with_a_summary():
     assert "workers" in local.options_type().model_fields
 
 
-def test_every_measure_is_documented():
+def test_every_measure_is_documented_with_an_interval_that_the_page_explains():
     from pathlib import Path
 
     text = (Path(__file__).resolve().parents[1] / "docs" / "measures.md").read_text()
-    for name in METRICS:
-        assert f"`{name}`" in text
+    for name, metric in METRICS.items():
+        assert f"\n| `{name}` | {metric.title} |" in text  # in a table that is generated
+        assert f"\n| {metric.interval} | " in text

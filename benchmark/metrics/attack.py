@@ -35,9 +35,12 @@ from benchmark.statistics import (
 
 
 class RobustAccuracy(CellRate):
-    """Share of all attacked images whose defended label is right."""
+    """Attacked judged images whose label by the defended system is right, out of all attacked judged images. Attacks
+    that failed count too, so this is what the system gets right while it is under attack.
+    """
 
-    title, scope, better = "Robust accuracy", "attack", "high"
+    title, short = "Robust accuracy", "robust"
+    scope, better = "attack", "high"
     reads = ("label",)
 
     def _shares(self, cell: Cell) -> Shares | None:
@@ -45,9 +48,10 @@ class RobustAccuracy(CellRate):
 
 
 class BaseRobustAccuracy(CellRate):
-    """Share of all attacked images that the deployed classifier alone classifies rightly."""
+    """Attacked judged images that the deployed classifier alone labels rightly, out of all attacked judged images."""
 
-    title, scope = "Robust accuracy without the defense", "attack"
+    title, short = "Base robust accuracy", "base robust"
+    scope, better = "attack", "high"
     reads = ("base_label",)
 
     def _shares(self, cell: Cell) -> Shares | None:
@@ -55,9 +59,12 @@ class BaseRobustAccuracy(CellRate):
 
 
 class RobustAccuracyWorstRepeat(CellRate):
-    """Share of all attacked images whose defended label is right in every repeat; for randomised defenses only."""
+    """For defenses that judge differently each time: attacked judged images whose label is right in every repeat, out
+    of all attacked judged images. Robust accuracy is the mean over the repeats.
+    """
 
-    title, scope, better = "Robust accuracy, worst repeat", "attack", "high"
+    title, short = "Robust accuracy, worst repeat", "worst repeat"
+    scope, better = "attack", "high"
     reads = ("label",)
 
     def _shares(self, cell: Cell) -> Shares | None:
@@ -66,9 +73,12 @@ class RobustAccuracyWorstRepeat(CellRate):
 
 
 class AttackSuccessRate(CellRate):
-    """Share of the images with a right defended label on the clean image whose defended label is wrong under attack."""
+    """Images that end with a wrong label under attack, out of those that the defended system labels rightly when they
+    are clean. Its n is therefore smaller than that of the accuracies.
+    """
 
-    title, scope, better = "Attack success rate", "attack", "low"
+    title, short = "Attack success rate", "attack success"
+    scope, better = "attack", "low"
     reads = ("label",)
 
     def _shares(self, cell: Cell) -> Shares | None:
@@ -76,9 +86,12 @@ class AttackSuccessRate(CellRate):
 
 
 class BaseAttackSuccessRate(CellRate):
-    """As `AttackSuccessRate`, by the deployed classifier alone."""
+    """Images that the deployed classifier alone labels wrongly under attack, out of those that it labels rightly when
+    they are clean.
+    """
 
-    title, scope = "Attack success rate without the defense", "attack"
+    title, short = "Base attack success rate", "base attack success"
+    scope, better = "attack", "low"
     reads = ("base_label",)
 
     def _shares(self, cell: Cell) -> Shares | None:
@@ -87,9 +100,13 @@ class BaseAttackSuccessRate(CellRate):
 
 
 class Auroc(CellMetric):
-    """Area under the ROC curve of the score: successful adversarial images against their clean versions."""
+    """Area under the ROC curve of the score: successful adversarial images against the clean versions of the same
+    images, half and half. 0.5 is guessing, 1 is perfect; below 0.5 the score points the wrong way.
+    """
 
-    title, scope, unit, better = "AUROC", "attack", "area", "high"
+    title = short = "AUROC"
+    scope, unit, better = "attack", "area", "high"
+    interval: ClassVar[str] = "DeLong, paired"
     reads: ClassVar[tuple[str, ...]] = ("base_label", "score", "success")
     all_attacks: ClassVar[bool] = False
 
@@ -111,17 +128,21 @@ class Auroc(CellMetric):
 
 
 class AurocAll(Auroc):
-    """As `Auroc`, with the attacks that failed counted as adversarial too."""
+    """The same with failed attacks counted too: all attacked images against their clean versions."""
 
-    title = "AUROC, failed attacks included"
+    title, short = "AUROC, all attacked", "AUROC all"
     reads = ("base_label", "score")
     all_attacks = True
 
 
 class Tpr(CellRate):
-    """Share of the successful adversarial images that are flagged."""
+    """Successful adversarial images that are flagged at the defense's threshold, out of all successful adversarial
+    images. The threshold was set on clean validation images, never on those that are judged, unless the defense
+    flags by itself.
+    """
 
-    title, scope, better = "True-positive rate at the threshold", "attack", "high"
+    title, short = "True-positive rate", "TPR"
+    scope, better = "attack", "high"
     reads = ("base_label", "flagged", "success")
 
     def _shares(self, cell: Cell) -> Shares | None:
@@ -130,9 +151,10 @@ class Tpr(CellRate):
 
 
 class Fpr(CellRate):
-    """Share of the clean versions of the successfully attacked images that are flagged."""
+    """Clean versions of those same images that are flagged at the threshold, out of all of them."""
 
-    title, scope, better = "False-positive rate at the threshold", "attack", "low"
+    title, short = "False-positive rate", "FPR"
+    scope, better = "attack", "low"
     reads = ("base_label", "flagged", "success")
 
     def _shares(self, cell: Cell) -> Shares | None:
@@ -140,9 +162,11 @@ class Fpr(CellRate):
 
 
 class TprAt5Fpr(CellMetric):
-    """Share of the successful adversarial images above the threshold that flags 5 % of their clean versions."""
+    """Successful adversarial images that score above the threshold at which 5 % of the clean versions are flagged."""
 
-    title, scope, better = "TPR at 5 % FPR", "attack", "high"
+    title, short = "TPR at 5 % FPR", "TPR @ 5 % FPR"
+    scope, better = "attack", "high"
+    interval = "operating point"
     reads = ("base_label", "score", "success")
 
     def _measure(self, cell: Cell) -> MetricValue | None:
@@ -151,9 +175,11 @@ class TprAt5Fpr(CellMetric):
 
 
 class FprAt95Tpr(CellMetric):
-    """Share of the clean versions flagged at the threshold that flags 95 % of the successful adversarial images."""
+    """Clean versions that score above the threshold at which 95 % of the successful adversarial images are flagged."""
 
-    title, scope, better = "FPR at 95 % TPR", "attack", "low"
+    title, short = "FPR at 95 % TPR", "FPR @ 95 % TPR"
+    scope, better = "attack", "low"
+    interval = "operating point"
     reads = ("base_label", "score", "success")
 
     def _measure(self, cell: Cell) -> MetricValue | None:
@@ -162,9 +188,12 @@ class FprAt95Tpr(CellMetric):
 
 
 class JointRobustAccuracy(CellRate):
-    """Share of all attacked images whose defended label is right or which are flagged."""
+    """Attacked judged images that are withstood: the label is right, or the image is rejected, out of all attacked
+    judged images. Read it beside joint clean accuracy: a defense that rejects everything withstands everything.
+    """
 
-    title, scope, better = "Joint robust accuracy", "attack", "high"
+    title, short = "Joint robust accuracy", "joint robust"
+    scope, better = "attack", "high"
     reads = ("label", "flagged")
 
     def _shares(self, cell: Cell) -> Shares | None:
@@ -173,12 +202,16 @@ class JointRobustAccuracy(CellRate):
 
 
 class SuccessAt5Fpr(CellMetric):
-    """Share of initially correct images that end wrong and not flagged, at 5 % false positives on clean images.
+    """Attack success against detector and classifier together: initially right images that end with a wrong label and
+    are not rejected, out of all initially right images, with the threshold that rejects at most 5 % of all clean
+    judged images.
 
     SR@5 of Bryniarski et al. (2021, arXiv:2106.15023). The threshold flags at most 5 % of all clean test images.
     """
 
-    title, scope, better = "Attack success at 5 % FPR", "attack", "low"
+    title, short = "Attack success at 5 % FPR", "success @ 5 % FPR"
+    scope, better = "attack", "low"
+    interval: ClassVar[str] = "operating point"
     reads = ("label", "score")
     target: ClassVar[float] = 0.05
 
@@ -204,14 +237,17 @@ def success_at_fpr(cells: Sequence[Cell], target: float) -> MetricValue | None:
 
 
 class SuccessAt50Fpr(SuccessAt5Fpr):
-    """As `SuccessAt5Fpr`, at 50 % false positives."""
+    """The same with half of the clean images rejected: what the detector can do at any price."""
 
-    title = "Attack success at 50 % FPR"
+    title, short = "Attack success at 50 % FPR", "success @ 50 % FPR"
     target = 0.5
 
 
 class ImpliedRobustAccuracy(CellRate):
-    """Robust accuracy at half the budget of the classifier that a detector as robust as it seems here would imply.
+    """Judged images that are labelled rightly and not rejected when clean, and withstood (right label or rejected)
+    when attacked, out of all judged images. A detector that is no less robust than that under every perturbation of
+    size ε implies a classifier without a detector, built inefficiently, with this robust accuracy at ε/2 (Tramèr
+    2022). Where that is more than trained classifiers reach, an attack that nobody ran is the likelier explanation.
 
     Share of all images that are labelled rightly and not flagged when clean, and labelled rightly or flagged when
     attacked. From a detector whose share of other images is at most a under every perturbation of size eps, in any
@@ -222,7 +258,8 @@ class ImpliedRobustAccuracy(CellRate):
     a budget, and for a randomised defense, of which the proof does not speak.
     """
 
-    title, scope, better = "Implied robust accuracy at half the budget", "attack", None
+    title, short = "Implied robust accuracy at ε/2", "implied at ε/2"
+    scope = "attack"
     reads = ("label", "flagged")
 
     def _shares(self, cell: Cell) -> Shares | None:
@@ -245,9 +282,11 @@ def implied(cells: Sequence[Cell]) -> Shares | None:
 
 
 class PerturbationMean(CellMetric):
-    """Mean size of the perturbation in the attack's norm, over all attacked images."""
+    """Measured size of the perturbations in the attack's norm, in pixel units of [0, 1], mean over all images."""
 
-    title, scope, unit = "Mean perturbation", "attack", "distance"
+    title, short = "Mean perturbation", "mean size"
+    scope, unit = "attack", "distance"
+    interval = "t"
     reads = ()
 
     def _measure(self, cell: Cell) -> MetricValue | None:
@@ -265,9 +304,11 @@ class PerturbationMean(CellMetric):
 
 
 class PerturbationMax(CellMetric):
-    """Largest perturbation in the attack's norm over all attacked images: a fact about them, its own interval."""
+    """Largest measured perturbation in the attack's norm, in pixel units of [0, 1]."""
 
-    title, scope, unit = "Largest perturbation", "attack", "distance"
+    title, short = "Largest perturbation", "max size"
+    scope, unit = "attack", "distance"
+    interval = "itself"
     reads = ()
 
     def _measure(self, cell: Cell) -> MetricValue | None:
@@ -276,12 +317,15 @@ class PerturbationMax(CellMetric):
 
 
 class MedianMinimalDistance(CellMetric):
-    """Distance within which an attack without a budget turns half of the initially right images wrong.
+    """Distance within which an attack without a budget turns half of the initially right images wrong, in its norm, in
+    pixel units of [0, 1]; ∞ where it never does.
 
     Infinite where it never does, and so is an end of the interval.
     """
 
-    title, scope, unit, better = "Median minimal distance", "attack", "distance", "high"
+    title, short = "Median minimal distance", "median distance"
+    scope, unit, better = "attack", "distance", "high"
+    interval = "order statistics"
     reads = ("label",)
 
     def _measure(self, cell: Cell) -> MetricValue | None:
@@ -300,9 +344,11 @@ class MedianMinimalDistance(CellMetric):
 
 
 class BudgetViolations(CellMetric):
-    """Number of attacked images whose perturbation exceeds the budget; not defined without one. Its own interval."""
+    """Adversarial images whose measured perturbation is above the budget. Anything but 0 is a fault of the attack."""
 
-    title, scope, unit = "Budget violations", "attack", "count"
+    title, short = "Budget violations", "violations"
+    scope, unit = "attack", "count"
+    interval = "itself"
     reads = ()
 
     def _measure(self, cell: Cell) -> MetricValue | None:

@@ -12,9 +12,10 @@ from benchmark.statistics import positive_mean
 
 
 class CleanAccuracy(CellRate):
-    """Share of all clean images whose defended label is right."""
+    """Clean judged images whose label by the defended system is right, out of all clean judged images."""
 
-    title, scope, better = "Clean accuracy", "clean", "high"
+    title, short = "Clean accuracy", "clean"
+    scope, better = "clean", "high"
     reads = ("label",)
 
     def _shares(self, cell: Cell) -> Shares | None:
@@ -22,9 +23,12 @@ class CleanAccuracy(CellRate):
 
 
 class BaseCleanAccuracy(CellRate):
-    """Share of all clean images that the deployed classifier alone classifies rightly."""
+    """Clean judged images that the deployed classifier alone, without the defense beside it, labels rightly, out of
+    all clean judged images.
+    """
 
-    title, scope = "Clean accuracy without the defense", "clean"
+    title, short = "Base clean accuracy", "clean"
+    scope, better = "clean", "high"
     reads = ("base_label",)
 
     def _shares(self, cell: Cell) -> Shares | None:
@@ -32,9 +36,12 @@ class BaseCleanAccuracy(CellRate):
 
 
 class JointCleanAccuracy(CellRate):
-    """Share of all clean images whose defended label is right and which are not flagged."""
+    """Clean judged images whose label is right and which the defense does not reject, out of all clean judged
+    images.
+    """
 
-    title, scope, better = "Joint clean accuracy", "clean", "high"
+    title, short = "Joint clean accuracy", "clean"
+    scope, better = "clean", "high"
     reads = ("label", "flagged")
 
     def _shares(self, cell: Cell) -> Shares | None:
@@ -42,9 +49,10 @@ class JointCleanAccuracy(CellRate):
 
 
 class CleanFpr(CellRate):
-    """Share of all clean images that are flagged, at the threshold set on validation images."""
+    """Clean judged images that the defense rejects, out of all clean judged images."""
 
-    title, scope, better = "Clean false-positive rate", "clean", "low"
+    title, short = "Clean false-positive rate", "clean FPR"
+    scope, better = "clean", "low"
     reads = ("flagged",)
 
     def _shares(self, cell: Cell) -> Shares | None:
@@ -57,9 +65,13 @@ def separation_at(layer: str) -> str:
 
 
 class FeatureSeparation(CellMetric):
-    """Mean distance between class centres over that of features to their own, at a layer that the suite names."""
+    """Mean distance between the centres of two classes over the mean distance of a feature to the centre of its class,
+    in the classifier's last hidden states of clean judged images, or at the layer named.
+    """
 
-    title, scope, unit, better = "Feature separation", "clean", "ratio", None
+    title, short = "Feature separation", "separation"
+    scope, unit = "clean", "ratio"
+    interval = "jackknife"
     reads = ()
 
     def __init__(self, layer: str = "penultimate") -> None:

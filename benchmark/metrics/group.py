@@ -29,6 +29,7 @@ class _WorstCase(Metric):
 
     scope = "group"
     better: ClassVar[Literal["high", "low"] | None] = "high"
+    interval: ClassVar[str] = "Wilson"
 
     def compute(self, cells: Sequence[Cell]) -> MetricValue | None:
         return self._shares(cells).rate()
@@ -48,9 +49,11 @@ class _WorstCase(Metric):
 
 
 class WorstCaseRobustAccuracy(_WorstCase):
-    """Share of all images whose defended label is right under every attack of the group."""
+    """Judged images whose label is right under every attack of the group, out of all judged images. It is never above
+    the lowest robust accuracy in the group, and usually below it.
+    """
 
-    title = "Worst-case robust accuracy"
+    title, short = "Worst-case robust accuracy", "worst case"
     reads = ("label",)
 
     def _holds(self, cell: Cell) -> np.ndarray:
@@ -58,9 +61,11 @@ class WorstCaseRobustAccuracy(_WorstCase):
 
 
 class WorstCaseJointRobustAccuracy(_WorstCase):
-    """Share of all images that are labelled rightly or flagged under every attack of the group."""
+    """Judged images that are withstood (right label or rejected) under every attack of the group, out of all judged
+    images.
+    """
 
-    title = "Worst-case joint robust accuracy"
+    title, short = "Worst-case joint robust accuracy", "worst case"
     reads = ("label", "flagged")
 
     def _holds(self, cell: Cell) -> np.ndarray:
@@ -69,9 +74,11 @@ class WorstCaseJointRobustAccuracy(_WorstCase):
 
 
 class WorstCaseBaseRobustAccuracy(_WorstCase):
-    """Share of all images that the deployed classifier alone classifies rightly under every attack of the group."""
+    """Judged images that the deployed classifier alone labels rightly under every attack of the group, out of all
+    judged images.
+    """
 
-    title, better = "Worst-case robust accuracy without the defense", None
+    title, short = "Worst-case base robust accuracy", "worst case"
     reads = ("base_label",)
 
     def _holds(self, cell: Cell) -> np.ndarray:
@@ -79,10 +86,12 @@ class WorstCaseBaseRobustAccuracy(_WorstCase):
 
 
 class WorstCaseImpliedRobustAccuracy(Metric):
-    """As `ImpliedRobustAccuracy`, under every attack of the group: at half of its largest budget, of one norm."""
+    """Implied robust accuracy with images that are withstood under every attack of the group, at half of its largest
+    budget."""
 
-    title = "Worst-case implied robust accuracy at half the budget"
+    title, short = "Worst-case implied robust accuracy at ε/2", "implied at ε/2"
     scope = "group"
+    interval = "Wilson"
     reads = ("label", "flagged")
 
     def compute(self, cells: Sequence[Cell]) -> MetricValue | None:
@@ -149,50 +158,66 @@ class _WorstCaseDetection(Metric):
 
 
 class WorstCaseAuroc(_WorstCaseDetection):
-    """AUROC where each image that some attack of the group turns wrong has the lowest score under those that do."""
+    """Area under the ROC curve where each image that some attack of the group turns wrong has the lowest score that it
+    gets under those attacks (MEAD, Granese et al. 2022), against the clean versions of the same images.
+    """
 
-    title, unit, better = "Worst-case AUROC", "area", "high"
-    reads = Auroc.reads
+    title, short = "Worst-case AUROC", "worst AUROC"
+    unit, better = "area", "high"
+    reads, interval = Auroc.reads, Auroc.interval
     single = Auroc
 
 
 class WorstCaseTpr(_WorstCaseDetection):
-    """Share of the images that some attack of the group turns wrong which are flagged under all attacks that do."""
+    """Images that are flagged, at the defense's threshold, under every attack of the group that turns them wrong, out
+    of all images that some attack of the group turns wrong.
+    """
 
-    title, better = "Worst-case true-positive rate at the threshold", "high"
-    reads = Tpr.reads
+    title, short = "Worst-case true-positive rate", "worst TPR"
+    better = "high"
+    reads, interval = Tpr.reads, Tpr.interval
     flags, single = True, Tpr
 
 
 class WorstCaseFpr(_WorstCaseDetection):
-    """Share of the clean versions of the images that some attack of the group turns wrong which are flagged."""
+    """Clean versions of those same images that are flagged at the threshold, out of all of them."""
 
-    title, better = "False-positive rate of the worst case", "low"
-    reads = Fpr.reads
+    title, short = "False-positive rate of the worst case", "worst-case FPR"
+    better = "low"
+    reads, interval = Fpr.reads, Fpr.interval
     flags, single = True, Fpr
 
 
 class WorstCaseTprAt5Fpr(_WorstCaseDetection):
-    """As `WorstCaseTpr`, at the threshold that flags 5 % of the clean versions."""
+    """Images that score above the threshold at which 5 % of the clean versions are flagged, under every attack of the
+    group that turns them wrong.
+    """
 
-    title, better = "Worst-case TPR at 5 % FPR", "high"
-    reads = TprAt5Fpr.reads
+    title, short = "Worst-case TPR at 5 % FPR", "worst TPR @ 5 % FPR"
+    better = "high"
+    reads, interval = TprAt5Fpr.reads, TprAt5Fpr.interval
     single = TprAt5Fpr
 
 
 class WorstCaseFprAt95Tpr(_WorstCaseDetection):
-    """Share of clean versions flagged at the threshold that flags 95 % of the images under all successful attacks."""
+    """Clean versions that score above the threshold at which 95 % of those images are flagged under every attack of
+    the group that turns them wrong.
+    """
 
-    title, better = "Worst-case FPR at 95 % TPR", "low"
-    reads = FprAt95Tpr.reads
+    title, short = "Worst-case FPR at 95 % TPR", "worst FPR @ 95 % TPR"
+    better = "low"
+    reads, interval = FprAt95Tpr.reads, FprAt95Tpr.interval
     single = FprAt95Tpr
 
 
 class WorstCaseSuccessAt5Fpr(Metric):
-    """Share of initially correct images that end wrong and not flagged under some attack, at 5 % false positives."""
+    """Initially right images that end with a wrong label and are not rejected under at least one attack of the group,
+    out of all initially right images, with the threshold that rejects at most 5 % of all clean judged images.
+    """
 
-    title, scope, better = "Worst-case attack success at 5 % FPR", "group", "low"
-    reads = SuccessAt5Fpr.reads
+    title, short = "Worst-case attack success at 5 % FPR", "worst success @ 5 % FPR"
+    scope, better = "group", "low"
+    reads, interval = SuccessAt5Fpr.reads, SuccessAt5Fpr.interval
     target: ClassVar[float] = SuccessAt5Fpr.target
 
     def compute(self, cells: Sequence[Cell]) -> MetricValue | None:
@@ -201,7 +226,7 @@ class WorstCaseSuccessAt5Fpr(Metric):
 
 
 class WorstCaseSuccessAt50Fpr(WorstCaseSuccessAt5Fpr):
-    """As `WorstCaseSuccessAt5Fpr`, at 50 % false positives."""
+    """The same with half of the clean images rejected."""
 
-    title = "Worst-case attack success at 50 % FPR"
+    title, short = "Worst-case attack success at 50 % FPR", "worst success @ 50 % FPR"
     target = SuccessAt50Fpr.target

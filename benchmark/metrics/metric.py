@@ -26,21 +26,28 @@ class MetricValue:
 class Metric(ABC):
     """A measure. One instance without options serves all cells.
 
+    The first paragraph of its docstring is what docs, `bench plugins` and reports say it counts. "Judged images" are
+    those of the split that a run judges: reports say which that is.
+
     Attributes:
         title: what people read.
+        short: heading of a narrow column; the title unless given.
         scope: `clean` is computed on the clean cell, `attack` on every attacked cell, `group` on all attacked cells of
             a group of attacks together (worst case).
         unit: `rate` (0 to 1), `area`, `distance`, `count` or `ratio`.
         better: which direction favours the defense, None for neither.
+        interval: how its 95 % interval is made, in a word that docs/measures.md explains; "" where it is not said.
         reads: the fields of `Answers` that it looks at, and `success` where it looks at `Cell.success`. What the host's
             threshold moves (`flagged`, and the `label` of a defense that answers otherwise where it flags) is not
             compared between runs of different thresholds, nor `success` between runs that mean another thing by it.
     """
 
     title: ClassVar[str]
+    short: ClassVar[str] = ""
     scope: ClassVar[Literal["clean", "attack", "group"]]
     unit: ClassVar[Literal["rate", "area", "distance", "count", "ratio"]] = "rate"
     better: ClassVar[Literal["high", "low"] | None] = None
+    interval: ClassVar[str] = ""
     reads: ClassVar[tuple[str, ...]] = ("base_label", "label", "score", "flagged", "details", "success")
 
     @abstractmethod
@@ -124,6 +131,8 @@ class CellMetric(Metric):
 
 class CellRate(CellMetric):
     """A rate over the images of a single cell."""
+
+    interval: ClassVar[str] = "Wilson"
 
     def _measure(self, cell: Cell) -> MetricValue | None:
         shares = self._shares(cell)

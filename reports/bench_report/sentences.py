@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -629,7 +630,8 @@ def definition(known: Measure, protocols: Sequence[Mapping[str, Any]]) -> str:
     if known.foreign:
         return known.definition
     images = judged(protocols)
-    text = known.definition.format(judged=images, Judged=images.capitalize())
+    text = re.sub("judged (?=image)", f"{images} ", known.definition)
+    text = re.sub("Judged (?=image)", f"{images.capitalize()} ", text)
     if "successful adversarial" in text.lower():
         kinds = dict.fromkeys(SUCCESS[kind] for one in protocols if (kind := one.get("success")) in SUCCESS)
         text += "".join(f" Successful: {kind}." for kind in kinds)

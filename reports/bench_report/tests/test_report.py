@@ -285,16 +285,6 @@ def test_differences_carry_a_sign_unless_they_round_to_nothing():
     assert words.difference_text(-0.0001, "rate") == "0.0"
 
 
-def test_every_measure_of_the_host_is_explained():
-    from benchmark.builtin import measures as measures_of_the_host
-
-    for name, metric in measures_of_the_host().items():
-        known = measures.MEASURES[name]
-        assert known.definition
-        assert known.unit == metric.unit
-    assert set(measures.MEASURES) == set(measures_of_the_host())
-
-
 def test_measures_that_are_shown_are_explained_and_no_others(make_run, page_of):
     run = make_run(defenses=("none", "adversarial-training"), detectors=())
     text = page_of(run).one("section", id="measures").text
