@@ -885,14 +885,21 @@ class RunFacts:
         lowest: dict[str, Broken] = {}
         # At budgets beyond those that verdicts are about nothing is left of anything.
         sweeps = {scope: self._sweep(scope) for scope in self.scopes}
-        beyond = {x for scope, all_ in sweeps.items() for later in all_[all_.index(scope) + 1 :] for x in later.attacks}
+        beyond = {
+            (scope.dataset, scope.model, scope.knowledge, attack)
+            for scope, all_ in sweeps.items()
+            for later in all_[all_.index(scope) + 1 :]
+            for attack in later.attacks
+        }
         for place in self._cells():
             robust = self._share(place, "")
             clean_place = self.table.place(place.dataset, place.model, CLEAN, place.defense, place.knowledge)
             clean = self.table.estimate(clean_place, "joint_clean_accuracy") or self.table.estimate(
                 clean_place, "clean_accuracy"
             )
-            if robust is None or clean is None or place.defense == self.axes.baseline or place.attack in beyond:
+            if robust is None or clean is None or place.defense == self.axes.baseline:
+                continue
+            if (place.dataset, place.model, place.knowledge, place.attack) in beyond:
                 continue
             if robust.doubt is not None and not robust.doubt.at_most:
                 continue

@@ -59,12 +59,11 @@ class Place(NamedTuple):
 
 
 class Raised(NamedTuple):
-    """An alarm at a place; `against` is the accuracy that it was held against, None for no accuracy."""
+    """An alarm and a cell, or a group of attacks, whose numbers it reaches."""
 
     place: Place
     kind: str
     finding: str
-    against: float | None
 
 
 def as_text(value: Any) -> str:
@@ -171,9 +170,11 @@ class Table:
                 seeds[row.seed] = row.status
         self._alarms: dict[tuple[str, str], list[Place]] = {}
         self._raised: dict[Place, list[Raised]] = {}
+        self._reached: dict[Place, set[tuple[str, str]]] = {}
         for alarm in alarms:
-            # What is said of a group is said of its attacks, and reaches it where its numbers rest on them.
-            if alarm.kind in ALARMS and not alarm.place.attack.startswith(WORST_OF):
+            if alarm.kind in ALARMS and alarm.place.attack.startswith(WORST_OF):
+                self._reached.setdefault(alarm.place, set()).add((alarm.kind, alarm.finding))
+            elif alarm.kind in ALARMS:
                 places = self._alarms.setdefault((alarm.kind, alarm.finding), [])
                 if alarm.place not in places:  # of another seed
                     places.append(alarm.place)
@@ -192,32 +193,15 @@ class Table:
         return tuple(views)
 
     def _reaching(self, place: Place) -> dict[str, list[Raised]]:
-        """Return the alarms that reach the numbers at a place, by attack."""
-        members = self.members(place)
-        cells = {x: self.place(*place._replace(attack=x)) for x in members or (place.attack,)}
-        found = {x: self._raised[cell] for x, cell in cells.items() if cell in self._raised}
-        sure = [cell for x, cell in cells.items() if x not in found and not self.unbounded(cell)]
-        if not members or not found or not sure:
-            return found
-        rest = {x: [alarm for alarm in mine if not self._made_up(alarm, sure)] for x, mine in found.items()}
-        return {x: mine for x, mine in rest.items() if mine}
+        """Return the alarms that reach the numbers at a place, by attack; of a group those that the run's table names.
 
-    def _made_up(self, alarm: Raised, sure: Sequence[Place]) -> bool:
-        """Return whether an alarm of one weak attack is made up for by a sure one that surely leaves less."""
-        if ALARMS[alarm.kind].reach != "attack" or alarm.against is None:  # type: ignore[index]
-            return False
-        metric = "joint_robust_accuracy" if "joint_robust_accuracy" in self.by_place[alarm.place] else "robust_accuracy"
-
-        def ends(place: Place) -> tuple[list[float | None], list[float | None]]:
-            rows = [row for seed, row in self.by_place.get(place, {}).get(metric, {}).items() if seed not in SUMMARIES]
-            return [row.low for row in rows], [row.high for row in rows]
-
-        weak = [low for low in ends(alarm.place)[0] if low is not None]
-        for place in sure:
-            highs = ends(place)[1]
-            if highs and weak and all(high is not None and high < min(*weak, alarm.against) for high in highs):
-                return True
-        return False
+        One of an attack may be made up for by another attack of the group (`benchmark.trust`).
+        """
+        members, reached = self.members(place), self._reached.get(place, ())
+        raised = {x: self._raised.get(self.place(*place._replace(attack=x)), ()) for x in members or (place.attack,)}
+        if members:
+            raised = {x: [one for one in mine if (one.kind, one.finding) in reached] for x, mine in raised.items()}
+        return {x: list(mine) for x, mine in raised.items() if mine}
 
     def doubt(self, place: Place) -> Doubt | None:
         """Return what alarms leave of the numbers at a place, None where none reaches them."""
@@ -355,12 +339,8 @@ def read_groups(frame: pd.DataFrame, rows: Iterable[Row]) -> dict[GroupKey, dict
 
 def read_alarms(frame: pd.DataFrame) -> list[Raised]:
     """Return the alarms of a run."""
-    columns = [*Place._fields, "alarm", "finding", "against"]
-    rows = frame[columns].itertuples(index=False, name=None)
-    return [
-        Raised(Place(*map(as_text, where)), as_text(kind), as_text(finding), as_number(against))
-        for *where, kind, finding, against in rows
-    ]
+    rows = frame[[*Place._fields, "alarm", "finding"]].itertuples(index=False, name=None)
+    return [Raised(Place(*map(as_text, where)), as_text(kind), as_text(finding)) for *where, kind, finding in rows]
 
 
 def read_trust(frame: pd.DataFrame) -> dict[Place, TrustView]:

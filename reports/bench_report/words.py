@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from bench_report.measures import Unit
+from benchmark import wording
 
 MINUS = "−"
 KNOWLEDGE = {
@@ -70,15 +71,8 @@ def budget_text(norm: str, eps: str) -> str:
 
 
 def seconds_text(seconds: float) -> str:
-    """Return a duration for people."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    """Return a duration for people, a short one to a tenth of a second."""
+    return f"{seconds:.1f} s" if seconds < 9.95 else wording.seconds_text(seconds)
 
 
 def bytes_text(size: int) -> str:

@@ -630,7 +630,12 @@ def test_a_sweep_is_judged_at_the_budget_that_tells_and_says_how_far_each_defens
         "run; weak and squeeze do not hold."
     )
     # Nor is a defense called broken at a budget that breaks all of them.
-    assert not any("at" in said.split() or "@255" in said for said in findings(site.index) if " breaks " in said)
+    broken = [said for said in findings(site.index) if " breaks " in said]
+    assert not any("at" in said.split() or "@255" in said for said in broken)
+    # The attackers are judged at budgets of their own: what lies beyond that of one, the other is told of.
+    (small,) = (said for said in broken if "small" in said.split())
+    assert "pgd@8" in small
+    assert "gray-box" in small
     said = " ".join(p.text for page in site.settings for p in page.all("p") if p.get("class") == "finding")
     assert "at holds to 4/255: 60.0 % (" in said
 
