@@ -141,7 +141,9 @@ class ArraySplit(Split):
 class DecodedSplit(Split):
     """A split whose images are decoded when they are first asked for, and kept where all of them fit in memory.
 
-    Threads and processes may share it. Attributes:
+    Threads and processes may share it.
+
+    Attributes:
         most_cached_bytes: a split that takes more, at a byte per pixel and channel, is decoded anew each time.
         most_looked_through: so many images are decoded to tell all damaged ones, once one is.
     """

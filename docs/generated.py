@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import json
 import os
 import re
 import sys
@@ -18,6 +19,9 @@ from pathlib import Path
 from typing import Any
 
 import benchmark
+from benchmark import hookspecs
+from benchmark.contracts import CONTRACTS, resolve
+from benchmark.plugins import Registry, load_plugins
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = (
@@ -88,7 +92,7 @@ def _entry(module: str, name: str) -> Iterator[str]:
 
 def _members(kind: type) -> Iterator[str]:
     """Yield what a class itself defines and says: methods, properties, and attributes with a text below them."""
-    abstract = getattr(kind, "__abstractmethods__", frozenset())
+    abstract: frozenset[str] = getattr(kind, "__abstractmethods__", frozenset())
     for name, member in vars(kind).items():
         if name.startswith(("_", "model_")):
             continue
@@ -155,6 +159,21 @@ def _text(documented: str | None) -> str:
     return "\n".join(lines).rstrip()
 
 
+def kinds() -> None:
+    """Write what a plugin can be: the class to inherit from, its hook, and what has to be written."""
+    out("", "| kind | subclass of | registered by | to be written | what it is |", "| --- | --- | --- | --- | --- |")
+    for kind, hook in hookspecs.KINDS.items():
+        contract = resolve(CONTRACTS[kind])
+        written = (f"`{name}{_signature(vars(contract)[name], bound=True)}`" for name in _abstract(contract))
+        said = _first(contract).replace("|", "\\|")
+        listed = ", ".join(written).replace("|", "\\|")
+        out(f"| {kind} | `benchmark.{contract.__name__}` | `{hook}` | {listed} | {said} |")
+
+
+def _abstract(kind: type) -> Iterator[str]:
+    return (name for name in vars(kind) if name in getattr(kind, "__abstractmethods__", ()))
+
+
 # -- docs/measures.md -------------------------------------------------------------------------------------------------
 
 
@@ -165,6 +184,80 @@ def measures(chosen: Callable[[type[benchmark.Metric]], bool]) -> None:
         if chosen(metric):
             said = f"| `{name}` | {metric.title} | {_first(inspect.cleandoc(metric.__doc__ or ''))} |"
             out(f"{said} {metric.better or ''} | {metric.interval} |")
+
+
+# -- what commands say ------------------------------------------------------------------------------------------------
+
+
+def options(*components: str, inside: bool = True) -> None:
+    """Write the options of components, such as `attack pgd`, in one table; those of several that are alike in a row.
+
+    With `inside` also those that an option holds, by their path.
+    """
+    rows: dict[tuple[str, str, str], list[str]] = {}
+    for component in components:
+        kind, name = component.split()
+        for row in _options(registry().get(kind, name).options_type(), inside):
+            rows.setdefault(row, []).append(f"`{name}`")
+    several = len(components) > 1
+    out("", f"| option |{' of |' if several else ''} default | meaning |", "| --- " * (3 + several) + "|")
+    for (option, default, meaning), names in rows.items():
+        of = f" {'all' if len(names) == len(components) else ', '.join(names)} |" if several else ""
+        out(f"| `{option}` |{of} {default} | {meaning} |")
+
+
+def _options(kind: type[benchmark.Options], inside: bool, before: str = "") -> Iterator[tuple[str, str, str]]:
+    """Yield name, default and meaning of each option; those of options inside of options by their path."""
+    for name, info in kind.model_fields.items():
+        default = info.get_default(call_default_factory=True)
+        meaning = " ".join((info.description or "").split()).replace("|", "\\|")
+        if isinstance(default, benchmark.Options) and type(default) is info.annotation:
+            yield f"{before}{name}", "", meaning
+            if inside:
+                yield from _options(type(default), inside, f"{before}{name}.")
+        else:
+            yield f"{before}{name}", "required" if info.is_required() else _default(default), meaning
+
+
+def _default(value: Any) -> str:
+    def plain(inner: Any) -> Any:
+        return (
+            inner.model_dump(mode="json", exclude_defaults=True) if isinstance(inner, benchmark.Options) else str(inner)
+        )
+
+    return "" if value is None else f"`{json.dumps(value, default=plain)}`".replace("|", "\\|")
+
+
+@cache
+def registry() -> Registry:
+    """Return the plugins that are installed."""
+    return load_plugins()
+
+
+def command(*words: str) -> None:
+    """Write what `bench WORDS --help` says."""
+    from click.testing import CliRunner
+
+    from benchmark.cli import cli
+
+    answer = CliRunner().invoke(cli, [*words, "--help"], prog_name="bench", terminal_width=100)
+    out("", "```text", answer.output.rstrip(), "```")
+
+
+def commands() -> None:
+    """Write what each command says of itself."""
+    import click
+
+    from benchmark.cli import cli
+
+    def write(group: click.Group, *above: str) -> None:
+        for name, inner in group.commands.items():
+            out("", f"## bench {' '.join((*above, name))}")
+            command(*above, name)
+            if isinstance(inner, click.Group):
+                write(inner, *above, name)
+
+    write(cli)
 
 
 @cache
