@@ -165,7 +165,7 @@ PAGE: dict[str, dict[str, tuple[str, ...]]] = {
             "near_match",
             "first_line",
         ),
-        "wording": ("percent",),
+        "wording": ("percent", "seconds_text"),
         "files": ("write_whole", "file_digest"),
         "store": ("digest",),
         "source": ("source_digest",),

@@ -202,6 +202,7 @@ from benchmark.errors import unknown_name as unknown_name
 from benchmark.errors import near_match as near_match
 from benchmark.errors import first_line as first_line
 from benchmark.wording import percent as percent
+from benchmark.wording import seconds_text as seconds_text
 from benchmark.files import write_whole as write_whole
 from benchmark.files import file_digest as file_digest
 from benchmark.store import digest as digest

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from bench_report.measures import Unit
-from benchmark import wording
+from benchmark import seconds_text as whole_seconds_text
 
 MINUS = "−"
 KNOWLEDGE = {
@@ -72,7 +72,7 @@ def budget_text(norm: str, eps: str) -> str:
 
 def seconds_text(seconds: float) -> str:
     """Return a duration for people, a short one to a tenth of a second."""
-    return f"{seconds:.1f} s" if seconds < 9.95 else wording.seconds_text(seconds)
+    return f"{seconds:.1f} s" if seconds < 9.95 else whole_seconds_text(seconds)
 
 
 def bytes_text(size: int) -> str:
