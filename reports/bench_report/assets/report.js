@@ -105,7 +105,10 @@
   const stay = () => landed && landed.scrollIntoView();
   for (const event of ["wheel", "touchstart", "pointerdown", "keydown"])
     window.addEventListener(event, () => (landed = null), { passive: true, capture: true });
+  // Places of the page are true once all of it is laid out.
+  const layOut = () => (document.documentElement.dataset.whole = "");
   function land(anchor) {
+    layOut();
     const target = anchor ? document.getElementById(anchor) : null;
     landed = target;
     if (!target || target.matches(".sheet")) {
@@ -468,6 +471,7 @@
     all(".sheet").forEach(setUp);
     glossary();
     const [{ type }] = performance.getEntriesByType("navigation");
+    if (type !== "navigate") layOut(); // the browser scrolls to where the reader was
     go(type === "navigate" && location.hash !== "");
     document.documentElement.dataset.ready = "";
   });

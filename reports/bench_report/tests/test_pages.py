@@ -249,7 +249,7 @@ def test_a_table_is_copied_as_markdown_and_latex(drawn, open_page):
     page = open_page(folder / "index.html")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     table = table_of(page, knowledge="white-box")  # an upper bound is never best
-    best = table.locator("td.best b").first.inner_text()
+    best = table.locator("td.best b").first.text_content()
     shown = table.locator("tbody tr").count()
 
     def copied(name):

@@ -950,6 +950,18 @@ def test_three_runs_with_nothing_in_common_are_still_shown(make_run, page_of):
     assert len(list(shown(page))) == 3 * len(list(shown(page_of(runs[0]))))
 
 
+def test_a_cell_of_the_first_page_is_a_few_elements(make_run, page_of):
+    """Ten thousand open in a second or two by that; perf/report.py measures it."""
+    few, many = (page_of(make_run(f"{n}", models=("a", "b"), attacks=[f"a{k}" for k in range(n)])) for n in (4, 24))
+
+    def cells(page):
+        return sum(len([*table.all("td")]) for table in page.all("table") if table.get("data-table") == "robust")
+
+    more = cells(many) - cells(few)
+    assert more == 2 * 3 * 20
+    assert len([*many.all()]) - len([*few.all()]) < 6 * more
+
+
 @pytest.mark.slow
 def test_five_thousand_cells_are_written_within_a_gibibyte(make_run, tmp_path):
     names = [f"name-{number}" for number in range(20)]
