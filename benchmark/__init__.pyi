@@ -156,8 +156,8 @@ from benchmark.results.read import Run as Run
 from benchmark.results.export import csv_text as csv_text
 from benchmark.results.gallery import strata as strata
 from benchmark.results.gallery import on_sheet as on_sheet
-from benchmark.results.groups import BARE as BARE
-from benchmark.results.groups import KNOWING as KNOWING
+from benchmark.names import BARE as BARE
+from benchmark.names import KNOWING as KNOWING
 from benchmark.names import CLEAN as CLEAN
 from benchmark.names import WORST_OF as WORST_OF
 from benchmark.names import KNOWLEDGE as KNOWLEDGE

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from benchmark.names import IDENTITY, Asks, CellName, ProbeName
+from benchmark.names import BARE, Asks, CellName, ProbeName
 from benchmark.published import PublishedAttack
 
 
@@ -336,12 +336,10 @@ Status = Literal["ok", "failed", "missing"]
 
 
 @dataclass(frozen=True)
-class CellResult:
+class CellResult(CellName):
     """One cell of the grid, done or not.
 
     Attributes:
-        attack: the suite's label, "none" for the clean cell.
-        norm, eps: as the suite writes them, "" in the clean cell (and eps of an unbounded attack).
         status: `missing` is a cell that has not been run.
         reason: one sentence, where it is not ok.
         cell: the arrays, where it is ok.
@@ -358,14 +356,6 @@ class CellResult:
         published: attacks by others on the defense.
     """
 
-    dataset: str
-    model: str
-    attack: str
-    defense: str
-    knowledge: str
-    seed: int
-    norm: str
-    eps: str
     status: Status
     reason: str
     cell: Cell | None
@@ -382,6 +372,16 @@ class CellResult:
     examinations: Mapping[Asks, str] = field(default_factory=dict)
     unasked: Mapping[ProbeName, str] = field(default_factory=dict)
 
+    @property
+    def bare(self) -> bool:
+        """Whether the defense is nothing beside the network, so that who knows the network knows all of it."""
+        return self.family in BARE
+
+    @property
+    def aim(self) -> str | None:
+        """What the attack works on directly, as `Attacker.aim`."""
+        return None if self.attacker is None else self.attacker.aim
+
 
 @dataclass(frozen=True)
 class ArtifactResult:
@@ -397,14 +397,3 @@ class ArtifactResult:
     seed: int
     status: Status
     measures: Mapping[str, tuple[float, int]]
-
-
-def cell_name(result: CellResult, **changes: str) -> CellName:
-    """Return the name of a cell, with some columns changed."""
-    values = {name: str(getattr(result, name)) for name in IDENTITY}
-    return CellName(**{**values, **changes})
-
-
-def aim_of(cell: CellResult) -> str | None:
-    """Return what the cell's attack works on directly, as `Attacker.aim`."""
-    return None if cell.attacker is None else cell.attacker.aim

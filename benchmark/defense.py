@@ -17,6 +17,7 @@ from benchmark.attack import ClassLikelihoods
 from benchmark.dataset import Split
 from benchmark.errors import TaskError
 from benchmark.model import PENULTIMATE, Classifier, Passes, load_weights, save_weights
+from benchmark.names import BARE, DETECTING
 from benchmark.options import Options, TrainOptions
 from benchmark.progress import Progress
 from benchmark.published import PublishedAttack
@@ -204,6 +205,26 @@ class Defense(ABC):
     """What attacks by others left of it, cited: what was broken in print is marked so wherever its numbers stand."""
 
     @property
+    def replaces_classifier(self) -> bool:
+        """Whether it makes a network of its own, which is deployed in place of the trained model."""
+        return self.family == "hardener"
+
+    @property
+    def bare(self) -> bool:
+        """Whether there is nothing beside the network, so that who knows the network knows all of it."""
+        return self.family in BARE
+
+    @property
+    def detects(self) -> bool:
+        """Whether it tells attacked images from clean ones."""
+        return self.family in DETECTING
+
+    @property
+    def keeps_labels(self) -> bool:
+        """Whether its label is that of the network, whatever it says of the image beside it."""
+        return self.family == "detector"
+
+    @property
     def needs_classifier(self) -> bool:
         """Whether `fit` or `judge` needs the cell's trained model (a hardener that trains anew does not)."""
         return True
@@ -216,7 +237,7 @@ class Defense(ABC):
     @property
     def gives_scores(self) -> bool:
         """Whether verdicts carry a score; the host then judges clean validation images too, for the threshold."""
-        return self.family in ("detector", "rectifier")
+        return self.detects
 
     def check(self) -> None:  # noqa: B027 - most defenses need nothing
         """Look, while the run is planned, whether options fit what is installed.

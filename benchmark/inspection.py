@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.errors import BenchError, InputError, PluginError
 from benchmark.explain import alternatives, in_words, options_schema
 from benchmark.hookspecs import KINDS
+from benchmark.names import COLUMNS, IDENTITY
 from benchmark.plugins import Registration, Registry
 from benchmark.randomness import Rng
 from benchmark.schema import sweepable
@@ -38,11 +39,7 @@ def plan_facts(plan: Plan, store: Store, registry: Registry) -> dict[str, Any]:
         "suite": plan.suite.name,
         "profile": plan.suite.profile,
         "cells": [
-            {
-                name: getattr(cell, name)
-                for name in ("dataset", "model", "attack", "norm", "eps", "defense", "knowledge", "seed")
-            }
-            | {"cached": all(store.has(key) for key in cell.tasks())}
+            {name: getattr(cell, name) for name in IDENTITY} | {"cached": all(store.has(key) for key in cell.tasks())}
             for cell in plan.cells
         ],
         "datasets": {
@@ -51,11 +48,7 @@ def plan_facts(plan: Plan, store: Store, registry: Registry) -> dict[str, Any]:
             for label, facts in plan.datasets.items()
         },
         "probes_not_run": [
-            {
-                name: getattr(row, name)
-                for name in ("probe", "dataset", "model", "attack", "defense", "knowledge", "seed")
-            }
-            | {"lacks": row.finding}
+            {name: getattr(row, name) for name in ("probe", *COLUMNS)} | {"lacks": row.finding}
             for row in unanswerable([_without_numbers(cell) for cell in plan.cells], plan.suite.probes)
         ],
         "tasks": {kind: {"total": total[kind], "to_run": to_run[kind]} for kind in total},
@@ -80,20 +73,7 @@ def plan_facts(plan: Plan, store: Store, registry: Registry) -> dict[str, Any]:
 def _without_numbers(cell: PlannedCell) -> CellResult:
     from benchmark.cells import CellResult
 
-    columns = (
-        "dataset",
-        "model",
-        "attack",
-        "defense",
-        "knowledge",
-        "seed",
-        "norm",
-        "eps",
-        "sweep",
-        "attacker",
-        "unasked",
-    )
-    known = {name: getattr(cell, name) for name in columns}
+    known = {name: getattr(cell, name) for name in (*IDENTITY, "sweep", "attacker", "unasked")}
     return CellResult(**known, status="missing", reason="", cell=None, sample_ids=(), details={})
 
 
@@ -119,9 +99,7 @@ def describe_plan(facts: dict[str, Any], summary: bool = False, tasks: bool = Fa
     )
     lines += [
         f"probe {row['probe']} of "
-        + " / ".join(
-            filter(None, (row[name] for name in ("dataset", "model", "attack", "defense", "knowledge", "seed")))
-        )
+        + " / ".join(filter(None, (row[name] for name in COLUMNS)))
         + f" will not be run: {row['lacks']}"
         for row in facts["probes_not_run"]
     ]

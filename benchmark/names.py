@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
 CLEAN = "none"
@@ -11,15 +11,21 @@ ALL = "all"
 """What an axis of a grid says for all labels of its section."""
 WORST_OF = "worst-of: "
 """How the attack column of tables names a group of attacks; no label of one begins so."""
+ALL_ATTACKS = "all attacks"
+"""What the usual group of all attacks is called."""
 COLUMNS = ("dataset", "model", "attack", "defense", "knowledge", "seed")
 """What names a cell of the grid."""
-IDENTITY = ("dataset", "model", "attack", "norm", "eps", "defense", "knowledge", "seed")
-"""What names a row of a table: a cell, with the budget of its attack, or a group of them."""
 MEAN, STD, CROSSED = SUMMARIES = ("mean", "std", "crossed")
 """What the seed column says where a row is about several seeds: their mean with an interval over seeds, their standard
 deviation, and their mean with an interval over seeds and images."""
 KNOWLEDGE = ("white-box", "gray-box", "gray-box-retrained", "black-box")
 """What the attacker holds, the most first."""
+KNOWING = KNOWLEDGE[:1]
+"""Attackers who know the whole defense."""
+BARE = ("none", "hardener")
+"""Families of defenses without anything beside the network: whoever knows the network knows all of them."""
+DETECTING = ("detector", "rectifier")
+"""Families of defenses that tell attacked images from clean ones."""
 
 ProbeName = Literal[
     "one-step",
@@ -42,7 +48,15 @@ Asks = Literal["path", "doubled", "unconstrained", "draws", "neighbours", "label
 
 @dataclass(frozen=True)
 class CellName:
-    """The identity columns of a row, as the tables have them."""
+    """What names a cell of the grid, or a row of a table about some of them.
+
+    Attributes:
+        attack: the suite's label, `CLEAN` for the clean images, or a group's after `WORST_OF`.
+        norm, eps: as the suite writes them, "" without an attack; of a group "" where its attacks differ. An attack
+            without a budget has no `eps`.
+        knowledge: one of `KNOWLEDGE`, "" without an attack.
+        seed: a number, or one of `SUMMARIES`.
+    """
 
     dataset: str
     model: str
@@ -51,8 +65,25 @@ class CellName:
     eps: str
     defense: str
     knowledge: str
-    seed: str
+    seed: int | str
+
+    def name(self, **changes: str) -> CellName:
+        """Return the name alone, as tables have it, all of it texts."""
+        return CellName(**{**{column: str(getattr(self, column)) for column in IDENTITY}, **changes})
+
+    @property
+    def system(self) -> tuple[str, str, str, str]:
+        """Data set, model, defense and seed: what is attacked."""
+        return (self.dataset, self.model, self.defense, str(self.seed))
 
     def values(self) -> tuple[str, ...]:
         """Return what the columns say, in their order."""
-        return tuple(getattr(self, name) for name in IDENTITY)
+        return tuple(str(getattr(self, column)) for column in IDENTITY)
+
+    def words(self) -> str:
+        """Return the name for people."""
+        return " / ".join(filter(None, self.values()))
+
+
+IDENTITY = tuple(column.name for column in fields(CellName))
+"""The columns of tables that name a cell, or a group of them."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from benchmark.names import KNOWLEDGE
+from benchmark.names import DETECTING, KNOWLEDGE
 
 if TYPE_CHECKING:
     from benchmark.plugins import Registration
@@ -155,7 +155,7 @@ def tags_of_registered(registration: Registration) -> list[tuple[Tag, tuple[str,
         family = component.family
         scores, networks = component.gives_scores, component.ensemble_size
         if isinstance(component, type):  # these are properties of what has options
-            scores, networks = family in ("detector", "rectifier"), 1
+            scores, networks = family in DETECTING, 1
         return [(tag, ()) for tag in tags_of(DefenseTraits(family, scores, networks))]
     found: dict[Tag, tuple[str, ...]] = {}
     for knowledge in KNOWLEDGE:

@@ -28,7 +28,10 @@ _ANSWERS: dict[str, tuple[Any, Any]] = {
     **dict.fromkeys(("layers", "training_attacks", "remarks"), (tuple | list, str)),
     **dict.fromkeys(("fingerprint", "caption"), (str, None)),
     "ensemble_size": (int, None),
-    **dict.fromkeys(("minimum_norm", "gives_scores", "needs_classifier"), (bool, None)),
+    **dict.fromkeys(
+        ("minimum_norm", "gives_scores", "needs_classifier", "replaces_classifier", "bare", "detects", "keeps_labels"),
+        (bool, None),
+    ),
     "passes": (Passes | None, None),
     "iterations": (int | None, None),
 }

@@ -32,13 +32,12 @@ class Attackers:
         """
         instance = self.components.attack(attack)
         defended = self.components.defense(defense)
-        family = defended.family
-        hardened, bare = family == "hardener", family in ("hardener", "none")
+        hardened = defended.replaces_classifier
         held: Held = "classifier"
         self._check_knowledge(attack, defense, entry)
         informed = evades(instance, defended) or instance.needs_training_loss
         # A detector's label is the network's: who steps through a stand-in of it alone knows nothing of the detector.
-        through = offers(defended.plugin, "surrogate") and family != "detector"
+        through = offers(defended.plugin, "surrogate") and not defended.keeps_labels
         if entry.knowledge == "black-box":
             deployed = self.graph.network(dataset, model, defense, seed)
             victims = tuple(self.graph.network(dataset, one.model, one.defense, seed) for one in entry.substitutes)
@@ -55,8 +54,14 @@ class Attackers:
                 )
         elif entry.knowledge == "white-box" and (through or informed):
             victims, held = (self.graph.fit(dataset, model, defense, seed),), "pipeline"
-        elif entry.knowledge == "white-box" and not bare:
-            lacks = {"preprocessor": "surrogate", "detector": "detector_loss"}.get(family, "surrogate or detector_loss")
+        elif entry.knowledge == "white-box" and not defended.bare:
+            lacks = (
+                "detector_loss"
+                if defended.keeps_labels
+                else "surrogate or detector_loss"
+                if defended.detects
+                else "surrogate"
+            )
             what = (
                 f"the attack {attack!r} does not try to evade a detector"
                 if offers(defended.plugin, "detector_loss")

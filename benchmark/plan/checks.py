@@ -248,11 +248,11 @@ class Checks:
         """Refuse a substitute with a defense that makes no network of its own."""
         for entry in self.suite.grid:
             for defense in (label for one in entry.substitutes for label in _hardened_by(one)):
-                family = self.components.defense(defense).family
-                if family not in ("none", "hardener"):
+                asked = self.components.defense(defense)
+                if not asked.bare:
                     raise InputError(
-                        f"{entry.where}: substitute: the defense {defense!r} is a {family} and makes no other network "
-                        "that could be attacked. Allowed: a hardener, or the model alone."
+                        f"{entry.where}: substitute: the defense {defense!r} is a {asked.family} and makes no other "
+                        "network that could be attacked. Allowed: a hardener, or the model alone."
                     )
 
 

@@ -174,7 +174,7 @@ class Graph:
             facts.sizes["val"],
             model_component.options.train,  # type: ignore[attr-defined]
         )
-        if work is None and instance.family == "hardener":
+        if work is None and instance.replaces_classifier:
             images = UNKNOWN_FIT_EPOCHS * facts.sizes["train"]
             work = Passes(images, images)
         fit = self.add(f"fit {defense} for {model} on {dataset}{self._seed(seed)}", spec, work)
@@ -188,7 +188,7 @@ class Graph:
 
     @staticmethod
     def _wants_classifier(instance: Asked) -> bool:
-        return instance.family != "hardener" or instance.needs_classifier
+        return not instance.replaces_classifier or instance.needs_classifier
 
     @once
     def predict(self, dataset: str, classifier: str, craft: str | None) -> str:
@@ -244,7 +244,7 @@ class Graph:
                 fitted.artifacts,
                 request.layers,
                 fitted.train,
-                fit if instance.family == "hardener" else None,
+                fit if instance.replaces_classifier else None,
             )
             for name, request in instance.observations().items()
         }
@@ -263,7 +263,7 @@ class Graph:
         what = f"{split} images" if craft is None else "attacked images"
         label = f"judge {what} by {defense}: {self.tasks[craft or fit].label}"
         # What judging costs beyond the stored predictions is the defense's affair; one pass is a fair guess.
-        work = Passes(0 if instance.family in ("none", "hardener") else count, 0)
+        work = Passes(0 if instance.bare else count, 0)
         return self.add(label, spec, work)
 
     @once
@@ -345,6 +345,6 @@ class Graph:
 
     def network(self, dataset: str, model: str, defense: str | None, seed: int) -> str:
         """Return the task that makes a classifier: hardens it, or trains it where the defense leaves it as it is."""
-        if defense is not None and self.components.defense(defense).family == "hardener":
+        if defense is not None and self.components.defense(defense).replaces_classifier:
             return self.fit(dataset, model, defense, seed)
         return self.train(dataset, model, seed)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from benchmark.cells import Attacker
 from benchmark.errors import InputError
-from benchmark.names import CLEAN, Asks, ProbeName
+from benchmark.names import CLEAN, Asks, CellName, ProbeName
 from benchmark.plan.task import Task
 from benchmark.plugins import Registry
 from benchmark.setting import DataFacts
@@ -17,7 +17,7 @@ from benchmark.suite import Component, Suite
 
 
 @dataclass(frozen=True)
-class PlannedCell:
+class PlannedCell(CellName):
     """A cell of the grid and the tasks whose artifacts answer it.
 
     Attributes:
@@ -34,14 +34,6 @@ class PlannedCell:
         unasked: probes that have nothing to ask about this attack, and why.
     """
 
-    dataset: str
-    model: str
-    attack: str
-    defense: str
-    knowledge: str
-    seed: int
-    norm: str
-    eps: str
     clean_predict: str
     clean_judge: str
     threshold: str | None

@@ -111,7 +111,7 @@ class Planner:
             return f"problems are made in {' and '.join(NORMS)}, not in {norm}"
         if attack.needs_likelihoods or attack.needs_training_loss:
             return "it works on what the defense offers beside its logits, which a problem has not"
-        if held == "pipeline" and defense.family in ("detector", "rectifier"):
+        if held == "pipeline" and defense.detects:
             return (
                 f"the problem is one of classes, and {defense.family}s are told by their scores: the authors' inverted "
                 "test of detectors is not built"

@@ -117,7 +117,7 @@ class Probing:
         """Return what probes ask about a crafting, and which have nothing to ask."""
         asked: dict[Asks, str] = {}
         unasked: dict[ProbeName, str] = {}
-        family = self.components.defense(defense).family
+        bare = self.components.defense(defense).bare
         for name in self.suite.probes:
             asks = PROBES[name].asks
             if asks is None:
@@ -128,7 +128,7 @@ class Probing:
             if why:
                 unasked[name] = why
             elif asks != "labels" or attacker.aim != "base":  # there the deployed classifier has answered already
-                judged = self.graph.tasks[craft].of(Craft).held == "pipeline" and family not in ("none", "hardener")
+                judged = self.graph.tasks[craft].of(Craft).held == "pipeline" and not bare
                 repeats = self.suite.protocol.repeats if attacker.meets_noise else 1
                 asked[asks] = self._examine(dataset, attack, craft, asks, repeats, judged)
         return asked, unasked

@@ -194,24 +194,12 @@ class Tabulator:
             measures = {name: (m["value"], m["n"]) for name, m in found.items()}
         return ArtifactResult(planned.artifact, planned.dataset, planned.seed, status, measures), reason
 
-    def _identity(self, planned: PlannedCell) -> dict[str, Any]:
-        return {
-            "dataset": planned.dataset,
-            "model": planned.model,
-            "attack": planned.attack,
-            "defense": planned.defense,
-            "knowledge": planned.knowledge,
-            "seed": planned.seed,
-            "norm": planned.norm,
-            "eps": planned.eps,
-        }
-
     def _add_without(self, number: int, status: Status, reason: str) -> None:
         """Add a cell that has no numbers."""
         planned = self.plan.cells[number]
         defense = self._defenses[planned.defense]
         result = CellResult(
-            **self._identity(planned),
+            **vars(planned.name()),
             status=status,
             reason=reason,
             cell=None,
@@ -238,7 +226,7 @@ class Tabulator:
             DamagedArtifactError: an artifact is to be made again.
         """
         plan, planned, told = self.plan, self.plan.cells[number], _Told("ok")
-        identity, defense = self._identity(planned), self._defenses[planned.defense]
+        defense = self._defenses[planned.defense]
         threshold = self._threshold(planned, told)
         attacked = perturbation = eps = None
         judge = planned.clean_judge
@@ -265,7 +253,7 @@ class Tabulator:
         if planned.minimum_norm and eps is not None:
             cell = within_budget(cell, eps)
         result = CellResult(
-            **identity,
+            **vars(planned.name()),
             status="ok",
             reason="",
             cell=cell,
@@ -293,7 +281,7 @@ class Tabulator:
             try:
                 self.gallery.add(number, result, split.images, adversarial, fit / "explanation.json")
             except InputError as error:  # an image that could be read while it was judged
-                told.problems.append(f"pictures of {' / '.join(filter(None, map(str, identity.values())))}: {error}")
+                told.problems.append(f"pictures of {planned.words()}: {error}")
         self._told[number] = told
 
     def _threshold(self, planned: PlannedCell, told: _Told) -> float | None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmark.cells import Cell, CellResult, cell_name, right, withstood
+from benchmark.cells import Cell, CellResult, right, withstood
 from benchmark.names import CLEAN, CROSSED, IDENTITY, CellName
 from benchmark.results.groups import Group
 from benchmark.results.measures import HEADLINES
@@ -34,7 +34,7 @@ def comparisons_of(results: Sequence[CellResult], groups: Sequence[Group]) -> pd
     for result in results:
         if result.cell is not None:
             names = HEADLINES["clean" if result.attack == CLEAN else "attack"]
-            _enter(points, cell_name(result), result.sample_ids, names, [result.cell])
+            _enter(points, result.name(), result.sample_ids, names, [result.cell])
     for group in groups:
         if group.status == "ok":
             cells = [result.cell for result in group.results if result.cell is not None]

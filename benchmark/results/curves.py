@@ -12,7 +12,6 @@ import pandas as pd
 from benchmark.cells import (
     Cell,
     CellResult,
-    cell_name,
     handed,
     initially_right,
     score_pairs,
@@ -121,8 +120,7 @@ def panel_points(
         except Exception as error:  # a panel of a plugin must not cost the run
             problems.setdefault(
                 f"panel {panel.title}",
-                f"panel {panel.title!r} failed, first for {' / '.join(filter(None, point.values()))}: "
-                f"{type(error).__name__}: {error}",
+                f"panel {panel.title!r} failed, first for {point.words()}: {type(error).__name__}: {error}",
             )
 
 
@@ -146,7 +144,7 @@ def budget_curves(results: Sequence[CellResult]) -> Iterable[tuple[CellName, str
         for name, values in (("accuracy_vs_eps", accuracy), ("success_vs_eps", success)):
             if None not in values:
                 for result in members:
-                    yield cell_name(result), name, {"x": x, "y": np.array(values, dtype=np.float64)}
+                    yield result.name(), name, {"x": x, "y": np.array(values, dtype=np.float64)}
 
 
 def curves_frame(blocks: Blocks) -> pd.DataFrame:

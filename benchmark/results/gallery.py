@@ -123,7 +123,7 @@ class Gallery:
         cell = result.cell
         if cell is None:
             return
-        identity = {name: str(getattr(result, name)) for name in IDENTITY}
+        identity = vars(result.name())
         order = self._order(result.sample_ids)
         explained = self._explanation(explanation)
         self._keep_clean(result.dataset, result.sample_ids, images)

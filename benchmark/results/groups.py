@@ -5,14 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from benchmark.cells import CellResult, Status, cell_name, within_budget
-from benchmark.names import CLEAN, KNOWLEDGE, WORST_OF, CellName
+from benchmark.cells import CellResult, Status, within_budget
+from benchmark.names import ALL_ATTACKS, CLEAN, KNOWING, WORST_OF, CellName
 from benchmark.options import Budget
-
-BARE = ("none", "hardener")
-"""Families of defenses without anything beside the network: whoever knows the network knows all of them."""
-KNOWING = KNOWLEDGE[:1]
-"""Attackers who know the whole defense."""
 
 
 def standing_in(results: Sequence[CellResult]) -> list[CellResult]:
@@ -21,16 +16,16 @@ def standing_in(results: Sequence[CellResult]) -> list[CellResult]:
     Without a defense, and for a hardener, the network is all there is to know: where others were attacked by somebody
     who knows them, these stand beside them without being run twice. They stand there for all attacks, or for none.
     """
-    cells = {tuple(cell_name(result, norm="", eps="").values()): result for result in results if result.attack != CLEAN}
+    cells = {tuple(result.name(norm="", eps="").values()): result for result in results if result.attack != CLEAN}
     attacks: dict[tuple[str, str, str], dict[str, None]] = {}
     for result in cells.values():
         if result.knowledge in KNOWING:
             attacks.setdefault((result.dataset, result.model, result.knowledge), {})[result.attack] = None
-    bare = {(r.dataset, r.model, r.defense, r.seed): r for r in results if r.family in BARE}
+    bare = {(r.dataset, r.model, r.defense, r.seed): r for r in results if r.bare}
     found = []
     for (dataset, model, knowledge), wanted in attacks.items():
         for system in (r for r in bare.values() if (r.dataset, r.model) == (dataset, model)):
-            point = cell_name(system, norm="", eps="")
+            point = system.name(norm="", eps="")
             lacking = [a for a in wanted if tuple(replace(point, attack=a, knowledge=knowledge).values()) not in cells]
             known = [cells.get(tuple(replace(point, attack=a, knowledge="gray-box").values())) for a in lacking]
             if None not in known:
@@ -80,8 +75,7 @@ def groups_of(results: Sequence[CellResult], named: Mapping[str, Sequence[str]])
                 else "ok"
             )
             norms, budgets = {result.norm for result in present}, {(result.norm, result.eps) for result in present}
-            point = cell_name(
-                present[0],
+            point = present[0].name(
                 attack=WORST_OF + label,
                 norm=present[0].norm if len(norms) == 1 else "",
                 eps=present[0].eps if len(budgets) == 1 else "",
@@ -98,7 +92,7 @@ def _usual_groups(attacks: Mapping[str, CellResult]) -> dict[str, dict[str, str]
         f"{norm} {eps}": _counted(r for r in attacks.values() if r.norm == norm and r.eps in (eps, ""))
         for norm, eps in budgets
     }
-    groups["all attacks"] = _counted(attacks.values())
+    groups[ALL_ATTACKS] = _counted(attacks.values())
     return {label: members for label, members in groups.items() if len(members) > 1}
 
 

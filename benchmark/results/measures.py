@@ -66,9 +66,7 @@ def measured(
             return None if answer is None else Row(point, name, *_checked(answer, of_scope[name].unit), "ok")
         except (Exception, SystemExit) as error:  # a measure of a plugin must not cost the run
             reason = str(error) if isinstance(error, TaskError) else f"{type(error).__name__}: {error}"
-            problems.setdefault(
-                name, f"measure {name!r} failed, first for {' / '.join(filter(None, point.values()))}: {reason}"
-            )
+            problems.setdefault(name, f"measure {name!r} failed, first for {point.words()}: {reason}")
             return Row(point, name, math.nan, math.nan, math.nan, 0, "failed")
 
     given, before = list(map(handed, done)), Process()

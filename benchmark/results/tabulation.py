@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from benchmark.cells import Answers, ArtifactResult, Cell, CellResult, cell_name
+from benchmark.cells import Answers, ArtifactResult, Cell, CellResult
 from benchmark.metrics.metric import Metric
 from benchmark.names import CLEAN, CellName, ProbeName
 from benchmark.results.comparisons import comparisons_of
@@ -31,7 +31,7 @@ from benchmark.results.frames import (
     probes_frame,
     trust_frame,
 )
-from benchmark.results.groups import BARE, groups_of, standing_in
+from benchmark.results.groups import groups_of, standing_in
 from benchmark.results.measures import Row, measured, over_seeds
 from benchmark.results.references import References
 from benchmark.results.samples import Blocks, Names, sample_columns, samples_frame
@@ -103,7 +103,7 @@ class Tabulation:
             number: of the cell, in the order in which the rows shall stand; what was added by it before is replaced.
             result: done or not.
         """
-        kept, point = self._arrays.of(result), cell_name(result)
+        kept, point = self._arrays.of(result), result.name()
         problems: dict[str, str] = {}
         # The result's own cell has details yet; they are not kept.
         whole = None if kept.cell is None else result.cell
@@ -147,7 +147,7 @@ class Tabulation:
         samples, curves = Blocks(), Blocks()
         names = Names()
         for one in ordered:
-            point = cell_name(one.result)
+            point = one.result.name()
             for what, text in one.problems.items():
                 problems.setdefault(what, text)
             if one.samples is not None:
@@ -162,11 +162,11 @@ class Tabulation:
             rows += measured(group.point, "group", group.status, cells, self._metrics, problems)
         for point, name, block in budget_curves(results):
             curves.add(point, {**block, "curve": name}, len(block["x"]))
-        members: dict[CellName, Sequence[Cell | None]] = {cell_name(result): [result.cell] for result in results}
+        members: dict[CellName, Sequence[Cell | None]] = {result.name(): [result.cell] for result in results}
         members |= {group.point: [result.cell for result in group.results] for group in together}
         rows += over_seeds(rows, self._metrics, members, problems)
         alarms, answered = raised(results), probed(results, probes)
-        marks, subjects = Marks(results, alarms, answered, BARE), subjects_of(results, judged, together)
+        marks, subjects = Marks(results, alarms, answered), subjects_of(results, judged, together)
         marked = [row for one in subjects if (row := marks.row(one)) is not None]
         return Tables(
             metrics=metrics_frame(rows, known, marks_by_name(marked)),

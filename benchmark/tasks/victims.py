@@ -50,12 +50,12 @@ def victim_of(shop: Workshop, keys: tuple[Key, ...], held: Held, split: Split, d
             network.register_forward_hook(
                 lambda network, given, logits: _check_offer("surrogate", logits, len(given[0]), classes)
             )
-        if draws > 1 and (surrogate is not None or defense.family in ("none", "hardener")):  # else it draws nothing
+        if draws > 1 and (surrogate is not None or defense.bare):  # else it draws nothing
             network = _Expected(network, draws)
         for road in ("detector_loss", "class_suspicions", "class_likelihoods", "training_loss"):
             if offers(defense, road):
                 roads[road] = _road(defense, road, draws)
-        if defense.family not in ("none", "hardener"):
+        if not defense.bare:
             # All calls with one `rng` meet the same draws, so that an attacker compares candidates in pairs.
             def judge(x: Tensor, rng: Rng) -> tuple[Tensor, Tensor | None]:
                 with torch.no_grad():

@@ -155,7 +155,7 @@ class Workshop:
         defense.device = self.device
         defense.class_names = data.class_names
         defense.shared = {name: self.shared(key) for name, key in spec.artifacts.items()}
-        if spec.train is not None and defense.family != "hardener":
+        if spec.train is not None and not defense.replaces_classifier:
             defense.classifier = self.classifier(spec.train)
 
     def fitted(self, key: str) -> Defense:
@@ -167,10 +167,10 @@ class Workshop:
         data = self.split(spec, "train")
         defense = self.new_defense(spec)
         self.attach(defense, spec, data)
-        if defense.family == "hardener":
+        if defense.replaces_classifier:
             defense.classifier = self.model(spec.model).build(len(data.class_names), data.image_shape, Rng(0))
         defense.load(folder)
-        if defense.family == "hardener":
+        if defense.replaces_classifier:
             defense.classifier = defense.classifier.to(self.device).frozen()
         return defense
 

@@ -242,13 +242,12 @@ class Judged:
     @property
     def system(self) -> tuple[str, ...]:
         """Data set, model, defense and seed."""
-        r = self.result
-        return (r.dataset, r.model, r.defense, str(r.seed))
+        return self.result.system
 
     @property
     def aim(self) -> str | None:
         """What its attack works on directly, as `Attacker.aim`."""
-        return None if self.result.attacker is None else self.result.attacker.aim
+        return self.result.aim
 
     @property
     def spends(self) -> bool:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from benchmark.cells import aim_of, attacked, near, right, withstood
+from benchmark.cells import attacked, near, right, withstood
 from benchmark.names import CLEAN, ProbeName
 from benchmark.options import Budget
 from benchmark.statistics import Estimate, PairedDifference, compare_paired, mean, rate
@@ -38,19 +38,25 @@ class _Said:
 
 def of_cell(kind: ProbeKind, result: CellResult, said: _Said | str, tests: int = 1) -> Probed:
     """Return the row of an attacked cell; a text says why there is nothing to say."""
-    r, nan = result, math.nan
-    where = (r.dataset, r.model, r.attack, r.norm, r.eps, r.defense, r.knowledge, str(r.seed), kind.name)
+    named: dict[str, Any] = {**vars(result.name()), "probe": kind.name}
     if isinstance(said, str):
-        return Probed(*where, "not run", nan, nan, nan, nan, 0, said)
+        nothing: dict[str, Any] = dict.fromkeys(("value", "ci_low", "ci_high", "p_value"), math.nan)
+        return Probed(**named, **nothing, verdict="not run", n=0, finding=said)
     found = said.found
     if kind.most is not None:
         failed = found.low > kind.most
     else:
         assert said.test is not None
         failed = contradicts(said.test, tests)
-    p_value = nan if said.test is None else said.test.p_value
     return Probed(
-        *where, "fail" if failed else "pass", found.value, found.low, found.high, p_value, found.n, said.words
+        **named,
+        verdict="fail" if failed else "pass",
+        value=found.value,
+        ci_low=found.low,
+        ci_high=found.high,
+        p_value=math.nan if said.test is None else said.test.p_value,
+        n=found.n,
+        finding=said.words,
     )
 
 
@@ -81,7 +87,7 @@ def _asked(kind: ProbeKind, result: CellResult) -> _Said | str:
 
 def _won(result: CellResult, answers: Mapping[str, np.ndarray], when: str) -> np.ndarray:
     """Return per image (n,) the share of judgements in which the attack has reached what it works on."""
-    y, aim = answers["y"], aim_of(result)
+    y, aim = answers["y"], result.aim
     won = answers[f"{when}.base_label"] != y
     if aim in ("label", "undetected") and f"{when}.label" in answers:
         judged = answers[f"{when}.label"] != y[:, None]
@@ -136,7 +142,7 @@ def _incomplete(result: CellResult, answers: Mapping[str, np.ndarray]) -> _Said 
     before = _standing(result, answers)
     if not before.any():
         return NONE_RIGHT
-    evades = aim_of(result) == "undetected"
+    evades = result.aim == "undetected"
     falling = [
         _falls(suspicion if evades and np.isfinite(suspicion).any() else margin)
         for margin, suspicion in zip(answers["margin"], answers["suspicion"], strict=True)
@@ -195,7 +201,7 @@ def _drawn(result: CellResult, answers: Mapping[str, np.ndarray]) -> _Said:
 def _transferred(result: CellResult) -> _Said | str:
     """Return how many images fool what was attacked, and not what is deployed."""
     assert result.cell is not None
-    cell, answers, aim = result.cell, result.examined.get("labels"), aim_of(result)
+    cell, answers, aim = result.cell, result.examined.get("labels"), result.aim
     seen = attacked(cell)
     if aim == "base":
         before, after = cell.clean.base_label, seen.base_label

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from benchmark.cells import aim_of, attacked
+from benchmark.cells import attacked
 from benchmark.names import CLEAN, KNOWLEDGE, ProbeName
 from benchmark.options import Budget
 from benchmark.statistics import Estimate, PairedDifference, compare_paired, rate
@@ -63,7 +63,7 @@ def planned(
     """Yield per probe and place the attacked cells of the defense, and what is to be compared."""
     systems: dict[tuple[str, str, str, str], list[CellResult]] = {}
     for result in results:
-        own = systems.setdefault((result.dataset, result.model, result.defense, str(result.seed)), [])
+        own = systems.setdefault(result.system, [])
         if result.attack != CLEAN:
             own.append(result)
     for name in (kind for kind in PROBES if kind in names and kind in _MATCHES):
@@ -88,7 +88,7 @@ def not_run(name: ProbeName, place: Place, why: str) -> Probed:
 
 def _attackers(cells: Sequence[CellResult]) -> list[str]:
     """Return the kinds of knowledge under which the defense itself is attacked; "" where there is none."""
-    return list(dict.fromkeys(cell.knowledge for cell in cells if aim_of(cell) is not None)) or [""]
+    return list(dict.fromkeys(cell.knowledge for cell in cells if cell.aim is not None)) or [""]
 
 
 def _spends(cell: CellResult) -> bool:
@@ -101,7 +101,7 @@ def _by_budget(
     """Return those that attack the defense itself by knowledge, norm, aim and budget."""
     found: dict[tuple[str, str, str, float], list[CellResult]] = {}
     for cell in cells:
-        aim = aim_of(cell)
+        aim = cell.aim
         if aim is not None and cell.eps and keep(cell):
             found.setdefault((cell.knowledge, cell.norm, aim, float(Budget(cell.eps))), []).append(cell)
     return found
@@ -274,7 +274,7 @@ def lacking(name: ProbeName, cells: Sequence[CellResult], knowledge: str) -> str
         return f"no attack was run. Needed: {needs}"
     if not knowledge:
         return f"all attacks are transferred from other networks ({_knowledges(cells)}). Needed: {needs}"
-    own = [cell for cell in cells if cell.knowledge == knowledge and aim_of(cell) is not None]
+    own = [cell for cell in cells if cell.knowledge == knowledge and cell.aim is not None]
     if name == "knowledge":
         return f"no attack was run under {knowledge} and where the attacker knows less. Needed: {needs}"
     if name == "large-budget":

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from benchmark.cells import Attacker, within_budget
 from benchmark.metrics.attack import JointRobustAccuracy
 from benchmark.metrics.metric import MetricValue
-from benchmark.names import CLEAN
+from benchmark.names import CLEAN, CellName
 from benchmark.published import PublishedAttack
 from benchmark.trust.alarms import CARLINI, Alarm
 from benchmark.trust.probe_kinds import Probed
@@ -188,7 +188,7 @@ def judge(seen: Evidence) -> tuple[Rule, ...]:
 
 
 @dataclass(frozen=True)
-class Subject:
+class Subject(CellName):
     """A row that is marked.
 
     Attributes:
@@ -198,21 +198,13 @@ class Subject:
         tested: of each of the cells the knowledge under which it was run, and so probed.
     """
 
-    dataset: str
-    model: str
-    attack: str
-    norm: str
-    eps: str
-    defense: str
-    knowledge: str
-    seed: str
     cells: tuple[CellResult, ...]
     numbers: tuple[int, ...]
     tested: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class Trusted:
+class Trusted(CellName):
     """A row of the table of trust.
 
     Attributes:
@@ -227,14 +219,6 @@ class Trusted:
         published, published_value, published_setting: the strongest attack by others, "" and NaN for none.
     """
 
-    dataset: str
-    model: str
-    attack: str
-    norm: str
-    eps: str
-    defense: str
-    knowledge: str
-    seed: str
     trust: str
     why: str
     because: str
@@ -261,13 +245,9 @@ class Marks:
     Args:
         results: all cells of the run, as alarms number them.
         probes: all probes of the run.
-        bare: families of defenses without anything beside the network.
     """
 
-    def __init__(
-        self, results: Sequence[CellResult], alarms: Sequence[Alarm], probes: Sequence[Probed], bare: Sequence[str]
-    ) -> None:
-        self._bare = bare
+    def __init__(self, results: Sequence[CellResult], alarms: Sequence[Alarm], probes: Sequence[Probed]) -> None:
         self._left = _Left(results)
         self._raised: dict[int, list[Alarm]] = {}
         for alarm in alarms:
@@ -275,7 +255,7 @@ class Marks:
                 self._raised.setdefault(number, []).append(alarm)
         self._probes: dict[tuple[str, ...], list[Probed]] = {}
         for probe in probes:
-            key = (probe.dataset, probe.model, probe.defense, probe.seed, probe.knowledge)
+            key = (*probe.system, probe.knowledge)
             self._probes.setdefault(key, []).append(probe)
 
     def reaching(self, one: Subject) -> tuple[Alarm, ...]:
@@ -306,7 +286,7 @@ class Marks:
         return [
             probe
             for knowledge, own in attacks.items()
-            for probe in self._probes.get((one.dataset, one.model, one.defense, one.seed, knowledge), ())
+            for probe in self._probes.get((*one.system, knowledge), ())
             if probe.attack in ("", *own)
         ]
 
@@ -331,7 +311,7 @@ class Marks:
         made_up = [probe for probe in failed if probe.attack and self._made_up(by_attack[probe.attack], sure)]
         seen = Evidence(
             attackers=tuple(cell.attacker for cell in attacked if cell.attacker is not None),
-            bare=first.family in self._bare,
+            bare=first.bare,
             rejects=any(_rejects(cell) for cell in one.cells),
             alarms=self.reaching(one),
             failed=tuple(probe for probe in failed if probe not in made_up),
@@ -348,7 +328,7 @@ class Marks:
         run = len([probe for probe in checks if probe.verdict != "not run"])
         passed = run - len(failed)
         return Trusted(
-            *(one.dataset, one.model, one.attack, one.norm, one.eps, one.defense, one.knowledge, one.seed),
+            **vars(one.name()),
             trust=rules[0].mark,
             why=" ".join(rule.why for rule in rules),
             because="; ".join(_because(rules, seen, run, passed, len(made_up))),
@@ -402,11 +382,7 @@ class _Left:
         self._of: dict[tuple[str, ...], list[CellResult]] = {}
         for result in results:
             if result.attack != CLEAN and result.cell is not None:
-                self._of.setdefault(self._key(result), []).append(result)
-
-    @staticmethod
-    def _key(one: CellResult | Subject) -> tuple[str, ...]:
-        return (one.dataset, one.model, one.defense, str(one.seed))
+                self._of.setdefault(result.system, []).append(result)
 
     def of(self, result: CellResult) -> MetricValue | None:
         """Return what the attack leaves, with its interval; None where it has no result or no budget."""
@@ -432,7 +408,7 @@ class _Left:
             if cell.cell is not None and cell.cell.eps is not None and not (_erases(cell) and not one.attack)
         }
         found: list[tuple[float, float, int, CellResult, MetricValue]] = []
-        for place, result in enumerate(self._of.get(self._key(one), ())):
+        for place, result in enumerate(self._of.get(one.system, ())):
             for (norm, eps), written in budgets.items():
                 cell = self._at(result, eps, written) if result.norm == norm else None
                 number = None if cell is None else self.of(cell)

@@ -15,7 +15,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from benchmark.names import Asks, ProbeName
+from benchmark.names import Asks, CellName, ProbeName
 from benchmark.trust.alarms import ATHALYE, CARLINI, LEAST_DIFFERENCE, PINTOR
 
 Verdict = Literal["pass", "fail", "not run"]
@@ -196,7 +196,7 @@ PROBES: dict[ProbeName, ProbeKind] = {
 
 
 @dataclass(frozen=True)
-class Probed:
+class Probed(CellName):
     """What a probe says of an attack, or of a defense under one kind of attacker.
 
     Attributes:
@@ -208,14 +208,6 @@ class Probed:
         finding: the numbers in words, or what is lacking.
     """
 
-    dataset: str
-    model: str
-    attack: str
-    norm: str
-    eps: str
-    defense: str
-    knowledge: str
-    seed: str
     probe: ProbeName
     verdict: Verdict
     value: float

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from benchmark.names import ProbeName
+from benchmark.names import COLUMNS, ProbeName
 from benchmark.trust.alarms import Judged
 from benchmark.trust.attack_probes import examined, of_cell
 from benchmark.trust.defense_probes import Compared, decided, lacking, named, not_run, planned
@@ -68,7 +68,7 @@ def told_of_probes(rows: Sequence[Probed]) -> list[str]:
     """Return a line per probe that did not pass; of attacks on which it was not run for one reason, one line of all."""
     told, silent = [], Counter[tuple[str, str]]()
     for row in rows:
-        where = " / ".join(filter(None, (row.dataset, row.model, row.attack, row.defense, row.knowledge, row.seed)))
+        where = " / ".join(filter(None, (str(getattr(row, name)) for name in COLUMNS)))
         if row.verdict == "not run" and row.attack:
             silent[row.probe, row.finding] += 1
         elif row.verdict != "pass":
