@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from bench_report.render import HtmlReporter
-from benchmark import load_run
+from benchmark import WORST_OF, load_run
 from benchmark.errors import InputError
 from benchmark.statistics import compare_paired, holm
 
@@ -237,7 +237,8 @@ def test_what_may_not_be_believed_is_never_ranked(make_run, tmp_path, doubt):
         row = dict.fromkeys(run.alarms.columns, "")
         row |= dict(zip(("dataset", "model", "attack", "defense", "knowledge"), place))
         row |= {"seed": "0", "alarm": "gradient", "finding": "zero", "value": 1.0, "against": None, "n": 16}
-        run.alarms = pd.DataFrame([row])
+        groups = [attack for attack in run.metrics.attack.unique() if attack.startswith(WORST_OF)]
+        run.alarms = pd.DataFrame([row, *({**row, "attack": group} for group in groups)])
     if doubt == "probe":
         mine = (run.trust.defense == "mahalanobis") & (run.trust.knowledge == "white-box")
         marked = {"trust": "flagged", "why": "probe tried", "because": "probe one-step failed", "failed": 1}
