@@ -94,7 +94,7 @@ def row(run, attack: str, defense: str, knowledge: str = "gray-box", model: str 
         ("pgd", "bright", "gray-box", "static only", "defense"),
         ("joint", "bright", "white-box", "adaptive", "tried"),
         ("pgd", "noisy", "gray-box", "static only", "defense"),
-        ("pgd", "noisy", "white-box", "adaptive", "tried"),
+        ("pgd", "noisy", "white-box", "flagged", "probe tried"),  # what fools its stand-in does not fool it
         ("fgsm", "noisy", "white-box", "static only", "one-step"),
         ("pgd", "corrects", "white-box", "static only", "score"),
         ("joint", "corrects", "white-box", "adaptive", "tried"),
@@ -105,7 +105,7 @@ def row(run, attack: str, defense: str, knowledge: str = "gray-box", model: str 
 )
 def test_the_mark_says_what_was_done(run, attack, defense, knowledge, mark, why):
     found = row(run, attack, defense, knowledge)
-    assert (found.trust, found.why) == (mark, why)
+    assert (found.trust, found.why) == (mark, why), found.because
     assert all(TRUST_RULES[reason].mark in TRUST_MARKS for reason in why.split())
 
 
@@ -118,12 +118,13 @@ def test_an_alarm_flags_what_it_reaches_with_its_numbers_whatever_else_is_known(
 
 def test_probes_that_were_run_are_counted_and_none_is_claimed_that_was_not(run):
     asked = row(run, "pgd", "none")
-    assert (asked.passed, asked.failed, asked.not_run) == (2, 0, 0)
-    assert "2 probes passed" in asked.because
+    # What the suite asks for, and what always runs: `knowledge`, `random-search` and `transfer-failure`.
+    assert (asked.passed, asked.failed, asked.not_run) == (5, 0, 0)
+    assert "5 probes passed" in asked.because
     lacking = row(run, "joint", "bright", "white-box")
-    assert (lacking.passed, lacking.failed, lacking.not_run) == (0, 0, 2)
+    assert (lacking.passed, lacking.failed, lacking.not_run) == (1, 0, 2)
     assert lacking.trust == "adaptive"
-    assert "no probe was run" in lacking.because
+    assert "1 probe passed" in lacking.because
 
 
 def test_the_best_known_attack_is_the_strongest_that_was_run_and_that_was_published(run):

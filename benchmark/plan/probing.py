@@ -18,7 +18,7 @@ from benchmark.plan.once import once
 from benchmark.plan.task import Craft, Examine
 from benchmark.plugins import validate_options
 from benchmark.trust.looks import SHOWN
-from benchmark.trust.probe_kinds import DRAWN, DRAWS, NOISES, PROBES, RERUN
+from benchmark.trust.probe_kinds import DRAWN, DRAWS, NOISES, PROBES, RERUN, run_where
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Probing:
         asked: dict[Asks, str] = {}
         unasked: dict[ProbeName, str] = {}
         bare = self.components.defense(defense).bare
-        for name in self.suite.probes:
+        for name in run_where(self.suite.probes):
             asks = PROBES[name].asks
             if asks is None:
                 continue

@@ -216,7 +216,8 @@ def _transferred(result: CellResult) -> _Said | str:
         return "no image fools what was attacked"
     # Who attacks the whole system has met its detector: to be flagged is then to lose, and no failure to transfer.
     stands = right(seen, cell.y) if aim in ("label", "undetected") else withstood(cell)
-    found = _share(stands.mean(0)[fooled])
+    # Of what answers at random, by most of its judgements: chance at the boundary is no failure either.
+    found = _share((stands.mean(0) > 0.5)[fooled])
     count = found.value * found.n
     words = f"of {found.n} images that fool what was attacked {count:.4g} do not fool the deployed system"
     return _Said(found, words)

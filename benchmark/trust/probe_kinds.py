@@ -1,4 +1,4 @@
-"""Probes: checks of attacks, and for masked gradients, that a suite asks for by `probes`: what they are.
+"""Probes: checks of attacks, and for masked gradients, that always run or are asked for by `probes`: what they are.
 
 Those of defenses say of a defense under one attacker what the signs of Athalye, Carlini and Wagner (2018,
 arXiv:1802.00420, section 3.1) and Carlini et al. (2019, arXiv:1902.06705) say of attacks in general; PCL (Mustafa et
@@ -12,6 +12,7 @@ runs the attack again on a few images, or looks around them; `attack_probes` dec
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -47,6 +48,8 @@ class ProbeKind:
         needs: the rows that it compares, or the attack that it looks at.
         most: largest share (or mean) that passes; None where its number is a difference of two accuracies.
         asks: what it asks about each crafting; None where it compares attacks on a defense.
+        always: whether it runs in every suite: it costs no passes, or two per image at most, of those that are attacked
+            as a whole. Where it has nothing to look at, only a suite that names it is told.
     """
 
     name: ProbeName
@@ -57,6 +60,7 @@ class ProbeKind:
     source: str
     most: float | None = None
     asks: Asks | None = None
+    always: bool = False
 
     @property
     def is_share(self) -> bool:
@@ -74,6 +78,7 @@ PROBES: dict[ProbeName, ProbeKind] = {
             "One step is stronger for sure.",
             "An attack of one step and an iterative one, of equal norm and budget.",
             f"{ATHALYE}; {CARLINI}; {PCL}",
+            always=True,
         ),
         ProbeKind(
             "knowledge",
@@ -83,6 +88,7 @@ PROBES: dict[ProbeName, ProbeKind] = {
             "Who knows less is stronger for sure.",
             "The same attack under two kinds of knowledge, such as gray-box and black-box.",
             f"{ATHALYE}; {CARLINI}; {PCL}",
+            always=True,
         ),
         ProbeKind(
             "large-budget",
@@ -93,6 +99,7 @@ PROBES: dict[ProbeName, ProbeKind] = {
             "pixels and channels in l2.",
             f"{ATHALYE}; {CARLINI}; {PCL}",
             most=LEAST_DIFFERENCE,
+            always=True,
         ),
         ProbeKind(
             "random-search",
@@ -103,6 +110,7 @@ PROBES: dict[ProbeName, ProbeKind] = {
             "An attack without gradients, such as `square`, and one with gradients, of equal norm and budget.",
             f"{ATHALYE}; {CARLINI}",
             most=LEAST_DIFFERENCE,
+            always=True,
         ),
         ProbeKind(
             "unavailable-gradients",
@@ -158,6 +166,7 @@ PROBES: dict[ProbeName, ProbeKind] = {
             f"{PINTOR}",
             most=MOST_FAILING,
             asks="labels",
+            always=True,
         ),
         ProbeKind(
             "unconstrained-failure",
@@ -193,6 +202,11 @@ PROBES: dict[ProbeName, ProbeKind] = {
     )
 }
 """All probes by name, in the order in which they are shown."""
+
+
+def run_where(named: Sequence[ProbeName]) -> tuple[ProbeName, ...]:
+    """Return the probes that run in a suite that names some: these, and those that always do."""
+    return tuple(name for name, kind in PROBES.items() if kind.always or name in named)
 
 
 @dataclass(frozen=True)

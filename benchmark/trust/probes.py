@@ -1,4 +1,4 @@
-"""Probes of a run: the verdict of each that the suite asks for, and what would be lacking."""
+"""Probes of a run: the verdict of each, and what those would be lacking that the suite asks for."""
 
 from __future__ import annotations
 
@@ -11,25 +11,27 @@ from benchmark.names import COLUMNS, ProbeName
 from benchmark.trust.alarms import Judged
 from benchmark.trust.attack_probes import examined, of_cell
 from benchmark.trust.defense_probes import Compared, decided, lacking, named, not_run, planned
-from benchmark.trust.probe_kinds import PROBES, Probed
+from benchmark.trust.probe_kinds import PROBES, Probed, run_where
 
 if TYPE_CHECKING:
     from benchmark.cells import CellResult
 
 
 def probed(results: Sequence[CellResult], names: Sequence[ProbeName]) -> list[Probed]:
-    """Return the verdict of each probe in `names` on every defense and attacker; equal arrays must be the same object.
+    """Return the verdicts of probes on every defense and attacker; equal arrays must be the same object.
 
-    Probes of attacks say so of every attacked cell. Probes stand in the order of `PROBES`, defenses and cells in
-    that of the results.
+    Probes of attacks say so of every attacked cell. Probes stand in the order of `PROBES`, defenses and cells in that
+    of the results. Of those that always run there is a row where they were; of the others, which the suite `names`,
+    also where they were not.
     """
+    asked = run_where(names)
     numbers = {id(result): number for number, result in enumerate(results)}
 
     def judged(cells: Sequence[CellResult]) -> tuple[Judged, ...]:
         return tuple(Judged(numbers[id(r)], r, r.cell) for r in cells if r.cell is not None)
 
     found = []
-    for name, places in planned(results, names):
+    for name, places in planned(results, asked):
         whole = {
             place: [Compared(m, judged(m.strong), judged(m.weak)) for m in matches if not m.absent]
             for place, (_, matches) in places.items()
@@ -44,9 +46,9 @@ def probed(results: Sequence[CellResult], names: Sequence[ProbeName]) -> list[Pr
             else:
                 why = f"no numbers of {named(absent)}, which failed or were not run"
                 found.append(not_run(name, place, why if absent else lacking(name, cells, place.knowledge)))
-    for name in (kind for kind in PROBES if kind in names and PROBES[kind].asks):
+    for name in (kind for kind in asked if PROBES[kind].asks):
         found += examined(PROBES[name], results)
-    return found
+    return [row for row in found if row.verdict != "not run" or row.probe in names]
 
 
 def unanswerable(results: Sequence[CellResult], names: Sequence[ProbeName]) -> list[Probed]:
@@ -65,13 +67,24 @@ def unanswerable(results: Sequence[CellResult], names: Sequence[ProbeName]) -> l
 
 
 def told_of_probes(rows: Sequence[Probed]) -> list[str]:
-    """Return a line per probe that did not pass; of attacks on which it was not run for one reason, one line of all."""
-    told, silent = [], Counter[tuple[str, str]]()
+    """Return a line per probe that did not pass; of attacks on which one failed, or was not run for one reason, one."""
+    told, failed, silent = list[str](), dict[str, list[Probed]](), Counter[tuple[str, str]]()
     for row in rows:
-        where = " / ".join(filter(None, (str(getattr(row, name)) for name in COLUMNS)))
         if row.verdict == "not run" and row.attack:
             silent[row.probe, row.finding] += 1
+        elif row.verdict == "fail" and row.attack:
+            failed.setdefault(row.probe, []).append(row)
         elif row.verdict != "pass":
-            told.append(f"probe {row.probe} of {where}: {row.verdict}: {row.finding}")
-    cells = {count: f"{count} attacked {'cell' if count == 1 else 'cells'}" for count in silent.values()}
-    return told + [f"probe {name}: not run for {cells[n]}: {why}" for (name, why), n in silent.items()]
+            told.append(f"probe {row.probe} of {_where(row)}: {row.verdict}: {row.finding}")
+    for name, of in failed.items():
+        others = f"; and of {_cells(len(of) - 1)} more" if len(of) > 1 else ""
+        told.append(f"probe {name} of {_where(of[0])}: fail: {of[0].finding}{others}")
+    return told + [f"probe {name}: not run for {_cells(n)}: {why}" for (name, why), n in silent.items()]
+
+
+def _where(row: Probed) -> str:
+    return " / ".join(filter(None, (str(getattr(row, name)) for name in COLUMNS)))
+
+
+def _cells(count: int) -> str:
+    return f"{count} attacked {'cell' if count == 1 else 'cells'}"
