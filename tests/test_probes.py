@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from tabulated import tabulate
 from test_alarms import bench
 
 from benchmark import InputError, load_run
 from benchmark.cells import Answers, Attacker, Cell, CellResult
 from benchmark.results.export import export
-from benchmark.results.tabulation import tabulate
 from benchmark.trust.probe_kinds import PROBES as ALL_PROBES
 
 PROBES = {name: kind for name, kind in ALL_PROBES.items() if not kind.asks}

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tabulated import tabulate
 
 from benchmark.builtin import measures
 from benchmark.cells import Answers, Cell, CellResult
@@ -23,7 +24,6 @@ from benchmark.panel import Panel
 from benchmark.results.export import export
 from benchmark.results.read import load_run
 from benchmark.results.tables import TABLES, Tables, write_tables
-from benchmark.results.tabulation import tabulate
 from benchmark.rundir import Identity, RunDir
 from benchmark.statistics import compare_over_seeds, compare_paired, mean
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -43,25 +43,6 @@ from benchmark.trust.probes import probed
 
 if TYPE_CHECKING:
     from benchmark.panel import Panel
-
-
-def tabulate(
-    results: Iterable[CellResult],
-    metrics: Mapping[str, Metric],
-    groups: Mapping[str, Sequence[str]],
-    references: pd.DataFrame | None,
-    artifacts: Sequence[ArtifactResult] = (),
-    panels: Sequence[Panel] = (),
-    probes: Sequence[ProbeName] = (),
-) -> Tables:
-    """Return the tables of a run whose cells are all there, in the order in which the rows shall stand.
-
-    What is given, and what is raised, `Tabulation` tells.
-    """
-    tabulation = Tabulation(metrics, panels)
-    for number, result in enumerate(results):
-        tabulation.add(number, result)
-    return tabulation.tables(groups, references, artifacts, probes)
 
 
 @dataclass(frozen=True)

@@ -99,11 +99,12 @@ def write_run(
         pictures: whether the run has images to show.
         panels: what keeps points of the cells.
     """
+    from tabulated import tabulate
+
     from benchmark.builtin import measures
     from benchmark.cells import Answers, Cell, CellResult
     from benchmark.results.gallery import Gallery
     from benchmark.results.tables import write_tables
-    from benchmark.results.tabulation import tabulate
     from benchmark.rundir import Identity, RunDir
 
     rng = np.random.default_rng(draw)
