@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
@@ -102,7 +103,7 @@ def make_folder(path: Path) -> None:
     path.mkdir(parents=True, exist_ok=True)
 
 
-def write_whole(path: Path, content: bytes, *, synced: bool = True) -> None:
+def write_whole(path: Path, content: bytes, *, synced: bool = True, own: bool = True) -> None:
     """Write a file, whole or not at all.
 
     Args:
@@ -110,10 +111,13 @@ def write_whole(path: Path, content: bytes, *, synced: bool = True) -> None:
         content: of the file.
         synced: whole even where the machine loses its power. Waiting for the disk is most of what a small file costs,
             and not worth it for one that is named by its content: whoever reads it notices the damage.
+        own: a folder in its place is damage, and makes room. Where somebody else chose the path, it stays.
 
     Raises:
         OSError: it cannot be written.
     """
+    if not own and path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     aside = path.with_name(f".{path.name}.aside")
     with open(aside, "wb") as file:
         file.write(content)

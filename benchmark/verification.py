@@ -104,7 +104,7 @@ def verify_suite(
         plain = [{k: None if v != v else v for k, v in asdict(row).items()} for row in rows]
         text = csv_text(frame) if output.suffix == ".csv" else json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
         try:
-            write_whole(output, text.encode("utf-8", "replace"))
+            write_whole(output, text.encode("utf-8", "replace"), own=False)
         except OSError as error:
             raise InputError(f"{str(output)!r} cannot be written: {error.strerror or error}. Give another.") from None
     return 1 if any(row.verdict in ("fail", "failed") for row in rows) else 0

@@ -846,6 +846,15 @@ def test_parquet_goes_to_files_and_pipes(run_folder, tmp_path, capsysbinary):
     assert capsysbinary.readouterr().out == (tmp_path / "out.parquet").read_bytes()
 
 
+@pytest.mark.parametrize("format", ["csv", "parquet", "json"])
+def test_an_export_leaves_a_folder_alone_that_is_named_for_it(run_folder, tmp_path, format):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.txt").write_text("years")
+    with pytest.raises(InputError, match=r"mine' cannot be written: Is a directory"):
+        export(load_run(run_folder), "metrics", format, tmp_path / "mine")
+    assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
+
+
 def test_exports_that_cannot_be_are_refused(run_folder, tmp_path, monkeypatch):
     run = load_run(run_folder)
     with pytest.raises(InputError, match="Did you mean 'metrics'"):

@@ -159,7 +159,7 @@ class Probing:
             judging = count + images * DRAWS
         else:
             forward = NOISES * min(SHOWN, count) if asks == "neighbours" else 2 * count
-        # As in `_judge`, one pass per judgement is a fair guess; two versions of the images are judged.
+        # As in `Graph.judge`, one pass per judgement is a fair guess; two versions of the images are judged.
         judging = repeats * (judging + 2 * images) if judged else 0
         work = self.graph.passes(
             crafting.victim, crafting.draws * forward + judging, crafting.draws * backward, at_most

@@ -5,10 +5,9 @@ from __future__ import annotations
 import io
 import json
 import math
-import os
 import sys
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import pandas as pd
 
@@ -43,13 +42,8 @@ def export(run: Run, what: str, format: str, output: Path | None) -> None:
         sys.stdout.flush()
         return
     try:
-        if format == "parquet":
-            write_whole(output, parquet(frame, run.key))
-        else:
-            aside = output.with_name(f".{output.name}.aside")
-            with open(aside, "w", encoding="utf-8", newline="") as file:
-                _write_text(frame, format, file)
-            os.replace(aside, output)
+        content = parquet(frame, run.key) if format == "parquet" else _text_of(frame, format).encode()
+        write_whole(output, content, own=False)
     except OSError as error:
         raise InputError(
             f"{str(output)!r} cannot be written: {error.strerror or error}. Give another -o FILE."
@@ -67,27 +61,27 @@ def csv_text(frame: pd.DataFrame) -> str:
 
 
 def _print_text(frame: pd.DataFrame, format: str) -> None:
-    text = io.StringIO()
-    _write_text(frame, format, text)
+    text = _text_of(frame, format)
     if sys.stdout.isatty() or not hasattr(sys.stdout, "buffer"):
-        sys.stdout.write(printable(text.getvalue()))
+        sys.stdout.write(printable(text))
     else:  # data for another program: the same bytes whatever the terminal's encoding
         sys.stdout.flush()
-        sys.stdout.buffer.write(text.getvalue().encode())
+        sys.stdout.buffer.write(text.encode())
 
 
-def _write_text(frame: pd.DataFrame, format: str, stream: IO[str]) -> None:
+def _text_of(frame: pd.DataFrame, format: str) -> str:
     if format == "csv":
-        stream.write(csv_text(frame))
-        return
-    stream.write("[")
+        return csv_text(frame)
+    text = io.StringIO("[")
+    text.seek(0, io.SEEK_END)
     for start in range(0, len(frame), 10_000):
         part = frame.iloc[start : start + 10_000]
         columns = [[_json_value(value) for value in part[name].tolist()] for name in frame.columns]
         for number, values in enumerate(zip(*columns, strict=True)):
-            stream.write("\n" if start + number == 0 else ",\n")
-            stream.write(json.dumps(dict(zip(frame.columns, values, strict=True)), ensure_ascii=False, allow_nan=False))
-    stream.write("\n]\n")
+            text.write("\n" if start + number == 0 else ",\n")
+            text.write(json.dumps(dict(zip(frame.columns, values, strict=True)), ensure_ascii=False, allow_nan=False))
+    text.write("\n]\n")
+    return text.getvalue()
 
 
 def _json_value(value: Any) -> Any:

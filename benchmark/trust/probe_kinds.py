@@ -22,7 +22,7 @@ from benchmark.trust.alarms import ATHALYE, CARLINI, LEAST_DIFFERENCE, PINTOR
 Verdict = Literal["pass", "fail", "not run"]
 PCL = "Mustafa et al. 2019, arXiv:1904.00887, section 5.5"
 RERUN = 64
-"""Images that an attack with more steps and restarts is run on; `benchmark.alarms.SHOWN` for all else."""
+"""Images that an attack with more steps and restarts is run on; `benchmark.trust.looks.SHOWN` for all else."""
 DRAWN = 8
 """Images that withstand an attack around which is drawn at random, at most."""
 DRAWS = 10_000
