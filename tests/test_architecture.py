@@ -87,6 +87,14 @@ def test_every_module_of_the_host_stands_on_one_floor_of_the_page():
     assert sorted(floors()) == sorted(rooms), "docs/architecture.md, Floors: name each module or room, and no other"
 
 
+@pytest.mark.parametrize("room", sorted(name for name in floors() if name.endswith("/")))
+def test_a_room_says_first_what_comes_in_and_what_goes_out(room):
+    page = ast.get_docstring(ast.parse((ROOT / "benchmark" / room / "__init__.py").read_text()))
+    assert page
+    assert "Comes in: " in page
+    assert "Goes out: " in page.replace("\n", " ")
+
+
 def test_imports_go_down():
     height = floors()
     assert not {(one, other) for one, other in edges() if height[room_of(other)] > height[room_of(one)]}

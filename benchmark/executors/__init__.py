@@ -1,4 +1,8 @@
-"""Executors run tasks that are ready; which tasks these are, the engine decides."""
+"""Executors run tasks that are ready; which tasks these are, the engine decides.
+
+Comes in: a `Setup` for all workers, then one `Task` after the other. Goes out: an `Event` for all that a worker says.
+`local` has worker processes on this machine, which `preload` starts with heavy libraries in memory.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,8 @@
 """Suite files: what to run, validated against the installed plugins before any work starts (docs/suites.md).
 
+Comes in: a path or a name, a profile, changes, and the plugins. Goes out: a `Suite` (`model`), or all that is wrong
+with the file, a line each, with its place. Nothing here imports torch.
+
 A file is read in phases, each of which hands on a value: `find` its path, `benchmark.document` its text as a tree with
 places, `overrides` the tree after profile, --set and --only, `read` the `Suite` (by `grid` and `reference` its larger
 sections). What is wrong is collected on the way, and told at once.
