@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
-from bench_report.facts import CERTAIN, Bound
 from bench_report.table import Place, Table, as_text, grouped
-from bench_report.view import TOLERANCE, DifferenceView, Estimate
+from bench_report.values import TOLERANCE, DifferenceView, Estimate
+from bench_report.verdicts import CERTAIN, Bound
 from benchmark import CLEAN, SECTIONS, Budget, PairedDifference, compare_over_seeds, compare_paired, measures, near
 
 if TYPE_CHECKING:

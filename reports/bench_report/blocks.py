@@ -8,25 +8,12 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from bench_report import sentences
-from bench_report.facts import CERTAIN, RunFacts
+from bench_report.facts import RunFacts
 from bench_report.links import file_name
-from bench_report.measures import DETECTOR, FAMILIES, MEASURES, Family, Unit, worst
+from bench_report.measures import DETECTOR, FAMILIES, MEASURES, Family, Measure, Unit, worst
 from bench_report.table import Axes, Place, Table, group_label
-from bench_report.view import (
-    BlockView,
-    CellView,
-    Column,
-    ColumnGroup,
-    ComparisonRow,
-    ComparisonView,
-    DifferenceView,
-    Estimate,
-    ListRow,
-    ListView,
-    MatrixRow,
-    MatrixView,
-    Notice,
-)
+from bench_report.values import CellView, Column, ColumnGroup, DifferenceView, Estimate, Notice, Word
+from bench_report.verdicts import CERTAIN
 from bench_report.words import KNOWLEDGE, budget_text
 from benchmark import CLEAN, CROSSED, WORST_OF, Budget, holm
 
@@ -382,3 +369,121 @@ def same_n(cells: Iterable[CellView]) -> int | None:
     """Return the n of all cells where it is the same, None otherwise."""
     numbers = {cell.estimate.n for cell in cells if cell.estimate is not None}
     return numbers.pop() if len(numbers) == 1 else None
+
+
+@dataclass(frozen=True)
+class MatrixRow:
+    """A defense and its cells; `note` is what has to be said of the defense."""
+
+    defense: str
+    cells: tuple[CellView, ...]
+    note: tuple[Word, ...] = ()
+
+
+@dataclass(frozen=True)
+class MatrixView:
+    """A defense × attack table of one family of measures.
+
+    Attributes:
+        n: the number of images, where it is the same in all cells; each cell shows its own otherwise.
+        intervals: what the intervals in it are.
+        seed: the seed that the table is of, "" for all of them.
+        lower_is_better: whether the strongest colour stands for the lowest value.
+        marks: those of its numbers, in the order of the legend.
+    """
+
+    key: str
+    title: str
+    note: str
+    groups: tuple[ColumnGroup, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[MatrixRow, ...]
+    n: int | None
+    intervals: str
+    lower_is_better: bool
+    has_best: bool
+    has_reference: bool
+    marks: tuple[str, ...]
+    seed: str = ""
+
+
+@dataclass(frozen=True)
+class ListRow:
+    """Row of a table with one row per defense and attack."""
+
+    defense: str
+    attack: str
+    cells: tuple[CellView, ...]
+    n: int | None
+
+
+@dataclass(frozen=True)
+class ListView:
+    """A table with one row per defense and attack, and a column per measure."""
+
+    key: str
+    title: str
+    note: str
+    measures: tuple[Measure, ...]
+    rows: tuple[ListRow, ...]
+    intervals: str
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """A defense and its differences from the baseline; None where there is no pair."""
+
+    defense: str
+    cells: tuple[DifferenceView | None, ...]
+
+
+@dataclass(frozen=True)
+class ComparisonView:
+    """Paired differences of one measure family from one baseline.
+
+    Attributes:
+        seed: of the run that both were part of, "" for all of them.
+        how: what is compared, and by which test.
+        n: the number of images, where it is the same in all cells.
+    """
+
+    key: str
+    baseline: str
+    title: str
+    groups: tuple[ColumnGroup, ...]
+    columns: tuple[Column, ...]
+    rows: tuple[ComparisonRow, ...]
+    seed: str
+    how: str
+    n: int | None
+
+
+@dataclass(frozen=True)
+class BlockView:
+    """All that is said of a data set, a model and what the attacker knows.
+
+    Attributes:
+        attacker: what that knowledge is, "" where the report does not know it.
+        notices: what has to be known of its numbers.
+    """
+
+    anchor: str
+    page: str
+    dataset: str
+    model: str
+    knowledge: str
+    attacker: str
+    caption: str
+    notices: tuple[Notice, ...]
+    findings: tuple[tuple[Word, ...], ...]
+    headline: MatrixView | None
+    matrices: tuple[MatrixView, ...]
+    per_seed: tuple[MatrixView, ...]
+    lists: tuple[ListView, ...]
+    comparisons: tuple[ComparisonView, ...]
+    switch: dict[str, Any]
+
+    @property
+    def setting(self) -> tuple[str, str, str]:
+        """Data set, model and what the attacker knows."""
+        return self.dataset, self.model, self.knowledge

@@ -7,46 +7,35 @@ table of the run.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from bench_report import sentences
-from bench_report.charts import coordinate
+from bench_report.blocks import BlockView
+from bench_report.charts.plots import plot_chart
+from bench_report.charts.vega import coordinate
 from bench_report.facts import RunFacts
-from bench_report.measures import MEASURES
+from bench_report.measures import MEASURES, Measure
 from bench_report.probes import Probes
 from bench_report.samples import Panels, Samples, class_names, file_of, packed
 from bench_report.table import Place, Table, as_number, as_text, grouped
-from bench_report.view import (
-    BlockView,
-    CardView,
-    CellPage,
-    CellView,
-    ChartView,
-    MeasureRow,
-    PictureView,
-    PlotsView,
-    SeedView,
-    Sibling,
-    StratumView,
-    ThresholdView,
-    VerdictView,
-)
+from bench_report.threshold import Judged, ThresholdView, threshold_view
+from bench_report.values import AlarmView, CellView, ChartView, Estimate, Word
 from bench_report.words import budget_text, norm_text, number_text
-from benchmark import CLEAN, IDENTITY, SUMMARIES, WORST_OF, ImageVerdict, Panel, Plot
+from benchmark import CLEAN, IDENTITY, SUMMARIES, WORST_OF, ImageVerdict, Panel, PanelPart
 
 if TYPE_CHECKING:
+    from bench_report.probes import ProbeRow
     from benchmark import Run
+
 
 MANY = 100
 """Cells beyond which a page shows, to readers without scripts, images of one kind alone: the others are counted."""
-STEPS = 100
-"""Thresholds of the slider; a data set of more scores shows evenly spaced ones of them."""
 HEADLINES = {
     "clean": ("clean_accuracy", "joint_clean_accuracy", "clean_fpr"),
     "attack": ("robust_accuracy", "joint_robust_accuracy", "auroc", "tpr"),
@@ -423,132 +412,6 @@ class CellPages:
         )
 
 
-class Judged(NamedTuple):
-    """What a defense said of N images; all arrays are (N,).
-
-    Attributes:
-        right, base_right: whether the label of the defended system, and of its classifier alone, is right.
-        changed: whether these labels differ.
-    """
-
-    score: np.ndarray
-    flagged: np.ndarray
-    right: np.ndarray
-    base_right: np.ndarray
-    changed: np.ndarray
-
-
-def threshold_view(attacked: Judged, clean: Judged, success: np.ndarray) -> ThresholdView | None:
-    """Return what is flagged at each threshold, for the attacked and the clean versions of the same N images.
-
-    A defense may change the labels of the images that it flags, and of these alone: flagging fewer then gives the
-    others back the classifier's label. The samples do not say so, but they can rule it out, by an image that passed
-    with another label. Where they do not, the images withstood and kept are counted both ways, and are None where the
-    two differ.
-
-    Args:
-        success: (N,) whether the attack on the image succeeded.
-
-    Returns:
-        None where no score is finite.
-    """
-    scores = np.concatenate([attacked.score, clean.score])
-    flagged = np.concatenate([attacked.flagged, clean.flagged])
-    finite = np.unique(scores[np.isfinite(scores)])
-    if finite.size == 0:
-        return None
-    chosen = finite
-    if finite.size > STEPS:
-        chosen = finite[np.unique(np.linspace(0, finite.size - 1, STEPS).round().astype(int))]
-    operating = _operating(scores, flagged)
-    # One below all scores, at which everything is flagged.
-    chosen = np.unique([np.nextafter(finite[0], -np.inf), *chosen, *([] if operating is None else [operating])])
-
-    def above(values: np.ndarray) -> np.ndarray:
-        return values.size - np.searchsorted(np.sort(values), chosen, side="right")
-
-    def withstood(right: np.ndarray) -> np.ndarray:
-        flagged_or_right: np.ndarray = int(right.sum()) + above(attacked.score[~right])
-        return flagged_or_right
-
-    def kept(right: np.ndarray) -> np.ndarray:
-        passed_and_right: np.ndarray = int(right.sum()) - above(clean.score[right])
-        return passed_and_right
-
-    passed = np.array([flag is None or flag is pd.NA or not flag for flag in flagged], dtype=bool)
-    fixed = bool(np.concatenate([attacked.changed, clean.changed])[passed].any())
-
-    def counted(count: Callable[[np.ndarray], np.ndarray], judged: Judged) -> tuple[int | None, ...]:
-        first = count(judged.right)
-        other = first if fixed else count(judged.base_right)
-        return tuple(a if a == b else None for a, b in zip(first.tolist(), other.tolist()))
-
-    return ThresholdView(
-        thresholds=tuple(chosen.tolist()),
-        caught=tuple(above(attacked.score[success]).tolist()),
-        alarms=tuple(above(clean.score[success]).tolist()),
-        withstood=counted(withstood, attacked),
-        kept=counted(kept, clean),
-        successful=int(success.sum()),
-        images=success.size,
-        operating=None if operating is None else int(np.searchsorted(chosen, operating)),
-    )
-
-
-def plot_chart(plot: Plot) -> ChartView | None:
-    """Return a plot as a chart, None where it has no point; of dots, the table says how they spread."""
-    finite = [
-        (
-            series.name,
-            [(x, y) for x, y in zip(series.x, series.y, strict=True) if math.isfinite(x) and math.isfinite(y)],
-        )
-        for series in plot.series
-    ]
-    drawn: list[dict[str, Any]] = [
-        {"series": name, "x": coordinate(x), "y": coordinate(y)} for name, points in finite for x, y in points
-    ]
-    if not drawn:
-        return None
-    drawn[0] |= {"xt": plot.x_title, "yt": plot.y_title}
-    headings: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    kind = "steps" if plot.mark == "steps" else "dots"
-    if kind == "steps":
-        headings = (plot.x_title, *(f"{name}: {plot.y_title}" for name, _ in finite))
-        # A series may have several points at one x.
-        heights: list[dict[float, list[str]]] = [{} for _ in finite]
-        for own, (_, points) in zip(heights, finite):
-            for x, y in points:
-                own.setdefault(x, []).append(number_text(y, "number"))
-        rows = [
-            (number_text(x, "number"), *(", ".join(own.get(x, ())) for own in heights))
-            for x in sorted({x for own in heights for x in own})
-        ]
-    else:
-        headings = (
-            "Series",
-            "Points",
-            *(f"{title}, mean ± standard deviation" for title in (plot.x_title, plot.y_title)),
-        )
-        rows = [(name, str(len(points)), *map(_spread, zip(*points))) for name, points in finite if points]
-    return ChartView(kind, plot.title, plot.how, {"points": drawn}, headings, tuple(rows))
-
-
-def _spread(values: Sequence[float]) -> str:
-    return f"{number_text(float(np.mean(values)), 'number')} ± {number_text(float(np.std(values)), 'number')}"
-
-
-def _operating(scores: np.ndarray, flagged: np.ndarray) -> float | None:
-    """Return the largest score that is not flagged, where it parts the flagged ones from the others."""
-    if any(flag is None or flag is pd.NA for flag in flagged):
-        return None
-    flags = flagged.astype(bool)
-    passed = scores[~flags]
-    if passed.size == 0 or not np.isfinite(passed.max()) or (scores[flags] <= passed.max()).any():
-        return None
-    return float(passed.max())
-
-
 def _class(names: Sequence[str], label: int) -> str:
     return names[label] if 0 <= label < len(names) else "no class" if label < 0 else f"class {label}"
 
@@ -577,3 +440,130 @@ def _verdict_view(name: str, verdict: ImageVerdict, y: int, names: Sequence[str]
         score="" if verdict.score is None else number_text(verdict.score, "number"),
         flag="" if verdict.flagged is None else "flagged" if verdict.flagged else "passed",
     )
+
+
+@dataclass(frozen=True)
+class PictureView:
+    """An image file of the gallery; width and height in pixels."""
+
+    file: str
+    width: int
+    height: int
+    caption: str
+    alt: str
+
+
+@dataclass(frozen=True)
+class VerdictView:
+    """What was said of an image: a line of name and text, and whether it is as it should be."""
+
+    name: str
+    label: str
+    right: bool
+    base: str
+    score: str
+    flag: str
+
+
+@dataclass(frozen=True)
+class CardView:
+    """An image of the gallery."""
+
+    sample: str
+    truth: str
+    pictures: tuple[PictureView, ...]
+    verdicts: tuple[VerdictView, ...]
+    size: str
+    panels: tuple[tuple[str, tuple[PanelPart, ...]], ...]
+
+
+@dataclass(frozen=True)
+class StratumView:
+    """Images of one kind, and how many of the kind there are."""
+
+    key: str
+    title: str
+    definition: str
+    of: int
+    cards: tuple[CardView, ...]
+
+
+@dataclass(frozen=True)
+class PlotsView:
+    """What a panel draws of a cell, or why it could not."""
+
+    title: str
+    charts: tuple[ChartView, ...]
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class SeedView:
+    """What one seed of a cell shows."""
+
+    seed: str
+    heading: str
+    charts: tuple[ChartView, ...]
+    threshold: ThresholdView | None
+    plots: tuple[PlotsView, ...]
+    strata: tuple[StratumView, ...]
+    probes: tuple[ProbeRow, ...] = ()
+
+
+@dataclass(frozen=True)
+class MeasureRow:
+    """A measure of a cell: over all seeds, and of each seed where there are several.
+
+    Attributes:
+    """
+
+    measure: Measure
+    estimate: Estimate
+    seeds: tuple[Estimate | None, ...]
+
+
+@dataclass(frozen=True)
+class Sibling:
+    """Another cell of the same block."""
+
+    name: str
+    cell: CellView
+
+
+@dataclass(frozen=True)
+class CellPage:
+    """The page of a cell, or of a group of attacks.
+
+    Attributes:
+        headline: measures that stand first.
+        alarms: what puts its numbers in doubt.
+        notes: what has to be known of the defense and the attacker.
+        failure: anchor of the reason on the first page, "" for none.
+        samples: data of the browser of images, packed, "" where none were kept; `sheets` are the files that it names.
+        clean: page of the clean cell that it also reads.
+        members: cells of the group's attacks.
+        others: what the other defenses do under the same attack.
+    """
+
+    page: str
+    block: BlockView
+    attack: str
+    attack_title: str
+    defense: str
+    threat: str
+    status: Literal["ok", "failed", "missing"]
+    failure: str
+    alarms: tuple[AlarmView, ...]
+    notes: tuple[tuple[Word, ...], ...]
+    headline: tuple[MeasureRow, ...]
+    measures: tuple[MeasureRow, ...]
+    seed_names: tuple[str, ...]
+    seeds: tuple[SeedView, ...]
+    members: tuple[Sibling, ...]
+    others: tuple[Sibling, ...]
+    previous: str
+    next: str
+    samples: str
+    sheets: tuple[str, ...]
+    clean: str
+    norm: str

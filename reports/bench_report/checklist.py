@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from bench_report.facts import RunFacts
 from bench_report.markup import markdown
-from bench_report.sentences import Sentence, listed, rate
+from bench_report.sentences.phrases import Sentence, listed, rate
 from bench_report.table import Place, as_text
-from bench_report.view import Estimate, Word
+from bench_report.values import Estimate, Word
 from bench_report.words import budget_text, plural
 from benchmark import (
     BARE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from bench_report import sentences
@@ -28,13 +28,15 @@ from bench_report.across import (
 )
 from bench_report.facts import RunFacts
 from bench_report.measures import FAMILIES, measure
+from bench_report.run_page import RunView
 from bench_report.table import Place, Table, as_text
-from bench_report.view import CompareView, DifferenceView, LinedUpRow, RunView
+from bench_report.values import DifferenceView, Estimate, Notice, Word
 from bench_report.words import budget_text, difference_text
 from benchmark import BARE, CLEAN, KNOWING, WORST_OF, holm
 
 if TYPE_CHECKING:
     from benchmark import Run
+
 
 _FAMILIES = [family for family in FAMILIES if family.key in ("robust", "joint")]
 _LINED_UP = (
@@ -370,3 +372,47 @@ def _remark(place: Place, table: Table, changed: Mapping[str, set[str]]) -> str:
     }
     names = [noun for noun, differs in concerned.items() if differs]
     return f"other options or version: {', '.join(names)}" if names else ""
+
+
+@dataclass(frozen=True)
+class LinedUpRow:
+    """A cell that several runs have: a value per run, None where a run lacks it or cannot be compared.
+
+    Attributes:
+        paired: the difference from the first of these runs on the same images, None where none can be paired.
+        told: how the cell changed, "" where another measure of it, or more than one run, tells; `change` in words.
+    """
+
+    dataset: str
+    model: str
+    attack: str
+    defense: str
+    knowledge: str
+    metric: str
+    title: str
+    estimates: tuple[Estimate | None, ...]
+    differences: tuple[str, ...]
+    paired: tuple[DifferenceView | None, ...]
+    told: str
+    change: str
+    remark: str
+
+
+@dataclass(frozen=True)
+class CompareView:
+    """Several runs beside each other.
+
+    Attributes:
+        runs: letter and name of each.
+        headline, findings, how: what changed, and how it was compared.
+        notices: differences that forbid to line rows up.
+        changes: differences that do not.
+    """
+
+    runs: tuple[tuple[str, str], ...]
+    headline: tuple[Word, ...]
+    findings: tuple[tuple[Word, ...], ...]
+    how: str
+    notices: tuple[Notice, ...]
+    changes: tuple[tuple[str, tuple[str, ...]], ...]
+    rows: tuple[LinedUpRow, ...]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -12,17 +13,18 @@ import pandas as pd
 
 from bench_report import sentences
 from bench_report.across import methods, names_of, versions
-from bench_report.build import read_facts
 from bench_report.facts import RunFacts
 from bench_report.measures import Measure
 from bench_report.ranks import Condition, Entry, rank_runs
+from bench_report.reading import read_facts
 from bench_report.table import as_text
-from bench_report.view import BoardCondition, BoardRow, BoardView, Estimate, Notice
+from bench_report.values import Estimate, Notice, Word
 from bench_report.words import moment
 from benchmark import WORST_OF, InputError
 
 if TYPE_CHECKING:
     from benchmark import Run
+
 
 FILE = "leaderboard.csv"
 
@@ -204,3 +206,63 @@ def address(folder: Path, start: Path) -> str:
     except ValueError:  # on another drive
         return folder.resolve().as_uri() + "/"
     return quote(Path(path).as_posix()) + "/"
+
+
+@dataclass(frozen=True)
+class BoardRow:
+    """A defense of a run in a leaderboard.
+
+    Attributes:
+        rank: `1`, `at most`, or `–` where it has none.
+        why: why it has no rank, "" where it has one.
+        labels: what its run calls the data set and the network, where that is not as its condition has it.
+        robust: joint worst-case accuracy; `at_most` where it is an upper bound.
+        trust: what the run says of how far it can be believed.
+        flagged: whether that is an alarm or a failed check.
+        run: name of the run; `report` is the address of its report, and `page` of the row's cell in it, "" for none.
+        key: of all that its numbers were made from.
+        when: the day that the run was started, ISO 8601.
+    """
+
+    rank: str
+    why: str
+    defense: str
+    labels: tuple[str, ...]
+    robust: Estimate | None
+    at_most: bool
+    clean: Estimate | None
+    false_alarms: Estimate | None
+    seeds: int
+    trust: tuple[Word, ...]
+    flagged: bool
+    run: str
+    run_title: str
+    report: str
+    page: str
+    when: str
+    key: str
+
+
+@dataclass(frozen=True)
+class BoardCondition:
+    """Rows of a leaderboard that may be ranked."""
+
+    dataset: str
+    model: str
+    knowledge: str
+    group: str
+    title: tuple[Word, ...]
+    rows: tuple[BoardRow, ...]
+
+
+@dataclass(frozen=True)
+class BoardView:
+    """A leaderboard over several runs; `file` is the table to download."""
+
+    title: str
+    runs: int
+    headline: tuple[Word, ...]
+    how: str
+    notices: tuple[Notice, ...]
+    conditions: tuple[BoardCondition, ...]
+    file: str

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from markupsafe import Markup, escape
 
 if TYPE_CHECKING:
-    from bench_report.view import DifferenceView, Estimate
+    from bench_report.values import DifferenceView, Estimate
 
 LONG = 40
 """Characters after which the style sheet cuts a name; it is whole in its title."""

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from bench_report.blocks import BlockView
 from bench_report.table import Place, as_count, as_number, as_text
-from bench_report.view import BlockView, DifferenceView
+from bench_report.values import DifferenceView
 from bench_report.words import difference_text, number_text
 from benchmark import PROBES, ProbeKind
 

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 import pandas as pd
 
-from bench_report.ladders import Ladder, ladders
-from bench_report.measures import FAMILIES, measure
+from bench_report.charts.ladders import Ladder, ladders
+from bench_report.measures import FAMILIES, Unit, measure
 from bench_report.table import Place, Table, as_count, as_number, as_text
-from bench_report.view import Estimate, PublishedCell, PublishedHead, PublishedRow, PublishedTable
+from bench_report.values import Estimate
+from bench_report.words import difference_text, number_text
 from benchmark import CLEAN, WORST_OF, heading_levels, is_of_a_cell, is_placed, reference_tables
 
 AXES = ("dataset", "model", "attack", "defense", "knowledge", "artifact", "metric")
@@ -269,3 +271,93 @@ def _assessed(artifacts: pd.DataFrame, artifact: str, dataset: str, metric: str)
     if mine.empty:
         return None
     return Estimate(metric, "area", float(mine.value.mean()), None, None, as_count(mine.n.iloc[0]), seeds=len(mine))
+
+
+@dataclass(frozen=True)
+class PublishedCell:
+    """A published number and the one that was measured.
+
+    Attributes:
+        published: None where what was run is another experiment than the paper's.
+        measured: None where the run has none.
+        page: of the cell, "" where the run has no such cell.
+        status: of the cell: `ok`, `failed` or `missing`.
+    """
+
+    published: float | None
+    metric: str
+    unit: Unit
+    measured: Estimate | None
+    page: str
+    status: str = "missing"
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the measured interval holds the published number, and could have shown a difference."""
+        m, published = self.measured, self.published
+        return m is not None and published is not None and m.told(published) == "agrees"
+
+    @property
+    def published_text(self) -> str:
+        """The published number for people."""
+        return "" if self.published is None else number_text(self.published, self.unit)
+
+    @property
+    def difference_text(self) -> str:
+        """Measured minus published with its sign."""
+        if self.measured is None or self.published is None:
+            return ""
+        return difference_text(self.measured.value - self.published, self.unit)
+
+
+@dataclass(frozen=True)
+class PublishedHead:
+    """A heading of a published table, over as many columns, or beside as many rows, as it stands for."""
+
+    text: str
+    span: int
+
+
+@dataclass(frozen=True)
+class PublishedRow:
+    """A row of a published table.
+
+    Attributes:
+        labels: what it stands for, a text per level.
+        heads: the headings that begin at it; a heading that began above stands for it as well.
+    """
+
+    labels: tuple[str, ...]
+    heads: tuple[PublishedHead, ...]
+    cells: tuple[PublishedCell | None, ...]
+
+
+@dataclass(frozen=True)
+class PublishedTable:
+    """Published numbers in the layout of their table.
+
+    Attributes:
+        table: what the paper calls it, such as `Table IV`, "" where the suite does not say.
+        title: the family of measures.
+        fixed: what is the same in all cells: axis and label.
+        row_axes: names of the axes that the rows stand for, "" where the suite gives the headings.
+        columns: labels per column, one per level of headings.
+        heads: the headings above the columns, by level.
+        left_out: rows of which nothing was run.
+        n: how many images every measured number rests on, None where they differ.
+    """
+
+    table: str
+    title: str
+    fixed: tuple[tuple[str, str], ...]
+    row_axes: tuple[str, ...]
+    columns: tuple[tuple[str, ...], ...]
+    heads: tuple[tuple[PublishedHead, ...], ...]
+    rows: tuple[PublishedRow, ...]
+    left_out: tuple[str, ...] = ()
+    n: int | None = None
+
+    @property
+    def bare(self) -> bool:
+        """Whether no published number stands in it: what was run is another experiment."""
+        return all(cell is None or cell.published is None for row in self.rows for cell in row.cells)

@@ -25,9 +25,10 @@ from bench_report.across import (
     substitutes,
     substitutes_text,
 )
-from bench_report.facts import CERTAIN, Bound, RunFacts, Scope, Verdict
+from bench_report.facts import RunFacts
 from bench_report.table import Place, as_number, as_text
-from bench_report.view import Estimate, TrustView
+from bench_report.values import Estimate, TrustView
+from bench_report.verdicts import CERTAIN, Bound, Scope, Verdict
 from benchmark import WORST_OF, Budget, holm
 
 if TYPE_CHECKING:

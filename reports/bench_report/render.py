@@ -21,13 +21,15 @@ from markupsafe import Markup
 from bench_report import checklist, markup
 from bench_report.blocks import SWITCH
 from bench_report.build import Report, build_report
-from bench_report.charts import chart_svg, charts_script, in_colours, vega_script
-from bench_report.leaderboard import Board, address
+from bench_report.charts.vega import chart_svg, charts_script, in_colours, vega_script
+from bench_report.leaderboard import Board, BoardView, address
 from bench_report.links import INDEX, Links, data_file, page_id
 from bench_report.measures import MEASURES, Measure, measures_of_plugins
 from bench_report.samples import packed
-from bench_report.sentences import CENTRAL, NOT_CONCLUDED, SIGNS, chart_alt, conclusions, figure_alt
-from bench_report.view import BoardView, ChartView, FigureView
+from bench_report.sentences.phrases import SIGNS
+from bench_report.sentences.pictures import CENTRAL, chart_alt, figure_alt
+from bench_report.sentences.verdicts import NOT_CONCLUDED, conclusions
+from bench_report.values import ChartView, FigureView
 from bench_report.words import KNOWLEDGE, bytes_text, plural, seconds_text
 from benchmark import REPORT, TAGS, TRUST_MARKS, InputError, Reporter, csv_text, write_whole
 

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pandas as pd
 
+from bench_report.blocks import BlockView
 from bench_report.links import data_file
-from bench_report.sentences import STRATA
+from bench_report.sentences.phrases import STRATA
 from bench_report.table import Place, Table, as_number, as_text, grouped
-from bench_report.view import BlockView
 from benchmark import (
     CLEAN,
     Answers,

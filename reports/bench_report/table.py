@@ -14,7 +14,7 @@ import pandas as pd
 
 from bench_report.links import file_name
 from bench_report.measures import MEASURES, Measure, measure
-from bench_report.view import AlarmView, CellView, DifferenceView, Doubt, Estimate, TrustView
+from bench_report.values import AlarmView, CellView, DifferenceView, Doubt, Estimate, TrustView
 from benchmark import ALARMS, CLEAN, CROSSED, KNOWING, MEAN, STD, SUMMARIES, TRUST_MARKS, TRUST_RULES, WORST_OF, Budget
 
 ALL_ATTACKS = "all attacks"

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench_report.charts import chart_svg
+from bench_report.charts.vega import chart_svg
 from benchmark.cells import Attacker
 
 ALL_ATTACKS = "worst-of: all attacks"

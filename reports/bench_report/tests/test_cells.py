@@ -13,9 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bench_report.cells import Judged, plot_chart, threshold_view
+from bench_report.charts.plots import plot_chart
 from bench_report.links import Links, file_name
 from bench_report.markup import script_data
+from bench_report.threshold import Judged, threshold_view
 from bench_report.words import difference_text
 from benchmark.cells import Answers, Cell
 from benchmark.panel import Bar, Bars, Box, Facts, Panel, Picture, Plot, Series

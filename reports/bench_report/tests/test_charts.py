@@ -12,7 +12,8 @@ from importlib.resources import files
 import pandas as pd
 import pytest
 
-from bench_report.charts import MOST_LINES, chart_svg, in_colours
+from bench_report.charts.specs import MOST_LINES
+from bench_report.charts.vega import chart_svg, in_colours
 from bench_report.render import HtmlReporter
 
 

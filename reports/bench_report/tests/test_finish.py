@@ -14,8 +14,8 @@ import pandas as pd
 import pytest
 
 from bench_report import render
-from bench_report.charts import DESCRIPTIONS
-from bench_report.view import ChartView
+from bench_report.charts.specs import DESCRIPTIONS
+from bench_report.values import ChartView
 from benchmark.metrics.metric import Metric
 
 SVG = "{http://www.w3.org/2000/svg}"

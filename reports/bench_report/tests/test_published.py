@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench_report.ladders import ladders, shared_name
+from bench_report.charts.ladders import ladders, shared_name
 from benchmark.errors import InputError
 
 REFERENCE = Path(__file__).resolve().parents[3] / "suites" / "reference"

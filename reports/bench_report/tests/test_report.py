@@ -20,7 +20,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench_report import measures, render, words
-from bench_report.charts import chart_svg
+from bench_report.charts.vega import chart_svg
 from bench_report.markup import printable
 from benchmark import load_run
 from benchmark.statistics import holm

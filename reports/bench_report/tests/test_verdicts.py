@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench_report import sentences
-from bench_report.build import read_facts
-from bench_report.facts import BROKEN, CERTAIN, RunFacts
+from bench_report.facts import RunFacts
+from bench_report.reading import read_facts
 from bench_report.table import Axes, Place, Row, Table
-from bench_report.view import DifferenceView, TrustView
+from bench_report.values import DifferenceView, TrustView
+from bench_report.verdicts import BROKEN, CERTAIN
 from benchmark.trust.marks import TRUST_RULES
 
 GROUP = "worst-of: all attacks"

@@ -1,243 +1,39 @@
-"""The figures of the papers, drawn of whatever a run has: nothing here knows a suite.
-
-A setting (data set, model, attacker) gets ROC curves with a line per attack, means over the attacks of a group beside
-the worst case, and lines over a number in which attacks or defenses differ and in nothing else. A mean of measured
-accuracies is the only number made here; all others stand in the tables of the run.
-"""
+"""Figures of a data set, a model and an attacker: numbers over budgets, ROC curves, score densities."""
 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import chain, islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bench_report import sentences
-from bench_report.charts import COLOURS, MOST_LINES, SERIES, coordinate
-from bench_report.facts import RunFacts
-from bench_report.ladders import BUDGETS, Ladder, ladders, worst_cases
+from bench_report.blocks import BlockView
+from bench_report.charts.ladders import BUDGETS, Ladder, worst_cases
+from bench_report.charts.lines import alike, interval_ends, joined_names, moves, names_at_ends, points_along, scaled
+from bench_report.charts.means import bare_group, mean_of
+from bench_report.charts.specs import MOST_LINES, SERIES
+from bench_report.charts.tradeoff import trade_off_figure
+from bench_report.charts.vega import coordinate
 from bench_report.measures import measure
-from bench_report.table import Place, Table, as_number, as_text, grouped, read_axes
-from bench_report.tradeoff import trade_off_figure
-from bench_report.view import (
-    BlockView,
-    CentralView,
-    Estimate,
-    FigureRow,
-    FiguresView,
-    FigureView,
-    MeansCell,
-    MeansRow,
-    MeansView,
-)
+from bench_report.table import Place
+from bench_report.values import Estimate, FigureRow, FigureView
 from bench_report.words import norm_text, plural
-from benchmark import CLEAN, WORST_OF, is_of_a_cell
+from benchmark import CLEAN, WORST_OF
 
 if TYPE_CHECKING:
-    from benchmark import Run
+    from bench_report.charts.figures import Figures
+
 
 ROC_LINES = 2 * SERIES
-ROC_MARKS = 3
-"""Marks on a ROC curve."""
-MOST_FIGURES = 24
-"""Figures of a page; more would be a grid of charts that nobody reads."""
-MOST_GROUPS = 4
-MOST_CENTRAL, MOST_BUDGETS = 6, 4
-"""Figures of the first page, and how many of these may be over budgets."""
-NAMED = SERIES
-"""Lines of a figure that have their names and intervals beside them; of more it could not be told whose they are."""
-NAME_HEIGHT = 0.07
-"""What a name in a figure takes up of its height."""
 WIDE = 30
 """The largest number of an axis over the smallest, from which on equal steps would squeeze the small ones together."""
-MOST_MEANS = 240
-"""Cells of the table of means on the first page, which has to stay small."""
-FIGURE = re.compile(r"\bfig(?:ure|\.)\s*(\w+)", re.IGNORECASE)
-
-
-# -- means -------------------------------------------------------------------------------------------------------------
-
-
-def mean_of(estimates: Iterable[Estimate | None]) -> Estimate | None:
-    """Return the mean of values that stand for one measure; None where one is missing, or there are none.
-
-    It has no interval: the attacks hit the same images.
-    """
-    found = list(estimates)
-    present = [estimate for estimate in found if estimate is not None]
-    if not present or len(present) < len(found):
-        return None
-    first = present[0]
-    value = math.fsum(estimate.value for estimate in present) / len(present)
-    return Estimate(f"mean_{first.metric}", first.unit, value, None, None, None)
-
-
-def lowest(estimates: Iterable[Estimate | None]) -> Estimate | None:
-    """Return the lowest of the estimates, None where one is missing."""
-    found = list(estimates)
-    present = [estimate for estimate in found if estimate is not None]
-    return min(present, key=lambda x: x.value) if present and len(present) == len(found) else None
-
-
-class Figures:
-    """Makes the figures of a run, one setting after another."""
-
-    def __init__(self, run: Run, table: Table, facts: RunFacts) -> None:
-        self.run = run
-        self.table = table
-        self.facts = facts
-        self.axes = read_axes(table, run.suite)
-        self.seeds = table.seeds
-        self.attacks = ladders(run.suite.get("attacks"))
-        self.budgets = facts.budgets
-        self.defenses = ladders(run.suite.get("defenses"))
-        self.rows = tuple((run.suite.get("reference") or {}).get("rows") or ())
-
-    # The first page
-
-    def central(self, blocks: Sequence[BlockView]) -> tuple[CentralView, ...]:
-        """Return the figures that answer what a run asks: over its budgets, then robustness and its price.
-
-        Of settings and attacks beyond a few there are more on the pages of the settings.
-        """
-        settings = [_Setting(self, block) for block in blocks if block.headline is not None]
-        over = (
-            CentralView("budget", one.block, figure)
-            for one in settings
-            for several in one.budgets().values()
-            for figure in one.over_budget(several[:1])
-        )
-        prices = (CentralView("price", one.block, figure) for one in settings for figure in one.trade_off())
-        return tuple(islice(chain(islice(over, MOST_BUDGETS), prices), MOST_CENTRAL))
-
-    def means(self, blocks: Sequence[BlockView]) -> tuple[MeansView, ...]:
-        """Return, per group of attacks and kind of attacker, the means over its attacks and all models, by data set.
-
-        Nothing for a run of one setting, whose own page has them.
-        """
-        views = []
-        for knowledge in dict.fromkeys(block.knowledge for block in blocks):
-            settings = [b for b in blocks if b.knowledge == knowledge and b.headline is not None]
-            if len(settings) < 2:
-                continue
-            for group in self.groups():
-                rows = tuple(self._means_rows(settings, group, knowledge))
-                if rows and len(rows) * len(self.axes.defenses) <= MOST_MEANS:
-                    views.append(MeansView(knowledge, _bare(group), tuple(self.axes.defenses), rows))
-        return tuple(views)
-
-    def _means_rows(self, settings: Sequence[BlockView], group: str, knowledge: str) -> Iterator[MeansRow]:
-        for dataset in dict.fromkeys(block.dataset for block in settings):
-            models = [block.model for block in settings if block.dataset == dataset]
-            members = {model: self.averaged(dataset, model, group, knowledge) for model in models}
-            if sum(map(len, members.values())) < 2:
-                continue
-            cells = []
-            for defense in self.axes.defenses:
-                places = [
-                    Place(dataset, model, attack, defense, knowledge) for model in models for attack in members[model]
-                ]
-                estimates = [self.table.estimate(place, "robust_accuracy") for place in places]
-                worst = lowest(
-                    self.table.estimate(Place(dataset, model, group, defense, knowledge), "worst_case_robust_accuracy")
-                    for model in models
-                )
-                absent = sum(estimate is None for estimate in estimates)
-                cells.append(MeansCell(mean_of(estimates), worst, len(estimates), absent))
-            if any(cell.mean is not None for cell in cells):
-                attacks = len(set().union(*members.values()))
-                yield MeansRow(dataset, attacks, len(models), tuple(cells))
-
-    # The page of a setting
-
-    def of(self, block: BlockView) -> FiguresView:
-        """Return the figures of a setting: those of the papers first, as many as a page bears."""
-        if block.headline is None:
-            return FiguresView((), 0)
-        setting = _Setting(self, block)
-        made = list(setting.all())
-        return FiguresView(tuple(made[:MOST_FIGURES]), max(0, len(made) - MOST_FIGURES))
-
-    def groups(self) -> list[str]:
-        """Return the groups to take means over: those that the suite names, or that of most attacks."""
-        named = self.run.suite.get("groups") or {}
-        if not named:
-            return [self.axes.main_group] if self.axes.main_group else []
-        return [group for group in self.axes.groups if len(named.get(_bare(group), ())) > 1][:MOST_GROUPS]
-
-    def members(self, dataset: str, model: str, group: str, knowledge: str) -> tuple[str, ...]:
-        """Return the attacks of a group that were run in a setting."""
-        here = self.table.attacks.get((dataset, model, knowledge), set())
-        return tuple(x for x in self.table.members(Place(dataset, model, group, "", knowledge)) if x in here)
-
-    def averaged(self, dataset: str, model: str, group: str, knowledge: str) -> tuple[str, ...]:
-        """Return the attacks of a group that a mean is taken over: those with a budget."""
-        found = self.members(dataset, model, group, knowledge)
-        return tuple(x for x in found if not self.table.unbounded(Place(dataset, model, x, "", knowledge)))
-
-    @cached_property
-    def judging(self) -> dict[str, Estimate]:
-        """Milliseconds per image that each defense took to judge, over all that it judged in the run."""
-        frame = self.run.costs
-        if "defense" not in frame:
-            return {}
-        sums: dict[str, tuple[float, float]] = {}
-        for kind, defense, seconds, images in zip(frame["kind"], frame["defense"], frame["seconds"], frame["images"]):
-            spent, judged = as_number(seconds), as_number(images)
-            if kind == "judge" and spent and judged:
-                before = sums.get(as_text(defense), (0.0, 0.0))
-                sums[as_text(defense)] = before[0] + spent, before[1] + judged
-        return {
-            name: Estimate("judging", "number", 1000 * seconds / images, None, None, int(images))
-            for name, (seconds, images) in sums.items()
-        }
-
-    @cached_property
-    def rocs(self) -> dict[tuple[str, ...], tuple[np.ndarray, np.ndarray]]:
-        """ROC curves by data set, model, attack, defense, knowledge and seed."""
-        frame = self.run.curves
-        frame = frame[frame.curve == "roc"]
-        x, y = frame["x"].to_numpy(), frame["y"].to_numpy()
-        names = ("dataset", "model", "attack", "defense", "knowledge", "seed")
-        return {key: (x[rows], y[rows]) for key, rows in grouped(frame, names).items()}
-
-    @cached_property
-    def planes(self) -> dict[tuple[str, ...], dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]]:
-        """States in planes by data set, model, attack and defense: by layer and `class N` or `shares`; of one seed."""
-        frame = self.run.curves
-        frame = frame[frame.curve.str.startswith("plane:")]
-        frame = frame[frame.seed == (self.seeds[0] if self.seeds else "")]
-        x, y = frame["x"].to_numpy(), frame["y"].to_numpy()
-        found: dict[tuple[str, ...], dict[tuple[str, str], tuple[np.ndarray, np.ndarray]]] = {}
-        for (*place, curve), rows in grouped(frame, ("dataset", "model", "attack", "defense", "curve")).items():
-            layer, _, part = curve.removeprefix("plane:").rpartition(": ")
-            found.setdefault(tuple(place), {})[layer, part] = x[rows], y[rows]
-        return found
-
-    def published_as(self, places: Iterable[Place], metrics: Sequence[str]) -> str:
-        """Return the figure of the paper that a reference row of one of the cells names, "" for none."""
-        wanted = list(places)
-        for row in filter(is_of_a_cell, self.rows):
-            named = FIGURE.search(as_text(row.get("table")))
-            if not named or as_text(row.get("metric")) not in metrics:
-                continue
-            about = {name: text for name in Place._fields if (text := as_text(row.get(name)))}
-            if any(all(getattr(place, name) == text for name, text in about.items()) for place in wanted):
-                return f"Figure {named[1]}"
-        return ""
-
-
-def _bare(group: str) -> str:
-    return group.removeprefix(WORST_OF)
 
 
 @dataclass(frozen=True)
-class _Sweep:
+class Sweep:
     """What defenses withstand of the same attacks over the budget; `attacks` are these in words."""
 
     ladder: Ladder
@@ -252,7 +48,7 @@ class _Sweep:
         return math.fsum(last) / len(last) if last else math.inf
 
 
-class _Setting:
+class SettingFigures:
     """The figures of one data set, model and attacker."""
 
     def __init__(self, figures: Figures, block: BlockView) -> None:
@@ -293,19 +89,19 @@ class _Setting:
         for several in self.budgets().values():
             yield from self.over_budget(several)
 
-    def budgets(self) -> dict[str, list[_Sweep]]:
+    def budgets(self) -> dict[str, list[Sweep]]:
         """Return the sweeps by norm: the worst case of several attacks, or each by itself, the hardest first."""
         norms: dict[str, list[Ladder]] = {}
         for whole in self.figures.budgets:
             ladder = whole.only(self.attacks, BUDGETS)
             if ladder is not None:
                 norms.setdefault(self._norm(ladder), []).append(ladder)
-        found: dict[str, list[_Sweep]] = {}
+        found: dict[str, list[Sweep]] = {}
         for norm, several in norms.items():
             together = self._worst_cases(several)
-            names = _joined([x.name for x in several])
+            names = joined_names([x.name for x in several])
             sweeps = [
-                _Sweep(
+                Sweep(
                     ladder,
                     f"{'Worst case' if together else ladder.name} over the budget{norm}",
                     f"the worst case per image over {names}"
@@ -315,10 +111,10 @@ class _Setting:
                 )
                 for ladder in ([together] if together else several)
             ]
-            found[norm] = sorted((x for x in sweeps if _moves(x.lines)), key=lambda x: x.left)
+            found[norm] = sorted((x for x in sweeps if moves(x.lines)), key=lambda x: x.left)
         return found
 
-    def over_budget(self, sweeps: Iterable[_Sweep]) -> Iterator[FigureView]:
+    def over_budget(self, sweeps: Iterable[Sweep]) -> Iterator[FigureView]:
         """Yield a figure of each sweep."""
         facts, knowledge = self.figures.facts, self.block.knowledge
         for sweep in sweeps:
@@ -389,7 +185,7 @@ class _Setting:
 
     def _parts(self) -> list[tuple[str, Sequence[str]]]:
         """Return the attacks by the suite's groups where each is in one of them, otherwise all together."""
-        parts = [(_bare(group), self._members(group)) for group in self.figures.groups()]
+        parts = [(bare_group(group), self._members(group)) for group in self.figures.groups()]
         if len(parts) > 1 and sorted(x for _, members in parts for x in members) == sorted(self.attacks):
             return [(f", {group}", members) for group, members in parts]
         return [("", self.attacks)]
@@ -423,7 +219,7 @@ class _Setting:
                 "marks": [
                     {"n": number, "x": coordinate(x), "y": coordinate(y)}
                     for number, attack in enumerate(attacks)
-                    for x, y in _along(*curves[attack], number)
+                    for x, y in points_along(*curves[attack], number)
                 ],
                 "names": [
                     {"n": number, "s": attack if area is None else f"{attack} · {area.text}"}
@@ -458,7 +254,7 @@ class _Setting:
                 continue
             yield FigureView(
                 kind="means",
-                title=f"Mean over {_bare(group)}",
+                title=f"Mean over {bare_group(group)}",
                 how=f"Robust accuracy, mean over {plural(len(attacks), 'attack')}; no bar where one of them has no "
                 "number. A mean hides the attack that breaks a defense: the diamond is the worst case per image.",
                 data={
@@ -541,7 +337,7 @@ class _Setting:
                     ]
                     for attack, title in [*clean, *((attack, attack) for attack in self.attacks)]
                 }
-                if _moves(lines):
+                if moves(lines):
                     yield from self._lines(
                         f"{measure(metric).title} over {ladder.option} of {ladder.name}",
                         f"Defenses that differ in {ladder.option} and in nothing else, a line per attack.",
@@ -568,10 +364,10 @@ class _Setting:
                 for place in places
             ]
             worst[dataset] = [self.table.estimate(place, "worst_case_robust_accuracy") for place in places]
-        if not _moves(lines):
+        if not moves(lines):
             return
         yield from self._lines(
-            f"Mean over {_bare(group)}, by {ladder.option} of {ladder.name}",
+            f"Mean over {bare_group(group)}, by {ladder.option} of {ladder.name}",
             f"Defenses that differ in {ladder.option} and in nothing else, a line per data set with this model. A mean "
             "hides the attack that breaks a defense: diamonds are the worst case per image.",
             "robust_accuracy",
@@ -661,16 +457,16 @@ class _Setting:
         """Yield a figure of the lines of two points or more besides clean images; several where lines are many."""
         attacked = [n for n, (_, value, _) in enumerate(ladder.rungs) if value]
         names = [name for name, points in lines.items() if sum(points[n] is not None for n in attacked) > 1]
-        xs, option = _scaled(ladder)
+        xs, option = scaled(ladder)
         spread = [x for x in xs if x > 0]
         wide = min(xs) >= 0 and len(spread) > 1 and max(spread) / min(spread) >= WIDE
         kind = "lines" + (("-log" if min(xs) > 0 else "-root") if wide else "")
         for start in range(0, len(names), MOST_LINES):
             shown = names[start : start + MOST_LINES]
-            drawn = _same(shown, lines)
+            drawn = alike(shown, lines)
             rows = [
-                {"s": _joined(together), "x": coordinate(x), "y": coordinate(point.value), "at": at}
-                | _ends(point, drawn, number)
+                {"s": joined_names(together), "x": coordinate(x), "y": coordinate(point.value), "at": at}
+                | interval_ends(point, drawn, number)
                 for number, together in enumerate(drawn)
                 for x, (_, _, at), point in zip(xs, ladder.rungs, lines[together[0]])
                 if point is not None
@@ -678,7 +474,7 @@ class _Setting:
             rows[0] |= {"xt": option, "yt": measure(metric).title}
             part = f" ({start + 1}–{start + len(shown)} of {len(names)})" if len(names) > len(shown) else ""
             published = [
-                {"s": _joined(together), "x": coordinate(x), "y": coordinate(point.reference), "at": at}
+                {"s": joined_names(together), "x": coordinate(x), "y": coordinate(point.reference), "at": at}
                 for together in drawn
                 for x, (_, _, at), point in zip(xs, ladder.rungs, lines[together[0]])
                 if point is not None and point.reference is not None
@@ -704,7 +500,7 @@ class _Setting:
                         if point is not None
                     ],
                     "published": published,
-                    "names": _named(drawn, lines, xs),
+                    "names": names_at_ends(drawn, lines, xs),
                 },
                 heads=(ladder.option,),
                 columns=tuple(
@@ -725,14 +521,6 @@ class _Setting:
             )
 
 
-def _along(x: np.ndarray, y: np.ndarray, number: int) -> Iterator[tuple[float, float]]:
-    """Yield some points of a curve for the marks that tell it from others; no two curves have them at one place."""
-    way = np.concatenate([[0.0], np.cumsum(np.hypot(np.diff(x), np.diff(y)))])
-    for share in (np.arange(ROC_MARKS) + (number % SERIES + 1) / (SERIES + 1)) / ROC_MARKS:
-        at = int(np.searchsorted(way, share * way[-1]))
-        yield float(x[at]), float(y[at])
-
-
 def _class_name(part: str, names: Sequence[str]) -> str:
     """Return the name of `class N`."""
     number = part.removeprefix("class ")
@@ -742,64 +530,6 @@ def _class_name(part: str, names: Sequence[str]) -> str:
 def _from_clean(ladder: Ladder, metric: str) -> bool:
     """Return whether clean images are the attack of budget 0."""
     return ladder.option == "eps" and metric == "robust_accuracy"
-
-
-def _moves(lines: Mapping[str, Sequence[Estimate | None]]) -> bool:
-    """Return whether the number matters to the measure: what a detector lets its classifier say never changes."""
-    return any(len({point.value for point in points if point is not None}) > 1 for points in lines.values())
-
-
-def _same(names: Sequence[str], lines: Mapping[str, Sequence[Estimate | None]]) -> list[list[str]]:
-    """Return the names, those of equal lines together."""
-    together: dict[tuple[float | None, ...], list[str]] = {}
-    for name in names:
-        together.setdefault(tuple(None if p is None else p.value for p in lines[name]), []).append(name)
-    return list(together.values())
-
-
-def _joined(names: Sequence[str]) -> str:
-    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-
-
-def _named(
-    drawn: Sequence[Sequence[str]], lines: Mapping[str, Sequence[Estimate | None]], xs: Sequence[float]
-) -> list[dict[str, Any]]:
-    """Return where a few lines have their names: right of their last points, moved apart where these are close."""
-    if not 1 < len(drawn) <= NAMED:
-        return []
-    ends = []
-    for number, names in enumerate(drawn):
-        x, point = [(x, point) for x, point in zip(xs, lines[names[0]]) if point is not None][-1]
-        before = next(p.value for p in lines[names[0]] if p is not None)
-        ends.append((point.value, before, x, number))
-    ends.sort(reverse=True)  # lines that end alike stand in the order of their beginnings
-    heights: list[float] = []
-    for rank, (value, *_) in enumerate(ends):
-        highest = 1 - NAME_HEIGHT * rank if not heights else heights[-1] - NAME_HEIGHT
-        heights.append(min(value, highest))
-    for rank in range(len(ends) - 1, -1, -1):  # none below the axis
-        heights[rank] = max(heights[rank], NAME_HEIGHT * (len(ends) - 1 - rank))
-    return [
-        {"s": _joined(drawn[number]), "colour": COLOURS[number], "x": coordinate(x), "y": coordinate(height)}
-        | {"end": coordinate(value)}
-        for height, (value, _, x, number) in zip(heights, ends)
-    ]
-
-
-def _ends(point: Estimate, drawn: Sequence[Sequence[str]], number: int) -> dict[str, Any]:
-    """Return the ends of an interval that is drawn: among many lines it could not be told whose it is."""
-    if len(drawn) > NAMED or point.low is None or point.high is None:
-        return {}
-    return {"low": coordinate(point.low), "high": coordinate(point.high), "colour": COLOURS[number]}
-
-
-def _scaled(ladder: Ladder) -> tuple[list[float], str]:
-    """Return the numbers with a title; `4/255` and `8/255` are 4 and 8, `in 1/255`."""
-    bottoms = {text.partition("/")[2] for _, value, text in ladder.rungs if value}
-    if len(bottoms) == 1 and bottoms != {""}:
-        (bottom,) = bottoms
-        return [float(text.partition("/")[0]) for _, _, text in ladder.rungs], f"{ladder.option}, in 1/{bottom}"
-    return [value for _, value, _ in ladder.rungs], ladder.option
 
 
 def _published(area: Estimate | None) -> Estimate | None:

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from bench_report import sentences
-from bench_report.charts import coordinate
-from bench_report.facts import TradeOff, Verdict
-from bench_report.view import Estimate, FigureRow, FigureView
+from bench_report.charts.vega import coordinate
+from bench_report.values import Estimate, FigureRow, FigureView
+from bench_report.verdicts import TradeOff, Verdict
 
 WIDTH, HEIGHT = 340, 300
 """Pixels that names are placed in: the narrowest that the chart is drawn in, for they stay apart in a wider one."""
@@ -41,7 +41,7 @@ def trade_off_figure(trade: TradeOff, judging: Mapping[str, Estimate]) -> Figure
     high = STEP * math.ceil(max(p.right for p in points) / STEP + 0.2)
     high = min(1.0, round(high, 4))
     low = max(0.0, round(min(low, high - SPAN), 4))
-    names = list(_named(points, low, high))
+    names = list(names_at_ends(points, low, high))
     named = {row["s"] for row in names}
     rest = sentences.unnamed([p.verdict.defense for p in points if p.name not in named])
     known = ("Defense", "On the front")
@@ -120,7 +120,7 @@ def _stairs(points: Sequence[_Point], left: float) -> Iterator[dict[str, Any]]:
         yield {"x": coordinate(x), "y": coordinate(y), "order": order}
 
 
-def _named(points: Sequence[_Point], low: float, high: float) -> Iterator[dict[str, Any]]:
+def names_at_ends(points: Sequence[_Point], low: float, high: float) -> Iterator[dict[str, Any]]:
     """Yield where the names stand, those of the front first; a name that finds no place stands in the table alone."""
 
     def across(x: float) -> float:
