@@ -90,7 +90,7 @@ def caveat(row: VerdictRow) -> Sentence:
         words = [Word("on clean images it loses more than half of what "), named(verdict.baseline), Word(" gets right")]
     elif verdict.why == "level":
         n = "" if robust is None or robust.n is None else f"n = {robust.n:,} cannot tell: "
-        words = [Word(f"{n}the interval holds {level}, the level to reach")]
+        words = [Word(f"{n}the interval holds "), digits(level), Word(", the level to reach")]
     elif verdict.why == "no-baseline":
         words = [Word("no undefended system beside it: the attacks may be too weak")]
     elif verdict.why == "weak-attacks":
@@ -182,7 +182,7 @@ def group_title(group: VerdictGroup, several_models: bool) -> Sentence:
     words.append(named(attacks_text(group.attack, group.attacks)))
     words += [Word(f", the hardest of {group.hardest_of} groups")] if group.hardest_of > 1 else []
     if group.budgets:
-        words += [Word(f", of {len(group.budgets)} budgets to {group.budgets[-1]}"), aside(f" ({_why_budget(group)})")]
+        words += [Word(f", of {len(group.budgets)} budgets to {group.budgets[-1]}"), aside(_why_budget(group))]
     if group.n is not None:
         least, most = group.n
         words += [Word(" · "), digits(f"n = {least:,}" + (f" to {most:,}" if most != least else ""))]
@@ -194,12 +194,12 @@ def group_title(group: VerdictGroup, several_models: bool) -> Sentence:
 
 
 def _why_budget(group: VerdictGroup) -> str:
-    """Return why the verdicts of a sweep are about this budget."""
+    """Return why the verdicts of a sweep are about this budget, in brackets; nothing where there are no numbers."""
     if any(row.hardest.standing == "holds" for row in group.rows):
-        return "the largest at which a defense holds"
+        return " (the largest at which a defense holds)"
     if any(row.hardest.why == "weak-attacks" for row in group.rows):
-        return "the undefended system withstands all of them"
-    return "no defense surely holds at it or beyond"
+        return " (the undefended system withstands all of them)"
+    return " (no defense surely holds at it or beyond)" if group.n is not None else ""
 
 
 NOT_CONCLUDED = "Not to be concluded: anything of stronger attacks, larger budgets or other images."

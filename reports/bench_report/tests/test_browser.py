@@ -41,7 +41,7 @@ def quickstart(tmp_path_factory):
             sets = [word for one in SHORT for word in ("--set", one)]
             command = [sys.executable, "-m", "benchmark.cli", "run", "quickstart", *sets]
             command += ["--cache", "cache", "--output", "run"]
-            subprocess.run(command, cwd=place, check=True, capture_output=True, timeout=240)
+            subprocess.run(command, cwd=place, check=True, capture_output=True, timeout=900)
     return load_run(place / "run"), place / "run" / "report"
 
 

@@ -201,14 +201,14 @@ def test_a_defense_that_relabels_what_it_flags_gives_no_wrong_number(make_run, s
 
 
 def landmarks(page):
-    """Yield role and name of the landmarks of a page, as a screen reader lists them before anything is opened."""
+    """Yield role and name of the landmarks of a page, as a screen reader lists them once all is opened."""
     named = {e.get("id"): e for e in page.all() if e.get("id")}
     for e in page.all():
-        closed = any(above.tag == "details" and "open" not in above.attributes for above in e.ancestors())
-        labels = [named[one].text for one in e.get("aria-labelledby").split()] or [e.get("aria-label")]
+        own = e.get("aria-label")
+        labels = [own if named[one] is e else named[one].text for one in e.get("aria-labelledby").split()] or [own]
         name = " ".join(" ".join(labels).split())
         role = "region" if e.tag == "section" and name else e.get("role") or e.tag
-        if role in ("region", "nav", "main") and not closed:
+        if role in ("region", "nav", "main"):
             yield role, name
 
 
