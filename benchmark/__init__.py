@@ -148,6 +148,7 @@ PAGE: dict[str, dict[str, tuple[str, ...]]] = {
             "KNOWING",
             "CLEAN",
             "WORST_OF",
+            "ALL_ATTACKS",
             "KNOWLEDGE",
             "IDENTITY",
             "SUMMARIES",

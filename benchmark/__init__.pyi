@@ -160,6 +160,7 @@ from benchmark.names import BARE as BARE
 from benchmark.names import KNOWING as KNOWING
 from benchmark.names import CLEAN as CLEAN
 from benchmark.names import WORST_OF as WORST_OF
+from benchmark.names import ALL_ATTACKS as ALL_ATTACKS
 from benchmark.names import KNOWLEDGE as KNOWLEDGE
 from benchmark.names import IDENTITY as IDENTITY
 from benchmark.names import SUMMARIES as SUMMARIES

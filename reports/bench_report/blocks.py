@@ -11,11 +11,11 @@ from bench_report import sentences
 from bench_report.facts import RunFacts
 from bench_report.links import file_name
 from bench_report.measures import DETECTOR, FAMILIES, MEASURES, Family, Measure, Unit, worst
-from bench_report.table import Axes, Place, Table, group_label
+from bench_report.table import Axes, Place, Table, group_label, group_name
 from bench_report.values import CellView, Column, ColumnGroup, DifferenceView, Estimate, Notice, Word
 from bench_report.verdicts import CERTAIN
 from bench_report.words import KNOWLEDGE, budget_text
-from benchmark import CLEAN, CROSSED, WORST_OF, Budget, holm
+from benchmark import CLEAN, CROSSED, Budget, holm
 
 HEADLINE = FAMILIES[0]
 
@@ -162,7 +162,7 @@ class BlockBuilder:
         return groups, columns
 
     def _group_title(self, group: str) -> str:
-        title = group.removeprefix(WORST_OF)
+        title = group_name(group)
         norm, eps = self.table.budgets.get((self.dataset, group), ("", ""))
         if title == group_label(norm, eps):
             return budget_text(norm, eps)

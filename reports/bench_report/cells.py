@@ -23,11 +23,11 @@ from bench_report.facts import RunFacts
 from bench_report.measures import MEASURES, Measure
 from bench_report.probes import Probes
 from bench_report.samples import Panels, Samples, class_names, file_of, packed
-from bench_report.table import Place, Table, as_number, as_text, grouped
+from bench_report.table import Place, Table, as_number, as_text, grouped, is_group
 from bench_report.threshold import Judged, ThresholdView, threshold_view
 from bench_report.values import AlarmView, CellView, ChartView, Estimate, Word
 from bench_report.words import budget_text, norm_text, number_text
-from benchmark import CLEAN, IDENTITY, SUMMARIES, WORST_OF, ImageVerdict, Panel, PanelPart
+from benchmark import CLEAN, IDENTITY, SUMMARIES, ImageVerdict, Panel, PanelPart
 
 if TYPE_CHECKING:
     from bench_report.probes import ProbeRow
@@ -98,7 +98,7 @@ class CellPages:
     def _page(
         self, block: BlockView, title: str, place: Place, others: tuple[Sibling, ...], around: Sequence[str]
     ) -> CellPage:
-        group = place.attack.startswith(WORST_OF)
+        group = is_group(place.attack)
         scope = "clean" if place.attack == CLEAN else "group" if group else "attack"
         rows = self._measures(place)
         by_name = {row.measure.name: row for row in rows}

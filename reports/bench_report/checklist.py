@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench_report.facts import RunFacts
 from bench_report.markup import markdown
 from bench_report.sentences.phrases import Sentence, listed, rate
-from bench_report.table import Place, as_text
+from bench_report.table import Place, as_text, is_group
 from bench_report.values import Estimate, Word
 from bench_report.words import budget_text, plural
 from benchmark import (
@@ -28,7 +28,6 @@ from benchmark import (
     KNOWLEDGE,
     PROBES,
     TAGS,
-    WORST_OF,
     AttackTraits,
     DefenseTraits,
     Tag,
@@ -673,9 +672,7 @@ class Checklist:
         ]
 
     def _per_example(self) -> Answer:
-        groups = [
-            p for p in self.table.by_place if p.attack.startswith(WORST_OF) and "ok" in self.table.status[p].values()
-        ]
+        groups = [p for p in self.table.by_place if is_group(p.attack) and "ok" in self.table.status[p].values()]
         found = [
             (p, kept)
             for p in groups

@@ -29,10 +29,10 @@ from bench_report.across import (
 from bench_report.facts import RunFacts
 from bench_report.measures import FAMILIES, measure
 from bench_report.run_page import RunView
-from bench_report.table import Place, Table, as_text
+from bench_report.table import Place, Table, as_text, is_group
 from bench_report.values import DifferenceView, Estimate, Notice, Word
 from bench_report.words import budget_text, difference_text
-from benchmark import BARE, CLEAN, KNOWING, WORST_OF, holm
+from benchmark import CLEAN, KNOWING, holm
 
 if TYPE_CHECKING:
     from benchmark import Run
@@ -111,10 +111,10 @@ class _Comparer:
         worst: set[tuple[object, ...]] = set()
         for place in places:
             in_runs = [number for number, table in enumerate(self.tables) if place in table.by_place]
-            alone = not place.attack.startswith(WORST_OF)
+            alone = not is_group(place.attack)
             if alone and any(self.tables[number].unbounded(place) for number in in_runs):
                 continue  # counts in groups, at their budgets
-            if place.knowledge in KNOWING and self.facts[in_runs[0]].families.get(place.defense) in BARE:
+            if place.knowledge in KNOWING and self.facts[in_runs[0]].is_bare(place.defense):
                 continue  # its gray-box cells stand there, and are counted as such
             attacks = [tuple(sorted(self.tables[number].counted(place).items())) for number in in_runs]
             if len(attacks[0]) > 1 and (place._replace(attack=""), *attacks) in worst:
@@ -295,7 +295,7 @@ def _obstacles(runs: Sequence[Run], tables: Sequence[Table], letters: Sequence[s
         if len({stable(sorted(substitutes(run, knowledge).values(), key=stable)) for run in runs}) > 1:
             trained = {x: substitutes_text(run, knowledge) for run, x in zip(runs, letters)}
             yield f"substitute of the {knowledge} attacker", _per_run(trained)
-    single = (attack for table in tables for attack in table.budgets if not attack[1].startswith(WORST_OF))
+    single = (attack for table in tables for attack in table.budgets if not is_group(attack[1]))
     for attack in dict.fromkeys(single):
         budgets = {
             x: budget_text(*table.budgets[attack]) for table, x in zip(tables, letters) if attack in table.budgets

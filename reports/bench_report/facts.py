@@ -14,7 +14,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from bench_report.charts.ladders import BUDGETS, Ladder, ladders, worst_cases
-from bench_report.table import ALL_ATTACKS, Axes, Place, Table, as_number, as_text
+from bench_report.table import Axes, Place, Table, as_number, as_text, group_name, is_group
 from bench_report.values import DifferenceView, Estimate
 from bench_report.verdicts import (
     BROKEN,
@@ -38,7 +38,7 @@ from bench_report.verdicts import (
     VerdictRow,
     Why,
 )
-from benchmark import BARE, CLEAN, CROSSED, KNOWING, KNOWLEDGE, WORST_OF, Budget, holm
+from benchmark import ALL_ATTACKS, BARE, CLEAN, CROSSED, KNOWING, KNOWLEDGE, Budget, holm
 
 
 class RunFacts:
@@ -69,6 +69,10 @@ class RunFacts:
         about: Mapping[str, Mapping[str, Any]] = manifest.get("defenses") or {}
         self.families = {label: as_text(facts.get("family")) for label, facts in about.items()}
         self.taught = {label: tuple(map(as_text, facts.get("attacks") or ())) for label, facts in about.items()}
+
+    def is_bare(self, defense: str) -> bool:
+        """Return whether a defense has nothing beside the network: whoever knows that knows all of it."""
+        return self.families.get(defense) in BARE
 
     # -- settings ------------------------------------------------------------------------------------------------------
 
@@ -205,7 +209,7 @@ class RunFacts:
         scopes = self.attacked_groups(dataset, model, knowledge)
         run_of = {scope.attack: attacks & {*scope.attacks} for scope in scopes}
         widest: list[Scope] = []
-        for scope in sorted(scopes, key=lambda x: (-len(run_of[x.attack]), x.attack != WORST_OF + ALL_ATTACKS)):
+        for scope in sorted(scopes, key=lambda x: (-len(run_of[x.attack]), group_name(x.attack) != ALL_ATTACKS)):
             if not any(run_of[scope.attack] <= run_of[other.attack] for other in widest):
                 widest.append(scope)
         return widest
@@ -399,7 +403,7 @@ class RunFacts:
 
     def draft(self, scope: Scope, defense: str) -> Verdict:
         """Return the numbers of a defense against a group of attacks, before anything is concluded from them."""
-        prefix = "worst_case_" if scope.attack.startswith(WORST_OF) else ""
+        prefix = "worst_case_" if is_group(scope.attack) else ""
         place, clean_place = self._place(scope, defense, scope.attack), self._place(scope, defense, CLEAN)
         alone = {x: self._share(self._place(scope, defense, x), "") for x in scope.attacks}
         known = {
@@ -523,7 +527,7 @@ class RunFacts:
         if len(counted) < 2 or counted[0].bound:
             return None
         first, second = counted[:2]
-        prefix = "worst_case_" if first.scope.attack.startswith(WORST_OF) else ""
+        prefix = "worst_case_" if is_group(first.scope.attack) else ""
         paired = self.paired(first.scope, first.defense, second.defense, f"{prefix}robust_accuracy")
         level = tuple(
             v.defense for v in counted[2:] if v.robust and second.robust and v.robust.value == second.robust.value
@@ -611,7 +615,7 @@ class RunFacts:
         """Return, per defense, where knowing it takes most from it: same cell, same attack, intervals apart."""
         found: dict[str, Drop] = {}
         for place in self._cells():
-            if place.knowledge not in KNOWING or self.families.get(place.defense) in BARE:
+            if place.knowledge not in KNOWING or self.is_bare(place.defense):
                 continue
             before, after = (self._share(p, "") for p in (place._replace(knowledge="gray-box"), place))
             if before is None or after is None or before.doubt or after.doubt:
@@ -653,7 +657,7 @@ class RunFacts:
 
     def implied(self, place: Place) -> Implied | None:
         """Return what follows from the numbers at a place if they hold for every perturbation of the budget."""
-        prefix = "worst_case_" if place.attack.startswith(WORST_OF) else ""
+        prefix = "worst_case_" if is_group(place.attack) else ""
         accuracy = self.table.estimate(place, f"{prefix}implied_robust_accuracy")
         if accuracy is None:
             return None
@@ -669,7 +673,7 @@ class RunFacts:
                 continue
             if not of[1] or not math.isclose(2 * Budget(of[1]), Budget(budget), rel_tol=1e-6):
                 continue
-            found = self._share(other, "worst_case_" if other.attack.startswith(WORST_OF) else "")
+            found = self._share(other, "worst_case_" if is_group(other.attack) else "")
             if found is not None and (other.defense not in kept or found.value < kept[other.defense][1].value):
                 kept[other.defense] = (other.defense, found, self.table.page(other))
         hardened = max(kept.values(), key=lambda one: one[1].value, default=None)
@@ -721,7 +725,7 @@ class RunFacts:
         for key in rows:
             by_metric.setdefault(key[0], []).append(key)
         for place, metrics in self.table.by_place.items():
-            names = place._replace(attack=place.attack.removeprefix(WORST_OF))
+            names = place._replace(attack=group_name(place.attack))
             for metric in metrics.keys() & by_metric.keys():
                 reference = self.table.estimate(place, metric)
                 if reference is None or reference.reference is None:

@@ -17,10 +17,10 @@ from bench_report.facts import RunFacts
 from bench_report.measures import Measure
 from bench_report.ranks import Condition, Entry, rank_runs
 from bench_report.reading import read_facts
-from bench_report.table import as_text
+from bench_report.table import as_text, group_name
 from bench_report.values import Estimate, Notice, Word
 from bench_report.words import moment
-from benchmark import WORST_OF, InputError
+from benchmark import InputError
 
 if TYPE_CHECKING:
     from benchmark import Run
@@ -76,7 +76,7 @@ class Board:
                     one.scope.dataset,
                     one.scope.model,
                     one.scope.knowledge,
-                    one.scope.attack.removeprefix(WORST_OF),
+                    group_name(one.scope.attack),
                     title,
                     tuple(self._row(one, entry) for entry in one.entries),
                 )
@@ -159,7 +159,7 @@ class Board:
             "fingerprint": condition.fingerprint,
             "model": scope.model,
             "knowledge": scope.knowledge,
-            "group": scope.attack.removeprefix(WORST_OF),
+            "group": group_name(scope.attack),
             "attacks": "; ".join(scope.attacks),
             "threshold_false_positive_rate": condition.rate,
             **{f"protocol_{name}": value for name, value in condition.protocol},

@@ -11,10 +11,10 @@ import pandas as pd
 
 from bench_report.charts.ladders import Ladder, ladders
 from bench_report.measures import FAMILIES, Unit, measure
-from bench_report.table import Place, Table, as_count, as_number, as_text
+from bench_report.table import Place, Table, as_count, as_number, as_text, group_name, is_group
 from bench_report.values import Estimate
 from bench_report.words import difference_text, number_text
-from benchmark import CLEAN, WORST_OF, heading_levels, is_of_a_cell, is_placed, reference_tables
+from benchmark import CLEAN, heading_levels, is_of_a_cell, is_placed, reference_tables
 
 AXES = ("dataset", "model", "attack", "defense", "knowledge", "artifact", "metric")
 METRIC = AXES.index("metric")
@@ -172,7 +172,7 @@ def _table(
         unit = "area" if artifact else measure(metric).unit
         places = places_of.get(id(row), [])
         for place in places:
-            shown = place._replace(attack=place.attack.removeprefix(WORST_OF))
+            shown = place._replace(attack=group_name(place.attack))
             key = (*(shown._replace(defense="") if any_defense else shown), "", metric, "")
             known = entries.get(key)
             if known is None or (known.measured is None and known.published == value):
@@ -257,8 +257,8 @@ def _places(table: Table, row: Mapping[str, Any], metric: str) -> list[Place]:
         if metric not in metrics:
             continue
         own = place._asdict()
-        if own["attack"].startswith(WORST_OF) and wanted.get("attack") != own["attack"]:
-            own["attack"] = own["attack"].removeprefix(WORST_OF)
+        if is_group(own["attack"]) and wanted.get("attack") != own["attack"]:
+            own["attack"] = group_name(own["attack"])
         if all(own[name] == text or (name == "knowledge" and not own[name]) for name, text in wanted.items()):
             found.append(place)
     return found

@@ -26,10 +26,10 @@ from bench_report.across import (
     substitutes_text,
 )
 from bench_report.facts import RunFacts
-from bench_report.table import Place, as_number, as_text
+from bench_report.table import Place, as_number, as_text, is_group
 from bench_report.values import Estimate, TrustView
 from bench_report.verdicts import CERTAIN, Bound, Scope, Verdict
-from benchmark import WORST_OF, Budget, holm
+from benchmark import Budget, holm
 
 if TYPE_CHECKING:
     from benchmark import Run
@@ -256,7 +256,7 @@ class _Ranking:
     def _compared(self, first: Entry, second: Entry) -> tuple[float, float] | None:
         """Return first minus second and its p-value, image by image; None where they cannot be paired."""
         if first.run == second.run and first.verdict.scope == second.verdict.scope:
-            prefix = "worst_case_" if first.verdict.scope.attack.startswith(WORST_OF) else ""
+            prefix = "worst_case_" if is_group(first.verdict.scope.attack) else ""
             names = (first.defense, second.defense)
             known = self.facts[first.run].paired(first.verdict.scope, *names, f"{prefix}robust_accuracy")
             return (

@@ -18,11 +18,11 @@ from bench_report.costs import CostView, cost_view, percents
 from bench_report.facts import RunFacts
 from bench_report.published import PublishedTable, published_tables
 from bench_report.reading import alarms_by_kind, entries, failure_list, workers_text
-from bench_report.table import Row, as_count, as_number, as_text
+from bench_report.table import Row, as_count, as_number, as_text, is_group
 from bench_report.values import AlarmView, CellView, DifferenceView, Estimate, Notice, Word
 from bench_report.verdicts import BestKnown
 from bench_report.words import moment, moment_text, plural, seconds_text
-from benchmark import CLEAN, SUMMARIES, WORST_OF
+from benchmark import CLEAN, SUMMARIES
 
 if TYPE_CHECKING:
     from benchmark import Run
@@ -277,7 +277,7 @@ class RunBuilder:
         for scope in self.facts.scopes:
             where = (scope.dataset, scope.model, scope.knowledge)
             mine = [b for b in blocks if (b.dataset, b.model, b.knowledge) == where and b.headline is not None]
-            if scope.attack.startswith(WORST_OF):
+            if is_group(scope.attack):
                 alike.setdefault((scope.attack, scope.attacks), []).extend(mine)
         for (attack, attacks), mine in alike.items():
             if len(mine) < 2:

@@ -15,10 +15,21 @@ import pandas as pd
 from bench_report.links import file_name
 from bench_report.measures import MEASURES, Measure, measure
 from bench_report.values import AlarmView, CellView, DifferenceView, Doubt, Estimate, TrustView
-from benchmark import ALARMS, CLEAN, CROSSED, KNOWING, MEAN, STD, SUMMARIES, TRUST_MARKS, TRUST_RULES, WORST_OF, Budget
+from benchmark import (
+    ALARMS,
+    ALL_ATTACKS,
+    CLEAN,
+    CROSSED,
+    KNOWING,
+    MEAN,
+    STD,
+    SUMMARIES,
+    TRUST_MARKS,
+    TRUST_RULES,
+    WORST_OF,
+    Budget,
+)
 
-ALL_ATTACKS = "all attacks"
-"""Label of the group that a suite without named groups gets."""
 GroupKey = tuple[str, str, str, str]
 """Data set, model, knowledge, and the group as the column `attack` has it."""
 
@@ -46,6 +57,16 @@ class Row(NamedTuple):
     n: int | None
     status: str
     reference: float | None
+
+
+def is_group(attack: str) -> bool:
+    """Return whether the attack column of a row says that it is about a group of attacks."""
+    return attack.startswith(WORST_OF)
+
+
+def group_name(attack: str) -> str:
+    """Return how people call a group of attacks; a single attack keeps its label."""
+    return attack.removeprefix(WORST_OF)
 
 
 class Place(NamedTuple):
@@ -161,7 +182,7 @@ class Table:
         for row in self.rows:
             place = Place(row.dataset, row.model, row.attack, row.defense, row.knowledge)
             self.by_place.setdefault(place, {}).setdefault(row.metric, {})[row.seed] = row
-            if row.attack != CLEAN and not row.attack.startswith(WORST_OF):
+            if row.attack != CLEAN and not is_group(row.attack):
                 self.attacks.setdefault((row.dataset, row.model, row.knowledge), set()).add(row.attack)
             self.budgets.setdefault((row.dataset, row.attack), (row.norm, row.eps))
             seeds = self.status.setdefault(place, {})
@@ -172,7 +193,7 @@ class Table:
         self._raised: dict[Place, list[Raised]] = {}
         self._reached: dict[Place, set[tuple[str, str]]] = {}
         for alarm in alarms:
-            if alarm.kind in ALARMS and alarm.place.attack.startswith(WORST_OF):
+            if alarm.kind in ALARMS and is_group(alarm.place.attack):
                 self._reached.setdefault(alarm.place, set()).add((alarm.kind, alarm.finding))
             elif alarm.kind in ALARMS:
                 places = self._alarms.setdefault((alarm.kind, alarm.finding), [])
@@ -245,7 +266,7 @@ class Table:
         if place not in self.by_place:
             return ""
         if place not in self._pages:
-            words = (place.attack.removeprefix(WORST_OF) if place.attack != CLEAN else "clean", place.defense)
+            words = (group_name(place.attack) if place.attack != CLEAN else "clean", place.defense)
             self._pages[place] = file_name("cells", words, self.anchor, *place)
         return self._pages[place]
 
@@ -417,8 +438,8 @@ def read_axes(table: Table, suite: Mapping[str, Any]) -> Axes:
     places = list(table.by_place)
     labels = suite.get("attacks") or {}
     named = suite.get("groups") or {}
-    groups = [x for x in dict.fromkeys(p.attack for p in places) if x.startswith(WORST_OF) and x not in labels]
-    sizes = {x: (len(named.get(x.removeprefix(WORST_OF), ())), x == WORST_OF + ALL_ATTACKS) for x in groups}
+    groups = [x for x in dict.fromkeys(p.attack for p in places) if is_group(x) and x not in labels]
+    sizes = {x: (len(named.get(group_name(x), ())), group_name(x) == ALL_ATTACKS) for x in groups}
     attacks = (place.attack for place in places if place.attack != CLEAN and place.attack not in groups)
     defenses = ordered((place.defense for place in places), suite.get("defenses"))
     uses = {label: component.get("use") for label, component in (suite.get("defenses") or {}).items()}

@@ -18,10 +18,10 @@ import numpy as np
 
 from bench_report.blocks import BlockView
 from bench_report.charts.ladders import ladders
-from bench_report.charts.means import MeansCell, MeansRow, MeansView, bare_group, lowest, mean_of
+from bench_report.charts.means import MeansCell, MeansRow, MeansView, lowest, mean_of
 from bench_report.charts.setting import SettingFigures
 from bench_report.facts import RunFacts
-from bench_report.table import Place, Table, as_number, as_text, grouped, read_axes
+from bench_report.table import Place, Table, as_number, as_text, group_name, grouped, read_axes
 from bench_report.values import Estimate, FigureView
 from benchmark import is_of_a_cell
 
@@ -83,7 +83,7 @@ class Figures:
             for group in self.groups():
                 rows = tuple(self._means_rows(settings, group, knowledge))
                 if rows and len(rows) * len(self.axes.defenses) <= MOST_MEANS:
-                    views.append(MeansView(knowledge, bare_group(group), tuple(self.axes.defenses), rows))
+                    views.append(MeansView(knowledge, group_name(group), tuple(self.axes.defenses), rows))
         return tuple(views)
 
     def _means_rows(self, settings: Sequence[BlockView], group: str, knowledge: str) -> Iterator[MeansRow]:
@@ -123,7 +123,7 @@ class Figures:
         named = self.run.suite.get("groups") or {}
         if not named:
             return [self.axes.main_group] if self.axes.main_group else []
-        return [group for group in self.axes.groups if len(named.get(bare_group(group), ())) > 1][:MOST_GROUPS]
+        return [group for group in self.axes.groups if len(named.get(group_name(group), ())) > 1][:MOST_GROUPS]
 
     def members(self, dataset: str, model: str, group: str, knowledge: str) -> tuple[str, ...]:
         """Return the attacks of a group that were run in a setting."""

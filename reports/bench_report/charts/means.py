@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from bench_report.values import Estimate
-from benchmark import WORST_OF
 
 # -- means -------------------------------------------------------------------------------------------------------------
 
@@ -31,11 +30,6 @@ def lowest(estimates: Iterable[Estimate | None]) -> Estimate | None:
     found = list(estimates)
     present = [estimate for estimate in found if estimate is not None]
     return min(present, key=lambda x: x.value) if present and len(present) == len(found) else None
-
-
-def bare_group(group: str) -> str:
-    """Return how people call a group of attacks."""
-    return group.removeprefix(WORST_OF)
 
 
 @dataclass(frozen=True)

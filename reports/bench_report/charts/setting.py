@@ -13,15 +13,15 @@ from bench_report import sentences
 from bench_report.blocks import BlockView
 from bench_report.charts.ladders import BUDGETS, Ladder, worst_cases
 from bench_report.charts.lines import alike, interval_ends, joined_names, moves, names_at_ends, points_along, scaled
-from bench_report.charts.means import bare_group, mean_of
+from bench_report.charts.means import mean_of
 from bench_report.charts.specs import MOST_LINES, SERIES
 from bench_report.charts.tradeoff import trade_off_figure
 from bench_report.charts.vega import coordinate
 from bench_report.measures import measure
-from bench_report.table import Place
+from bench_report.table import Place, group_name, is_group
 from bench_report.values import Estimate, FigureRow, FigureView
 from bench_report.words import norm_text, plural
-from benchmark import CLEAN, WORST_OF
+from benchmark import CLEAN
 
 if TYPE_CHECKING:
     from bench_report.charts.figures import Figures
@@ -119,7 +119,7 @@ class SettingFigures:
         facts, knowledge = self.figures.facts, self.block.knowledge
         for sweep in sweeps:
             self.drawn.add(sweep.ladder.labels)
-            worst = sweep.ladder.rungs[0][0].startswith(WORST_OF)
+            worst = is_group(sweep.ladder.rungs[0][0])
             lines = {x: [self.place(attack, x) for attack, _, _ in sweep.ladder.rungs] for x in sweep.lines}
             yield from self._lines(
                 sweep.title,
@@ -144,7 +144,7 @@ class SettingFigures:
     def _withstood(self, ladder: Ladder, defense: str) -> list[Estimate | None]:
         """Return what is labelled rightly or rejected, of clean images first; what rejects nothing has one accuracy."""
         joint = "joint_" if self.estimate(CLEAN, defense, "clean_fpr") is not None else ""
-        worst = "worst_case_" if ladder.rungs[0][0].startswith(WORST_OF) else ""
+        worst = "worst_case_" if is_group(ladder.rungs[0][0]) else ""
         attacked = (self.estimate(label, defense, f"{worst}{joint}robust_accuracy") for label in ladder.labels)
         return [self.estimate(CLEAN, defense, f"{joint}clean_accuracy"), *attacked]
 
@@ -185,7 +185,7 @@ class SettingFigures:
 
     def _parts(self) -> list[tuple[str, Sequence[str]]]:
         """Return the attacks by the suite's groups where each is in one of them, otherwise all together."""
-        parts = [(bare_group(group), self._members(group)) for group in self.figures.groups()]
+        parts = [(group_name(group), self._members(group)) for group in self.figures.groups()]
         if len(parts) > 1 and sorted(x for _, members in parts for x in members) == sorted(self.attacks):
             return [(f", {group}", members) for group, members in parts]
         return [("", self.attacks)]
@@ -254,7 +254,7 @@ class SettingFigures:
                 continue
             yield FigureView(
                 kind="means",
-                title=f"Mean over {bare_group(group)}",
+                title=f"Mean over {group_name(group)}",
                 how=f"Robust accuracy, mean over {plural(len(attacks), 'attack')}; no bar where one of them has no "
                 "number. A mean hides the attack that breaks a defense: the diamond is the worst case per image.",
                 data={
@@ -367,7 +367,7 @@ class SettingFigures:
         if not moves(lines):
             return
         yield from self._lines(
-            f"Mean over {bare_group(group)}, by {ladder.option} of {ladder.name}",
+            f"Mean over {group_name(group)}, by {ladder.option} of {ladder.name}",
             f"Defenses that differ in {ladder.option} and in nothing else, a line per data set with this model. A mean "
             "hides the attack that breaks a defense: diamonds are the worst case per image.",
             "robust_accuracy",

@@ -8,9 +8,10 @@ from collections.abc import Iterator, Sequence
 from bench_report.across import Beside, Change, OnlyIn
 from bench_report.sentences.found import paired, some_of
 from bench_report.sentences.phrases import NAMES, Sentence, digits, named, p_text, rate, setting
+from bench_report.table import group_name, is_group
 from bench_report.values import TOLERANCE, Notice, Word
 from bench_report.words import pairs_text, plural
-from benchmark import CLEAN, WORST_OF
+from benchmark import CLEAN
 
 
 def report_title(titles: Sequence[str]) -> str:
@@ -106,12 +107,12 @@ def _counted(changes: Sequence[Change]) -> str:
 def _changed(changes: Sequence[Change], beside: Beside) -> Sentence:
     """Return what became of a defense in one run: in how many cells, and in the worst case that changed most."""
     of = sum((c.place.defense, c.second) == (changes[0].place.defense, changes[0].second) for c in beside.changes)
-    one = next((change for change in changes if change.place.attack.startswith(WORST_OF)), changes[0])
+    one = next((change for change in changes if is_group(change.place.attack)), changes[0])
     place, at_most = one.place, bool(one.bound)
     words = [named(place.defense), Word(f" is {one.told} in {one.second} in {len(changes):,} of {plural(of, 'cell')}")]
     words += [Word(", " if len(changes) == 1 else ", such as ")]
     words += [Word("on clean images")] if place.attack == CLEAN else []
-    words += [Word("under "), named(place.attack.removeprefix(WORST_OF))] if place.attack != CLEAN else []
+    words += [Word("under "), named(group_name(place.attack))] if place.attack != CLEAN else []
     words += [Word(" (")]
     words += [named(place.knowledge), Word(" attacker, ")] if place.knowledge else []
     words += [*setting(place), Word(f"): {one.first} "), *rate(one.before, at_most)]
@@ -123,7 +124,7 @@ def _changed(changes: Sequence[Change], beside: Beside) -> Sentence:
 def _only_in(only: OnlyIn) -> Sentence:
     words = [Word(f"{plural(only.cells, 'cell')} only in run {only.run}")]
     for number, (noun, label) in enumerate(only.labels[:NAMES]):
-        words += [Word(f"{', ' if number else ', which alone has '}{noun} "), named(label.removeprefix(WORST_OF))]
+        words += [Word(f"{', ' if number else ', which alone has '}{noun} "), named(group_name(label))]
     return (*words, Word(f" and {len(only.labels) - NAMES} more." if only.labels[NAMES:] else "."))
 
 

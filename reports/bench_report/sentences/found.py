@@ -20,10 +20,11 @@ from bench_report.sentences.phrases import (
     rate,
     setting,
 )
+from bench_report.table import group_name
 from bench_report.values import AlarmView, DifferenceView, Word
 from bench_report.verdicts import Alarms, Best, Broken, Drop, Published, PublishedCount, Uneven, Verdict
 from bench_report.words import difference_text, number_text, plural
-from benchmark import CLEAN, WORST_OF
+from benchmark import CLEAN
 
 
 def findings(facts: RunFacts, alarms: Sequence[Sequence[AlarmView]]) -> Iterator[Sentence]:
@@ -176,7 +177,7 @@ def _far(one: Published) -> Sentence:
         Word(f", difference {sign}{' points' if unit == 'rate' else ''}: {one.measured.metric.replace('_', ' ')} of ")
     ]
     words += [named(place.defense, one.page), Word(" on clean images" if place.attack == CLEAN else " under ")]
-    words += [] if place.attack == CLEAN else [named(place.attack.removeprefix(WORST_OF))]
+    words += [] if place.attack == CLEAN else [named(group_name(place.attack))]
     words += [Word(" ("), *([] if not place.knowledge else [named(place.knowledge), Word(" attacker, ")])]
     words += setting(place, one.measured.n)
     return (*words, Word(f", the farthest of {one.places:,} cells)." if one.places > 1 else ")."))

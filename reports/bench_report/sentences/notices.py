@@ -8,7 +8,6 @@ from bench_report.facts import RunFacts
 from bench_report.sentences.phrases import NAMES
 from bench_report.values import Notice
 from bench_report.words import plural
-from benchmark import BARE
 
 
 def failed(cells: int, causes: int, anchor: str) -> Notice:
@@ -97,7 +96,7 @@ def unequal(facts: RunFacts) -> Iterator[Notice]:
     lacking = [
         f"{', '.join(sorted(rest))} not against {knowledge}"
         for knowledge, names in met.items()
-        if (rest := {name for name in everyone - names if facts.families.get(name) not in BARE})
+        if (rest := {name for name in everyone - names if not facts.is_bare(name)})
     ]
     if lacking:
         yield Notice(

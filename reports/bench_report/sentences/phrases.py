@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bench_report.table import ALL_ATTACKS, Place
+from bench_report.table import Place, group_name, is_group
 from bench_report.values import Estimate, Word
 from bench_report.verdicts import Bound, Scope
 from bench_report.words import plural
-from benchmark import KNOWING, TRUST_MARKS, TRUST_RULES, WORST_OF
+from benchmark import ALL_ATTACKS, KNOWING, TRUST_MARKS, TRUST_RULES
 
 MOST = 4
 """Sentences of one kind."""
@@ -90,8 +90,8 @@ def rate(estimate: Estimate, at_most: bool = False) -> list[Word]:
 
 def attacks_text(attack: str, attacks: Sequence[str]) -> str:
     """Return what a group is called where its count stands beside it."""
-    label = attack.removeprefix(WORST_OF)
-    if not attack.startswith(WORST_OF):
+    label = group_name(attack)
+    if not is_group(attack):
         return label
     return f"all {len(attacks)} attacks" if label == ALL_ATTACKS else f"{label}, {plural(len(attacks), 'attack')}"
 

@@ -17,11 +17,11 @@ from bench_report.sentences.phrases import (
     p_text,
     rate,
 )
-from bench_report.table import Place
+from bench_report.table import Place, group_name
 from bench_report.values import Estimate, Word
 from bench_report.verdicts import Implied, Reach, Verdict, VerdictGroup, VerdictRow
 from bench_report.words import norm_text, plural
-from benchmark import CLEAN, TRUST_MARKS, WORST_OF
+from benchmark import CLEAN, TRUST_MARKS
 
 GONE: Mapping[str, str] = {
     "failed": "failed",
@@ -104,7 +104,7 @@ def caveat(row: VerdictRow) -> Sentence:
         words += [Word("; at most: "), *_why_bound(verdict)]
     words += _reach(row, "; " if words else "")
     if (worse := row.worse) is not None:
-        words += [Word("; "), Word(standing(worse)), Word(" under "), named(worse.scope.attack.removeprefix(WORST_OF))]
+        words += [Word("; "), Word(standing(worse)), Word(" under "), named(group_name(worse.scope.attack))]
         words += [] if worse.robust is None else [Word(": "), *rate(worse.robust, bool(worse.bound) or worse.partial)]
     return tuple(words)
 
