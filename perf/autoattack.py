@@ -2,6 +2,7 @@
 
     python perf/autoattack.py [digits | FILE.npz] [plain | robust] [linf | l2] [images]
 
+Then `apgd-t` and `malt` by themselves, which differ in the order of the classes that they aim at.
 Networks are trained in the script (a small CNN, on clean or on adversarial images); both attack the same test images of
 the same network, in one run, ours with `early_stop: true`. The authors' code is the package `pyautoattack`. Words that
 are left out stand for all.
@@ -59,6 +60,10 @@ def main() -> None:
                     flush=True,
                 )
             print(f"{network:7s} {norm:5s} CPU seconds {seconds[0]:.0f} {seconds[1]:.0f}", flush=True)
+            for name in ("apgd-t", "malt"):
+                left, own = alone(registry, name, victim, x, y, norm, eps)
+                cost = f"{own.forward:9,d} + {own.backward:9,d}"
+                print(f"{network:7s} {norm:5s} {name:8s} alone, ours    {left:8.3f} | {cost}")
 
 
 def trained(registry, train, eps: float):
@@ -119,6 +124,14 @@ def ours(registry, victim: Victim, x, y, norm: str, eps: float) -> Told:
             right[standing.rows] = True
         told[PARTS[number]] = (float(right.float().mean()), passes - before)
     return told
+
+
+def alone(registry, name: str, victim: Victim, x, y, norm: str, eps: float) -> tuple[float, Passes]:
+    before = passes.copy()
+    x_adv = registry.create("attack", name, {"norm": norm, "eps": eps, "early_stop": True}).craft(victim, x, y, Rng(0))
+    spent = passes - before
+    with torch.no_grad(), passes.uncounted():
+        return float((victim.classifier(x_adv).argmax(1) == y).float().mean()), spent
 
 
 if __name__ == "__main__":

@@ -16,6 +16,12 @@ FAB = """@inproceedings{croce2020minimally,
   booktitle = {International Conference on Machine Learning},
   year = {2020}
 }"""
+MALT = """@inproceedings{melamed2024malt,
+  title = {MALT Powers Up Adversarial Attacks},
+  author = {Melamed, Odelia and Yehudai, Gilad and Shamir, Adi},
+  booktitle = {Advances in Neural Information Processing Systems},
+  year = {2024}
+}"""
 SQUARE = """@inproceedings{andriushchenko2020square,
   title = {Square Attack: A Query-Efficient Black-Box Adversarial Attack via Random Search},
   author = {Andriushchenko, Maksym and Croce, Francesco and Flammarion, Nicolas and Hein, Matthias},
@@ -58,6 +64,14 @@ def register_attacks(register: Register) -> None:
         version="2",
         summary="Auto-PGD towards one wrong class after the other, as in AutoAttack (Croce & Hein 2020); linf or l2",
         cite=AUTOATTACK,
+    )
+    register(
+        "malt",
+        "bench_autoattack.malt:Malt",
+        options="bench_autoattack.options:MaltOptions",
+        version="1",
+        summary="Auto-PGD towards the classes with the nearest boundaries (Melamed et al. 2024); linf or l2",
+        cite=MALT,
     )
     register(
         "fab-t",

@@ -87,9 +87,13 @@ class ApgdT(ApgdCe):
     def attack(self, standing: Standing, rng: Rng) -> None:
         """Attack the images that stand, class by class, start by start."""
         best = Best(standing.x)
-        for rank, target in enumerate(standing.ranked().T[: self.options.targets]):
+        for rank, target in enumerate(self._targets(standing).T[: self.options.targets]):
             for restart in range(self.options.restarts):
                 self._search(standing, rng.spawn(rank, restart), self._towards(standing.y, target), best)
+
+    def _targets(self, standing: Standing) -> Tensor:
+        """Return wrong classes of each image, (N, at most K - 1), in the order in which they are aimed at."""
+        return standing.ranked()
 
     def _searches(self) -> int:
         targets: int = self.options.targets

@@ -53,6 +53,16 @@ class TargetedApgdOptions(ApgdOptions):
     """Wrong classes that are aimed at one after the other, the one that the network finds likeliest first."""
 
 
+class MaltOptions(TargetedApgdOptions):
+    """Options of MALT."""
+
+    targets: int = Field(9, ge=1)
+    """Wrong classes that are aimed at one after the other, the one whose boundary seems nearest first."""
+
+    candidates: int = Field(100, ge=1)
+    """Wrong classes, the likeliest ones, whose boundaries are compared: one backward pass for each."""
+
+
 class FabOptions(AttackOptions):
     """Options of the targeted fast adaptive boundary attack."""
 

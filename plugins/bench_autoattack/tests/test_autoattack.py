@@ -16,6 +16,7 @@ from torch import nn
 from bench_autoattack.apgd import ApgdCe, ApgdDlr, ApgdT, targeted_dlr
 from bench_autoattack.autoattack import AutoAttack
 from bench_autoattack.fab import FabT, shortest_move
+from bench_autoattack.malt import Malt
 from bench_autoattack.square import Square
 from benchmark import DataFacts, Setting
 from benchmark.attack import TOLERANCE, Victim, perturbation_size
@@ -41,10 +42,35 @@ def few_steps(norm: str) -> list:
         make(ApgdCe, norm=norm, eps=EPS[norm], steps=9, restarts=2, early_stop=True),
         make(ApgdDlr, norm=norm, eps=EPS[norm], steps=9),
         make(ApgdT, norm=norm, eps=EPS[norm], steps=5, targets=3),
+        make(Malt, norm=norm, eps=EPS[norm], steps=5, targets=3, candidates=4),
         make(FabT, norm=norm, eps=EPS[norm], steps=5, targets=3),
         make(FabT, norm=norm, steps=5, targets=2),
         make(Square, norm=norm, eps=EPS[norm], steps=30, horizon=60),
     ]
+
+
+class Slopes(nn.Module):
+    """Class 1 comes second and hardly moves; class 3 comes last, and is reached first, as class 2 is not."""
+
+    def forward(self, x):
+        level = x.flatten(1).mean(1, keepdim=True)
+        return torch.cat([1 + 0 * level, 0.9 + 0.1 * (level - 0.5), 0.5 + 2 * (level - 0.5), 8 * (level - 0.5)], 1)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_malt_aims_at_the_nearest_boundary_and_not_at_the_likeliest_class(norm):
+    victim = Victim(Slopes(), 4, (1, 4, 4), torch.device("cpu"))
+    x, y = torch.full((3, 1, 4, 4), 0.5), torch.zeros(3, dtype=torch.int64)
+    usual = {"norm": norm, "eps": 0.15 if norm == "linf" else 0.6, "steps": 10, "targets": 1}
+    likeliest, nearest = (
+        make(ApgdT, **usual).craft(victim, x, y, Rng(0)),
+        make(Malt, **usual).craft(victim, x, y, Rng(0)),
+    )
+    assert (victim.classifier(likeliest).argmax(1) == y).all()
+    assert (victim.classifier(nearest).argmax(1) == 3).all()
+    # Where two are compared, the likeliest ones, the last class is not among them.
+    few = make(Malt, candidates=2, **usual).craft(victim, x, y, Rng(0))
+    assert (victim.classifier(few).argmax(1) == y).all()
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2"])
