@@ -551,3 +551,15 @@ def test_steps_with_several_points_at_one_x_lose_none_in_the_table_of_numbers():
     assert len(chart.data["points"]) == 4
     assert [[cell.count("0.") for cell in row[1:]] for row in chart.rows] == [[2, 0], [1, 0]]
     assert chart.rows[1][2]
+
+
+def test_of_a_large_grid_the_first_kind_alone_has_an_image_without_scripts(make_run, site_of):
+    """Others are a line: where a page has an image per kind, those of 160 cells are a megabyte."""
+
+    def most(attacks):
+        """Return of how many kinds a page shows images, at most."""
+        run = make_run(f"{attacks}", models=("mlp",), attacks=[f"a{n}" for n in range(attacks)], n=50, pictures=True)
+        return max(len([s for s in page.all("section") if s.get("data-stratum")]) for page in site_of(run).cells)
+
+    assert most(2) > 2  # of 9 cells
+    assert most(40) == 1  # of 123
