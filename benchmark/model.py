@@ -386,11 +386,9 @@ class Model(ABC):
             return None
         if weights.startswith(PACKAGE):
             return packaged_weights(weights).facts()
-        return (
-            {"file": Path(weights).name, "sha256": self.fingerprint()}
-            if looks_like_file(weights)
-            else {"name": weights}
-        )
+        if looks_like_file(weights):
+            return {"file": Path(weights).name, "sha256": file_digest(Path(weights))}
+        return {"name": weights}
 
     def build(
         self, num_classes: int, image_shape: tuple[int, int, int], rng: Rng, progress: Progress | None = None

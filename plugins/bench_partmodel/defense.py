@@ -148,9 +148,14 @@ class PartModelDefense(TrainedHardener):
         """Look whether there is a recipe to train by, and whether the images are grey or RGB.
 
         Raises:
-            InputError: there is no recipe, a budget covers the whole pixel range, or the images have other channels.
+            InputError: there is no recipe, its batches are of one image, a budget covers the whole pixel range, or the
+                images have other channels.
         """
         super().check_setting(setting)
+        if self._recipe(setting.recipe).batch_size == 1:
+            raise InputError(
+                "part-model's tiny classifier normalises over batches: give `train` a batch_size of 2 or more."
+            )
         channels = setting.data.image_shape[0]
         if channels not in (1, 3):
             raise InputError(f"part-model looks at RGB or grey images; these have {channels} channels.")

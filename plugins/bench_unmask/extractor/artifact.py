@@ -18,6 +18,7 @@ from bench_unmask.extractor.options import TIMM, PartExtractorOptions
 from bench_unmask.extractor.shipped import weights_file
 from bench_unmask.extractor.training import AnnotatedParts, for_network, load_initial_weights, resized_shape, train
 from benchmark import (
+    PACKAGE,
     FitContext,
     InputError,
     Measure,
@@ -27,6 +28,7 @@ from benchmark import (
     batches,
     check_weights_file,
     file_digest,
+    packaged_weights,
     read_tensors,
 )
 
@@ -38,10 +40,11 @@ ASSESS_BATCH = 64
 
 
 def check_library(options: PartExtractorOptions) -> None:
-    """Look whether the backend's library is installed; torchvision, which takes seconds to import, is always there.
+    """Look whether the backend's library is installed, and whether a network of timm can stand under the pyramid.
 
     Raises:
         MissingError: it is not; the message says how to install it.
+        InputError: timm has no such network, it gives other features, or the weights of a package are of another one.
     """
     if options.backend == "detectron2":
         from bench_unmask.extractor.detectron2_backend import check_installed
@@ -50,7 +53,9 @@ def check_library(options: PartExtractorOptions) -> None:
     if options.network.startswith(TIMM):
         from bench_unmask.extractor import timm_pyramid
 
-        timm_pyramid.check_installed(options.network)
+        timm_pyramid.check(options.network)
+        if options.weights is not None and options.weights.startswith(PACKAGE):
+            packaged_weights(options.weights).check_timm(options.network.removeprefix(TIMM))
 
 
 def backend_class(options: PartExtractorOptions) -> type[Backend]:

@@ -10,7 +10,6 @@ from typing import Literal
 from torch import Tensor, nn
 
 from bench_unmask.extractor.options import TIMM, PartExtractorOptions
-from benchmark import InputError
 
 Stage = Literal[1, 2, 3, 4, 5, "heads"]
 
@@ -128,13 +127,9 @@ class Backend(ABC):
     def classifier(self) -> nn.Module:
         """Return a classifier with the backbone inside, whose names and order of tensors files of it have.
 
-        Raises:
-            InputError: none is known of this network.
+        Only networks of timm are asked: options allow weights of a package to no others.
         """
-        raise InputError(
-            f"weights: those of a package are for networks of timm, not for {self.options.backend}'s "
-            f"{self.options.network}: give a file."
-        )
+        raise NotImplementedError
 
     def depends_on_parts(self, name: str) -> bool:
         """Tell whether the shape of the parameter `name` follows from the number of parts.

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark import InputFile, Options
+from benchmark import PACKAGE, InputFile, Options
 
 TIMM = "timm:"
 """What stands before the name of a network of timm."""
@@ -40,14 +40,14 @@ class PartExtractorOptions(Options):
         | Annotated[str, Field(pattern=r"^timm:[A-Za-z0-9_]+$")]
     ) = "resnet50"
     """Backbone under the feature pyramid; `resnet10` has one block per stage, `resnet10-half` half as wide layers;
-    `timm:NAME` takes any of timm that gives features at strides 4 to 32, such as timm:tf_efficientnet_lite0."""
+    `timm:NAME` takes those of timm whose blocks end at strides 4 to 32, such as timm:tf_efficientnet_lite0."""
 
     channels: int = Field(256, ge=16)
     """Width of the feature pyramid; the box head's two layers are four times as wide."""
 
     normalization: Literal["auto", "batch", "frozen", "group"] = "auto"
-    """In the backbone. `auto`: frozen statistics with initial weights; without, those of the batch, or groups of
-    channels where batches have fewer than 4 images."""
+    """In the backbone. `auto`: frozen statistics with initial weights; without, those of the batch, or, except over
+    timm, groups of channels where batches have fewer than 4 images."""
 
     masks: bool = True
     """Learn masks beside boxes. Alignment needs neither: a box-only K is faster to train and as fast to ask."""
@@ -127,6 +127,12 @@ class PartExtractorOptions(Options):
         if self.normalization == "frozen" and self.weights is None:
             raise PydanticCustomError(
                 "frozen", "normalization: frozen statistics come with `weights`; without them choose batch or group"
+            )
+        if self.weights is not None and self.weights.startswith(PACKAGE) and not self.network.startswith(TIMM):
+            raise PydanticCustomError(
+                "package",
+                "weights: {weights} is for networks of timm, not for {network}: give a file, or `network: timm:NAME`",
+                {"weights": self.weights, "network": self.network},
             )
         if self.network.startswith(TIMM) and (self.backend != "torchvision" or self.normalization == "group"):
             raise PydanticCustomError(

@@ -1,4 +1,4 @@
-"""The feature pyramid over a network of timm: `network: timm:NAME`, for any that gives maps at strides 4 to 32."""
+"""The feature pyramid over a network of timm: `network: timm:NAME`, for those whose blocks end at strides 4 to 32."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
@@ -15,12 +16,12 @@ from benchmark import InputError, MissingError, near_match
 STRIDES = (4, 8, 16, 32)
 
 
-def check_installed(network: str) -> None:
-    """Look whether timm is here and knows the network.
+def check(network: str) -> None:
+    """Look whether timm is here, and whether its network can stand under the pyramid.
 
     Raises:
         MissingError: timm is not installed.
-        InputError: it has no such network.
+        InputError: it has no such network, or one that gives other features.
     """
     timm, name = _timm(), network.removeprefix(TIMM)
     if not timm.is_model(name):
@@ -28,6 +29,8 @@ def check_installed(network: str) -> None:
             f"network: timm {timm.__version__} has no {name!r}.{near_match(name, timm.list_models())} "
             "timm.list_models() lists what there is."
         )
+    with torch.random.fork_rng():
+        TimmPyramid(network, 16, frozen=False)
 
 
 def classifier_of(network: str) -> nn.Module:
@@ -42,21 +45,28 @@ class TimmPyramid(nn.Module):
         """Build with weights drawn from torch's global generator; `frozen` holds batch statistics and scales still.
 
         Raises:
-            InputError: the network does not give a map at each of the strides.
+            InputError: the network's blocks do not end at each of the strides, or it takes images of one size alone.
         """
         super().__init__()
         timm, name = _timm(), network.removeprefix(TIMM)
         try:
-            reductions = timm.create_model(name, features_only=True).feature_info.reduction()
-            levels = [reductions.index(stride) for stride in STRIDES]
+            # All levels: what a network gives unless asked is a part of them for some.
+            reductions = timm.create_model(name, features_only=True, out_indices=None).feature_info.info
+            levels = [[one["reduction"] for one in reductions].index(stride) for stride in STRIDES]
             body = timm.create_model(name, features_only=True, out_indices=levels)
-        except (AttributeError, AssertionError, RuntimeError, ValueError):
+            self.body = timm.layers.freeze_batch_norm_2d(body) if frozen else body
+            self._stages = _stages(body)
+            with torch.no_grad():
+                sides = [one.shape[2:] for one in self.body.eval()(torch.zeros(1, 3, 64, 96))]
+            self.body.train()
+            if sides != [(64 // stride, 96 // stride) for stride in STRIDES]:
+                raise ValueError(f"maps of {sides}")
+        except (AttributeError, AssertionError, LookupError, RuntimeError, TypeError, ValueError):
             raise InputError(
-                f"network: {network} does not give features at strides {', '.join(map(str, STRIDES))}, which the "
-                "pyramid stands on. Choose a convolutional network, such as timm:tf_efficientnet_lite0."
+                f"network: {network} does not give features at strides {', '.join(map(str, STRIDES))}, each at the end "
+                "of a block of its own and for images of any size, which the pyramid stands on. Choose another "
+                "convolutional network, such as timm:tf_efficientnet_lite0."
             ) from None
-        self.ends = [str(one).replace(".", "_") for one in body.feature_info.module_name()]
-        self.body = timm.layers.freeze_batch_norm_2d(body) if frozen else body
         self.fpn = FeaturePyramidNetwork(body.feature_info.channels(), channels, extra_blocks=LastLevelMaxPool())
         self.out_channels = channels
 
@@ -67,13 +77,7 @@ class TimmPyramid(nn.Module):
 
     def stage(self, name: str) -> int:
         """Return the place of a parameter of the body: 1 before the first block, 2 to 5 up to each of the four maps."""
-        # Compared without dots: timm flattens the first level of some networks, and not in `feature_info`.
-        names = [one.replace(".", "_") for one in self.body.state_dict()]
-        at = names.index(name.replace(".", "_"))
-        if at < next(i for i, one in enumerate(names) if one.startswith(self.ends[0].partition("_")[0])):
-            return 1
-        last = [max(i for i, one in enumerate(names) if one.startswith(f"{end}_")) for end in self.ends]
-        return 2 + sum(at > end for end in last)
+        return self._stages[name]
 
     def translate(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return a classifier's tensors by the names of the body; timm flattens the first level of some networks."""
@@ -81,6 +85,22 @@ class TimmPyramid(nn.Module):
         flat = {name: name.replace(".", "_", 1) for name in tensors}
         known = {name: name if name in own else flat[name] for name in tensors}
         return {known[name]: one for name, one in tensors.items() if known[name] in own}
+
+
+def _stages(body: Any) -> dict[str, int]:
+    """Return the place of each of the body's tensors.
+
+    Raises:
+        LookupError, ValueError: a map does not end with a named part of the body.
+    """
+    # Compared without dots: timm flattens the first level of some networks, and not in `feature_info`.
+    names = [one.replace(".", "_") for one in body.state_dict()]
+    ends = [str(one).replace(".", "_") for one in body.feature_info.module_name()]
+    last = [max(i for i, one in enumerate(names) if one.startswith(f"{end}_")) for end in ends]
+    first = min(i for i, one in enumerate(names) if one.startswith(ends[0].partition("_")[0]))
+    if last != sorted(set(last)):
+        raise ValueError(f"maps that do not follow each other: {ends}")
+    return {name: 1 if at < first else 2 + sum(at > end for end in last) for at, name in enumerate(body.state_dict())}
 
 
 def _timm() -> Any:

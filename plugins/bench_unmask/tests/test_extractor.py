@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
-from bench_unmask.extractor.artifact import PartExtractor, backend_class
+from bench_unmask.extractor.artifact import PartExtractor, backend_class, check_library
 from bench_unmask.extractor.options import PartExtractorOptions
 from bench_unmask.extractor.training import load_initial_weights
 from benchmark import Rng
@@ -357,7 +357,7 @@ def test_weights_can_be_used_as_they_are(trained, pictures, tmp_path):
 TIMM = {"network": "timm:test_efficientnet", "masks": False}
 
 
-@pytest.mark.parametrize("network", ["test_efficientnet", "resnet10t", "test_convnext"])
+@pytest.mark.parametrize("network", ["test_efficientnet", "resnet10t", "test_convnext", "dla34"])
 def test_networks_of_timm_stand_under_the_pyramid(network):
     library = backend_class(options_of())(options_of(network=f"timm:{network}", masks=False), 3)
     places = [library.stage(name) for name in library.network.state_dict()]
@@ -407,9 +407,9 @@ def test_weights_of_an_installed_package_are_the_backbones(pictures, tmp_path):
     stem = torch.load(file, weights_only=True)["_conv_stem.weight"]
     assert torch.equal(library.network.state_dict()["backbone.body.conv_stem.weight"], stem)
     assert "start at random: backbone.fpn" in warned[0]
-    other = backend_class(options_of())(options_of(weights=weights), 3)
-    with pytest.raises(InputError, match="those of a package are for networks of timm, not for torchvision's resnet10"):
-        load_initial_weights(other, weights, ("a", "b", "c"), Progress(send, every=0))
+    check_library(options_of(**options))
+    with pytest.raises(InputError, match="are of timm's 'tf_efficientnet_lite0', not of 'efficientnet_lite0'"):
+        check_library(options_of(**{**options, "network": "timm:efficientnet_lite0"}))
 
 
 @pytest.mark.parametrize(
@@ -417,11 +417,13 @@ def test_weights_of_an_installed_package_are_the_backbones(pictures, tmp_path):
     [
         ("timm:test_efficientnetx", r"timm [\d.]+ has no 'test_efficientnetx'\. Did you mean 'test_efficientnet'"),
         ("timm:vit_tiny_patch16_224", "does not give features at strides 4, 8, 16, 32"),
+        ("timm:vgg11", "each at the end of a block of its own"),
+        ("timm:swin_tiny_patch4_window7_224", "and for images of any size"),
     ],
 )
-def test_networks_of_timm_that_cannot_stand_under_it_are_refused(network, message, pictures, tmp_path):
+def test_networks_of_timm_that_cannot_stand_under_it_are_refused_while_planning(network, message):
     with pytest.raises(InputError, match=message):
-        extractor_of(network=network, masks=False).build(context(pictures, tmp_path / "work"))
+        check_library(options_of(network=network, masks=False))
 
 
 def test_without_timm_its_networks_name_what_to_install(monkeypatch, pictures, tmp_path):
@@ -450,6 +452,7 @@ def test_images_with_other_channels_are_refused_in_training(pictures, tmp_path, 
         ({"anchors": (8, 16)}, "expected 5 sides above 0"),
         ({"stages": ()}, "an empty training needs `weights`"),
         ({"normalization": "frozen"}, "frozen statistics come with `weights`"),
+        ({"weights": "package:efficientnet-lite0"}, "is for networks of timm, not for resnet10"),
         ({**TIMM, "backend": "detectron2"}, "timm:test_efficientnet goes with `backend: torchvision`"),
         ({**TIMM, "normalization": "group"}, "and with `normalization` batch, frozen or auto"),
     ],
