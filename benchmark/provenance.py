@@ -17,7 +17,7 @@ from benchmark.plugins import Registry
 from benchmark.suite import Suite
 
 LIBRARIES = ("torch", "torchvision", "adversarial-robustness-toolbox", "scikit-learn", "numpy", "pandas", "timm")
-"""Folder of the report in a run directory."""
+"""Libraries whose versions decide the numbers."""
 
 
 def manifest_of(

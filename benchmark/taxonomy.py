@@ -26,7 +26,7 @@ class AttackTraits:
 
     Attributes:
         needs: the most that it asks of its victim.
-        knowledge: where its images are crafted, one of `benchmark.suite.KNOWLEDGE`.
+        knowledge: where its images are crafted, one of `benchmark.KNOWLEDGE`.
     """
 
     needs: Literal["gradient", "scores", "labels"]

@@ -110,7 +110,7 @@ class Peeks(Plain):
     gives_scores = True
 
     def judge(self, batch: Batch) -> Verdict:
-        return Verdict(label=batch.logits.argmax(1), score=batch.x.flatten(1).mean(1))
+        return Verdict(label=batch.logits.argmax(1), score=self.detector_loss(batch.x))
 
     def detector_loss(self, x: Tensor) -> Tensor:
         with torch.enable_grad():
@@ -120,14 +120,16 @@ class Peeks(Plain):
 
 
 class Glances(Step):
-    """Asks for both answers about the image, and returns it."""
+    """Asks for both answers about the image and lets the deployed system judge it, and returns it."""
 
     evades_detector = True
 
     def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
         assert victim.detector_loss is not None
+        assert victim.judge is not None
         for road in (classification_loss(victim.classifier, y), victim.detector_loss):
             input_gradient(road, x)
+        victim.judge(x, rng)
         return x.clone()
 
 

@@ -93,7 +93,7 @@ def test_every_name_for_authors_says_what_it_is(monkeypatch):
             for name in names:
                 found = getattr(benchmark, name)
                 function = inspect.isclass(found) or inspect.isroutine(found)
-                said = inspect.getdoc(found) if function else generated.constants(module).get(name)
+                said = found.__doc__ if function else generated.constants(module).get(name)
                 assert said, f"{module}.{name}: a text below it, or a docstring, for docs/authors.md"
 
 

@@ -128,7 +128,7 @@ class Auroc(CellMetric):
 
 
 class AurocAll(Auroc):
-    """The same with failed attacks counted too: all attacked images against their clean versions."""
+    """Area under the ROC curve of all attacked images, failed attacks among them, against their clean versions."""
 
     title, short = "AUROC, all attacked", "AUROC all"
     reads = ("base_label", "score")
@@ -151,7 +151,7 @@ class Tpr(CellRate):
 
 
 class Fpr(CellRate):
-    """Clean versions of those same images that are flagged at the threshold, out of all of them."""
+    """Clean versions of the images that an attack succeeds on, flagged at the threshold, out of all of them."""
 
     title, short = "False-positive rate", "FPR"
     scope, better = "attack", "low"
@@ -237,7 +237,7 @@ def success_at_fpr(cells: Sequence[Cell], target: float) -> MetricValue | None:
 
 
 class SuccessAt50Fpr(SuccessAt5Fpr):
-    """The same with half of the clean images rejected: what the detector can do at any price."""
+    """Attack success at the threshold that rejects half of the clean images: what the detector can do at any price."""
 
     title, short = "Attack success at 50 % FPR", "success @ 50 % FPR"
     target = 0.5

@@ -180,7 +180,9 @@ class WorstCaseTpr(_WorstCaseDetection):
 
 
 class WorstCaseFpr(_WorstCaseDetection):
-    """Clean versions of those same images that are flagged at the threshold, out of all of them."""
+    """Clean versions of the images that some attack of the group turns wrong, flagged at the threshold, out of all of
+    them.
+    """
 
     title, short = "False-positive rate of the worst case", "worst-case FPR"
     better = "low"
@@ -226,7 +228,7 @@ class WorstCaseSuccessAt5Fpr(Metric):
 
 
 class WorstCaseSuccessAt50Fpr(WorstCaseSuccessAt5Fpr):
-    """The same with half of the clean images rejected."""
+    """Worst-case attack success at the threshold that rejects half of the clean images."""
 
     title, short = "Worst-case attack success at 50 % FPR", "worst success @ 50 % FPR"
     target = SuccessAt50Fpr.target

@@ -151,7 +151,11 @@ class Run:
             InputError: the run built none, or several, or the cache does not hold it.
             DamagedArtifactError: a file of it is missing, or not as it was written.
         """
-        keys = {line["key"] for line in self.journal if line.get("kind") == "artifact" and name in line["label"]}
+        keys = {
+            line["key"]
+            for line in self.journal
+            if line.get("kind") == "artifact" and line["label"].startswith(f"build {name} on ")
+        }
         if len(keys) != 1:
             raise InputError(f"{self.path}: expected a run that built one {name}, found {len(keys)}.")
         (key,), store = keys, Store(cache or default_cache())

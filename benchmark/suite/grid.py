@@ -52,7 +52,7 @@ def _check_substitutes(
         if point.attack == CLEAN:
             continue
         before = crafted_on.setdefault(point.identity(), point.entry.substitutes)
-        if before != point.entry.substitutes:
+        if set(before) != set(point.entry.substitutes):  # attacked as one, in whichever order
             named = " and ".join(map(str, before))
             reading.problems.add(
                 node.where,

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from benchmark.attack import TOLERANCE, ClassLikelihoods, Victim, perturbation_size
 from benchmark.gradient import random_start
+from benchmark.randomness import Rng
 
 
 @dataclass
@@ -120,7 +121,8 @@ def margins(logits: Tensor, y: Tensor) -> Tensor:
 def recorded(victim: Victim, x: Tensor, y: Tensor, norm: str, eps: float | None) -> Iterator[tuple[Victim, Path]]:
     """Give the victim, and a path that fills with all that is asked of it inside the block about the image `x`.
 
-    Passes that a defense makes through the network to answer for its detector, on images of its own, are not recorded.
+    Passes that a defense makes through the network to answer for its detector or to judge, on images of its own, are
+    not recorded.
     """
     path, under_way = Path(x, y, norm, eps), list[_Point]()
     inside = 0  # roads that are being asked: what the defense looks at there is not what the attack looks at
@@ -157,9 +159,20 @@ def recorded(victim: Victim, x: Tensor, y: Tensor, norm: str, eps: float | None)
 
         return asked
 
+    def deployed(images: Tensor, rng: Rng) -> tuple[Tensor, Tensor | None]:
+        nonlocal inside
+        assert victim.judge is not None
+        inside += 1
+        try:
+            return victim.judge(images, rng)
+        finally:
+            inside -= 1
+
     roads = ("detector_loss", "class_suspicions", "class_likelihoods", "training_loss")
     held: dict[str, Any] = {road: getattr(victim, road) for road in roads}
     offered: dict[str, Any] = {road: along(held[road]) for road in roads if held[road] is not None}
+    if victim.judge is not None:
+        offered["judge"] = deployed
     handles = [
         victim.classifier.register_forward_pre_hook(before),
         victim.classifier.register_forward_hook(after),

@@ -156,7 +156,7 @@ TRUST_RULES: dict[Why, Rule] = {
             "static only",
             "All attacks with gradients on all of the defense make one step, or do not say how many "
             "(`Attack.iterations`).",
-            "no attack of more than one step was run",
+            "no attack was run that is known to take more than one step",
             f"{CARLINI}, section 4.3",
             lambda seen: seen.lacks() == "one-step",
         ),

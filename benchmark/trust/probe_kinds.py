@@ -191,8 +191,8 @@ PROBES: dict[ProbeName, ProbeKind] = {
         ProbeKind(
             "random-draws",
             "Random draws find nothing that the attack misses",
-            "Share of up to 8 images that withstand the attack of which one of 10,000 uniform draws from the ball is "
-            "classified wrongly.",
+            "Share of up to 8 images that withstand the attack, flagged ones among them, of which one of 10,000 "
+            "uniform draws from the ball is classified wrongly, and not flagged where there is a detector.",
             "The share is above 1 % for sure.",
             "An attack with a budget in linf or l2.",
             f"{ATHALYE}; {CARLINI}",

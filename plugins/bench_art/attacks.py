@@ -225,6 +225,13 @@ class AnyArtAttack(ArtAttack):
         kind = _classes().get(self.options.attack)
         return kind is not None and "eps" not in inspect.signature(kind.__init__).parameters
 
+    def iterations(self) -> int | None:
+        """Return the class's `max_iter`, as given or by default; None where it has none."""
+        kind = _classes().get(self.options.attack)
+        default = inspect.signature(kind.__init__).parameters.get("max_iter") if kind is not None else None
+        steps = self.options.arguments.get("max_iter", None if default is None else default.default)
+        return steps if type(steps) is int else None
+
     def check(self) -> None:
         """Build the attack once on a toy network, so that wrong names and values show before any work.
 

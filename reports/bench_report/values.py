@@ -57,13 +57,15 @@ class TrustView:
         run = self.passed + self.failed
         probes = f"{self.passed} of {plural(run, 'probe')} passed" if self.failed else f"{plural(run, 'probe')} passed"
         probes = probes if run else "no probe was run"
-        return TRUST_RULES[self.why[0]].says + (f"; {probes}" if self.mark == "adaptive" else "")  # type: ignore[index]
+        # A run of another version may give reasons that this one does not know.
+        rule = TRUST_RULES[self.why[0]].says if self.why else self.because  # type: ignore[index]
+        return rule + (f"; {probes}" if self.mark == "adaptive" else "")
 
     @property
     def term(self) -> str:
         """The name of the tip, which stands once in a report: thousands of numbers have the same."""
         probes = f":{self.passed}/{self.failed}" if self.mark == "adaptive" else ""
-        return f"trust:{self.why[0]}{probes}"
+        return f"trust:{self.why[0] if self.why else self.because}{probes}"
 
     @property
     def bound(self) -> str:
