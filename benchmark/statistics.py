@@ -47,9 +47,9 @@ def wilson(successes: float, n: float, z: float = Z) -> Interval:
     centre = p + z**2 / (2 * n)
     margin = z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
     scale = 1 + z**2 / n
-    # Rounding must not push an end past the estimate, or leave 1e-17 where the end is 0.
-    low = 0.0 if successes <= 0 else min(p, float((centre - margin) / scale))
-    high = 1.0 if successes >= n else max(p, float((centre + margin) / scale))
+    # Rounding must not push an end past the estimate or past 1, or leave 1e-17 where the end is 0.
+    low = 0.0 if successes <= 0 else max(0.0, min(p, float((centre - margin) / scale)))
+    high = 1.0 if successes >= n else min(1.0, max(p, float((centre + margin) / scale)))
     return Interval(low, high)
 
 

@@ -50,7 +50,7 @@ CAUGHT = {
     "randomness": {"random", "random-search"},
     "step": {"gradient", "random-search"},
     "shattered": {"random-search"},
-    "flags-all": {"flags-clean"},
+    "flags-all": {"flags-clean", "transfer-failure"},  # the attack on the network alone gets nothing through
     "inverted": {"inverted-score"},
 }
 """What has to see through each: alarms, and the probe that a suite asks for."""

@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
@@ -127,6 +127,7 @@ def test_the_interval_of_a_randomised_rate_covers(weights):
     arrays(np.float64, st.integers(1, 30), elements=st.floats(0, 1)),
     st.integers(1, 5),
 )
+@example(np.full(17, np.nextafter(1, 0)), 4)
 def test_the_interval_of_a_rate_holds_the_rate(shares, repeats):
     estimate = rate(shares if repeats > 1 else shares.round(), repeats=repeats)
     assert 0 <= estimate.low <= estimate.value <= estimate.high <= 1
