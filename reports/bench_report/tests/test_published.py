@@ -38,8 +38,8 @@ def columns(table):
     for row in table.all("tr"):
         labels = [
             head.get("data-label")
-            for head in row.all("th")
-            if head.get("scope") in ("col", "colgroup") and "data-label" in head.attributes
+            for head in row.all("th", "td")  # one without a text is no heading
+            if "data-label" in head.attributes and (head.tag == "td" or head.get("scope") in ("col", "colgroup"))
             for _ in range(int(head.get("colspan") or 1))
         ]
         if labels:
