@@ -15,6 +15,7 @@ import tempfile
 from pathlib import Path
 from time import perf_counter
 
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "reports" / "bench_report" / "tests"))
 from conftest import CHROMIUM, write_run  # the drawn runs of the report's tests
 
