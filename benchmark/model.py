@@ -17,9 +17,8 @@ from torch import Tensor, nn
 
 from benchmark import weights
 from benchmark.errors import InputError, MissingError, TaskError, first_line, unknown_name
-from benchmark.files import file_digest
-from benchmark.options import PACKAGE, ModelOptions, Normalization, looks_like_file, read_by_host
-from benchmark.pretrained import packaged_weights
+from benchmark.options import ModelOptions, Normalization
+from benchmark.pretrained import weights_source
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.weights import Checkpoint, Loaded, check_weights_file, read_checkpoint, read_tensors, save_weights
@@ -359,21 +358,17 @@ class Model(ABC):
             MissingError: what is missing, where it was looked for, what to do.
             InputError: the weights file is none, is damaged, or is not the one that its source declares.
         """
-        weights = self.options.weights
-        if weights is not None and weights.startswith(PACKAGE):
-            packaged_weights(weights).path()
-        elif weights is not None and looks_like_file(weights):
-            check_weights_file(weights)
+        source = weights_source(self.options.weights)
+        if source is not None:
+            source.check()
 
     def fingerprint(self) -> str:
         """Return a digest of what the options only point to (the content of a weights file), or an empty text.
 
         It is part of every content key that the model is in.
         """
-        weights = self.options.weights
-        if weights is not None and weights.startswith(PACKAGE):
-            return packaged_weights(weights).sha256
-        return file_digest(Path(weights)) if weights is not None and looks_like_file(weights) else ""
+        source = weights_source(self.options.weights)
+        return "" if source is None else source.digest()
 
     def weights_facts(self) -> dict[str, str] | None:
         """Return where the initial weights come from, for the manifest; None where they are drawn.
@@ -381,14 +376,10 @@ class Model(ABC):
         Raises:
             MissingError, InputError: as `check`.
         """
-        weights = self.options.weights
-        if weights is None:
-            return None
-        if weights.startswith(PACKAGE):
-            return packaged_weights(weights).facts()
-        if looks_like_file(weights):
-            return {"file": Path(weights).name, "sha256": file_digest(Path(weights))}
-        return {"name": weights}
+        source, weights = weights_source(self.options.weights), self.options.weights
+        if source is not None:
+            return source.facts()
+        return None if weights is None else {"name": weights}
 
     def build(
         self, num_classes: int, image_shape: tuple[int, int, int], rng: Rng, progress: Progress | None = None
@@ -404,15 +395,15 @@ class Model(ABC):
         with rng.seeded_globals():
             classifier = Classifier(self.network(num_classes, image_shape), num_classes, image_shape, normalization)
             try_out(classifier)
-        if read_by_host(self.options.weights):
-            _load_initial(classifier, self.options, progress)
+        source = weights_source(self.options.weights)
+        if source is not None:
+            _load_initial(classifier, source.read(classifier.network), self.options, progress)
         return classifier
 
 
-def _load_initial(classifier: Classifier, options: ModelOptions, progress: Progress | None) -> None:
-    name = str(options.weights)
-    source = packaged_weights(name) if name.startswith(PACKAGE) else None
-    checkpoint = source.read(classifier.network) if source is not None else read_checkpoint(name)
+def _load_initial(
+    classifier: Classifier, checkpoint: Checkpoint, options: ModelOptions, progress: Progress | None
+) -> None:
     loaded = _load_checkpoint(classifier, checkpoint, new_head=True)
     said = []
     if checkpoint.others:

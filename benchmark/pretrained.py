@@ -15,8 +15,8 @@ from torch import nn
 
 from benchmark.errors import InputError, MissingError, first_line, unknown_name
 from benchmark.files import file_digest
-from benchmark.options import PACKAGE
-from benchmark.weights import Checkpoint, in_order, read_checkpoint
+from benchmark.options import PACKAGE, looks_like_file
+from benchmark.weights import Checkpoint, check_weights_file, in_order, read_checkpoint
 
 GROUP = "bench.weights"
 
@@ -84,6 +84,18 @@ class PackagedWeights:
             )
         return path
 
+    def check(self) -> None:
+        """Refuse a file that is missing or another one.
+
+        Raises:
+            MissingError, InputError: as `path`.
+        """
+        self.path()
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the file that is allowed."""
+        return self.sha256
+
     def read(self, network: nn.Module) -> Checkpoint:
         """Return the tensors, by the names of `network` where the file has others.
 
@@ -103,6 +115,48 @@ class PackagedWeights:
             "licence": self.licence,
             "origin": self.origin,
         }
+
+
+@dataclass(frozen=True)
+class WeightsFile:
+    """A weights file of the user's, asked in the same way."""
+
+    path: str
+
+    def check(self) -> None:
+        """Refuse a file that is missing or that holds no tensors by name.
+
+        Raises:
+            MissingError, InputError: as `check_weights_file`.
+        """
+        check_weights_file(self.path)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of the file."""
+        return file_digest(Path(self.path))
+
+    def read(self, network: nn.Module) -> Checkpoint:
+        """Return the tensors, by the names that the file gives them.
+
+        Raises:
+            InputError: as `read_checkpoint`.
+        """
+        return read_checkpoint(self.path)
+
+    def facts(self) -> dict[str, str]:
+        """Return what a manifest keeps of the source."""
+        return {"file": Path(self.path).name, "sha256": self.digest()}
+
+
+def weights_source(weights: str | None) -> PackagedWeights | WeightsFile | None:
+    """Return where the host reads `weights` from; None without any, and for a name that the model itself knows.
+
+    Raises:
+        InputError: as `packaged_weights`.
+    """
+    if weights is not None and weights.startswith(PACKAGE):
+        return packaged_weights(weights)
+    return WeightsFile(weights) if weights is not None and looks_like_file(weights) else None
 
 
 def packaged_weights(weights: str) -> PackagedWeights:
