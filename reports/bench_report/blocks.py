@@ -195,7 +195,7 @@ class BlockBuilder:
             MatrixRow(
                 defense,
                 tuple(column[number] for column in drawn),
-                sentences.taught(self.facts.taught.get(defense, ())),
+                sentences.taught(self.facts.defense(defense).taught),
             )
             for number, defense in enumerate(defenses)
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bench_report import sentences
 from bench_report.cells import CellPages
 from bench_report.charts.figures import Figures
-from bench_report.checklist import Checklist
+from bench_report.checklist.page import Checklist
 from bench_report.compare import CompareView, compare_runs
 from bench_report.measures import MEASURES, Measure
 from bench_report.probes import Probes

@@ -114,7 +114,7 @@ class _Comparer:
             alone = not is_group(place.attack)
             if alone and any(self.tables[number].unbounded(place) for number in in_runs):
                 continue  # counts in groups, at their budgets
-            if place.knowledge in KNOWING and self.facts[in_runs[0]].is_bare(place.defense):
+            if place.knowledge in KNOWING and self.facts[in_runs[0]].defense(place.defense).bare:
                 continue  # its gray-box cells stand there, and are counted as such
             attacks = [tuple(sorted(self.tables[number].counted(place).items())) for number in in_runs]
             if len(attacks[0]) > 1 and (place._replace(attack=""), *attacks) in worst:

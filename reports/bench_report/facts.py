@@ -1,4 +1,6 @@
-"""What the numbers of a run say, as typed facts; `sentences.py` puts them into words, and nothing else claims anything.
+"""What the numbers of a run say, as typed facts; `sentences` puts them into words, and nothing else claims anything.
+
+`RunFacts` judges defenses; what stands out beside its verdicts is found by `findings`.
 
 A fact holds all that it is about: both sides of a comparison share data set, model, attacks, attacker and seeds, or
 there is no comparison. docs/measures.md ("Verdicts") says when a defense holds.
@@ -7,38 +9,31 @@ there is no comparison. docs/measures.md ("Verdicts") says when a defense holds.
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
 from bench_report.charts.ladders import BUDGETS, Ladder, ladders, worst_cases
-from bench_report.table import Axes, Place, Table, as_number, as_text, group_name, is_group
+from bench_report.defended import Defended, read_defenses
+from bench_report.table import Axes, Place, Table, group_name, is_group
 from bench_report.values import DifferenceView, Estimate
 from bench_report.verdicts import (
     BROKEN,
     GONE,
-    Alarms,
     Best,
     BestKnown,
     Bound,
-    Broken,
     Comparison,
-    Drop,
-    Implied,
-    Published,
-    PublishedCount,
     Reach,
     Scope,
     TradeOff,
-    Uneven,
     Verdict,
     VerdictGroup,
     VerdictRow,
     Why,
 )
-from benchmark import ALL_ATTACKS, BARE, CLEAN, CROSSED, KNOWING, KNOWLEDGE, Budget, holm
+from benchmark import ALL_ATTACKS, CLEAN, CROSSED, KNOWLEDGE, holm
 
 
 class RunFacts:
@@ -65,14 +60,12 @@ class RunFacts:
         self.axes = axes
         self.manifest = manifest
         self.differences = differences
-        self._references = references
-        about: Mapping[str, Mapping[str, Any]] = manifest.get("defenses") or {}
-        self.families = {label: as_text(facts.get("family")) for label, facts in about.items()}
-        self.taught = {label: tuple(map(as_text, facts.get("attacks") or ())) for label, facts in about.items()}
+        self.references = references
+        self._defended = read_defenses(manifest)
 
-    def is_bare(self, defense: str) -> bool:
-        """Return whether a defense has nothing beside the network: whoever knows that knows all of it."""
-        return self.families.get(defense) in BARE
+    def defense(self, label: str) -> Defended:
+        """Return what is known of a defense."""
+        return self._defended.get(label, Defended())
 
     # -- settings ------------------------------------------------------------------------------------------------------
 
@@ -225,7 +218,7 @@ class RunFacts:
                     left[name] = min(robust.value, left.get(name, robust.value))
         return sorted(left.values(), reverse=True) or [math.inf]
 
-    def _sweep(self, scope: Scope) -> tuple[Scope, ...]:
+    def sweep(self, scope: Scope) -> tuple[Scope, ...]:
         """Return the scopes of all budgets of which this is one, the smallest first; itself where it is no sweep's."""
         return self._settings_and_sweeps[1].get(scope, (scope,))
 
@@ -269,7 +262,7 @@ class RunFacts:
         found = []
         for attack, knowledge in verdict.trust.best:
             place = self.table.place(verdict.scope.dataset, verdict.scope.model, attack, verdict.defense, knowledge)
-            left = self._share(place, "")
+            left = self.share(place, "")
             if left is not None:
                 found.append(BestKnown(attack, knowledge, left, self.table.page(place)))
         return min(found, key=lambda one: one.left.value, default=None)
@@ -290,7 +283,7 @@ class RunFacts:
     @cached_property
     def _drafted(self) -> dict[Scope, tuple[Verdict, ...]]:
         """The verdicts before their comparisons are corrected for each other."""
-        scopes = dict.fromkeys(x for setting in self.settings for one in setting for x in self._sweep(one))
+        scopes = dict.fromkeys(x for setting in self.settings for one in setting for x in self.sweep(one))
         return {scope: tuple(self.draft(scope, x) for x in self.defenses(scope)) for scope in scopes}
 
     @cached_property
@@ -345,7 +338,7 @@ class RunFacts:
                     defense,
                     max(verdicts, key=lambda v: v.sort_key),
                     len(verdicts),
-                    self.taught.get(defense, ()),
+                    self.defense(defense).taught,
                     reach=self.reach(mine, defense),
                 )
                 for defense, verdicts in by_defense.items()
@@ -385,7 +378,7 @@ class RunFacts:
         if not scopes[0].budgets or defense == self.axes.baseline:
             return None
         holds: Verdict | None = None
-        for budget in zip(*map(self._sweep, scopes)):
+        for budget in zip(*map(self.sweep, scopes)):
             verdicts = [v for scope in budget for v in self.verdicts[scope] if v.defense == defense]
             worst = max(verdicts, key=lambda v: v.sort_key, default=None)
             if worst is not None and worst.standing == "holds":
@@ -405,13 +398,13 @@ class RunFacts:
         """Return the numbers of a defense against a group of attacks, before anything is concluded from them."""
         prefix = "worst_case_" if is_group(scope.attack) else ""
         place, clean_place = self._place(scope, defense, scope.attack), self._place(scope, defense, CLEAN)
-        alone = {x: self._share(self._place(scope, defense, x), "") for x in scope.attacks}
+        alone = {x: self.share(self._place(scope, defense, x), "") for x in scope.attacks}
         known = {
             x: estimate
             for x, estimate in alone.items()
             if estimate is not None and not self.table.unbounded(self._place(scope, defense, x))
         }
-        robust = self._share(place, prefix)
+        robust = self.share(place, prefix)
         partial = robust is None and bool(known)
         lowest = min(known, key=lambda x: known[x].value, default=None)
         if partial and lowest is not None:
@@ -441,7 +434,7 @@ class RunFacts:
             clean=clean,
             cost=None if cost is None else cost.difference,
             false_alarms=alarms,
-            level=self._level(scope.dataset, best, alarms),
+            level=self.level(scope.dataset, best, alarms),
             absent=len(gone),
             seeds=len(self.table.seeds),
             hardest=None if lowest is None else (lowest, known[lowest], self._page(scope, defense, lowest)),
@@ -457,7 +450,8 @@ class RunFacts:
         status = self.table.cell(place, "robust_accuracy").status
         return status if status in ("failed", "missing") else ""
 
-    def _share(self, place: Place, prefix: str) -> Estimate | None:
+    def share(self, place: Place, prefix: str) -> Estimate | None:
+        """Return what a cell leaves, right or rejected where the defense rejects; `prefix` is that of worst cases."""
         return self.table.estimate(place, f"{prefix}joint_robust_accuracy") or self.table.estimate(
             place, f"{prefix}robust_accuracy"
         )
@@ -467,7 +461,8 @@ class RunFacts:
         classes = len(((self.manifest.get("datasets") or {}).get(dataset) or {}).get("class_names") or ())
         return 1 / classes if classes > 1 else 0.0
 
-    def _level(self, dataset: str, best: Estimate | None, alarms: Estimate | None) -> float:
+    def level(self, dataset: str, best: Estimate | None, alarms: Estimate | None) -> float:
+        """Return the share from which on a defense holds: `best` is clean accuracy, `alarms` false ones."""
         half = 0.0 if best is None else best.value / 2
         by_chance = 0.0 if alarms is None else alarms.value
         return by_chance + (1 - by_chance) * max(half, self.guessing(dataset), BROKEN)
@@ -563,184 +558,9 @@ class RunFacts:
             tuple(points),
             tuple(front),
             tuple(v.defense for v in points if v not in worth),
-            tuple(v.defense for v in points if self.taught.get(v.defense)),
+            tuple(v.defense for v in points if self.defense(v.defense).taught),
             tuple(v.defense for v in self.verdicts[scope] if v.defense not in known),
         )
-
-    # -- single findings -----------------------------------------------------------------------------------------------
-
-    def _cells(self) -> Iterator[Place]:
-        groups = {*self.axes.groups, CLEAN}
-        return (p for p in self.table.by_place if p.attack not in groups and not self.table.unbounded(p))
-
-    def broken(self) -> list[Broken]:
-        """Return, per defense, the attack that leaves least of it, where that is next to nothing; the worst first.
-
-        A rejected image counts for the defense. What clean images say nothing for is not broken.
-        """
-        lowest: dict[str, Broken] = {}
-        # At budgets beyond those that verdicts are about nothing is left of anything.
-        sweeps = {scope: self._sweep(scope) for scope in self.scopes}
-        beyond = {
-            (scope.dataset, scope.model, scope.knowledge, attack)
-            for scope, all_ in sweeps.items()
-            for later in all_[all_.index(scope) + 1 :]
-            for attack in later.attacks
-        }
-        for place in self._cells():
-            robust = self._share(place, "")
-            clean_place = self.table.place(place.dataset, place.model, CLEAN, place.defense, place.knowledge)
-            clean = self.table.estimate(clean_place, "joint_clean_accuracy") or self.table.estimate(
-                clean_place, "clean_accuracy"
-            )
-            if robust is None or clean is None or place.defense == self.axes.baseline:
-                continue
-            if (place.dataset, place.model, place.knowledge, place.attack) in beyond:
-                continue
-            if robust.doubt is not None and not robust.doubt.at_most:
-                continue
-            alarms = self.table.estimate(clean_place, "clean_fpr")
-            worth = clean.low is not None and clean.low > max(self.guessing(place.dataset), BROKEN)
-            surely = robust.high is not None and robust.high < self._level(place.dataset, clean, alarms)
-            if robust.value >= BROKEN or not worth or not surely:
-                continue
-            known = lowest.get(place.defense)
-            if known is None or robust.value < known.robust.value:
-                bound = self.bound(place)
-                rejects = alarms is not None
-                lowest[place.defense] = Broken(place, bound, robust, clean, alarms, rejects, self.table.page(place))
-        return sorted(lowest.values(), key=lambda one: one.robust.value)
-
-    def drops(self) -> list[Drop]:
-        """Return, per defense, where knowing it takes most from it: same cell, same attack, intervals apart."""
-        found: dict[str, Drop] = {}
-        for place in self._cells():
-            if place.knowledge not in KNOWING or self.is_bare(place.defense):
-                continue
-            before, after = (self._share(p, "") for p in (place._replace(knowledge="gray-box"), place))
-            if before is None or after is None or before.doubt or after.doubt:
-                continue
-            if before.low is None or after.high is None or after.high >= before.low or before.seeds != after.seeds:
-                continue
-            known = found.get(place.defense)
-            if known is None or before.value - after.value > known.before.value - known.after.value:
-                found[place.defense] = Drop(place, before, after, self.table.page(place))
-        return sorted(found.values(), key=lambda drop: drop.after.value - drop.before.value)
-
-    def uneven(self) -> list[Uneven]:
-        """Return, per detector, the setting where what it catches hangs most on the attack."""
-        rates: dict[Place, dict[str, Estimate]] = {}
-        for place in self._cells():
-            found = self.table.estimate(place, "tpr")
-            if found is not None and not found.doubt:
-                rates.setdefault(place._replace(attack=""), {})[place.attack] = found
-        widest: dict[str, Uneven] = {}
-        for setting, mine in rates.items():
-            most, least = (pick(mine, key=lambda x: mine[x].value) for pick in (max, min))
-            caught, missed = mine[most], mine[least]
-            if caught.low is None or missed.high is None or caught.low <= missed.high or caught.seeds != missed.seeds:
-                continue
-            known = widest.get(setting.defense)
-            if known is None or caught.value - missed.value > known.caught.value - known.missed.value:
-                place = setting._replace(attack=most)
-                clean = self.table.place(place.dataset, place.model, CLEAN, place.defense, place.knowledge)
-                widest[setting.defense] = Uneven(
-                    place,
-                    caught,
-                    least,
-                    missed,
-                    self.table.estimate(clean, "clean_fpr"),
-                    self.bound(place),
-                    self.table.page(setting._replace(attack=least)),
-                )
-        return list(widest.values())
-
-    def implied(self, place: Place) -> Implied | None:
-        """Return what follows from the numbers at a place if they hold for every perturbation of the budget."""
-        prefix = "worst_case_" if is_group(place.attack) else ""
-        accuracy = self.table.estimate(place, f"{prefix}implied_robust_accuracy")
-        if accuracy is None:
-            return None
-        rests_on = [self.table.budgets.get((place.dataset, x), ("", "")) for x in self.table.counted(place)]
-        norm, budget = max((one for one in rests_on if one[1]), key=lambda one: Budget(one[1]), default=("", ""))
-        if not budget:
-            return None
-        kept: dict[str, tuple[str, Estimate, str]] = {}
-        for other in self.table.by_place:
-            of = self.table.budgets.get((other.dataset, other.attack), ("", ""))
-            alike = (other.dataset, other.model, of[0]) == (place.dataset, place.model, norm)
-            if not alike or self.families.get(other.defense) != "hardener" or self.bound(other):
-                continue
-            if not of[1] or not math.isclose(2 * Budget(of[1]), Budget(budget), rel_tol=1e-6):
-                continue
-            found = self._share(other, "worst_case_" if is_group(other.attack) else "")
-            if found is not None and (other.defense not in kept or found.value < kept[other.defense][1].value):
-                kept[other.defense] = (other.defense, found, self.table.page(other))
-        hardened = max(kept.values(), key=lambda one: one[1].value, default=None)
-        return Implied(accuracy, norm, budget, hardened)
-
-    def false_alarms(self) -> list[Alarms]:
-        """Return, per defense, where it rejects most clean images, if that is more than its threshold was set for."""
-        target = as_number((self.manifest.get("protocol") or {}).get("false_positive_rate"))
-        highest: dict[str, Alarms] = {}
-        for place in self.table.by_place:
-            rate = self.table.estimate(place, "clean_fpr")
-            if rate is None or target is None or rate.low is None or rate.low <= target:
-                continue
-            known = highest.get(place.defense)
-            if known is None or rate.value > known.rate.value:
-                highest[place.defense] = Alarms(place, rate, target, self.table.page(place))
-        return list(highest.values())
-
-    # -- published values ----------------------------------------------------------------------------------------------
-
-    def published(self) -> PublishedCount | None:
-        """Return how the suite's published values fare, each counted once; None where none was measured."""
-        found: list[Published] = []
-        doubtful = 0
-        for number, metric, places in self._references_measured():
-            pairs = [(e, place) for place in places if (e := self.table.estimate(place, metric)) is not None]
-            sure = [(e, place) for e, place in pairs if not e.doubt]
-            if not sure:
-                doubtful += bool(pairs)
-                continue
-            estimate, place = max(sure, key=lambda pair: abs(pair[0].value - number))
-            found.append(Published(number, estimate, place, len(sure), estimate.told(number), self.table.page(place)))
-        if not found and not doubtful:
-            return None
-        differing = sorted((p for p in found if p.told == "differs"), key=lambda p: -abs(p.difference))
-        told = Counter(p.told for p in found)
-        return PublishedCount(told["agrees"], told["differs"], told["unknown"], doubtful, tuple(differing))
-
-    def _references_measured(self) -> Iterator[tuple[float, str, list[Place]]]:
-        """Yield each published value with its measure and the cells that it fits best."""
-        rows: dict[tuple[str, ...], float] = {}
-        for row in self._references:
-            value, metric = as_number(row.get("value")), as_text(row.get("metric"))
-            if value is not None and not as_text(row.get("artifact")):
-                # A value that a suite gives for several tables is one.
-                rows.setdefault((metric, *(as_text(row.get(name)) for name in Place._fields)), value)
-        fits: dict[tuple[str, ...], list[Place]] = {}
-        by_metric: dict[str, list[tuple[str, ...]]] = {}
-        for key in rows:
-            by_metric.setdefault(key[0], []).append(key)
-        for place, metrics in self.table.by_place.items():
-            names = place._replace(attack=group_name(place.attack))
-            for metric in metrics.keys() & by_metric.keys():
-                reference = self.table.estimate(place, metric)
-                if reference is None or reference.reference is None:
-                    continue
-                mine = [
-                    key
-                    for key in by_metric[metric]
-                    if rows[key] == reference.reference
-                    # Clean images know no attacker.
-                    and all(not a or a in (b, c) for a, b, c in zip(key[1:], place, names) if b or a != key[-1])
-                ]
-                if mine:
-                    fits.setdefault(max(mine, key=lambda key: sum(map(bool, key))), []).append(place)
-        for key, places in fits.items():
-            yield rows[key], key[0], places
 
 
 def _ahead(one: Verdict, other: Verdict) -> bool:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from bench_report.defended import read_defenses
 from bench_report.facts import RunFacts
 from bench_report.measures import Measure
 from bench_report.table import (
@@ -21,7 +22,6 @@ from bench_report.table import (
 )
 from bench_report.values import AlarmView
 from bench_report.words import plural
-from benchmark import BARE
 
 if TYPE_CHECKING:
     from benchmark import Run
@@ -58,7 +58,7 @@ def read_table(run: Run, anchor: str, measures: Mapping[str, Measure]) -> Table:
             failures.setdefault(place, f"{anchor}-f{number}")
     rows = read_metrics(run.metrics)
     groups, alarms = read_groups(run.groups, rows), read_alarms(run.alarms)
-    bare = [label for label, facts in (run.manifest.get("defenses") or {}).items() if facts.get("family") in BARE]
+    bare = [label for label, defense in read_defenses(run.manifest).items() if defense.bare]
     return Table(rows, failures, groups, anchor, measures, alarms, bare, read_trust(run.trust))
 
 

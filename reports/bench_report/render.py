@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from markupsafe import Markup
 
-from bench_report import checklist, markup
+from bench_report import markup
 from bench_report.blocks import SWITCH
 from bench_report.build import Report, build_report
 from bench_report.charts.vega import chart_svg, charts_script, in_colours, vega_script
+from bench_report.checklist import page as checklist
 from bench_report.leaderboard import Board, BoardView, address
 from bench_report.links import INDEX, Links, data_file, page_id
 from bench_report.measures import MEASURES, Measure, measures_of_plugins

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bench_report.facts import RunFacts
+from bench_report.findings import broken, drops, false_alarms, published, uneven
 from bench_report.sentences.measures import judged
 from bench_report.sentences.phrases import (
     MOST,
@@ -34,18 +35,18 @@ def findings(facts: RunFacts, alarms: Sequence[Sequence[AlarmView]]) -> Iterator
         rest = f"; {plural(more, 'more finding')} of this kind." if more else "."
         yield (named(first.kind.sign, first.page), Word(": "), Word(first.finding, "quote"), Word(rest))
     yield from some_of([_best(best) for best in facts.best], "more setting", "compared in the same way")
-    yield from some_of([_broken(one) for one in facts.broken()], "more defense", "broken in the same sense")
-    yield from some_of([_drop(one) for one in facts.drops()], "more defense", "that knowing takes from")
+    yield from some_of([_broken(one) for one in broken(facts)], "more defense", "broken in the same sense")
+    yield from some_of([_drop(one) for one in drops(facts)], "more defense", "that knowing takes from")
     yield from some_of(
-        [_uneven(one) for one in facts.uneven()], "more detector", "that catches one attack and misses another"
+        [_uneven(one) for one in uneven(facts)], "more detector", "that catches one attack and misses another"
     )
     yield from some_of(
-        [_false_alarms(one, facts) for one in facts.false_alarms()], "more defense", "with too many false alarms"
+        [_false_alarms(one, facts) for one in false_alarms(facts)], "more defense", "with too many false alarms"
     )
-    published = facts.published()
-    if published is not None:
-        yield _published(published)
-        yield from (_far(one) for one in published.farthest[:3])
+    told = published(facts)
+    if told is not None:
+        yield _published(told)
+        yield from (_far(one) for one in told.farthest[:3])
 
 
 def some_of(sentences: Sequence[Sentence], noun: str, rest: str) -> Iterator[Sentence]:

@@ -96,7 +96,7 @@ def unequal(facts: RunFacts) -> Iterator[Notice]:
     lacking = [
         f"{', '.join(sorted(rest))} not against {knowledge}"
         for knowledge, names in met.items()
-        if (rest := {name for name in everyone - names if not facts.is_bare(name)})
+        if (rest := {name for name in everyone - names if not facts.defense(name).bare})
     ]
     if lacking:
         yield Notice(

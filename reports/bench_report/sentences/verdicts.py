@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from bench_report.facts import RunFacts
+from bench_report.findings import implied
 from bench_report.sentences.phrases import (
     ATTACKERS,
     BOUNDS,
@@ -315,7 +316,7 @@ def of_cell(facts: RunFacts, place: Place) -> Iterator[Sentence]:
         yield (named(trust.mark), Word(f" ({TRUST_MARKS[trust.mark]}): "), Word(trust.because, "quote"), Word("."))
         if trust.published and "published" not in trust.why:
             yield (Word("Strongest published attack: "), Word(trust.published, "quote"), Word("."))
-    learned = facts.taught.get(place.defense, ())
+    learned = facts.defense(place.defense).taught
     if learned:
         met = {place.attack, *facts.table.members(place)} & {*learned}
         words = [*_capital(taught(learned)), Word(": what it finds here it ")]
@@ -324,9 +325,9 @@ def of_cell(facts: RunFacts, place: Place) -> Iterator[Sentence]:
         else:
             words += [Word("has learned from" if met else "has not learned from")]
         yield (*words, Word("."))
-    implied = facts.implied(place)
-    if implied is not None:
-        yield _implied(implied)
+    follows = implied(facts, place)
+    if follows is not None:
+        yield _implied(follows)
 
 
 def _implied(one: Implied) -> Sentence:
