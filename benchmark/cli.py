@@ -50,11 +50,36 @@ suite_options = [
 ]
 
 
-def with_suite_options(command: Any) -> Any:
-    """Add the options that `run` and `plan` share."""
-    for option in reversed(suite_options):
-        command = option(command)
-    return command
+executor_options = [
+    click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
+    click.option("--executor", default="local", show_default=True, metavar="NAME", help="Who runs the tasks."),
+    click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Worker processes [one per GPU or core]."),
+    click.option(
+        "--task-timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        metavar="SECONDS",
+        help="End a task that takes longer: its cells fail, the rest goes on.",
+    ),
+    click.option(
+        "--retries",
+        type=click.IntRange(min=0),
+        default=0,
+        show_default=True,
+        metavar="N",
+        help="Try a task again that lost its worker, took too long or met an error that is not one of input.",
+    ),
+]
+
+
+def with_options(*groups: Sequence[Any]) -> Any:
+    """Add options that commands share."""
+
+    def add(command: Any) -> Any:
+        for option in reversed([option for group in groups for option in group]):
+            command = option(command)
+        return command
+
+    return add
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -67,13 +92,11 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("suite")
-@with_suite_options
+@with_options(suite_options)
 @click.option(
     "--output", type=click.Path(path_type=Path), metavar="DIR", help="Run directory [runs/<suite>-<profile>]."
 )
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--executor", default="local", show_default=True, metavar="NAME", help="Who runs the tasks.")
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Worker processes [one per GPU or core].")
+@with_options(executor_options)
 @click.option("--fresh", is_flag=True, help="Make every artifact anew.")
 @click.option("--no-report", is_flag=True, help="Write the tables only.")
 @click.option("--replace", is_flag=True, help="Put this run in the place of another that --output holds.")
@@ -89,6 +112,8 @@ def run(
     device: str,
     executor: str,
     workers: int | None,
+    task_timeout: float | None,
+    retries: int,
     fresh: bool,
     no_report: bool,
     replace: bool,
@@ -111,6 +136,8 @@ def run(
             device=resolve_device(device),
             executor=executor,
             workers=workers,
+            task_timeout=task_timeout,
+            retries=retries,
             part=part,
             fresh=fresh,
             report=not no_report,
@@ -124,7 +151,7 @@ def run(
 
 @cli.command()
 @click.argument("suite")
-@with_suite_options
+@with_options(suite_options)
 @click.option("--summary", is_flag=True, help="Also count the cells of each defense.")
 @click.option("--tasks", is_flag=True, help="Also list the tasks to run.")
 @click.option("--json", "as_json", is_flag=True, help="Machine-readable.")
@@ -157,14 +184,12 @@ def plan(
 
 @cli.command("verify-attack")
 @click.argument("suite")
-@with_suite_options
+@with_options(suite_options)
 @click.option(
     "--images", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="Problems per attack."
 )
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Also write it as .csv or .json.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--executor", default="local", show_default=True, metavar="NAME", help="Who runs the tasks.")
-@click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Worker processes [one per GPU or core].")
+@with_options(executor_options)
 def verify_attack(
     suite: str,
     profile: str | None,
@@ -178,6 +203,8 @@ def verify_attack(
     device: str,
     executor: str,
     workers: int | None,
+    task_timeout: float | None,
+    retries: int,
 ) -> int:
     """Set the attacks of SUITE problems with a known solution on the features of their networks."""
     if shard is not None:
@@ -202,6 +229,8 @@ def verify_attack(
             device=resolve_device(device),
             images=images,
             output=output,
+            task_timeout=task_timeout,
+            retries=retries,
         )
     finally:
         display.close()

@@ -49,6 +49,8 @@ class _Clock:
 
     def again(self, work: Mapping[str, Work]) -> None:
         for key, one in work.items():
+            if key in self.waiting:  # it ended before its work began
+                continue
             if self.running.pop(key, None) is None:
                 self.total += 1
             self.waiting[key] = one

@@ -6,6 +6,7 @@ import copy
 import heapq
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from time import monotonic
 from typing import Literal, Protocol
 
 from benchmark.errors import Stopped, StorageError
@@ -14,11 +15,14 @@ from benchmark.plan.plan import Plan
 from benchmark.plan.task import Judge, OfSplit, Task
 from benchmark.progress import TaskRecord
 from benchmark.store import DamagedArtifactError, Store
+from benchmark.wording import seconds_text
 
 BACKWARD_COST = 2.0
 """A backward pass counts as two forward passes when work is estimated."""
 UNKNOWN_WORK = 60.0
 """Forward passes per image assumed of an attack whose passes depend on the data."""
+GRACE = 2.0
+"""Seconds in which a task that takes too long may still say where it is; native code may never let it."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,8 @@ def execute(
     heard: Callable[[TaskRecord], None] = lambda record: None,
     earlier: Mapping[str, TaskRecord] | None = None,
     meanwhile: Callable[[], bool] = lambda: False,
+    task_timeout: float | None = None,
+    retries: int = 0,
 ) -> Outcome:
     """Bring every artifact that the plan's cells read into the store.
 
@@ -98,12 +104,16 @@ def execute(
         earlier: records of a try that this one goes on with; what failed then is not tried again.
         meanwhile: called while tasks are at work and nothing is heard of them, again and again as long as it says that
             it did something; what it does shall be short, since tasks that end meanwhile wait for it.
+        task_timeout: seconds after which a task that has been started is ended; waiting for another run counts not.
+        retries: so often a task is tried again that was ended so, lost its worker, or met an error that may not come
+            again; it goes on where it was.
 
     Raises:
         ExecutorError: the executor cannot run tasks any more.
         StorageError: an artifact cannot be written.
     """
-    return _Run(plan, store, executor, display, heard, fresh, earlier or {}).go(device, list(modules), meanwhile)
+    run = _Run(plan, store, executor, display, heard, fresh, earlier or {}, task_timeout, retries)
+    return run.go(device, list(modules), meanwhile)
 
 
 def estimated_work(task: Task, images: int) -> float:
@@ -123,6 +133,8 @@ class _Run:
         heard: Callable[[TaskRecord], None],
         fresh: bool,
         earlier: Mapping[str, TaskRecord],
+        task_timeout: float | None,
+        retries: int,
     ) -> None:
         self.plan = plan
         self.store = store
@@ -131,7 +143,10 @@ class _Run:
         self.heard = heard
         self.fresh = fresh
         self.records = dict(earlier)
+        self.task_timeout, self.retries = task_timeout, retries
         self.running: dict[str, Task] = {}
+        self.since: dict[str, float] = {}  # task → when its work began
+        self.tries: dict[str, int] = {}  # task → how often it was tried again
         self.warnings: dict[str, list[str]] = {}
         self.again: set[str] = set()  # to be made, since a task found them damaged
         self.found: dict[str, set[str]] = {}  # task → what it found damaged, and has to wait for
@@ -152,8 +167,9 @@ class _Run:
             return Outcome(self.records)
         try:
             threads = self.plan.suite.threads
+            tasks = copy.deepcopy(self.plan.tasks)
             self.executor.start(
-                Setup(str(self.store.root), modules, device, threads, copy.deepcopy(self.plan.tasks), fresh=self.fresh)
+                Setup(str(self.store.root), modules, device, threads, tasks, self.fresh, self.task_timeout)
             )
             while self.todo or self.running:
                 self._submit_ready()
@@ -161,7 +177,9 @@ class _Run:
                 if not events and not meanwhile():
                     events = self.executor.wait(1.0)
                 for event in events:
-                    self._hear(event)
+                    if event.key in self.running:  # one that was ended may have had something left to say
+                        self._hear(event)
+                self._end_overdue()
         except KeyboardInterrupt as stop:
             return Outcome(self.records, stopped=stop if isinstance(stop, Stopped) else Stopped())
         finally:
@@ -238,8 +256,29 @@ class _Run:
             if task is None:
                 continue
             self.running[key] = task
-            self.display.started(task, self._work(task))
             self.executor.submit(copy.deepcopy(task))
+
+    def _start(self, task: Task) -> None:
+        if task.key not in self.since:
+            self.display.started(task, self._work(task))
+        self.since[task.key] = monotonic()
+
+    def _end_overdue(self) -> None:
+        """End the tasks that take too long and have not said so themselves."""
+        if self.task_timeout is not None:
+            before = monotonic() - self.task_timeout - GRACE
+            for key in [key for key, since in self.since.items() if since < before]:
+                self._end(self.plan.tasks[key], "")
+
+    def _end(self, task: Task, traceback: str) -> None:
+        """End a task that takes too long."""
+        assert self.task_timeout is not None
+        self.executor.cancel(task.key)
+        reason = (
+            f"it took longer than --task-timeout {self.task_timeout:g} ({seconds_text(self.task_timeout)}) and was "
+            "ended. What it has done is kept: with more time it goes on from there."
+        )
+        self._hear(Event("failed", task.key, {"reason": reason, "traceback": traceback, "again": True}))
 
     def _hear(self, event: Event) -> None:
         """Take note of an event.
@@ -248,7 +287,15 @@ class _Run:
             StorageError: an artifact cannot be written.
         """
         task, data = self.plan.tasks[event.key], event.data
+        if event.kind == "started":
+            self._start(task)
+            return
+        if event.kind == "late":
+            self._end(task, data["traceback"])
+            return
         if event.kind == "progress":
+            if task.key not in self.since:
+                self._start(task)
             self.display.progress(task, data["done"], data["total"], data["unit"])
             return
         if event.kind == "warning":
@@ -259,6 +306,10 @@ class _Run:
             self.display.note(f"{task.label}: {data['text']}")
             return
         self.running.pop(event.key, None)
+        self.since.pop(event.key, None)
+        if event.kind == "failed" and data.get("again") and self.tries.get(event.key, 0) < self.retries:
+            self._try_again(task, data["reason"])
+            return
         if event.kind == "damaged":
             self._repair(task, data["key"], data["reason"])
             return
@@ -276,6 +327,15 @@ class _Run:
             self._fail(task, data["reason"], data["traceback"], warnings)
         else:
             raise StorageError(f"{task.label}: {data['message']}")
+
+    def _try_again(self, task: Task, reason: str) -> None:
+        self.tries[task.key] = self.tries.get(task.key, 0) + 1
+        text = f"{reason.rstrip('.')}; it is tried again ({self.tries[task.key]} of {self.retries})"
+        self.warnings.setdefault(task.key, []).append(text)
+        self.display.warning(f"{task.label}: {text}")
+        self.todo[task.key] = task
+        heapq.heappush(self.ready, (-self.critical[task.key], self.order[task.key], task.key))
+        self.display.again({task.key: self._work(task)})
 
     def _repair(self, task: Task, key: str, reason: str) -> None:
         """Have an artifact made again that a task found damaged, and the task after it."""

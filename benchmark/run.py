@@ -47,6 +47,8 @@ class RunRequest:
         device: `cpu` or `cuda`, as found.
         part: (i, n) of `--shard i/n`.
         replace: put this run in the place of another that the output folder holds.
+        task_timeout: seconds after which a task is ended.
+        retries: how often it is tried again.
     """
 
     output: Path
@@ -59,6 +61,8 @@ class RunRequest:
     report: bool
     command: Sequence[str]
     replace: bool = False
+    task_timeout: float | None = None
+    retries: int = 0
 
 
 def resolve_device(name: str) -> str:
@@ -152,6 +156,8 @@ def run_suite(
                     heard=heard,
                     earlier=None if earlier is None else earlier.records,
                     meanwhile=meanwhile,
+                    task_timeout=request.task_timeout,
+                    retries=request.retries,
                 )
 
             tabulator = Tabulator(plan, store, registry, run.path)

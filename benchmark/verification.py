@@ -75,6 +75,8 @@ def verify_suite(
     device: str,
     images: int,
     output: Path | None,
+    task_timeout: float | None,
+    retries: int,
 ) -> int:
     """Test the attacks of a suite, print the table, write it where `output` is given, and return the exit code.
 
@@ -91,7 +93,16 @@ def verify_suite(
         raise InputError(f"{suite.path}: no attack of the suite can be tested so. {told}.")
     store = Store(cache)
     store.prepare()
-    outcome = execute(plan, store, executor, display, device=device, modules=registry.extra_modules)
+    outcome = execute(
+        plan,
+        store,
+        executor,
+        display,
+        device=device,
+        modules=registry.extra_modules,
+        task_timeout=task_timeout,
+        retries=retries,
+    )
     display.close()
     if outcome.stopped:
         say(outcome.stopped, err=True)

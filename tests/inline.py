@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import io
-import traceback
 from pathlib import Path
 
-import torch
-
 from benchmark import hookimpl
-from benchmark.errors import BenchError
 from benchmark.executors import Event, Executor, Setup
+from benchmark.executors.serving import Server
 from benchmark.plugins import load_plugins
-from benchmark.progress import Progress
-from benchmark.store import DamagedArtifactError, Store
-from benchmark.tasks.worker import Worker
+from benchmark.store import Store
 from suites import Finished
 
 
@@ -23,29 +18,14 @@ class InlineExecutor(Executor):
 
     def start(self, setup: Setup) -> None:
         self.events: list[Event] = []
-        self.ran: list[str] = []
-        self.worker = Worker(
-            Store(Path(setup.cache)),
-            load_plugins(setup.modules),
-            torch.device(setup.device),
-            setup.threads,
-            setup.tasks,
-            setup.fresh,
-        )
+        self.server = Server(setup, setup.device)
+        self.store = Store(Path(setup.cache))
 
     def submit(self, task) -> None:
-        def send(kind, *values):
-            if kind in ("warning", "note"):
-                self.events.append(Event(kind, task.key, {"text": values[0]}))
+        self.events.append(self.server.run(task, self.events.append))
 
-        try:
-            meta = self.worker.run(task, Progress(send))
-            self.events.append(Event("done", task.key, {"meta": meta}))
-        except DamagedArtifactError as error:
-            self.events.append(Event("damaged", task.key, {"key": error.key, "reason": str(error)}))
-        except Exception as error:
-            reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-            self.events.append(Event("failed", task.key, {"reason": reason, "traceback": traceback.format_exc()}))
+    def cancel(self, key: str) -> None:
+        pass
 
     def wait(self, seconds: float) -> list[Event]:
         events, self.events = self.events, []

@@ -65,6 +65,55 @@ def test_what_shows_late_fails_the_cells_that_need_it_and_names_the_cause(run_la
     assert run.manifest["exit_code"] == 1
 
 
+TROUBLED = """
+suite: troubled
+title: Every kind of trouble in a task
+datasets: {blobs: {use: blobs}, torn: {use: torn}, few: {use: few, count: 12}}
+models: {linear: {use: linear}}
+attacks:
+  step: {use: step, eps: 0.3}
+  refuses: {use: refuses, eps: 0.3}
+  hangs: {use: hangs, eps: 0.3}
+  slow: {use: hangs, eps: 0.3, log: SLOW}
+  dies: {use: dies, eps: 0.3}
+  unlucky: {use: dies-once, eps: 0.3, log: UNLUCKY}
+defenses:
+  none: {use: plain}
+  bright: {use: brightness}
+  singular: {use: mahalanobis, regularization: 0.0}
+grid:
+  - {datasets: blobs, attacks: all, defenses: [none, bright]}
+  - {datasets: torn, attacks: step, defenses: none}
+  - {datasets: few, attacks: step, defenses: [none, singular]}
+"""
+
+
+@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
+def test_each_trouble_costs_the_cells_that_need_the_task_and_retries_spare_those_that_it_passes_by(
+    run_late, tmp_path, workers
+):
+    text = TROUBLED.replace("SLOW", str(tmp_path / "slow")).replace("UNLUCKY", str(tmp_path / "unlucky"))
+    code, run, _ = run_late(text, executor="local", workers=workers, task_timeout=5, retries=1)
+    assert code == 1
+    rows = run.metrics[~run.metrics.attack.str.startswith("worst-of")]
+    failed = {(row.dataset, row.attack, row.defense) for row in rows[rows.status != "ok"].itertuples()}
+    assert failed == {
+        *(("blobs", attack, defense) for attack in ("refuses", "hangs", "dies") for defense in ("none", "bright")),
+        *(("torn", attack, "none") for attack in ("none", "step")),
+        *(("few", attack, "singular") for attack in ("none", "step")),
+    }
+    failures = {failure["task"]: failure for failure in run.manifest["failures"]}
+    reasons = {task: failure["reason"] for task, failure in failures.items()}
+    hung = next(task for task in reasons if task.startswith("hangs against"))
+    assert reasons[hung].startswith("it took longer than --task-timeout 5 (5 s) and was ended."), reasons
+    assert "time.sleep(1)" in failures[hung]["traceback"]  # where it was
+    assert any("singular (" in reason for reason in reasons.values())
+    assert any("scan-40.png" in reason for reason in reasons.values())
+    assert any("signal 9 (SIGKILL)" in reason for reason in reasons.values())
+    again = [warning["task"] for warning in run.manifest["warnings"] if "tried again (1 of 1)" in warning["text"]]
+    assert sorted(task.split(" against")[0] for task in again) == ["dies", "hangs", "slow", "unlucky"]
+
+
 SMALL = "\n".join(line for line in LATE.splitlines() if "torn, models" not in line).replace(
     "attacks: [step, refuses], defenses: all", "attacks: [step], defenses: none"
 )

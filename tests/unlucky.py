@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
+import signal
+import time
 from pathlib import Path
 
 from inline import InlineExecutor
@@ -25,6 +28,28 @@ class Refuses(Step):
 
     def craft(self, victim, x, y, rng):
         raise InputError("refuses: needs a victim of another kind. Choose another attack.")
+
+
+class Hangs(Step):
+    """Never comes back; the second time that it is tried it does, if `log` names a file."""
+
+    def craft(self, victim, x, y, rng):
+        if self.options.log:
+            if Path(self.options.log).exists():
+                return super().craft(victim, x, y, rng)
+            Path(self.options.log).touch()
+        while True:
+            time.sleep(1)
+
+
+class DiesOnce(Step):
+    """Kills its worker, but not twice."""
+
+    def craft(self, victim, x, y, rng):
+        if not Path(self.options.log).exists():
+            Path(self.options.log).touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().craft(victim, x, y, rng)
 
 
 class Crowded(Step):
@@ -70,6 +95,13 @@ class Torn(Blobs):
         return kind(images, whole.labels, list(whole.class_names))
 
 
+class Few(Blobs):
+    """So few images that states of theirs have no covariance."""
+
+    def fingerprint(self) -> str:
+        return f"{self.options.count} blobs"
+
+
 class Forgetful(InlineExecutor):
     """Every judgement vanishes from the cache once it is made, as if another process had thrown it away."""
 
@@ -79,7 +111,7 @@ class Forgetful(InlineExecutor):
         super().submit(task)
         if task.kind == "judge" and self.times:
             self.times -= 1
-            shutil.rmtree(self.worker.store.folder(task.key))
+            shutil.rmtree(self.store.folder(task.key))
 
 
 class ForgetsOnce(Forgetful):
@@ -111,11 +143,14 @@ def register_executors(register):
 @hookimpl
 def register_datasets(register):
     register("torn", Torn)
+    register("few", Few)
 
 
 @hookimpl
 def register_attacks(register):
     register("refuses", Refuses)
+    register("hangs", Hangs)
+    register("dies-once", DiesOnce)
     register("crowded", Crowded)
     register("quoting", Quoting)
 

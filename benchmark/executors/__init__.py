@@ -1,7 +1,8 @@
 """Executors run tasks that are ready; which tasks these are, the engine decides.
 
 Comes in: a `Setup` for all workers, then one `Task` after the other. Goes out: an `Event` for all that a worker says.
-`local` has worker processes on this machine, which `preload` starts with heavy libraries in memory.
+`serving` is what worker processes do, whoever started them. `local` has some on this machine, which `preload` starts
+with heavy libraries in memory.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ class Setup:
         threads: torch threads per task.
         tasks: all tasks of the plan by key.
         fresh: make every artifact anew; the one that is there stays until then, since other runs may be reading it.
+        task_timeout: seconds after which a task is `late`; None for never.
     """
 
     cache: str
@@ -47,6 +49,7 @@ class Setup:
     threads: int
     tasks: dict[str, Task]
     fresh: bool = False
+    task_timeout: float | None = None
 
 
 @dataclass(frozen=True)
@@ -54,13 +57,15 @@ class Event:
     """What a worker says about a task.
 
     Attributes:
-        kind: `progress` (data: done, total, unit), `warning` and `note` (text), `done` (meta: what the task cost),
-            `failed` (reason, traceback), `damaged` (key of an artifact that must be made again, reason), `storage`
-            (message: nothing can be written, so the run ends). Executors may add data of their own.
+        kind: `started` (it is at work; again where it was begun anew elsewhere), `progress` (data: done, total, unit),
+            `warning` and `note` (text), `late` (traceback: where it is, long after it was started), and as the last one
+            `done` (meta: what the task cost), `failed` (reason, traceback; again: whether another try may end
+            otherwise), `damaged` (key of an artifact that must be made again, reason) or `storage` (message: nothing
+            can be written, so the run ends). Executors may add data of their own.
         key: the task.
     """
 
-    kind: Literal["progress", "warning", "note", "done", "failed", "damaged", "storage"]
+    kind: Literal["started", "progress", "warning", "note", "late", "done", "failed", "damaged", "storage"]
     key: str
     data: dict[str, Any] = field(default_factory=dict)
 
@@ -68,8 +73,9 @@ class Event:
 class Executor(ABC):
     """Runs tasks. Results must not depend on which executor ran them, nor on how many workers it has.
 
-    Lifecycle: `prepare` (optional, early), `start`, then `submit` up to `slots` tasks and `wait` for events, `stop` at
-    the end or on an interruption. Where artifacts are found damaged or gone after that, it begins with `start` again.
+    Lifecycle: `prepare` (optional, early), `start`, then `submit` up to `slots` tasks and `wait` for events, `cancel` a
+    task that takes too long, `stop` at the end or on an interruption. Where artifacts are found damaged or gone after
+    that, it begins with `start` again.
     """
 
     Options: ClassVar[type[ExecutorOptions]] = ExecutorOptions
@@ -101,6 +107,10 @@ class Executor(ABC):
         Raises:
             ExecutorError: no task can be run any more.
         """
+
+    @abstractmethod
+    def cancel(self, key: str) -> None:
+        """End the work on a task, in the middle of whatever it does; no event of it is given any more."""
 
     @abstractmethod
     def stop(self) -> None:

@@ -6,17 +6,14 @@ import contextlib
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 import time
-import traceback
 from collections.abc import Iterator, Sequence
 from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.errors import BenchError, ExecutorError, StorageError
+from benchmark.errors import ExecutorError
 from benchmark.executors import Event, Executor, ExecutorOptions, Setup
 from benchmark.wording import signal_name
 
@@ -82,6 +79,12 @@ class LocalExecutor(Executor):
                 events += worker.receive()
         return events
 
+    def cancel(self, key: str) -> None:
+        """Kill the worker that has the task; another one takes its place."""
+        for worker in self._workers:
+            if worker.task is not None and worker.task.key == key:
+                worker.replace()
+
     def stop(self) -> None:
         """Terminate the workers; tasks that were not finished go on from their last checkpoint next time."""
         for worker in self._workers:
@@ -127,11 +130,10 @@ class _Worker:
             event: Event = self.connection.recv()
         except (EOFError, OSError):
             return self._died()
-        if event.kind not in ("progress", "warning", "note"):
+        if event.kind in ("done", "failed", "damaged", "storage"):
             self.task = None
         if event.data.pop("lasting", False):  # what it cannot put back must reach no other task
-            self.end()
-            self._launch()
+            self.replace()
         return [event]
 
     def _died(self) -> list[Event]:
@@ -146,7 +148,16 @@ class _Worker:
         else:
             how = f"by {signal_name(-code)}" if code < 0 else f"with code {code}"
         hint = " The system may have run out of memory: try fewer --workers." if code == -signal.SIGKILL else ""
-        return [Event("failed", task.key, {"reason": f"the worker process ended {how}.{hint}", "traceback": ""})]
+        reason = f"the worker process ended {how}.{hint}"
+        return [Event("failed", task.key, {"reason": reason, "traceback": "", "again": True})]
+
+    def replace(self) -> None:
+        """End the process, whatever it is doing, and start another."""
+        self.task = None
+        self.connection.close()
+        self.process.kill()
+        self.process.join()
+        self._launch()
 
     def end(self) -> None:
         self.connection.close()
@@ -188,47 +199,20 @@ def _serve(connection: Connection, setup: Setup, device: str) -> None:
     """Run tasks until the other side hangs up."""
     ignore_interruptions()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    import torch
+    from benchmark.executors.serving import Server
 
-    from benchmark.isolation.process import is_lasting
-    from benchmark.plugins import load_plugins
-    from benchmark.progress import Progress
-    from benchmark.store import DamagedArtifactError, Store
-    from benchmark.tasks.worker import Worker
+    server, talking = Server(setup, device), threading.Lock()
 
-    worker = Worker(
-        Store(Path(setup.cache)),
-        load_plugins(setup.modules),
-        torch.device(device),
-        setup.threads,
-        setup.tasks,
-        setup.fresh,
-    )
+    def tell(event: Event) -> None:
+        try:
+            with talking:
+                connection.send(event)
+        except OSError:
+            os._exit(0)  # nobody listens any more
+
     while True:
         try:
             task = connection.recv()
         except (EOFError, OSError):
             return
-
-        def send(kind: str, *values: Any, key: str = task.key) -> None:
-            names = ("done", "total", "unit") if kind == "progress" else ("text",)
-            try:
-                connection.send(Event(kind, key, dict(zip(names, values, strict=True))))  # type: ignore[arg-type]
-            except OSError:
-                sys.exit(0)  # nobody listens any more
-
-        try:
-            meta = worker.run(task, Progress(send))
-            event = Event("done", task.key, {"meta": meta})
-        except DamagedArtifactError as error:
-            event = Event("damaged", task.key, {"key": error.key, "reason": str(error)})
-        except StorageError as error:
-            event = Event("storage", task.key, {"message": str(error)})
-        except Exception as error:
-            reason = str(error) if isinstance(error, BenchError) else f"{type(error).__name__}: {error}"
-            data = {"reason": reason, "traceback": traceback.format_exc(), "lasting": is_lasting(error)}
-            event = Event("failed", task.key, data)
-        try:
-            connection.send(event)
-        except OSError:
-            return
+        tell(server.run(task, tell))

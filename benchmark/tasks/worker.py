@@ -92,8 +92,13 @@ class Worker:
             # Its generator is seeded with the others only once it is there: the first task would draw otherwise.
             torch.cuda.init()
 
-    def run(self, task: Task, progress: Progress) -> dict[str, Any]:
+    def run(self, task: Task, progress: Progress, started: Callable[[], None] = lambda: None) -> dict[str, Any]:
         """Do the task, publish its artifact and return what it cost.
+
+        Args:
+            task: what is to be done.
+            progress: hears how far it is.
+            started: called when the work begins: no other run is at it, and has not done it.
 
         Raises:
             TaskError: a plugin answered with something unusable.
@@ -102,7 +107,7 @@ class Worker:
             StorageError: the artifact cannot be written, since no space is left.
         """
         try:
-            return self._run(task, progress)
+            return self._run(task, progress, started)
         except (DamagedArtifactError, StorageError):
             raise
         except Exception as error:
@@ -122,13 +127,14 @@ class Worker:
                 pending.extend(self.tasks[key].needs)
         return found
 
-    def _run(self, task: Task, progress: Progress) -> dict[str, Any]:
+    def _run(self, task: Task, progress: Progress, begun: Callable[[], None]) -> dict[str, Any]:
         def waiting(holder: str) -> None:
             progress.note(f"waiting for {holder}, which is at work on it too")
 
         with self.store.building(task.key, self.fresh, waiting) as building:
             if building is None:  # another run made it while we waited
                 return self.store.meta(task.key)
+            begun()
             kind = KINDS[task.kind]
             if kind.whole:  # whatever lies there was not finished
                 with building.storing():

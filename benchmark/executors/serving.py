@@ -1,0 +1,99 @@
+"""What every executor has its worker processes do: run a task, and say in events what comes of it."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from benchmark.errors import BenchError, StorageError
+from benchmark.executors import Event, Setup
+from benchmark.isolation.process import is_lasting
+from benchmark.plugins import load_plugins
+from benchmark.progress import Progress
+from benchmark.store import DamagedArtifactError, Store
+from benchmark.tasks.worker import Worker
+
+if TYPE_CHECKING:
+    from benchmark.plan.task import Task
+
+
+class Server:
+    """Runs tasks in this process.
+
+    Args:
+        setup: what the executor was told at its start.
+        device: `cpu`, or a CUDA device.
+
+    Raises:
+        PluginError: plugins that were given by hand cannot be loaded here.
+    """
+
+    def __init__(self, setup: Setup, device: str) -> None:
+        self._worker = Worker(
+            Store(Path(setup.cache)),
+            load_plugins(setup.modules),
+            torch.device(device),
+            setup.threads,
+            setup.tasks,
+            setup.fresh,
+        )
+        self._timeout = setup.task_timeout
+
+    def run(self, task: Task, tell: Callable[[Event], None]) -> Event:
+        """Run a task and return its last event.
+
+        Args:
+            task: is run in this thread.
+            tell: hears the events before; also from another thread.
+        """
+
+        def send(kind: str, *values: Any, key: str = task.key) -> None:
+            names = ("done", "total", "unit") if kind == "progress" else ("text",)
+            tell(Event(kind, key, dict(zip(names, values, strict=True))))  # type: ignore[arg-type]
+
+        clock = None if self._timeout is None else threading.Timer(self._timeout, _late, (task.key, tell, _here()))
+
+        def started() -> None:
+            tell(Event("started", task.key))
+            if clock is not None:
+                clock.daemon = True
+                clock.start()
+
+        try:
+            meta = self._worker.run(task, Progress(send), started)
+            return Event("done", task.key, {"meta": meta})
+        except DamagedArtifactError as error:
+            return Event("damaged", task.key, {"key": error.key, "reason": str(error)})
+        except StorageError as error:
+            return Event("storage", task.key, {"message": str(error)})
+        except Exception as error:
+            known = isinstance(error, BenchError)
+            return Event(
+                "failed",
+                task.key,
+                {
+                    "reason": str(error) if known else f"{type(error).__name__}: {error}",
+                    "traceback": traceback.format_exc(),
+                    "lasting": is_lasting(error),
+                    "again": not known,
+                },
+            )
+        finally:
+            if clock is not None:
+                clock.cancel()
+
+
+def _here() -> int:
+    return threading.get_ident()
+
+
+def _late(key: str, tell: Callable[[Event], None], thread: int) -> None:
+    """Say where the thread of a task is."""
+    frame = sys._current_frames().get(thread)
+    tell(Event("late", key, {"traceback": "".join(traceback.format_stack(frame)) if frame is not None else ""}))
