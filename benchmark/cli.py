@@ -36,12 +36,15 @@ tags_option = click.option(
 plugin_option = click.option(
     "--plugin", "plugins", multiple=True, metavar="MODULE", help="Load a plugin module that is not installed."
 )
+cache_option = click.option(
+    "--cache",
+    metavar="DIR|URL",
+    help="Cache: a folder, or an address such as s3://BUCKET/FOLDER [~/.cache/unmask-bench or BENCH_CACHE].",
+)
 suite_options = [
     click.option("--profile", metavar="P", help="Use a profile of the suite."),
     click.option("--set", "sets", multiple=True, metavar="PATH=VALUE", help="Override a value of the suite."),
-    click.option(
-        "--cache", type=click.Path(path_type=Path), metavar="DIR", help="Cache [~/.cache/unmask-bench or BENCH_CACHE]."
-    ),
+    cache_option,
     click.option(
         "--only", multiple=True, metavar="FILTER", help="Only the cells that fit, such as 'attack=pgd*,defense=none'."
     ),
@@ -104,7 +107,7 @@ def run(
     suite: str,
     profile: str | None,
     sets: Sequence[str],
-    cache: Path | None,
+    cache: str | None,
     only: Sequence[str],
     shard: str | None,
     plugins: Sequence[str],
@@ -159,7 +162,7 @@ def plan(
     suite: str,
     profile: str | None,
     sets: Sequence[str],
-    cache: Path | None,
+    cache: str | None,
     only: Sequence[str],
     shard: str | None,
     plugins: Sequence[str],
@@ -178,7 +181,9 @@ def plan(
     made = make_plan(loaded, registry)
     if part is not None:
         made = take_part(made, *part)
-    facts = plan_facts(made, Store(cache or default_cache()), registry)
+    store = Store(cache or default_cache())
+    store.check()
+    facts = plan_facts(made, store, registry)
     say(json.dumps(facts, indent=1) if as_json else describe_plan(facts, summary, tasks))
 
 
@@ -194,7 +199,7 @@ def verify_attack(
     suite: str,
     profile: str | None,
     sets: Sequence[str],
-    cache: Path | None,
+    cache: str | None,
     only: Sequence[str],
     shard: str | None,
     plugins: Sequence[str],

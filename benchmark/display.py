@@ -155,14 +155,16 @@ class LineDisplay(Display):
 
     def finished(self, record: TaskRecord) -> None:
         """Print a line per task that was run."""
-        if record.status == "cached":
-            return
         clock = self._clock
+        if record.key not in clock.running and record.status == "cached":
+            return
         clock.finished(record)
         self._images.pop(record.key, None)
         self._last = monotonic()
         if record.status == "failed":
             self._say(f"[{clock.done}/{clock.total}] FAILED {record.label}: {record.reason}")
+        elif record.status == "cached":
+            self._say(f"[{clock.done}/{clock.total}] {record.label} (by another run), {clock.left()}")
         else:
             seconds = seconds_text(record.meta.get("seconds", 0.0))
             self._say(f"[{clock.done}/{clock.total}] {record.label} ({seconds}), {clock.left()}")
@@ -227,7 +229,7 @@ class TerminalDisplay(Display):
     def finished(self, record: TaskRecord) -> None:
         """Take the task's bar away; print failures, which stay."""
         clock = self._clock
-        if record.status != "cached":
+        if record.key in clock.running or record.status != "cached":
             clock.finished(record)
             self._take_away(record.key)
             if record.status == "failed":

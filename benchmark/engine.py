@@ -13,7 +13,7 @@ from benchmark.errors import Stopped, StorageError
 from benchmark.executors import Event, Executor, Setup
 from benchmark.plan.plan import Plan
 from benchmark.plan.task import Judge, OfSplit, Task
-from benchmark.progress import TaskRecord
+from benchmark.progress import Status, TaskRecord
 from benchmark.store import DamagedArtifactError, Store
 from benchmark.wording import seconds_text
 
@@ -169,7 +169,7 @@ class _Run:
             threads = self.plan.suite.threads
             tasks = copy.deepcopy(self.plan.tasks)
             self.executor.start(
-                Setup(str(self.store.root), modules, device, threads, tasks, self.fresh, self.task_timeout)
+                Setup(self.store.location, modules, device, threads, tasks, self.fresh, self.task_timeout)
             )
             while self.todo or self.running:
                 self._submit_ready()
@@ -193,6 +193,7 @@ class _Run:
             wanted = set(self.plan.answers())
             wanted |= {need for task in missing.values() for need in task.needs}
             damaged = False
+            self.store.bring(wanted - set(missing))
             for key in sorted(wanted - set(missing)):
                 try:
                     self.store.open(key)
@@ -213,6 +214,7 @@ class _Run:
         """Return records of the artifacts that are there and need not be made."""
         missing = self._missing()
         records = []
+        self.store.bring(set(required) - set(missing), manifests_only=True)
         for key, task in required.items():
             if key not in missing and key not in self.records and self.store.has(key):
                 try:
@@ -316,13 +318,15 @@ class _Run:
         warnings = tuple(self.warnings.pop(event.key, ()))
         self.again.discard(event.key)
         if event.kind == "done":
+            self.store.appeared(event.key)
             for dependent in self.dependents.pop(event.key, []):
                 blockers = self.blockers[dependent]
                 blockers.discard(event.key)
                 if not blockers and dependent in self.todo:
                     heapq.heappush(self.ready, (-self.critical[dependent], self.order[dependent], dependent))
             self._submit_ready()  # before the record, which waits for the disk
-            self._record(TaskRecord(task.key, task.kind, task.label, "done", warnings=warnings, meta=data["meta"]))
+            status: Status = "cached" if data["meta"].pop("found", False) else "done"
+            self._record(TaskRecord(task.key, task.kind, task.label, status, warnings=warnings, meta=data["meta"]))
         elif event.kind == "failed":
             self._fail(task, data["reason"], data["traceback"], warnings)
         else:

@@ -366,7 +366,7 @@ def _plain_default(value: Any) -> str:
     return json.dumps(plain, default=str)
 
 
-def describe_machine(registry: Registry, cache: Path) -> str:
+def describe_machine(registry: Registry, cache: str) -> str:
     """Return versions, devices, data sets that are found with their default options, and failed plugins."""
     import torch
 
@@ -377,14 +377,26 @@ def describe_machine(registry: Registry, cache: Path) -> str:
     lines.append("devices")
     lines.append(f"  {device_description('cpu')}")
     lines.append(f"  {device_description('cuda')}" if torch.cuda.is_available() else "  no CUDA device")
-    free = _free(cache)
-    lines.append(f"cache\n  {cache}: {free / 1024**3:.1f} GiB free" if free is not None else f"cache\n  {cache}")
+    lines.append(f"cache\n  {_cache_state(cache)}")
     lines.append("data sets (with default options)")
     for registration in registry.all("dataset"):
         lines.append(f"  {registration.name}: {_data_state(registration)}")
     lines.append("plugins that failed")
     lines += [f"  {b.name} ({b.provenance}): {b.reason}" for b in registry.broken] or ["  none"]
     return "\n".join(lines)
+
+
+def _cache_state(cache: str) -> str:
+    from benchmark.store import Store
+
+    try:
+        store = Store(cache)
+        store.check()
+    except BenchError as error:
+        return f"{cache}: {error}"
+    where = cache if Path(cache) == store.root else f"{cache}, and this machine's copy of it in {store.root}"
+    free = _free(store.root)
+    return f"{where}: {free / 1024**3:.1f} GiB free" if free is not None else where
 
 
 def _data_state(registration: Registration) -> str:

@@ -44,7 +44,7 @@ class TaskRecord:
     """How a task ended.
 
     Attributes:
-        status: done in this run, cached by an earlier one, or failed.
+        status: done in this run, cached by another one, or failed.
         reason: one sentence, where it failed (or the task it waited for).
         waited_for: key of the task whose failure is the reason, "" where it failed by itself.
         meta: what it cost when it was done: seconds, images, forward, backward, peak_memory_bytes.

@@ -44,6 +44,7 @@ class RunRequest:
     """What the command line asked for.
 
     Attributes:
+        cache: a folder or an address.
         device: `cpu` or `cuda`, as found.
         part: (i, n) of `--shard i/n`.
         replace: put this run in the place of another that the output folder holds.
@@ -52,7 +53,7 @@ class RunRequest:
     """
 
     output: Path
-    cache: Path
+    cache: str | Path
     device: str
     executor: str
     workers: int | None

@@ -24,7 +24,7 @@ import yaml
 from benchmark import document
 from benchmark.errors import InputError
 from benchmark.files import HeldError, exclusive, file_digest, remove, write_whole
-from benchmark.store import FOLDERS, digest, storage_error
+from benchmark.store import FOLDERS, MARK, digest, storage_error
 
 MANIFEST = "manifest.json"
 JOURNAL = "journal.jsonl"
@@ -135,7 +135,7 @@ class RunDir:
                         f"--cache {str(cache)!r} lies in {str(self.path / top[0])!r}, which each run writes anew. Give "
                         "another --cache."
                     )
-                left |= set(top or FOLDERS)
+                left |= set(top or (*FOLDERS, MARK))
             if self.path.is_dir() and not any((self.path / name).exists() for name in (MANIFEST, JOURNAL)):
                 for entry in self.path.iterdir():
                     if entry.name not in left:

@@ -7,6 +7,10 @@ Layout of the cache folder::
     locks/<key>                  held while a task is being worked on, or its artifact is taken away
 
 Whatever lies there may be damaged: what is read is verified first, and what differs is made again.
+
+At an address (`benchmark.remote`), artifacts have the same names. Beside it this machine keeps a cache folder, in which
+tasks work and from which all is read: a copy of what was asked for, so that each artifact is fetched once per machine.
+What is published goes to the address first; what is there, the address says.
 """
 
 from __future__ import annotations
@@ -18,9 +22,12 @@ import json
 import os
 import resource
 import shutil
+import uuid
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -29,10 +36,18 @@ import numpy as np
 
 from benchmark.errors import BenchError, InputError, StorageError
 from benchmark.files import HeldError, exclusive, file_digest, fsync, make_folder, remove, write_whole
+from benchmark.remote import LEASE_SECONDS, Remote, is_url
 from benchmark.wording import legible
 
 FOLDERS = ("artifacts", "partial", "locks")
 MANIFEST = "artifact.json"
+MARK = "cache.json"
+"""Says by which format a cache is to be read."""
+FORMAT = 1
+LISTING_SECONDS = 5.0
+"""What an address is said to lack is asked again after so long."""
+SIDE_BY_SIDE = 8
+"""Artifacts that are fetched at the same time."""
 FLUSH_SECONDS = 10.0
 """Arrays are written to disk at least this often: an interruption costs about that much."""
 FLUSH_BYTES = 128 * 1024**2
@@ -53,14 +68,21 @@ def digest(*parts: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def default_cache() -> Path:
-    """Return the cache folder: BENCH_CACHE, or ~/.cache/unmask-bench.
+def default_cache() -> str:
+    """Return the folder or the address of the cache: BENCH_CACHE, or ~/.cache/unmask-bench.
 
     Raises:
         InputError: this user has no home folder.
     """
+    named = os.environ.get("BENCH_CACHE")
+    return named if named and is_url(named) else str(_local_cache())
+
+
+def _local_cache() -> Path:
+    """Return the folder for caches on this machine: BENCH_CACHE where that is a folder, or ~/.cache/unmask-bench."""
+    named = os.environ.get("BENCH_CACHE")
     try:
-        return Path(os.environ.get("BENCH_CACHE") or "~/.cache/unmask-bench").expanduser()
+        return Path(named if named and not is_url(named) else "~/.cache/unmask-bench").expanduser()
     except RuntimeError:
         raise InputError(
             "there is no home folder to keep the cache in (HOME is not set, and the system knows none of this user). "
@@ -120,54 +142,141 @@ def storing(where: Path) -> Iterator[None]:
 
 
 class Store:
-    """The cache folder.
+    """The cache: a folder, or an address and this machine's copy of it.
 
     Args:
-        root: created when the first artifact is written.
+        location: a folder, created when the first artifact is written, or an address such as `s3://bucket/folder`.
+        lease: seconds after which a claim at an address has expired, if its owner does not renew it.
+
+    Attributes:
+        root: the folder, or that of the copy.
 
     Raises:
-        InputError: its name is no UTF-8.
+        InputError: its name is no UTF-8, or nothing that is installed opens such an address.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, location: str | Path, *, lease: float = LEASE_SECONDS) -> None:
+        self.location = str(location)
+        self._remote = Remote(self.location, lease) if is_url(self.location) else None
+        self.root = Path(location)
+        if self._remote is not None:
+            self.root = _local_cache() / "copies" / digest(self._remote.url)[:16]
         self._verified: set[str] = set()
-        where = str(root.absolute())
+        self._there: set[str] = set()  # at the address, as far as is known
+        self._manifests: dict[str, bytes] = {}  # read there ahead of time
+        self._listed: float | None = None
+        where = str(self.root.absolute())
         if legible(where) != where:
             raise InputError(
-                f"the name of the cache folder {str(root)!r} is no UTF-8, and the libraries that read artifacts "
+                f"the name of the cache folder {str(self.root)!r} is no UTF-8, and the libraries that read artifacts "
                 "cannot open files there. Choose another by --cache DIR or the environment variable BENCH_CACHE."
             )
 
-    def prepare(self) -> None:
-        """Create the folders.
+    def check(self) -> None:
+        """Look whether the cache can be read, if there is one.
 
         Raises:
-            InputError: the folder cannot be written to.
+            InputError: a newer version wrote it.
+            StorageError: the address does not answer.
         """
+        mark = self._mark()
+        if mark is None:
+            return
+        try:
+            found = int(json.loads(mark)["format"])
+        except (ValueError, KeyError, TypeError):
+            return  # damage: it is written again
+        if found > FORMAT:
+            raise InputError(
+                f"the cache {self.location!r} was written by a newer version of unmask-bench (format {found}; this one "
+                f"reads {FORMAT}). Update unmask-bench, or choose another cache by --cache or BENCH_CACHE."
+            )
+
+    def _mark(self) -> bytes | None:
+        if self._remote is not None:
+            return self._remote.read(MARK)
+        try:
+            return (self.root / MARK).read_bytes()
+        except OSError:
+            return None
+
+    def prepare(self) -> None:
+        """Look whether the cache can be read, and create its folders.
+
+        Raises:
+            InputError: the folder cannot be written to, or a newer version wrote it.
+            StorageError: the address does not answer.
+        """
+        self.check()
+        mark = json.dumps({"format": FORMAT}).encode()
         try:
             for folder in FOLDERS:
                 (self.root / folder).mkdir(parents=True, exist_ok=True)
             probe = self.root / "locks" / f".probe-{os.getpid()}"
             probe.write_bytes(b"")
             probe.unlink()
+            if self._remote is None and self._mark() != mark:
+                write_whole(self.root / MARK, mark)
         except OSError as error:
             raise storage_error(error, self.root) or InputError(
                 f"the cache folder {str(self.root)!r} cannot be written to: {error.strerror}. "
                 "Choose another by --cache DIR or the environment variable BENCH_CACHE."
             ) from None
+        if self._remote is not None and self._mark() != mark:
+            self._remote.write(MARK, mark)
 
     def folder(self, key: str) -> Path:
-        """Return where the finished artifact of `key` lies."""
-        return self.root / "artifacts" / key[:2] / key
+        """Return where the finished artifact of `key` lies on this machine."""
+        return self.root / _place(key)
 
     def has(self, key: str) -> bool:
-        """Tell whether a finished artifact is there; its checksums are looked at by `open`."""
-        return (self.folder(key) / MANIFEST).is_file()
+        """Tell whether a finished artifact is there; its checksums are looked at by `open`.
+
+        What appears at an address is seen within some seconds.
+
+        Raises:
+            StorageError: the address does not answer.
+        """
+        if self._remote is None:
+            return (self.folder(key) / MANIFEST).is_file()
+        if key not in self._there and (self._listed is None or monotonic() - self._listed > LISTING_SECONDS):
+            self._there = {name.split("/")[1] for name in self._remote.list("artifacts") if name.endswith(MANIFEST)}
+            self._listed = monotonic()
+        return key in self._there
+
+    def appeared(self, key: str) -> None:
+        """Take note that another process has published an artifact."""
+        self._there.add(key)
+
+    def bring(self, keys: Collection[str], *, manifests_only: bool = False) -> None:
+        """Fetch what is needed soon, side by side; what cannot be fetched is told by whoever opens it.
+
+        Raises:
+            StorageError: the address does not answer.
+        """
+        if self._remote is None:
+            return
+        away = [key for key in keys if not (self.folder(key) / MANIFEST).is_file() and self.has(key)]
+        names = {f"{_place(key)}/{MANIFEST}": key for key in away if key not in self._manifests}
+        self._manifests |= {names[name]: text for name, text in self._remote.read_many(list(names)).items()}
+        if not manifests_only:
+            with ThreadPoolExecutor(SIDE_BY_SIDE) as fetching:
+                list(fetching.map(self._try_to_fetch, away))
 
     def meta(self, key: str) -> dict[str, Any]:
-        """Return what was recorded when the artifact was made (seconds, passes, memory)."""
-        meta: dict[str, Any] = self._manifest(key)["meta"]
+        """Return what was recorded when the artifact was made (seconds, passes, memory).
+
+        Raises:
+            DamagedArtifactError: it is not there, or its manifest is damaged.
+            StorageError: the address does not answer.
+        """
+        try:
+            manifest = self._manifest(key)
+        except DamagedArtifactError:
+            if self._remote is None:
+                raise
+            manifest = _parsed(key, self._text_of(key))
+        meta: dict[str, Any] = manifest["meta"]
         return meta
 
     def open(self, key: str) -> Path:
@@ -175,26 +284,83 @@ class Store:
 
         Raises:
             DamagedArtifactError: a file is missing, differs, or is none of the artifact's.
+            StorageError: the address does not answer.
         """
-        folder = self.folder(key)
         if key not in self._verified:
-            files = self._manifest(key)["files"]
             try:
-                for name, (size, checksum) in files.items():
-                    file = folder / name
-                    if not file.is_file():
-                        raise DamagedArtifactError(key, f"{name} is missing")
-                    if file.stat().st_size != size or file_digest(file) != checksum:
-                        raise DamagedArtifactError(key, f"{name} differs from its checksum")
-                for file in folder.rglob("*"):
-                    name = file.relative_to(folder).as_posix()
-                    # File systems and desktops leave hidden files anywhere.
-                    if file.is_file() and name not in files and name != MANIFEST and not file.name.startswith("."):
-                        raise DamagedArtifactError(key, f"{name} is none of its files")
-            except OSError as error:
-                raise DamagedArtifactError(key, f"it cannot be read: {error.strerror or error}") from None
+                self._verify(key)
+            except DamagedArtifactError:
+                if self._remote is None:
+                    raise
+                self._fetch(key)
             self._verified.add(key)
-        return folder
+        return self.folder(key)
+
+    def _verify(self, key: str) -> None:
+        """Hold what lies on this machine against its checksums.
+
+        Raises:
+            DamagedArtifactError: a file is missing, differs, or is none of the artifact's.
+        """
+        folder, files = self.folder(key), self._manifest(key)["files"]
+        try:
+            for name, (size, checksum) in files.items():
+                file = folder / name
+                if not file.is_file():
+                    raise DamagedArtifactError(key, f"{name} is missing")
+                if file.stat().st_size != size or file_digest(file) != checksum:
+                    raise DamagedArtifactError(key, f"{name} differs from its checksum")
+            for file in folder.rglob("*"):
+                name = file.relative_to(folder).as_posix()
+                # File systems and desktops leave hidden files anywhere.
+                if file.is_file() and name not in files and name != MANIFEST and not file.name.startswith("."):
+                    raise DamagedArtifactError(key, f"{name} is none of its files")
+        except OSError as error:
+            raise DamagedArtifactError(key, f"it cannot be read: {error.strerror or error}") from None
+
+    def _fetch(self, key: str) -> None:
+        """Copy an artifact from the address, unless another process of this machine has done so meanwhile.
+
+        Raises:
+            DamagedArtifactError: it is not there, or what is there is damaged.
+            StorageError: the address does not answer, or no space is left here.
+        """
+        assert self._remote is not None
+        with storing(self.root), contextlib.ExitStack() as held:
+            make_folder(self.root / "locks")
+            held.enter_context(exclusive(self.root / "locks" / f"{key}.copy", lambda holder: None))
+            with contextlib.suppress(DamagedArtifactError):
+                self._verify(key)
+                return
+            text = self._text_of(key)
+            aside = self.root / "partial" / f"{key}.copy"
+            remove(aside)
+            make_folder(aside)
+            self._remote.download(_place(key), aside, list(_parsed(key, text)["files"]))
+            (aside / MANIFEST).write_bytes(text)
+            target = self.folder(key)
+            make_folder(target.parent)
+            if os.path.lexists(target):
+                remove(target)
+            os.replace(aside, target)
+            self._verify(key)
+
+    def _try_to_fetch(self, key: str) -> None:
+        with contextlib.suppress(DamagedArtifactError):
+            self._fetch(key)
+
+    def _text_of(self, key: str) -> bytes:
+        """Return the manifest at the address, as it stands there.
+
+        Raises:
+            DamagedArtifactError: there is none.
+        """
+        assert self._remote is not None
+        text = self._manifests.pop(key, None) or self._remote.read(f"{_place(key)}/{MANIFEST}")
+        if text is None:
+            self._there.discard(key)
+            raise DamagedArtifactError(key, f"{MANIFEST} is missing or damaged")
+        return text
 
     def recheck(self, keys: Iterable[str]) -> DamagedArtifactError | None:
         """Verify anew those of the artifacts that this process has verified before; return what is wrong, if anything.
@@ -205,20 +371,23 @@ class Store:
             if key in self._verified:
                 self._verified.discard(key)
                 try:
-                    self.open(key)
+                    self._verify(key)
                 except DamagedArtifactError as error:
                     return error
+                self._verified.add(key)
         return None
 
     def _manifest(self, key: str) -> dict[str, Any]:
+        """Return the manifest on this machine.
+
+        Raises:
+            DamagedArtifactError: it is missing or damaged.
+        """
         try:
-            manifest: dict[str, Any] = json.loads((self.folder(key) / MANIFEST).read_text())
-            body = {name: manifest[name] for name in ("key", "files", "meta")}
-            if manifest["checksum"] != digest(body) or manifest["key"] != key:
-                raise ValueError("checksum")
-        except (OSError, ValueError, KeyError, TypeError):
+            text = (self.folder(key) / MANIFEST).read_bytes()
+        except OSError:
             raise DamagedArtifactError(key, f"{MANIFEST} is missing or damaged") from None
-        return manifest
+        return _parsed(key, text)
 
     def discard(self, key: str, *, damaged_only: bool = False) -> bool:
         """Remove an artifact and what is half done of it; return whether it has to be made anew.
@@ -227,26 +396,61 @@ class Store:
 
         Args:
             damaged_only: verify it first, and leave it where it is intact, since another process has made it again.
+
+        Raises:
+            StorageError: the address does not answer.
         """
         self._verified.discard(key)
         try:
-            with exclusive(self.root / "locks" / key, waiting=None):
+            with self._alone(key, waiting=None):
                 if damaged_only:
                     try:
                         self.open(key)
                         return False
                     except DamagedArtifactError:
                         pass
+                if self._remote is not None:
+                    place = _place(key)
+                    names = self._remote.list(place)
+                    # In this order: without a manifest nobody takes it for whole.
+                    self._remote.remove(f"{place}/{name}" for name in sorted(names, key=lambda name: name != MANIFEST))
+                    self._there.discard(key)
+                    self._manifests.pop(key, None)
                 folder = self.folder(key)
                 if os.path.lexists(folder):
                     aside = self.root / "partial" / f"{key}.discarded"
                     remove(aside)
+                    make_folder(aside.parent)
                     os.replace(folder, aside)
                     remove(aside)
                 remove(self.root / "partial" / key)
         except HeldError:
             pass
         return True
+
+    @contextlib.contextmanager
+    def _alone(self, key: str, waiting: Callable[[str], None] | None) -> Iterator[None]:
+        """Keep other processes of this machine, and at an address other machines, from `key`.
+
+        Raises:
+            HeldError: another is at work on it, and `waiting` is None.
+            StorageError: no space is left, or the address does not answer.
+        """
+        with contextlib.ExitStack() as held:
+            with storing(self.root):
+                make_folder(self.root / "locks")
+                held.enter_context(exclusive(self.root / "locks" / key, waiting))
+            if self._remote is not None:
+                held.enter_context(self._remote.claimed(key, self._copy, waiting))
+            yield
+
+    @cached_property
+    def _copy(self) -> str:
+        """The name of this machine's copy, which its processes share and no other has."""
+        file = self.root / "copy"
+        with storing(self.root), contextlib.suppress(FileExistsError), open(file, "x") as new:
+            new.write(uuid.uuid4().hex)
+        return file.read_text() or uuid.uuid4().hex
 
     @contextlib.contextmanager
     def building(
@@ -257,11 +461,12 @@ class Store:
         A second process that wants the same artifact waits here, then finds it; `waiting` hears after some seconds who
         is at work on it. The artifact appears at `Building.publish`, in one rename; until then the one that is there
         stays.
+
+        Raises:
+            StorageError: no space is left, or the address does not answer.
         """
-        with contextlib.ExitStack() as held:
-            with storing(self.root):
-                held.enter_context(exclusive(self.root / "locks" / key, waiting))
-            if self.has(key) and not anew:
+        with self._alone(key, waiting):
+            if not anew and self._is_there(key):
                 yield None
                 return
             partial = self.root / "partial" / key
@@ -272,6 +477,50 @@ class Store:
                 make_folder(building.out)
                 make_folder(building.work)
             yield building
+
+    def _is_there(self, key: str) -> bool:
+        """Tell whether an artifact is there at this moment; what only this machine has goes to the address."""
+        if self._remote is None:
+            return self.has(key)
+        text = self._remote.read(f"{_place(key)}/{MANIFEST}")
+        if text is None:
+            try:
+                self._verify(key)
+            except DamagedArtifactError:
+                return False
+            self._upload(key, self.folder(key), self._manifest(key)["files"])
+        else:
+            self._manifests[key] = text
+        self._there.add(key)
+        return True
+
+    def _upload(self, key: str, folder: Path, files: Iterable[str]) -> None:
+        """Let an artifact appear at the address, its manifest last."""
+        if self._remote is not None:
+            self._remote.upload(folder, _place(key), list(files))
+            self._remote.upload(folder, _place(key), [MANIFEST])
+            self._there.add(key)
+
+
+def _place(key: str) -> str:
+    """Return where an artifact lies in a cache."""
+    return f"artifacts/{key[:2]}/{key}"
+
+
+def _parsed(key: str, text: bytes) -> dict[str, Any]:
+    """Return what a manifest says.
+
+    Raises:
+        DamagedArtifactError: it is damaged.
+    """
+    try:
+        manifest: dict[str, Any] = json.loads(text)
+        body = {name: manifest[name] for name in ("key", "files", "meta")}
+        if manifest["checksum"] != digest(body) or manifest["key"] != key:
+            raise ValueError("checksum")
+    except (ValueError, KeyError, TypeError):
+        raise DamagedArtifactError(key, f"{MANIFEST} is missing or damaged") from None
+    return manifest
 
 
 @dataclass(frozen=True)
@@ -321,6 +570,7 @@ class Building:
         manifest.write_text(json.dumps({**body, "checksum": digest(body)}, indent=1))
         fsync(manifest)
         fsync(self.out)
+        self.store._upload(self.key, self.out, files)
         target = self.store.folder(self.key)
         make_folder(target.parent)
         if self._same_files(body["files"]):

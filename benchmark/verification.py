@@ -71,7 +71,7 @@ def verify_suite(
     executor: Executor,
     display: LineDisplay | TerminalDisplay,
     *,
-    cache: Path,
+    cache: str | Path,
     device: str,
     images: int,
     output: Path | None,

@@ -19,7 +19,7 @@ class InlineExecutor(Executor):
     def start(self, setup: Setup) -> None:
         self.events: list[Event] = []
         self.server = Server(setup, setup.device)
-        self.store = Store(Path(setup.cache))
+        self.store = Store(setup.cache)
 
     def submit(self, task) -> None:
         self.events.append(self.server.run(task, self.events.append))
@@ -57,7 +57,15 @@ def run_inline(suite, registry, folder: Path):
 
 
 def start_inline(
-    suite, registry, output: Path, cache: Path, *, part=None, fresh: bool = False, executor: str = "inline", **request
+    suite,
+    registry,
+    output: Path,
+    cache: Path | str,
+    *,
+    part=None,
+    fresh: bool = False,
+    executor: str = "inline",
+    **request,
 ):
     """Run a suite: exit code and what was said."""
     from benchmark.display import LineDisplay

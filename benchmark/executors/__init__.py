@@ -34,7 +34,7 @@ class Setup:
     """What a worker needs before its first task.
 
     Attributes:
-        cache: the store's folder.
+        cache: the store's folder or address.
         modules: plugin modules given by `--plugin`.
         device: `cpu` or `cuda`.
         threads: torch threads per task.

@@ -6,7 +6,6 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -36,7 +35,7 @@ class Server:
 
     def __init__(self, setup: Setup, device: str) -> None:
         self._worker = Worker(
-            Store(Path(setup.cache)),
+            Store(setup.cache),
             load_plugins(setup.modules),
             torch.device(device),
             setup.threads,

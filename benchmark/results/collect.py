@@ -274,7 +274,9 @@ class Tabulator:
             examinations=planned.examinations,
             unasked=planned.unasked,
         )
-        fit = self.store.folder(plan.tasks[judge].of(Judge).fit)
+        key = plan.tasks[judge].of(Judge).fit
+        self.store.bring([key])
+        fit = self.store.folder(key)
         adversarial = None if planned.craft is None else ArrayReader(self.store.open(planned.craft))
         with Rng(0).seeded_globals():
             self._tabulation.add(number, result)

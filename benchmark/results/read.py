@@ -140,7 +140,7 @@ class Run:
             raise self._damaged(self.path / "suite.yaml", f"a mapping was expected, found {type(suite).__name__}")
         return suite
 
-    def artifact(self, name: str, cache: Path | None = None) -> Path:
+    def artifact(self, name: str, cache: str | Path | None = None) -> Path:
         """Return the folder of the one shared artifact that a defense of the run calls `name`: what its `save` wrote.
 
         Args:
@@ -160,7 +160,7 @@ class Run:
             raise InputError(f"{self.path}: expected a run that built one {name}, found {len(keys)}.")
         (key,), store = keys, Store(cache or default_cache())
         if not store.has(key):
-            raise InputError(f"{store.root} does not hold the {name} of {self.path}: the run had another --cache.")
+            raise InputError(f"{store.location} does not hold the {name} of {self.path}: the run had another --cache.")
         return store.open(key)
 
     @cached_property

@@ -93,7 +93,7 @@ class Worker:
             torch.cuda.init()
 
     def run(self, task: Task, progress: Progress, started: Callable[[], None] = lambda: None) -> dict[str, Any]:
-        """Do the task, publish its artifact and return what it cost.
+        """Do the task, publish its artifact and return what it cost; `found` where another run has published it.
 
         Args:
             task: what is to be done.
@@ -133,7 +133,7 @@ class Worker:
 
         with self.store.building(task.key, self.fresh, waiting) as building:
             if building is None:  # another run made it while we waited
-                return self.store.meta(task.key)
+                return {**self.store.meta(task.key), "found": True}
             begun()
             kind = KINDS[task.kind]
             if kind.whole:  # whatever lies there was not finished
