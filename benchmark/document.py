@@ -129,6 +129,39 @@ class Node:
             return [node.plain() for node in self.value]
         return self.value
 
+    def texts(self) -> Any:
+        """Return the data without places, each scalar as it is written, null alone as None."""
+        if isinstance(self.value, dict):
+            return {key: node.texts() for key, node in self.value.items()}
+        if isinstance(self.value, tuple):
+            return [node.texts() for node in self.value]
+        return None if self.value is None else self.text
+
+    def inner(self, step: str | int) -> Node | None:
+        """Return what stands under a key or at an index, None for nothing."""
+        if isinstance(self.value, dict):
+            return self.value.get(str(step))
+        if isinstance(self.value, tuple) and str(step).isdecimal() and int(step) < len(self.value):
+            return self.value[int(step)]
+        return None
+
+    def descend(self, path: Iterable[str | int]) -> Node | None:
+        """Return what stands at a path, None for nothing."""
+        node: Node | None = self
+        for step in path:
+            node = None if node is None else node.inner(step)
+        return node
+
+    def nearest(self, path: Iterable[str | int]) -> Node:
+        """Return what stands at a path, or the innermost that holds the place."""
+        node = self
+        for step in path:
+            inner = node.inner(step)
+            if inner is None:
+                break
+            node = inner
+        return node
+
     def found(self) -> str:
         """Return what it is in words, for messages."""
         if isinstance(self.value, dict):

@@ -1,9 +1,11 @@
-"""What is wrong with options, in words: where, what was found, what is allowed, what was probably meant."""
+"""What is wrong with a piece of a document, in words: where, what was found, what is allowed, what was meant."""
 
 from __future__ import annotations
 
+import json
 import typing
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 
@@ -13,7 +15,7 @@ from pydantic_core import ErrorDetails, core_schema
 
 from benchmark.document import Node, Place, Problems, path_text
 from benchmark.errors import near_match
-from benchmark.options import Budget, Options
+from benchmark.options import Budget
 
 Schema = dict[str, Any]
 _FRACTIONS = {choice.get("pattern") for choice in TypeAdapter(Budget).json_schema()["anyOf"]} - {None}
@@ -24,9 +26,30 @@ _UNKNOWN_KEY = {"extra_forbidden", "unexpected_keyword_argument"}
 _BY_TYPE = frozenset(typing.get_args(core_schema.ErrorType)) - {"value_error", "assertion_error"}
 
 
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def shaped(
+    kind: Any, node: Node, path: Sequence[str], problems: Problems, *, texts: bool = False, noun: str, owner: str
+) -> Any:
+    """Return what a piece of a document says, as a value of the type `kind`; None where it is none, which is told.
+
+    Args:
+        texts: take scalars as they are written.
+        path, problems, noun, owner: as for `explain`.
+    """
+    try:
+        return _adapter(kind).validate_json(json.dumps(node.texts() if texts else node.plain()))
+    except ValidationError as error:
+        explain(error, kind, node, path, problems, noun=noun, owner=owner)
+        return None
+
+
 def explain(
     error: ValidationError,
-    options_type: type[Options],
+    kind: Any,
     node: Node,
     path: Sequence[str],
     problems: Problems,
@@ -37,15 +60,15 @@ def explain(
     """Add a sentence per wrong option to `problems`.
 
     Args:
-        error: what pydantic found while it read `node` as `options_type`.
-        options_type: the type of the options.
+        error: what pydantic found while it read `node` as `kind`.
+        kind: the type of the options, or of any other piece of a document.
         node: the options as written.
         path: where `node` stands in its document.
         problems: receives the sentences.
         noun: what an entry is called.
         owner: whose options they are, such as `attack 'pgd'`.
     """
-    schema = options_schema(options_type)
+    schema = type_schema(kind)
     by_path: dict[Location, list[ErrorDetails]] = {}
     for detail in error.errors(include_url=False, include_input=False):
         by_path.setdefault(_tree_path(node, detail), []).append(detail)
@@ -54,9 +77,14 @@ def explain(
         # Each alternative of a union complains; where one accepted the shape, only its inner complaints help.
         if by_type and any(len(other) > len(place) and other[: len(place)] == place for other in by_path):
             continue
+        for detail in [detail for detail in details if detail["loc"][-1:] == ("[key]",)]:
+            details.remove(detail)
+            problems.add(node.nearest(place).where, f"{path_text((*path, *place))}: {detail['msg']}.")
+        if not details:
+            continue
         types = {detail["type"] for detail in details}
         name = str(place[-1]) if place else ""
-        found = _descend(node, place)
+        found = node.descend(place)
         shown = path_text((*path, *place))
         if found is not None and found.refused:
             continue
@@ -64,9 +92,9 @@ def explain(
             meaning = next(
                 (f" ({_one_line(s['description'])})" for s in schemas_at(schema, place) if "description" in s), ""
             )
-            holder = _descend(node, place[:-1])
+            holder = node.nearest(place[:-1])
             problems.add(
-                (holder or node).where,
+                holder.where,
                 f"{shown}: missing: {owner or 'it'} needs the {noun} {name!r}{meaning}.",
             )
         elif types <= _UNKNOWN_KEY:
@@ -102,26 +130,13 @@ def _tree_path(node: Node, detail: ErrorDetails) -> Location:
     path: list[str | int] = []
     location = detail["loc"]
     for index, step in enumerate(location):
-        inner = _descend(node, (step,))
+        inner = node.inner(step)
         if inner is not None:
             path.append(step)
             node = inner
         elif index == len(location) - 1 and detail["type"] == "missing":
             path.append(step)
     return tuple(path)
-
-
-def _descend(node: Node, path: Location) -> Node | None:
-    for step in path:
-        inner: Node | None = None
-        if isinstance(node.value, dict) and isinstance(step, str):
-            inner = node.value.get(step)
-        elif isinstance(node.value, tuple) and isinstance(step, int) and step < len(node.value):
-            inner = node.value[step]
-        if inner is None:
-            return None
-        node = inner
-    return node
 
 
 def _culprit(node: Node, path: Location, detail: ErrorDetails) -> tuple[Node, Location]:
@@ -147,13 +162,13 @@ def _allows_text(schemas: Iterable[Schema]) -> bool:
     return any(schema.get("type") == "string" and not _values(schema) for schema in schemas)
 
 
-def options_schema(options_type: type[Options], prefix: str = "") -> Schema:
-    """Return the JSON Schema of an options type; `prefix` stands before the names of its definitions.
+def type_schema(kind: Any, prefix: str = "") -> Schema:
+    """Return the JSON Schema of a type, such as that of options; `prefix` stands before the names of its definitions.
 
     An options type that holds a type without a schema becomes a mapping that allows anything.
     """
     try:
-        schema = options_type.model_json_schema(ref_template=f"#/$defs/{pointer(prefix)}{{model}}")
+        schema = _adapter(kind).json_schema(ref_template=f"#/$defs/{pointer(prefix)}{{model}}")
     except (PydanticInvalidForJsonSchema, PydanticSchemaGenerationError):
         return {"type": "object"}
     if "$ref" in schema:  # a type that contains itself
@@ -181,8 +196,9 @@ def schemas_at(root: Schema, path: Iterable[str | int]) -> list[Schema]:
                 inner.append(items if isinstance(items, dict) else {})
             elif step in schema.get("properties", {}):
                 inner.append(schema["properties"][step])
-            elif isinstance(schema.get("additionalProperties"), dict):
-                inner.append(schema["additionalProperties"])
+            else:
+                others = (*schema.get("patternProperties", {}).values(), schema.get("additionalProperties"))
+                inner += [values for values in others if isinstance(values, dict)]
         found = [alternative for schema in inner if schema for alternative in alternatives(schema, root)]
     return found
 
@@ -202,11 +218,18 @@ def in_words(schemas: Sequence[Schema], root: Schema, depth: int = 0) -> str:
     """Return what the alternatives allow, in words: `a whole number (at least 1), or null`."""
     if depth > 3:  # a type may contain itself
         return ""
-    words = list(dict.fromkeys(_in_words(schema, root, depth) for schema in schemas))
+    lists = [schema for schema in schemas if _is_list_of_the_others(schema, schemas, root)]
+    words = list(dict.fromkeys(_in_words(schema, root, depth) for schema in schemas if schema not in lists))
     values = [value for schema in schemas for value in _values(schema)]
     if values:
-        words = [word for word in words if word] + [_listed(values)]
+        words.append(_listed(values))
+    words += [f"a list of such{_size(schema)}" for schema in lists]
     return ", or ".join(word for word in words if word)
+
+
+def _is_list_of_the_others(schema: Schema, schemas: Sequence[Schema], root: Schema) -> bool:
+    items = schema.get("items")
+    return isinstance(items, dict) and all(item in schemas for item in alternatives(items, root))
 
 
 def texts(schemas: Iterable[Schema]) -> list[str]:
@@ -226,6 +249,8 @@ def _listed(values: Sequence[Any]) -> str:
 def _in_words(schema: Schema, root: Schema, depth: int) -> str:
     if _values(schema):
         return ""
+    if "format" in schema:
+        return f"a {schema['format']}"
     kind = schema.get("type")
     if kind == "integer":
         return "a whole number" + _bounds(schema)
@@ -263,12 +288,12 @@ def _list_in_words(schema: Schema, root: Schema, depth: int) -> str:
         return f"a list of {len(parts)} ({'; '.join(dict.fromkeys(parts))})"
     items = schema.get("items")
     inner = in_words(alternatives(items, root), root, depth + 1) if isinstance(items, dict) else ""
-    size = ""
-    if "minItems" in schema:
-        size += f", at least {schema['minItems']} long"
-    if "maxItems" in schema:
-        size += f", at most {schema['maxItems']} long"
-    return "a list" + (f" (each: {inner})" if inner else "") + size
+    return "a list" + (f" (each: {inner})" if inner else "") + _size(schema)
+
+
+def _size(schema: Schema) -> str:
+    words = (("minItems", "at least"), ("maxItems", "at most"))
+    return "".join(f", {word} {schema[key]} long" for key, word in words if key in schema)
 
 
 _BOUNDS = {

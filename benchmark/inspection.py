@@ -10,7 +10,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import BenchError, InputError, PluginError
-from benchmark.explain import alternatives, in_words, options_schema
+from benchmark.explain import alternatives, in_words, type_schema
 from benchmark.hookspecs import KINDS
 from benchmark.names import COLUMNS, IDENTITY
 from benchmark.plugins import Registration, Registry
@@ -339,7 +339,7 @@ def describe_component(registration: Registration, tags: bool = False) -> str:
         lines += ["tags:", *(f"  {tag}" for tag in _tags_told(_tag_facts(r)))]
     if r.kind in ("metric", "reporter"):
         return "\n".join(lines)
-    schema = options_schema(r.options_type())
+    schema = type_schema(r.options_type())
     fields = schema.get("properties", {})
     model = r.options_type().model_fields
     if r.kind == "attack" and "eps" in fields:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, get_args
 
 CLEAN = "none"
 """What the attack axis says for clean images."""
@@ -18,7 +18,8 @@ COLUMNS = ("dataset", "model", "attack", "defense", "knowledge", "seed")
 MEAN, STD, CROSSED = SUMMARIES = ("mean", "std", "crossed")
 """What the seed column says where a row is about several seeds: their mean with an interval over seeds, their standard
 deviation, and their mean with an interval over seeds and images."""
-KNOWLEDGE = ("white-box", "gray-box", "gray-box-retrained", "black-box")
+Knowledge = Literal["white-box", "gray-box", "gray-box-retrained", "black-box"]
+KNOWLEDGE: tuple[Knowledge, ...] = get_args(Knowledge)
 """What the attacker holds, the most first."""
 KNOWING = KNOWLEDGE[:1]
 """Attackers who know the whole defense."""

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from itertools import product
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
+
+from pydantic import ConfigDict
 
 from benchmark.errors import InputError, near_match, unknown_name
 from benchmark.names import CLEAN, COLUMNS
@@ -20,8 +22,13 @@ WILD = "*?["
 class Substitute:
     """The network that a black-box attacker trains and attacks: a model, hardened by a defense or by none."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+
     model: str
+    """Label of the model that the attacker trains."""
+
     defense: str | None = None
+    """Label of the defense that hardens it."""
 
     def __str__(self) -> str:
         return repr(self.model) if self.defense is None else f"{self.model!r} hardened by {self.defense!r}"

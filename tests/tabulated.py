@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-import pandas as pd
-
 from benchmark.cells import ArtifactResult, CellResult
 from benchmark.metrics.metric import Metric
 from benchmark.names import ProbeName
 from benchmark.panel import Panel
 from benchmark.results.tables import Tables
 from benchmark.results.tabulation import Tabulation
+from benchmark.suite import Published
 
 
 def tabulate(
     results: Iterable[CellResult],
     metrics: Mapping[str, Metric],
     groups: Mapping[str, Sequence[str]],
-    references: pd.DataFrame | None,
+    references: Sequence[Published],
     artifacts: Sequence[ArtifactResult] = (),
     panels: Sequence[Panel] = (),
     probes: Sequence[ProbeName] = (),

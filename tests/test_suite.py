@@ -20,7 +20,7 @@ from benchmark.errors import InputError
 from benchmark.options import AttackOptions, Budget, DatasetOptions, ModelOptions, Options, TrainOptions
 from benchmark.plugins import Provenance, Registry
 from benchmark.schema import suite_schema
-from benchmark.suite import REFERENCE_COLUMNS, Protocol, Substitute, find_suite, load_suite, shipped_suites
+from benchmark.suite import Protocol, Published, Substitute, find_suite, load_suite, shipped_suites
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -258,8 +258,8 @@ def test_a_list_of_budgets_makes_an_attack_of_each(load, validator):
         ("[1/255, 0.01, 8/255]", "[1/255, 2/510]", "s.yaml:10: attacks.pgd.eps: 2/510 is there twice (1/255)."),
         ("[1/255, 0.01, 8/255]", "[8]", "eps 8 makes no sense for linf"),
         ("  cw: {", "  pgd@0.01: {", "s.yaml:10: attacks.pgd.eps: 0.01 makes an attack 'pgd@0.01': one is there."),
-        ("[pgd, cw]", "[pgd, pgd@0.01]", "groups.both: the label 'pgd@0.01' is there twice."),
-        ("[pgd, cw]", "[pgd@0.02]", "groups.both: unknown attack label 'pgd@0.02'. Did you mean 'pgd@0.01'"),
+        ("[pgd, cw]", "[pgd, pgd@0.01]", "groups.both.1: the label 'pgd@0.01' is there twice."),
+        ("[pgd, cw]", "[pgd@0.02]", "groups.both.0: unknown attack label 'pgd@0.02'. Did you mean 'pgd@0.01'"),
         ("  both: [pgd, cw]", "  pgd: [cw]", "groups.pgd: an attack has this label."),
         (
             "profiles:",
@@ -376,7 +376,7 @@ def test_dropping_what_is_not_there_is_a_mistake(refusal):
 def test_a_grid_that_names_what_the_profile_drops_is_told_which_line_dropped_it(refusal):
     text = replaced("attacks: all", "attacks: [pgd, cw]")
     assert refusal(text, profile="embedded") == (
-        "s.yaml:16: grid.0.attacks: unknown attack label 'cw'. Known: pgd. (s.yaml:23 removes it.)"
+        "s.yaml:16: grid.0.attacks.1: unknown attack label 'cw'. Known: pgd. (s.yaml:23 removes it.)"
     )
 
 
@@ -389,7 +389,7 @@ def test_unknown_profiles_and_keys_of_profiles_name_near_ones(refusal):
     assert refusal(profile="embeded") == (
         "s.yaml: unknown profile 'embeded'. Did you mean 'embedded'? Known: embedded, swapped."
     )
-    assert "profiles.odd.seed: unknown key 'seed' in a profile. Did you mean 'seeds'?" in refusal(
+    assert "profiles.odd.seed: unknown key 'seed' of a profile. Did you mean 'seeds'?" in refusal(
         SUITE + "  odd: {seed: [1]}\n"
     )
 
@@ -553,7 +553,7 @@ def test_all_mistakes_come_in_one_message_sorted_by_line(refusal):
     known_train = "augment, batch_size, crop_padding"
     expected = [
         r"s.yaml:2: seed: unknown key 'seed'. Did you mean 'seeds'\? Allowed: attacks, batch_size, .*",
-        r"s.yaml:3: seeds: 0 is there twice.",
+        r"s.yaml:3: seeds.3: 0 is there twice.",
         r"s.yaml:3: seeds.1: found the number -1, allowed: a whole number \(at least 0, at most 4294967295\).",
         r"s.yaml:3: seeds.2: found the text 'x', allowed: a whole number \(at least 0, at most 4294967295\).",
         r"s.yaml:4: batch_size: found the number 0, allowed: a whole number \(at least 1\).",
@@ -600,39 +600,51 @@ def with_grid(entry: str) -> str:
         ("{attacks: none}", "attacks: unknown attack label 'none'. Known: cw, pgd. Clean images are always part"),
         (
             "{models: [all]}",
-            "models: unknown model label 'all'. Did you mean 'small'? Known: small, wide. 'all' stands",
+            "models.0: unknown model label 'all'. Did you mean 'small'? Known: small, wide. 'all' stands",
         ),
-        ("{models: [small, small]}", "models: the label 'small' is there twice."),
+        ("{models: [small, small]}", "models.1: the label 'small' is there twice."),
         ("{models: []}", "models: empty grid: no label is selected."),
-        ("{models: {small: 1}}", "models: found a mapping, allowed: 'all', a label, or a list of labels."),
-        ("{attacks: }", "attacks: found nothing, allowed: 'all', a label, or a list of labels."),
-        ("{attack: pgd}", "attack: unknown key 'attack'. Did you mean 'attacks'?"),
-        ("{knowledge: whitebox}", "knowledge: found the text 'whitebox', allowed: white-box, gray-box, gray-box-retr"),
-        ("{knowledge: [white-box, white-box]}", "knowledge: 'white-box' is there twice."),
+        ("{models: {small: 1}}", "models: found a mapping, allowed: a label, or 'all', or a list of such."),
+        ("{attacks: }", "attacks: found nothing, allowed: a label, or 'all', or a list of such."),
+        ("{attack: pgd}", "attack: unknown key 'attack' of a grid entry. Did you mean 'attacks'?"),
+        (
+            "{knowledge: whitebox}",
+            "knowledge: found the text 'whitebox', allowed: 'white-box', 'gray-box', 'gray-",
+        ),
+        ("{knowledge: [white-box, white-box]}", "knowledge.1: 'white-box' is there twice."),
         (
             "{knowledge: adaptive}",
-            "knowledge: found the text 'adaptive', allowed: white-box, gray-box, gray-box-retrained, black-b",
+            "knowledge: found the text 'adaptive', allowed: 'white-box', 'gray-box', 'gray-box-retrained' or 'bla",
         ),
-        ("{knowledge: []}", "knowledge: empty grid"),
+        ("{knowledge: []}", "knowledge: found an empty list, allowed: 'white-box'"),
         ("{knowledge: black-box}", "substitute: missing: black-box attacks are crafted on another network"),
         (
             "{knowledge: black-box, substitute: {model: wide, defense: att}}",
             "substitute.defense: unknown defense label 'att'. Did you mean 'at'?",
         ),
-        ("{knowledge: black-box, substitute: {defense: at}}", "substitute.model: missing: the label of the model"),
+        (
+            "{knowledge: black-box, substitute: {defense: at}}",
+            "substitute.model: missing: a grid entry needs the key 'mod",
+        ),
         (
             "{knowledge: black-box, substitute: {model: wide, attack: pgd}}",
-            "substitute.attack: unknown key 'attack'. Allowed: defense, model.",
+            "substitute.attack: unknown key 'attack' of a grid entry. Allowed: defense, model.",
         ),
         ("{knowledge: black-box, substitute: {model: [wide]}}", "substitute.model: found a list, allowed:"),
-        ("{knowledge: black-box, substitute: []}", "substitute: an empty list, allowed: one network or several."),
-        ("{knowledge: black-box, substitute: [wide, small, wide]}", "substitute: 'wide' is there twice."),
-        ("{knowledge: black-box, substitute: [[wide]]}", "substitute: found a list, allowed:"),
+        (
+            "{knowledge: black-box, substitute: []}",
+            "substitute: found an empty list, allowed: a label, or a mapping",
+        ),
+        ("{knowledge: black-box, substitute: [wide, small, wide]}", "substitute.2: 'wide' is there twice."),
+        ("{knowledge: black-box, substitute: [[wide]]}", "substitute.0: found a list, allowed:"),
         ("{knowledge: black-box, substitute: wid}", "substitute: unknown model label 'wid'. Did you mean 'wide'?"),
         ("{substitute: wide}", "substitute: only `knowledge: black-box` uses it, this entry is gray-box."),
-        ("{exclude: {models: small}}", "exclude: found a mapping, allowed: a list of rules"),
+        (
+            "{exclude: {models: small}}",
+            "exclude: found a mapping, allowed: a list (each: a mapping with the",
+        ),
         ("{exclude: [{}]}", "exclude.0: found an empty mapping"),
-        ("{exclude: [{model: small}]}", "exclude.0.model: unknown axis 'model'. Did you mean 'models'?"),
+        ("{exclude: [{model: small}]}", "exclude.0.model: unknown key 'model' of a grid entry. Did you mean 'models'?"),
         ("{exclude: [{models: smal}]}", "exclude.0.models: unknown model label 'smal'. Did you mean 'small'?"),
         (
             "{models: small, exclude: [{models: wide}]}",
@@ -644,7 +656,7 @@ def with_grid(entry: str) -> str:
             "{exclude: [{models: small}, {models: wide, defenses: at}, {models: wide, defenses: none}]}",
             "empty grid: `exclude` leaves nothing of this entry.",
         ),
-        ("5", "found the number 5, allowed: a mapping such as {attacks: all}."),
+        ("5", "found the number 5, allowed: a mapping with the options datasets, models, attacks, defenses, know"),
     ],
 )
 def test_mistakes_in_the_grid(refusal, entry, message):
@@ -669,7 +681,7 @@ def test_excluding_all_attacks_leaves_the_clean_images(load):
         (
             "  both: [pgd, cw]",
             "  both: [pdg, cw]",
-            "s.yaml:18: groups.both: unknown attack label 'pdg'. Did you mean 'pgd'",
+            "s.yaml:18: groups.both.0: unknown attack label 'pdg'. Did you mean 'pgd'",
         ),
         ("  both: [pgd, cw]", "  both: []", "s.yaml:18: groups.both: a group needs at least one attack."),
         (
@@ -746,22 +758,14 @@ def test_reference_tables_are_read_relative_to_the_suite(write, load):
     Path("reference/b.csv").write_text('\ufeffmetric,value,knowledge\n"auroc",0.5,white-box\n')
     text = SUITE + "reference: {table: [reference/a.csv, reference/b.csv]}\n"
     suite = load(text)
-    anywhere = dict.fromkeys(REFERENCE_COLUMNS[:-2], "")
     assert suite.reference == (
-        {**anywhere, "dataset": "photos", "attack": "pgd", "defense": "at", "metric": "robust_accuracy", "value": 0.5},
-        {**anywhere, "attack": "none", "defense": "none", "metric": "clean_accuracy", "value": 0.95},
-        {
-            **anywhere,
-            "dataset": "digits",
-            "attack": "both",
-            "defense": "at",
-            "metric": "worst_case_robust_accuracy",
-            "value": 0.01,
-        },
-        {**anywhere, "knowledge": "white-box", "metric": "auroc", "value": 0.5},
+        Published(dataset="photos", attack="pgd", defense="at", metric="robust_accuracy", value=0.5),
+        Published(attack="none", defense="none", metric="clean_accuracy", value=0.95),
+        Published(dataset="digits", attack="both", defense="at", metric="worst_case_robust_accuracy", value=0.01),
+        Published(knowledge="white-box", metric="auroc", value=0.5),
     )
     # The profile drops `photos` and the group: what was published about them has no place to go.
-    assert [row["metric"] for row in load(text, profile="embedded").reference] == ["clean_accuracy", "auroc"]
+    assert [row.metric for row in load(text, profile="embedded").reference] == ["clean_accuracy", "auroc"]
     assert suite.resolved["reference"]["rows"][1] == {
         "attack": "none",
         "defense": "none",
@@ -780,7 +784,7 @@ Table 2,Digits,Clean,digits,none,at,clean_accuracy,0.7
 
 
 def placed(suite):
-    return [(row["table"], row["row"], row["column"], row["dataset"], row["value"]) for row in suite.reference]
+    return [(row.table, row.row, row.column, row.dataset, row.value) for row in suite.reference]
 
 
 def test_published_numbers_may_say_where_in_their_table_they_stand(load):
@@ -807,9 +811,9 @@ def test_published_numbers_may_say_where_in_their_table_they_stand(load):
 def test_a_budget_that_a_profile_leaves_out_is_as_dropped_as_an_attack(load):
     Path("t.csv").write_text("attack,metric,value\npgd@1/255,auroc,0.5\npgd@8/255,auroc,0.6\n")
     text = SWEEP + "reference: {table: t.csv}\n"
-    assert [row["attack"] for row in load(text).reference] == ["pgd@1/255", "pgd@8/255"]
+    assert [row.attack for row in load(text).reference] == ["pgd@1/255", "pgd@8/255"]
     few = load(text, "attacks.pgd.eps=[8/255]")
-    assert [row["attack"] for row in few.reference] == ["pgd@8/255"]
+    assert [row.attack for row in few.reference] == ["pgd@8/255"]
 
 
 def test_what_stands_in_has_the_place_and_not_the_number(load):
@@ -822,21 +826,21 @@ def test_what_stands_in_has_the_place_and_not_the_number(load):
         ("Table 1", "Photos | Theirs", "Clean", "", None),
         ("Table 2", "Digits", "Clean", "digits", 0.7),
     ]
-    assert suite.reference[1]["attack"] == "pgd"
+    assert suite.reference[1].attack == "pgd"
     assert load(dump(suite.resolved)).reference == suite.reference
 
 
 @pytest.mark.parametrize(
     ("line", "stand_ins", "message"),
     [
-        ("Table 1,A |,B,,,,auroc,1", "", "t.csv:6: row: found 'A |', allowed: what the paper calls it"),
-        ("Table 1,A,,,,,auroc,1", "", "t.csv:6: row, column: one of them is empty"),
+        ("Table 1,A |,B,,,,auroc,1", "", "t.csv:6: row: found the text 'A |': say what the paper calls it"),
+        ("Table 1,A,,,,,auroc,1", "", "t.csv:6: column: found the text '': give both"),
         ("Table 2,Digits,Clean,,,,auroc,1", "", "t.csv:6: a second number in the same row and column: the first"),
-        (",,,,,at,auroc,", "", "t.csv:6: value: '' is not a number"),
-        ("", "{datasets: {photo: digits}}", "stand_ins: unknown dataset label 'photo'. Did you mean 'photos'?"),
+        (",,,,,at,auroc,", "", "t.csv:6: value: found the text '': a number"),
+        ("", "{datasets: {photo: digits}}", "stand_ins.datasets.photo: unknown dataset label 'photo'. Did you"),
         ("", "{datasets: {photos: digit}}", "stand_ins.datasets.photos: unknown dataset label 'digit'. Did"),
-        ("", "{headings: {Photo: Here}}", "reference.stand_ins: unknown heading 'Photo'. Did you mean 'Photos'?"),
-        ("", "{dataset: {}}", "reference.stand_ins.dataset: unknown key 'dataset'. Did you mean 'datasets'?"),
+        ("", "{headings: {Photo: Here}}", "stand_ins.headings.Photo: unknown heading 'Photo'. Did you mean 'Photos'?"),
+        ("", "{dataset: {}}", "stand_ins.dataset: unknown key 'dataset' of `reference`. Did you mean 'datasets'?"),
     ],
 )  # fmt: skip
 def test_mistakes_in_layouts_have_their_line(refusal, line, stand_ins, message):
@@ -856,18 +860,20 @@ def test_mistakes_in_reference_tables_have_their_line(write, refusal):
         "digits,,tpr,0.6\n"
     )
     Path("empty.csv").touch()
-    assert refusal(SUITE + "reference: {table: [t.csv, empty.csv, tt.csv], tabel: x}\n").splitlines() == [
-        "s.yaml:31: reference.table: tt.csv: no such file. Did you mean 't.csv'? Files of that kind there: "
+    assert "reference.tabel: unknown key 'tabel' of `reference`. Did you mean 'table'? Allowed: rows, sta" in refusal(
+        SUITE + "reference: {tabel: x}\n"
+    )
+    assert refusal(SUITE + "reference: {table: [t.csv, empty.csv, tt.csv]}\n").splitlines() == [
+        "s.yaml:31: reference.table.2: tt.csv: no such file. Did you mean 't.csv'? Files of that kind there: "
         "empty.csv, t.csv.",
-        "s.yaml:31: reference.tabel: unknown key 'tabel'. Did you mean 'table'? Allowed: rows, stand_ins, table.",
-        "empty.csv: empty, a header is needed: table,row,column,dataset,model,attack,defense,knowledge,artifact,"
+        "empty.csv: empty, a header is needed: table,row,column,artifact,dataset,model,attack,defense,knowledge,"
         "metric,value.",
         "t.csv:1: unknown column 'atack'. Did you mean 'attack'? Allowed: artifact, attack, column, dataset, "
         "defense, knowledge, metric, model, row, table, value.",
         "t.csv:2: dataset: unknown dataset label 'digts'. Did you mean 'digits'? Known: digits, photos.",
-        "t.csv:3: metric: empty, the name of a measure is needed.",
-        "t.csv:4: value: '93 %' is not a number such as 0.93.",
-        "t.csv:5: value: 'nan' is not a number such as 0.93.",
+        "t.csv:3: metric: found the text '': the name of a measure is needed.",
+        "t.csv:4: value: found the text '93 %': not a number such as 0.93.",
+        "t.csv:5: value: found the text 'nan': not a number such as 0.93.",
         "t.csv:6: 3 columns, the header has 4.",
         "t.csv:8: a second value for the same cell and metric: the first is at t.csv:7.",
     ]
@@ -1292,6 +1298,6 @@ def test_every_key_and_value_is_documented():
     schema = suite_schema(REGISTRY)
     for key in schema["properties"]:
         assert f"`{key}`" in DOCUMENT
-    entry = schema["properties"]["grid"]["items"]["properties"]
+    entry = schema["$defs"]["suite:Entry"]["properties"]
     for key in [*entry, *entry["knowledge"]["anyOf"][0]["enum"], *schema["$defs"]["suite:Protocol"]["properties"]]:
         assert f"`{key}`" in DOCUMENT

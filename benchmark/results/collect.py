@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from benchmark.cells import Answers, ArtifactResult, Cell, CellResult, Look, Plane, Seen, Status, within_budget
 from benchmark.dataset import Split
@@ -149,9 +148,8 @@ class Tabulator:
             artifacts.append(result)
             ended.count(result.status, reason)
         suite = self.plan.suite
-        reference = pd.DataFrame(list(suite.reference)) if suite.reference else None
         with Rng(0).seeded_globals():
-            return self._tabulation.tables(suite.groups, reference, artifacts, suite.probes), ended
+            return self._tabulation.tables(suite.groups, suite.reference, artifacts, suite.probes), ended
 
     @cached_property
     def _tabulation(self) -> Tabulation:

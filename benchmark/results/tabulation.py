@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
 from benchmark.cells import Answers, ArtifactResult, Cell, CellResult
 from benchmark.metrics.metric import Metric
@@ -37,6 +36,7 @@ from benchmark.results.references import References
 from benchmark.results.samples import Blocks, Names, sample_columns, samples_frame
 from benchmark.results.subjects import marks_by_name, subjects_of
 from benchmark.results.tables import Tables
+from benchmark.suite import Published
 from benchmark.trust.alarms import raised
 from benchmark.trust.marks import Marks
 from benchmark.trust.probes import probed
@@ -102,7 +102,7 @@ class Tabulation:
     def tables(
         self,
         groups: Mapping[str, Sequence[str]],
-        references: pd.DataFrame | None,
+        published: Iterable[Published],
         artifacts: Sequence[ArtifactResult] = (),
         probes: Sequence[ProbeName] = (),
     ) -> Tables:
@@ -111,16 +111,12 @@ class Tabulation:
         Args:
             groups: label -> attacks whose worst case is measured. Empty: per data set, model and knowledge one group
                 for each norm and budget that several attacks share, and one of all attacks.
-            references: published values: metric, value, and any of dataset, model, attack, defense, knowledge, where
-                an empty cell fits everything; of several rows that fit, the one with the fewest empty cells is shown.
-                A row with `artifact` is about that artifact instead of a cell.
+            published: numbers to show beside; of several that fit, the one that says most is shown.
             artifacts: measured shared artifacts, in the order in which their rows shall stand.
             probes: checks of attacks, and for masked gradients, by name.
 
-        Raises:
-            InputError: `references` lacks a column or holds a value that is no number.
         """
-        known = References(references)
+        known = References(published)
         ordered = [self._added[number] for number in sorted(self._added)]
         results = [one.result for one in ordered]
         rows = [row for one in ordered for row in one.rows]

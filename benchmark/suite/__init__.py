@@ -16,17 +16,16 @@ from benchmark.document import Place, Problems, parse, read_text
 from benchmark.names import KNOWLEDGE, ProbeName
 from benchmark.plugins import Registry
 from benchmark.selection import GridEntry, Substitute
+from benchmark.suite.file import LABEL_LENGTH, USUAL_KNOWLEDGE, Head, Protocol, Published
 from benchmark.suite.find import find_suite, shipped_suites
-from benchmark.suite.model import LABEL_LENGTH, RESERVED, SECTIONS, USUAL_KNOWLEDGE, Component, Head, Protocol, Suite
+from benchmark.suite.model import RESERVED, SECTIONS, Component, Suite
 from benchmark.suite.overrides import override
 from benchmark.suite.read import read
 from benchmark.suite.reading import Reading
-from benchmark.suite.reference import REFERENCE_COLUMNS, heading_levels, is_of_a_cell, is_placed, reference_tables
 
 __all__ = [
     "KNOWLEDGE",
     "LABEL_LENGTH",
-    "REFERENCE_COLUMNS",
     "RESERVED",
     "SECTIONS",
     "USUAL_KNOWLEDGE",
@@ -35,14 +34,11 @@ __all__ = [
     "Head",
     "ProbeName",
     "Protocol",
+    "Published",
     "Substitute",
     "Suite",
     "find_suite",
-    "heading_levels",
-    "is_of_a_cell",
-    "is_placed",
     "load_suite",
-    "reference_tables",
     "shipped_suites",
 ]
 

@@ -1,28 +1,23 @@
-"""A suite as a value, and the words that its file knows."""
+"""A suite as a value."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
-
-from pydantic import ConfigDict, Field
+from typing import Any
 
 from benchmark.names import ALL, CLEAN, ProbeName
 from benchmark.options import Options
 from benchmark.selection import Filter, GridEntry, Point, points_of
+from benchmark.suite.file import Protocol, Published
 
 SECTIONS = {"dataset": "datasets", "model": "models", "attack": "attacks", "defense": "defenses"}
 """Kind of component → the section of the suite that holds them, which is also the axis of the grid."""
-USUAL_KNOWLEDGE = "gray-box"
-"""That of grid entries which do not say."""
 RESERVED = {kind: (ALL, CLEAN) if kind == "attack" else (ALL,) for kind in SECTIONS}
 """Labels that mean something else."""
-LABEL_LENGTH = 300
 KINDS = {section: kind for kind, section in SECTIONS.items()}
 """Section → kind."""
-NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
 
 
 @dataclass(frozen=True)
@@ -49,79 +44,6 @@ class Component:
 
 
 @dataclass(frozen=True)
-class Protocol:
-    """How detectors are measured."""
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
-
-    false_positive_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
-    """Share of clean validation images that a detector's threshold may flag."""
-
-    success: Literal["initially-correct", "any-wrong"] = "initially-correct"
-    """Which attacks count as successful: the clean image was classified rightly and the attacked one wrongly, or the
-    attacked one wrongly in any case."""
-
-    repeats: Annotated[int, Field(ge=1)] = 5
-    """Judgements of a randomised defense."""
-
-    draws: Annotated[int, Field(ge=1)] = 10
-    """Draws of a randomised defense over which an attacker who knows it averages in each pass (expectation over
-    transformation, Athalye et al. 2018, arXiv:1707.07397)."""
-
-    split: Literal["test", "val"] = "test"
-    """Images that are attacked and judged. `val` is for choosing a hyperparameter, such as the epsilon of adversarial
-    training; not for defenses with scores, whose thresholds are set on these images."""
-
-
-class Head(Options):
-    """The part of a suite file that names no component."""
-
-    suite: str = Field(pattern=NAME, max_length=100)
-    """Name of the suite: letters, digits, `_`, `-` and `.`."""
-
-    title: str = ""
-    """What a report is called."""
-
-    description: str = ""
-    """What the suite shows, and its limits."""
-
-    cite: str | tuple[str, ...] = ()
-    """What the suite reproduces: a reference, or a list of them."""
-
-    seeds: tuple[Annotated[int, Field(ge=0, le=2**32 - 1)], ...] = Field((0,), min_length=1)
-    """Everything is run once per seed."""
-
-    protocol: Protocol = Protocol()
-    """How detectors are measured."""
-
-    batch_size: int = Field(128, ge=1)
-    """Images per batch while adversarial examples are crafted and judged; part of the answer's identity."""
-
-    threads: int = Field(1, ge=1)
-    """CPU threads per task."""
-
-    gpu: bool = False
-    """Meant for a GPU: on a machine without one, planning and running say so. It changes nothing else."""
-
-    probes: tuple[ProbeName, ...] = ()
-    """Checks to make of every attack, and for masked gradients of every defense: a value, its n, and pass, fail or not
-    run."""
-
-    separation: tuple[str, ...] = ()
-    """Layers, such as `penultimate`, at which it is measured how far apart the classes of clean images lie."""
-
-    only: tuple[str, ...] = ()
-    """Filters of cells, such as `attack=pgd*,defense=none`: a cell is run if one of them fits. `--only` on the command
-    line takes their place."""
-
-
-HEAD_KEYS = tuple(Head.model_fields)
-KEYS = (*HEAD_KEYS, *KINDS, "grid", "groups", "reference", "profiles")
-GRID_KEYS = (*KINDS, "knowledge", "substitute", "exclude")
-REFERENCE_KEYS = ("table", "rows", "stand_ins")
-
-
-@dataclass(frozen=True)
 class Suite:
     """A validated suite. Two suites are equal when they run the same, wherever they were read from.
 
@@ -133,10 +55,7 @@ class Suite:
         probes: checks of attacks, and for masked gradients, by name.
         separation: layers at which the separation of classes is measured.
         only: filters; where there are any, a cell is run if one of them fits.
-        reference: published numbers, a row each: dataset, model, attack, defense, knowledge (texts, "" = any),
-            metric, value (float), and `table`, where it was published ("" = not said). `attack` may also name a group,
-            or be "none" for clean images. `artifact` makes it a measure of that shared artifact, such as "extractor",
-            instead of a cell's.
+        reference: published numbers, about components that this suite has.
         profile: the profile that was applied.
         profiles: names of all profiles of the file.
         path: the file.
@@ -162,7 +81,7 @@ class Suite:
     probes: tuple[ProbeName, ...]
     separation: tuple[str, ...]
     only: tuple[Filter, ...]
-    reference: tuple[Mapping[str, Any], ...]
+    reference: tuple[Published, ...]
     profile: str | None = field(compare=False)
     profiles: tuple[str, ...] = field(compare=False)
     path: Path = field(compare=False)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,16 @@ from pydantic import BaseModel
 
 from benchmark.document import Node, Place, Problems, node_from_plain, parse, path_text, shorten
 from benchmark.errors import InputError, PluginError, near_match, unknown_name
-from benchmark.explain import unknown_key
+from benchmark.explain import Schema, schemas_at, shaped, type_schema, unknown_key
 from benchmark.options import Budget
 from benchmark.plugins import Registry
-from benchmark.suite.model import GRID_KEYS, KEYS, KINDS, NAME, REFERENCE_KEYS, Protocol
+from benchmark.suite.file import KEYS, Override, Profiles, Sections
+from benchmark.suite.model import KINDS
 from benchmark.suite.tree import (
     child,
     children,
     in_options,
     is_component,
-    mapping,
     nfc,
     source_of,
     visible,
@@ -104,8 +105,7 @@ class _Overrides:
             if key not in KEYS:
                 self.problems.add(node.where, f"{path_text([key])}: {unknown_key('key', key, KEYS)}")
         profiles = self._profiles(self.root.value.get("profiles"))
-        known = {key: node for key, node in self.root.value.items() if key in KEYS and key != "profiles"}
-        self.root = replace(self.root, value=known)
+        self.root = replace(self.root, value=_known(self.root, Sections))
         if profile is not None:
             if profile not in profiles:
                 raise InputError(f"{self.path}: {unknown_name('profile', profile, profiles)}")
@@ -123,23 +123,11 @@ class _Overrides:
         return Overridden(self.root, tuple(profiles), self.labels_of_file, self.removed, self.refused, self.sweeps)
 
     def _profiles(self, node: Node | None) -> dict[str, Node]:
-        profiles: dict[str, Node] = {}
-        for name, override in mapping(node, ("profiles",), "names of profiles, with overrides", self.problems).items():
-            where = path_text(("profiles", name))
-            if not re.fullmatch(NAME, name) or len(name) > 100:
-                self.problems.add(
-                    override.where, f"{where}: the name of a profile has letters, digits, '_', '-' and '.' only."
-                )
-            inner = mapping(override, ("profiles", name), "overrides such as {seeds: [0]}", self.problems)
-            allowed = [key for key in KEYS if key not in ("suite", "profiles")]
-            for key, value in inner.items():
-                if key not in allowed:
-                    self.problems.add(
-                        value.where,
-                        f"{path_text(('profiles', name, key))}: {unknown_key('key', key, allowed, ' in a profile')}",
-                    )
-            profiles[name] = replace(override, value={key: inner[key] for key in inner if key in allowed})
-        return profiles
+        if node is None:
+            return {}
+        shaped(Profiles, node, ("profiles",), self.problems, texts=True, noun="key", owner="a profile")
+        profiles = node.value if isinstance(node.value, dict) else {}
+        return {name: replace(profile, value=_known(profile, Override)) for name, profile in profiles.items()}
 
     def _merged(self, base: Node, override: Node, path: tuple[str, ...]) -> Node:
         """Return `base` with `override` laid over it: mappings are merged, lists and scalars replaced."""
@@ -214,15 +202,9 @@ class _Overrides:
             return [key for key in KEYS if key != "profiles"]
         if len(path) >= 2 and path[0] in KINDS:
             return None
-        if path == ("protocol",):
-            return [known.name for known in fields(Protocol)]
-        if path == ("reference",):
-            return list(REFERENCE_KEYS)
-        if len(path) == 2 and path[0] == "grid":
-            return list(GRID_KEYS)
-        if len(path) == 4 and path[0] == "grid" and path[2] == "exclude":
-            return list(KINDS)
-        return list(present)
+        steps = [int(step) if step.isdecimal() else step for step in path]
+        known = [name for schema in schemas_at(_schema(), steps) for name in schema.get("properties", {})]
+        return known or list(present)
 
     def _default(self, path: tuple[str, ...], where: Place) -> Node:
         """Return what the option at `path` holds where the suite does not give it: --set changes a part of that."""
@@ -326,6 +308,17 @@ class _Overrides:
         if self.sweeps:
             entries = replace(self.root.value["attacks"], value=expanded)
             self.root = replace(self.root, value={**self.root.value, "attacks": entries})
+
+
+@cache
+def _schema() -> Schema:
+    return type_schema(Sections)
+
+
+def _known(node: Node, kind: type[BaseModel]) -> dict[str, Node]:
+    """Return the entries that a type knows."""
+    entries = node.value if isinstance(node.value, dict) else {}
+    return {key: inner for key, inner in entries.items() if key in kind.model_fields}
 
 
 @dataclass(frozen=True)

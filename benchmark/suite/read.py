@@ -8,13 +8,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from benchmark.document import Node, Place, path_text, shorten
+from benchmark.document import Node, path_text, shorten
 from benchmark.errors import InputError, PluginError
-from benchmark.explain import explain
+from benchmark.explain import explain, shaped
 from benchmark.plugins import validate_options
 from benchmark.selection import Filter, GridEntry, points_of
+from benchmark.suite.file import HEAD_KEYS, Head
 from benchmark.suite.grid import plain_entry, read_grid, read_groups
-from benchmark.suite.model import HEAD_KEYS, KINDS, RESERVED, SECTIONS, Component, Head, Suite
+from benchmark.suite.model import KINDS, RESERVED, SECTIONS, Component, Suite
 from benchmark.suite.overrides import SET_RANK
 from benchmark.suite.reading import Reading
 from benchmark.suite.reference import read_reference
@@ -65,9 +66,7 @@ def read(reading: Reading, profile: str | None) -> Suite:
     if only:
         resolved["only"] = [one.text for one in only]
     if reference:
-        resolved["reference"] = {
-            "rows": [{key: row[key] for key in row if row[key] not in ("", None)} for row in reference]
-        }
+        resolved["reference"] = {"rows": [row.model_dump(exclude_defaults=True) for row in reference]}
     return Suite(
         name=head.suite,
         title=head.title,
@@ -105,17 +104,9 @@ def _head(reading: Reading) -> Head | None:
                 reading.root.where, f"{required}: missing: a suite needs it.{reading.who_removed((required,))}"
             )
     seeds = given.get("seeds")
-    seen: dict[Any, Place] = {}
-    for item in seeds.value if seeds is not None and isinstance(seeds.value, tuple) else ():
-        if isinstance(item.value, int) and item.value in seen:
-            reading.problems.add(item.where, f"seeds: {item.value} is there twice.")
-        seen[item.value if item.is_scalar else None] = item.where
-    try:
-        head = validate_options(Head, node.plain())
-    except ValidationError as error:
-        explain(error, Head, node, (), reading.problems, noun="key", owner="a suite")
-        return None
-    assert isinstance(head, Head)
+    if seeds is not None and isinstance(seeds.value, tuple):
+        reading.unique((item.value if isinstance(item.value, int) else None for item in seeds.value), ("seeds",))
+    head: Head | None = shaped(Head, node, (), reading.problems, noun="key", owner="a suite")
     return head
 
 
@@ -134,7 +125,7 @@ def _only(reading: Reading, grid: Sequence[GridEntry], seeds: Sequence[int]) -> 
 
 
 def _components(reading: Reading, kind: str, section: str) -> dict[str, Component]:
-    entries = reading.mapping(child(reading.root, section), (section,), "labels, such as {NAME: {use: PLUGIN}}")
+    entries = reading.mapping((section,), "labels, such as {NAME: {use: PLUGIN}}")
     reading.labels[section] = reading.check_labels(entries, section, RESERVED[kind])
     components = {}
     for label, node in entries.items():

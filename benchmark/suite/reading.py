@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from benchmark.document import Node, Problems, path_text, shorten
 from benchmark.errors import unknown_name
+from benchmark.explain import shaped
 from benchmark.names import ALL, CLEAN, WORST_OF
 from benchmark.plugins import Registry
-from benchmark.suite.model import KINDS, LABEL_LENGTH
+from benchmark.suite.file import LABEL_LENGTH
+from benchmark.suite.model import KINDS
 from benchmark.suite.overrides import Overridden
 from benchmark.suite.tree import child, children, mapping, nfc, who_removed
 
@@ -36,9 +39,23 @@ class Reading:
         """The tree."""
         return self.given.root
 
-    def mapping(self, node: Node | None, path: Sequence[str], example: str) -> dict[str, Node]:
-        """Return the entries of a mapping."""
-        return mapping(node, path, example, self.problems)
+    def problem(self, path: Sequence[str], message: str) -> None:
+        """Note what is wrong with what stands at a path, or with what holds it."""
+        node = self.root.nearest(path)
+        if not node.refused:
+            self.problems.add(node.where, f"{path_text(path)}: {message}")
+
+    def mapping(self, path: Sequence[str], example: str) -> dict[str, Node]:
+        """Return the entries of a section."""
+        return mapping(child(self.root, path[0]), path, example, self.problems)
+
+    def shaped(self, kind: Any, node: Node, path: Sequence[str], owner: str) -> Any:
+        """Return what a node of labels and other texts says, as the type `kind`; None where it is none, which is told.
+
+        Args:
+            owner: what the node is called.
+        """
+        return shaped(kind, node, path, self.problems, texts=True, noun="key", owner=owner)
 
     def who_removed(self, path: tuple[str, ...]) -> str:
         """Return which override removes what stood at a path, in words; "" for none."""
@@ -68,31 +85,37 @@ class Reading:
                 self.problems.add(node.where, f"{shown}: {wrong}")
         return labels
 
-    def labels_of(self, node: Node, section: str, path: tuple[str, ...]) -> tuple[str, ...] | None:
+    def unique(self, given: Iterable[Any], path: Sequence[str]) -> list[Any]:
+        """Return the items of a list, but for None; one that is there twice is told."""
+        chosen: list[Any] = []
+        for index, item in enumerate(given):
+            if item in chosen:
+                shown = repr(item) if isinstance(item, str) else item
+                self.problem((*path, str(index)), f"{shown} is there twice.")
+            elif item is not None:
+                chosen.append(item)
+        return chosen
+
+    def labels_of(self, given: str | Sequence[str], section: str, path: tuple[str, ...]) -> tuple[str, ...] | None:
         """Return the labels of a list, or of a single label; None where one is wrong."""
-        items = node.value if isinstance(node.value, tuple) else (node,)
         chosen: dict[str, None] = {}
         good = True
-        for item in items:
-            swept = self.given.sweeps.get(nfc(item.text)) if section == "attacks" and item.is_scalar else None
-            for label in (self.label_of(item, section, path),) if swept is None else swept:
+        for n, text in enumerate((given,) if isinstance(given, str) else given):
+            place = path if isinstance(given, str) else (*path, str(n))
+            swept = self.given.sweeps.get(nfc(text)) if section == "attacks" else None
+            for label in (self.label_of(text, section, place),) if swept is None else swept:
                 if label is None:
                     good = False
                 elif label in chosen:
-                    self.problems.add(item.where, f"{path_text(path)}: the label {label!r} is there twice.")
+                    self.problem(place, f"the label {label!r} is there twice.")
                 else:
                     chosen[label] = None
         return tuple(chosen) if good else None
 
-    def label_of(self, node: Node, section: str, path: tuple[str, ...]) -> str | None:
-        """Return the label that a node names; None where it names none."""
+    def label_of(self, text: str, section: str, path: tuple[str, ...]) -> str | None:
+        """Return the label that a text names; None where it names none."""
         known = self.labels[section]
-        if not node.is_scalar or (node.value is None and node.text not in known):
-            self.problems.add(
-                node.where, f"{path_text(path)}: found {node.found()}, allowed: 'all', a label, or a list of labels."
-            )
-            return None
-        label = known.get(nfc(node.text))
+        label = known.get(nfc(text))
         if label is None:
             if (
                 not known
@@ -100,13 +123,10 @@ class Reading:
                 and (section != "attacks" or child(self.root, section) is not None)
             ):
                 return None  # the section itself was refused
-            kind = KINDS[section]
-            advice = self.who_removed((section, node.text))
-            if section == "attacks" and node.text == CLEAN:
+            advice = self.who_removed((section, text))
+            if section == "attacks" and text == CLEAN:
                 advice = " Clean images are always part of the grid; `attacks: []` runs them alone."
-            elif node.text == ALL:
+            elif text == ALL:
                 advice = " 'all' stands alone, not in a list."
-            self.problems.add(
-                node.where, f"{path_text(path)}: {unknown_name(f'{kind} label', node.text, known.values())}{advice}"
-            )
+            self.problem(path, f"{unknown_name(f'{KINDS[section]} label', text, known.values())}{advice}")
         return label

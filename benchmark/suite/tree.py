@@ -25,7 +25,7 @@ def mapping(node: Node | None, path: Sequence[str], example: str, problems: Prob
     if node is None:
         return {}
     entries = node.value if isinstance(node.value, dict) else {}
-    empty_is_fine = tuple(path) in (("attacks",), ("groups",), ("profiles",))
+    empty_is_fine = tuple(path) in (("attacks",), ("groups",))
     if not (entries or (empty_is_fine and (node.value is None or node.value == {}))):
         found = "an empty mapping" if node.value == {} else node.found()
         problems.add(node.where, f"{path_text(path)}: found {found}, allowed: a mapping of {example}.")
