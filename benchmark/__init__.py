@@ -156,7 +156,7 @@ PAGE: dict[str, dict[str, tuple[str, ...]]] = {
             "STD",
             "CROSSED",
         ),
-        "suite": ("SECTIONS", "is_of_a_cell", "is_placed", "reference_tables", "heading_levels"),
+        "suite": ("SECTIONS", "Published"),
         "trust.alarms": ("ALARMS", "AlarmKind"),
         "trust.probe_kinds": ("PROBES", "ProbeKind", "DRAWN", "DRAWS"),
         "trust.marks": ("TRUST_MARKS", "Mark", "TRUST_RULES"),

@@ -168,10 +168,7 @@ from benchmark.names import MEAN as MEAN
 from benchmark.names import STD as STD
 from benchmark.names import CROSSED as CROSSED
 from benchmark.suite import SECTIONS as SECTIONS
-from benchmark.suite import is_of_a_cell as is_of_a_cell
-from benchmark.suite import is_placed as is_placed
-from benchmark.suite import reference_tables as reference_tables
-from benchmark.suite import heading_levels as heading_levels
+from benchmark.suite import Published as Published
 from benchmark.trust.alarms import ALARMS as ALARMS
 from benchmark.trust.alarms import AlarmKind as AlarmKind
 from benchmark.trust.probe_kinds import PROBES as PROBES

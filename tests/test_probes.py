@@ -186,7 +186,7 @@ def cell(attack: str, wrong: int, *, first: int = 0, steps: int = 10, eps: str =
 
 
 def decided(probe, *cells):
-    frame = tabulate(cells, {}, {}, None, probes=[probe]).probes
+    frame = tabulate(cells, {}, {}, (), probes=[probe]).probes
     frame = frame[frame.probe == probe]
     assert len(frame) == 1
     return frame.iloc[0]
@@ -245,7 +245,7 @@ def test_cells_that_share_a_crafting_make_one_comparison():
             )
             for number, key in enumerate(keys)
         ]
-        return set(tabulate(cells, {}, {}, None, probes=["more-steps"]).probes.verdict)
+        return set(tabulate(cells, {}, {}, (), probes=["more-steps"]).probes.verdict)
 
     assert more_steps(["one"] * 8) == {"fail"}
     assert more_steps([str(number) for number in range(8)]) == {"pass"}

@@ -371,7 +371,7 @@ def test_a_measure_of_a_plugin_says_what_each_image_contributes_and_a_wrong_answ
             return super().contributions(cells) / 2
 
     results = [result(seed=seed) for seed in (0, 1)]
-    tables = tabulate(results, {"right": RobustAccuracy(), "halved": Halved()}, {}, None)
+    tables = tabulate(results, {"right": RobustAccuracy(), "halved": Halved()}, {}, ())
     assert list(tables.metrics[tables.metrics.seed == "crossed"].metric) == ["right"]
     assert set(tables.metrics[tables.metrics.metric == "halved"].seed) == {"0", "1", "mean", "std"}
     (problem,) = tables.problems
@@ -518,7 +518,7 @@ class Torn(Labels):
 
 def test_points_that_panels_keep_are_curves_and_a_panel_that_fails_is_named():
     cells = [result(attack="none"), result(), result(defense="at", status="failed")]
-    tables = tabulate(cells, METRICS, {}, None, panels=[Torn(), Labels()])
+    tables = tabulate(cells, METRICS, {}, (), panels=[Torn(), Labels()])
     kept = tables.curves[tables.curves.curve == "Labels: true"]
     assert kept.groupby("attack").size().to_dict() == {"none": IMAGES, "pgd": IMAGES}
     assert kept.y.tolist() == 2 * (np.arange(IMAGES) % 3).tolist()

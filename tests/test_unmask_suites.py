@@ -209,19 +209,19 @@ def test_every_published_number_belongs_to_a_cell_and_every_accuracy_has_one(loa
     scope = {registration.name: registration.load().scope for registration in registry.all("metric")}
     fitted = defaultdict(int)
     for row in suite.reference:
-        if row["artifact"]:
-            assert row["artifact"] == "extractor"
-            assert row["dataset"] == suite.defenses["unmask"].options.parts_from
+        if row.artifact:
+            assert row.artifact == "extractor"
+            assert row.dataset == suite.defenses["unmask"].options.parts_from
             continue
-        assert row["dataset"] in entry.datasets
-        assert row["model"] in entry.models
-        assert row["defense"] in entry.defenses
-        assert row["attack"] in (CLEAN, *entry.attacks)
-        assert row["knowledge"] in ("", entry.knowledge)
-        assert scope[row["metric"]] == ("clean" if row["attack"] == CLEAN else "attack")
-        assert row["defense"] == "unmask" or row["metric"] in ("clean_accuracy", "robust_accuracy")
-        assert row["value"].is_integer() if row["metric"] == "detection_images" else 0 <= row["value"] <= 1
-        fitted[row["metric"]] += 1
+        assert row.dataset in entry.datasets
+        assert row.model in entry.models
+        assert row.defense in entry.defenses
+        assert row.attack in (CLEAN, *entry.attacks)
+        assert row.knowledge in ("", entry.knowledge)
+        assert scope[row.metric] == ("clean" if row.attack == CLEAN else "attack")
+        assert row.defense == "unmask" or row.metric in ("clean_accuracy", "robust_accuracy")
+        assert row.value.is_integer() if row.metric == "detection_images" else 0 <= row.value <= 1
+        fitted[row.metric] += 1
     cells = len(entry.datasets) * len(entry.models) * len(entry.defenses)
     assert fitted["clean_accuracy"] == cells
     assert fitted["robust_accuracy"] == cells * len(entry.attacks)

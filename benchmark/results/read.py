@@ -18,6 +18,7 @@ from benchmark.errors import InputError, unknown_name
 from benchmark.results.tables import DETAIL_COLUMNS, GALLERY_COLUMNS, SHEET_COLUMNS, TABLES
 from benchmark.rundir import DETAILS, GALLERY, IMAGES, SHEETS, read_manifest
 from benchmark.store import Store, default_cache
+from benchmark.suite.file import Published, Reference
 
 
 @dataclass
@@ -139,6 +140,14 @@ class Run:
         if not isinstance(suite, dict):
             raise self._damaged(self.path / "suite.yaml", f"a mapping was expected, found {type(suite).__name__}")
         return suite
+
+    @property
+    def published(self) -> tuple[Published, ...]:
+        """Published numbers of the suite, to stand beside the measured ones."""
+        try:
+            return Reference.model_validate_json(json.dumps(self.suite.get("reference") or {})).rows
+        except ValueError as error:
+            raise self._damaged(self.path / "suite.yaml", error) from None
 
     def artifact(self, name: str, cache: str | Path | None = None) -> Path:
         """Return the folder of the one shared artifact that a defense of the run calls `name`: what its `save` wrote.

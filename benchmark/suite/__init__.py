@@ -4,8 +4,9 @@ Comes in: a path or a name, a profile, changes, and the plugins. Goes out: a `Su
 with the file, a line each, with its place. Nothing here imports torch.
 
 A file is read in phases, each of which hands on a value: `find` its path, `benchmark.document` its text as a tree with
-places, `overrides` the tree after profile, --set and --only, `read` the `Suite` (by `grid` and `reference` its larger
-sections). What is wrong is collected on the way, and told at once.
+places, `overrides` the tree after profile, --set and --only, `read` the `Suite`: each piece of the tree as its type in
+`file` has it, then with the labels that the suite has (larger sections by `grid` and `reference`). What is wrong is
+collected on the way, and told at once.
 """
 
 from __future__ import annotations

@@ -228,33 +228,28 @@ class Published(Options):
             raise PydanticCustomError("metric", "the name of a measure is needed")
         return metric
 
-    @field_validator("table", "row", "column")
-    @classmethod
-    def _fits_a_line(cls, text: str) -> str:
-        if len(text) > LABEL_LENGTH or not text.isprintable():
-            raise PydanticCustomError(
-                "line", "at most {most} characters on one line are allowed", {"most": LABEL_LENGTH}
-            )
-        return text
-
     @field_validator("table")
     @classmethod
     def _names_tables(cls, table: str) -> str:
         names = [name.strip() for name in table.split(";")]
-        if (len(names) > 1 and "" in names) or len(set(names)) < len(names):
+        if not _is_a_line(table) or (len(names) > 1 and "" in names) or len(set(names)) < len(names):
             raise PydanticCustomError(
                 "table",
-                "say where the number was published, such as 'Table IV', or several such places with ';' between",
+                "say where the number was published, such as 'Table IV', or several such places with ';' between, at "
+                "most {most} characters on one line",
+                {"most": LABEL_LENGTH},
             )
         return table
 
     @field_validator("row", "column")
     @classmethod
     def _has_levels(cls, heading: str) -> str:
-        if heading and "" in levels(heading):
+        if not _is_a_line(heading) or (heading and "" in levels(heading)):
             raise PydanticCustomError(
                 "heading",
-                "say what the paper calls it, such as 'FGSM', levels with '|' between, such as 'FGSM | ε = 0.1'",
+                "say what the paper calls it, such as 'FGSM', levels with '|' between, such as 'FGSM | ε = 0.1', at "
+                "most {most} characters on one line",
+                {"most": LABEL_LENGTH},
             )
         return heading
 
@@ -266,6 +261,10 @@ class Published(Options):
         if self.value is None and not self.placed:
             raise PydanticCustomError("number", "a number such as 0.93 is needed", {"value": ""})
         return self
+
+
+def _is_a_line(text: str) -> bool:
+    return len(text) <= LABEL_LENGTH and text.isprintable()
 
 
 def levels(heading: str) -> tuple[str, ...]:

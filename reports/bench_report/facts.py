@@ -33,7 +33,7 @@ from bench_report.verdicts import (
     VerdictRow,
     Why,
 )
-from benchmark import ALL_ATTACKS, CLEAN, CROSSED, KNOWLEDGE, holm
+from benchmark import ALL_ATTACKS, CLEAN, CROSSED, KNOWLEDGE, Published, holm
 
 
 class RunFacts:
@@ -42,7 +42,7 @@ class RunFacts:
     Args:
         differences: paired comparisons, by `table.read_comparisons`.
         manifest: of the run; it knows the families of defenses and the classes of data sets.
-        references: rows of the suite's published values.
+        references: published values of the suite.
         attacks: of the suite, with their options.
     """
 
@@ -52,7 +52,7 @@ class RunFacts:
         axes: Axes,
         differences: Mapping[tuple[str, ...], DifferenceView],
         manifest: Mapping[str, Any],
-        references: Sequence[Mapping[str, Any]] = (),
+        references: Sequence[Published] = (),
         attacks: Mapping[str, Any] | None = None,
     ) -> None:
         self.budgets = [x for x in ladders(attacks, BUDGETS) if x.option == "eps"]

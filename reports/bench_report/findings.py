@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 
 from bench_report.facts import RunFacts
-from bench_report.table import Place, as_number, as_text, group_name, is_group
+from bench_report.table import Place, as_number, group_name, is_group
 from bench_report.values import Estimate
 from bench_report.verdicts import BROKEN, Alarms, Broken, Drop, Implied, Published, PublishedCount, Uneven
 from benchmark import CLEAN, KNOWING, Budget
@@ -165,10 +165,9 @@ def _references_measured(facts: RunFacts) -> Iterator[tuple[float, str, list[Pla
     """Yield each published value with its measure and the cells that it fits best."""
     rows: dict[tuple[str, ...], float] = {}
     for row in facts.references:
-        value, metric = as_number(row.get("value")), as_text(row.get("metric"))
-        if value is not None and not as_text(row.get("artifact")):
+        if row.value is not None and not row.artifact:
             # A value that a suite gives for several tables is one.
-            rows.setdefault((metric, *(as_text(row.get(name)) for name in Place._fields)), value)
+            rows.setdefault((row.metric, *(getattr(row, name) for name in Place._fields)), row.value)
     fits: dict[tuple[str, ...], list[Place]] = {}
     by_metric: dict[str, list[tuple[str, ...]]] = {}
     for key in rows:

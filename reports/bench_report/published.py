@@ -11,10 +11,10 @@ import pandas as pd
 
 from bench_report.charts.ladders import Ladder, ladders
 from bench_report.measures import FAMILIES, Unit, measure
-from bench_report.table import Place, Table, as_count, as_number, as_text, group_name, is_group
+from bench_report.table import Place, Table, as_count, group_name, is_group
 from bench_report.values import Estimate
 from bench_report.words import difference_text, number_text
-from benchmark import CLEAN, heading_levels, is_of_a_cell, is_placed, reference_tables
+from benchmark import CLEAN, Published
 
 AXES = ("dataset", "model", "attack", "defense", "knowledge", "artifact", "metric")
 METRIC = AXES.index("metric")
@@ -25,7 +25,7 @@ MOST_COLUMNS = 12
 
 def published_tables(
     table: Table,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Published],
     artifacts: pd.DataFrame,
     attacks: Mapping[str, Any] | None = None,
 ) -> tuple[PublishedTable, ...]:
@@ -35,14 +35,14 @@ def published_tables(
     stand in reading order: what changes fastest from row to row makes the columns.
 
     Args:
-        rows: of the suite's reference.
+        rows: numbers that the suite names.
         attacks: of the suite. Where all attacks of a table are the same few at several values of one number, that
             number is an axis of its own, as papers have it.
     """
-    by_title: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    by_title: dict[tuple[str, str], list[Published]] = {}
     for row in rows:
-        for name in reference_tables(as_text(row.get("table"))):
-            title = _title(as_text(row.get("metric"))) if not is_placed(row) else ""
+        for name in row.tables:
+            title = "" if row.placed else _title(row.metric)
             by_title.setdefault((name, title), []).append(row)
     rungs = ladders(attacks, fewest=2)
     made = (
@@ -57,15 +57,14 @@ def _title(metric: str) -> str:
     return next(families, measure(metric).title)
 
 
-def _placed(table: Table, name: str, rows: Sequence[Mapping[str, Any]]) -> PublishedTable | None:
+def _placed(table: Table, name: str, rows: Sequence[Published]) -> PublishedTable | None:
     """Return a table whose rows say where in it they stand; None where nothing of it was run."""
     cells: dict[tuple[tuple[str, ...], tuple[str, ...]], PublishedCell] = {}
     run: set[tuple[str, ...]] = set()
     for row in rows:
-        metric = as_text(row.get("metric"))
-        head, column = (heading_levels(as_text(row.get(name))) for name in ("row", "column"))
-        place = next(iter(_places(table, row, metric)), None) if is_of_a_cell(row) else None
-        cells[head, column] = _cell(table, place, metric, as_number(row.get("value")))
+        head, column = row.headings
+        place = next(iter(_places(table, row)), None) if row.is_of_a_cell else None
+        cells[head, column] = _cell(table, place, row.metric, row.value)
         if place is not None:
             run.add(head)
     if not run:
@@ -73,7 +72,7 @@ def _placed(table: Table, name: str, rows: Sequence[Mapping[str, Any]]) -> Publi
     heads = _padded(dict.fromkeys(head for head, _ in cells))
     columns = _padded(dict.fromkeys(column for _, column in cells))
     shown = [head for head in heads if head in run]
-    titles = dict.fromkeys(_title(as_text(row.get("metric"))) for row in rows)
+    titles = dict.fromkeys(_title(row.metric) for row in rows)
     return _laid_out(
         table=name,
         title=", ".join(titles),
@@ -156,17 +155,17 @@ def _table(
     table: Table,
     name: str,
     title: str,
-    rows: Sequence[Mapping[str, Any]],
+    rows: Sequence[Published],
     artifacts: pd.DataFrame,
     rungs: Sequence[Ladder],
 ) -> PublishedTable:
     entries: dict[tuple[str, ...], PublishedCell] = {}
     key: tuple[str, ...]
-    every = [(row, _places(table, row, as_text(row.get("metric")))) for row in rows if not as_text(row.get("artifact"))]
+    every = [(row, _places(table, row)) for row in rows if not row.artifact]
     any_defense = _defense_is_open(table, every)
     places_of = {id(row): places for row, places in every}
     for row in rows:
-        value, metric, artifact = as_number(row.get("value")), as_text(row.get("metric")), as_text(row.get("artifact"))
+        value, metric, artifact = row.value, row.metric, row.artifact
         if value is None:
             continue
         unit = "area" if artifact else measure(metric).unit
@@ -178,8 +177,8 @@ def _table(
             if known is None or (known.measured is None and known.published == value):
                 entries[key] = _cell(table, place, metric, value)
         if not places:
-            measured = _assessed(artifacts, artifact, as_text(row.get("dataset")), metric) if artifact else None
-            key = (*(as_text(row.get(axis)) for axis in AXES), "")
+            measured = _assessed(artifacts, artifact, row.dataset, metric) if artifact else None
+            key = (*(getattr(row, axis) for axis in AXES), "")
             entries.setdefault(key, PublishedCell(value, metric, unit, measured, ""))
     option, entries = _by_number(entries, rungs)
     names = (*AXES, option)
@@ -216,15 +215,15 @@ def _table(
     )
 
 
-def _defense_is_open(table: Table, every: Sequence[tuple[Mapping[str, Any], Sequence[Place]]]) -> bool:
+def _defense_is_open(table: Table, every: Sequence[tuple[Published, Sequence[Place]]]) -> bool:
     """Return whether no row names a defense and none makes a difference: so it is of what the classifier does alone."""
     for row, places in every:
         values: dict[Place, set[float]] = {}
         for place in places:
-            estimate = table.estimate(place, as_text(row.get("metric")))
+            estimate = table.estimate(place, row.metric)
             if estimate is not None:
                 values.setdefault(place._replace(defense=""), set()).add(estimate.value)
-        if as_text(row.get("defense")) or any(len(found) > 1 for found in values.values()):
+        if row.defense or any(len(found) > 1 for found in values.values()):
             return False
     return True
 
@@ -249,12 +248,12 @@ def _by_number(
     return "", entries
 
 
-def _places(table: Table, row: Mapping[str, Any], metric: str) -> list[Place]:
+def _places(table: Table, row: Published) -> list[Place]:
     """Return the cells that a row is about: it fits everything that it does not name."""
-    wanted = {name: text for name in Place._fields if (text := as_text(row.get(name)))}
+    wanted = {name: text for name in Place._fields if (text := getattr(row, name))}
     found = []
     for place, metrics in table.by_place.items():
-        if metric not in metrics:
+        if row.metric not in metrics:
             continue
         own = place._asdict()
         if is_group(own["attack"]) and wanted.get("attack") != own["attack"]:

@@ -65,9 +65,8 @@ def read_table(run: Run, anchor: str, measures: Mapping[str, Measure]) -> Table:
 def read_facts(run: Run, measures: Mapping[str, Measure], anchor: str = "r1") -> RunFacts:
     """Return the facts of a run. `anchor` is part of its pages' names: that of a report of one run is the default."""
     table = read_table(run, anchor, measures)
-    references = (run.suite.get("reference") or {}).get("rows") or ()
     axes, differences = read_axes(table, run.suite), read_comparisons(run.comparisons)
-    return RunFacts(table, axes, differences, run.manifest, references, run.suite.get("attacks"))
+    return RunFacts(table, axes, differences, run.manifest, run.published, run.suite.get("attacks"))
 
 
 def workers_text(count: Any) -> str:

@@ -79,7 +79,7 @@ class RunBuilder:
             means=self.figures.means(blocks),
             published=published_tables(
                 self.table,
-                (self.suite.get("reference") or {}).get("rows") or (),
+                self.run.published,
                 self.run.artifacts,
                 self.suite.get("attacks"),
             ),

@@ -40,13 +40,13 @@ def test_every_profile_is_valid_and_one_runs_without_gpu_and_files(registry, nam
 def test_published_numbers_belong_to_cells_of_the_grid(registry, name):
     loaded = suite(registry, name)
     for row in loaded.reference:
-        point = {axis: row[axis] for axis in ("dataset", "model", "attack", "defense")}
+        point = {axis: getattr(row, axis) for axis in ("dataset", "model", "attack", "defense")}
         assert any(
             all(
                 not label or label in getattr(entry, f"{axis}s") or (axis, label) == ("attack", "none")
                 for axis, label in point.items()
             )
-            and row["knowledge"] in ("", entry.knowledge)
+            and row.knowledge in ("", entry.knowledge)
             for entry in loaded.grid
         ), row
 

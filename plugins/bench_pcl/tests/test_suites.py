@@ -16,7 +16,7 @@ from benchmark.names import CLEAN
 from benchmark.plan.plan import Plan
 from benchmark.plan.planner import make_plan
 from benchmark.plugins import Registry, load_plugins
-from benchmark.suite import Component, Suite, is_of_a_cell, load_suite
+from benchmark.suite import Component, Suite, load_suite
 
 SUITES = Path(__file__).parents[3] / "suites"
 NAMES = tuple(sorted(path.stem for path in SUITES.glob("pcl_*.yaml")))
@@ -61,7 +61,7 @@ def test_every_profile_is_valid_and_one_runs_without_gpu_and_files(registry: Reg
     embedded = suite(registry, name, "embedded")
     assert {dataset.use for dataset in embedded.datasets.values()} == {"digits"}
     # Digits are no data set of the paper: its numbers do not stand beside theirs.
-    assert all(row["value"] is None for row in embedded.reference)
+    assert all(row.value is None for row in embedded.reference)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -111,23 +111,23 @@ def test_published_numbers_belong_to_cells_and_say_enough_to_find_one(name: str)
     plan = planned(name)
     groups = plan.suite.groups
     assert plan.suite.reference
-    for row in filter(is_of_a_cell, plan.suite.reference):
-        attacks = groups.get(row["attack"], (row["attack"],))
+    for row in (one for one in plan.suite.reference if one.is_of_a_cell):
+        attacks = groups.get(row.attack, (row.attack,))
         for attack in attacks:
             fits = [
                 cell
                 for cell in plan.cells
                 if (cell.dataset, cell.model, cell.attack, cell.defense)
-                == (row["dataset"], row["model"], attack, row["defense"])
-                and row["knowledge"] in ("", cell.knowledge)
+                == (row.dataset, row.model, attack, row.defense)
+                and row.knowledge in ("", cell.knowledge)
             ]
             assert len(fits) == 1 or (fits and attack == CLEAN), row
-        assert row["metric"].removeprefix("worst_case_") == (
+        assert row.metric.removeprefix("worst_case_") == (
             "clean_accuracy" if attacks == (CLEAN,) else "robust_accuracy"
         )
-        assert row["metric"].startswith("worst_case_") == (row["attack"] in groups)
+        assert row.metric.startswith("worst_case_") == (row.attack in groups)
         # A figure is a picture: its places have no numbers.
-        assert row["value"] is None if row["table"] == "Figure 4" else 0 <= row["value"] <= 1
+        assert row.value is None if row.table == "Figure 4" else 0 <= row.value <= 1
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -23,7 +23,6 @@ from bench_report.charts.setting import SettingFigures
 from bench_report.facts import RunFacts
 from bench_report.table import Place, Table, as_number, as_text, group_name, grouped, read_axes
 from bench_report.values import Estimate, FigureView
-from benchmark import is_of_a_cell
 
 if TYPE_CHECKING:
     from benchmark import Run
@@ -51,7 +50,7 @@ class Figures:
         self.attacks = ladders(run.suite.get("attacks"))
         self.budgets = facts.budgets
         self.defenses = ladders(run.suite.get("defenses"))
-        self.rows = tuple((run.suite.get("reference") or {}).get("rows") or ())
+        self.published = run.published
 
     # The first page
 
@@ -177,11 +176,11 @@ class Figures:
     def published_as(self, places: Iterable[Place], metrics: Sequence[str]) -> str:
         """Return the figure of the paper that a reference row of one of the cells names, "" for none."""
         wanted = list(places)
-        for row in filter(is_of_a_cell, self.rows):
-            named = FIGURE.search(as_text(row.get("table")))
-            if not named or as_text(row.get("metric")) not in metrics:
+        for row in self.published:
+            named = FIGURE.search(row.table)
+            if not named or not row.is_of_a_cell or row.metric not in metrics:
                 continue
-            about = {name: text for name in Place._fields if (text := as_text(row.get(name)))}
+            about = {name: text for name in Place._fields if (text := getattr(row, name))}
             if any(all(getattr(place, name) == text for name, text in about.items()) for place in wanted):
                 return f"Figure {named[1]}"
         return ""

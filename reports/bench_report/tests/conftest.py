@@ -106,6 +106,7 @@ def write_run(
     from benchmark.results.gallery import Gallery
     from benchmark.results.tables import write_tables
     from benchmark.rundir import Identity, RunDir
+    from benchmark.suite import Published
 
     rng = np.random.default_rng(draw)
     family_of = {x: "none" if x == "none" else "detector" if x in detectors else "hardener" for x in defenses}
@@ -186,7 +187,11 @@ def write_run(
     told += [dict(row) for row in published]
     groups = (suite or {}).get("groups") or {}
     tables = tabulate(
-        results, {name: metric() for name, metric in measures().items()}, groups, pd.DataFrame(told), panels=panels
+        results,
+        {name: metric() for name, metric in measures().items()},
+        groups,
+        [Published(**row) for row in told],
+        panels=panels,
     )
     folder.mkdir(parents=True)
     write_tables(tables, folder)
