@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 from bench_report import sentences
@@ -204,7 +205,7 @@ class BlockBuilder:
         return MatrixView(
             key=family.key,
             title=family.title,
-            note=family.note,
+            note=sentences.rejections(family.note) if family is HEADLINE and self._rejects else family.note,
             groups=tuple(groups),
             columns=tuple(columns),
             rows=rows,
@@ -240,6 +241,11 @@ class BlockBuilder:
         for (of_column, first, _), p in zip(firsts, holm([p for _, _, p in firsts])):
             if p <= CERTAIN:
                 of_column[first] = replace(of_column[first], best=True)
+
+    @cached_property
+    def _rejects(self) -> bool:
+        """Whether a defense rejects some images."""
+        return self._is_shown(next(family for family in FAMILIES if family.shown == "rejecting"))
 
     def _is_shown(self, family: Family) -> bool:
         if family.shown != "rejecting":
@@ -482,6 +488,11 @@ class BlockView:
     lists: tuple[ListView, ...]
     comparisons: tuple[ComparisonView, ...]
     switch: dict[str, Any]
+
+    @property
+    def rejecting(self) -> MatrixView | None:
+        """The table in which rejections count, None where no defense rejects."""
+        return next((matrix for matrix in self.matrices if matrix.key == "joint"), None)
 
     @property
     def setting(self) -> tuple[str, str, str]:

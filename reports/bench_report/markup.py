@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
 if TYPE_CHECKING:
-    from bench_report.values import DifferenceView, Estimate
+    from bench_report.values import DifferenceView, Estimate, Word
 
+_OPENING, _CLOSING = ("(", "“"), "),.:;?!”"
 LONG = 40
 """Characters after which the style sheet cuts a name; it is whole in its title."""
 
@@ -22,6 +24,31 @@ def name(text: str) -> Markup:
     """Return a text from data, isolated from the direction of what surrounds it."""
     safe = escape(str(printable(text)))
     return Markup(f'<bdi class="name" title="{safe}">{safe}</bdi>' if len(text) > LONG else f"<bdi>{safe}</bdi>")
+
+
+def glued(words: Sequence[Word]) -> list[tuple[str, Word, str]]:
+    """Return words with what must stay on the line of a name: names are blocks, before and after which lines break.
+
+    An opening bracket before a name, and closing marks after it, leave the words beside it.
+    """
+    texts = [word.text for word in words]
+    found = []
+    for at, word in enumerate(words):
+        before = after = ""
+        if word.kind in ("name", "quote"):
+            if at and words[at - 1].kind == "words" and texts[at - 1].endswith(_OPENING):
+                texts[at - 1], before = texts[at - 1][:-1], texts[at - 1][-1]
+            if at + 1 < len(words) and words[at + 1].kind == "words":
+                rest = texts[at + 1].lstrip(_CLOSING)
+                after, texts[at + 1] = texts[at + 1][: len(texts[at + 1]) - len(rest)], rest
+        found.append((before, word, after))
+    return [(before, replace(word, text=text), after) for (before, word, after), text in zip(found, texts)]
+
+
+def coded(text: str) -> Markup:
+    """Return words of the host, of which what stands between backticks is code."""
+    parts = str(printable(text)).split("`")
+    return Markup("").join(Markup("<code>{}</code>").format(x) if n % 2 else escape(x) for n, x in enumerate(parts))
 
 
 def attack_name(label: str) -> Markup:

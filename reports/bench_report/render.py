@@ -29,7 +29,7 @@ from bench_report.measures import MEASURES, Measure, measures_of_plugins
 from bench_report.samples import packed
 from bench_report.sentences.phrases import SIGNS
 from bench_report.sentences.pictures import CENTRAL, chart_alt, figure_alt
-from bench_report.sentences.verdicts import NOT_CONCLUDED, conclusions
+from bench_report.sentences.verdicts import HOLDS, NOT_CONCLUDED, conclusions
 from bench_report.values import ChartView, FigureView
 from bench_report.words import KNOWLEDGE, bytes_text, plural, seconds_text
 from benchmark import REPORT, TAGS, TRUST_MARKS, InputError, Reporter, csv_text, write_whole
@@ -332,6 +332,7 @@ def _rendered(template: Template, sheets: Sequence[Sheet], **values: Any) -> str
         "data_file": data_file,
         "most_pictures": MOST_PICTURES,
         "central_kinds": CENTRAL,
+        "holds": HOLDS,
         "not_concluded": NOT_CONCLUDED,
         "checklist_paper": checklist.PAPER,
         "checklist_warning": checklist.WARNING,
@@ -442,6 +443,8 @@ def _environment() -> Environment:
         columns=markup.columns,
         figure_alt=figure_alt,
         chart_alt=chart_alt,
+        coded=markup.coded,
+        glued=markup.glued,
     )
     for function in (markup.name, markup.attack_name, markup.machine_values, markup.machine_difference):
         environment.globals[function.__name__] = function

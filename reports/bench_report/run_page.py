@@ -282,20 +282,23 @@ class RunBuilder:
         for (attack, attacks), mine in alike.items():
             if len(mine) < 2:
                 continue
+            # As in the verdicts: where a defense of a setting rejects, its rejections count.
+            tables = [block.rejecting or block.headline for block in mine]
+            joint = any(block.rejecting for block in mine)
             rows = []
-            for block in mine:
-                assert block.headline is not None
-                number = [column.attack for column in block.headline.columns].index(attack)
-                found = {row.defense: row.cells[number] for row in block.headline.rows}
+            for block, table in zip(mine, tables):
+                assert table is not None
+                number = [column.attack for column in table.columns].index(attack)
+                found = {row.defense: row.cells[number] for row in table.rows}
                 cells = tuple(found.get(defense, CellView("missing")) for defense in self.axes.defenses)
                 rows.append(OverviewRow(block.page, block.dataset, block.model, block.knowledge, cells))
             shown = [cell for row in rows for cell in row.cells]
-            title, note = sentences.overview(attack, attacks, self.manifest.get("protocol") or {})
+            title, note = sentences.overview(attack, attacks, self.manifest.get("protocol") or {}, joint)
             yield OverviewView(
                 attack,
                 title,
                 note,
-                "worst_case_robust_accuracy",
+                "worst_case_joint_robust_accuracy" if joint else "worst_case_robust_accuracy",
                 sentences.intervals(cell.estimate for cell in shown),
                 tuple(self.axes.defenses),
                 tuple(rows),

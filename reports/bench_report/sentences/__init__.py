@@ -35,6 +35,7 @@ from bench_report.sentences.measures import (
     other_measures,
     overview,
     paired_how,
+    rejections,
     what_ran,
 )
 from bench_report.sentences.notices import (
@@ -85,6 +86,7 @@ from bench_report.sentences.pictures import (
 )
 from bench_report.sentences.verdicts import (
     GONE,
+    HOLDS,
     NOT_CONCLUDED,
     caveat,
     conclusions,
@@ -105,6 +107,7 @@ __all__ = [
     "BUDGETS",
     "CENTRAL",
     "GONE",
+    "HOLDS",
     "MOST",
     "NAMES",
     "NOT_CONCLUDED",
@@ -165,6 +168,7 @@ __all__ = [
     "perturbation_alt",
     "rank_text",
     "rate",
+    "rejections",
     "report_title",
     "same_key",
     "shard",

@@ -52,12 +52,19 @@ def what_ran(axes: Axes, protocol: Mapping[str, Any], images: int, seeds: int, c
     return f"{text}, {plural(max(seeds, 1), 'seed')}: {plural(cells, 'cell')}."
 
 
-def overview(attack: str, attacks: Sequence[str], protocol: Mapping[str, Any]) -> tuple[Sentence, str]:
-    """Return title and definition of the table of worst cases of all settings."""
-    title = (Word("Worst-case robust accuracy over "), named(attacks_text(attack, attacks)))
+def overview(attack: str, attacks: Sequence[str], protocol: Mapping[str, Any], joint: bool) -> tuple[Sentence, str]:
+    """Return title and definition of the table of worst cases of all settings; `joint` where rejections count."""
+    what, rejects = ("right or rejected", " or rejects") if joint else ("robust accuracy", "")
+    title = (Word(f"Worst-case {what} over "), named(attacks_text(attack, attacks)))
     return title, (
-        f"Share of {judged([protocol])} images that the defended system labels rightly under every attack of the group."
+        f"Share of {judged([protocol])} images that the defended system labels rightly{rejects} under every attack of "
+        "the group."
     )
+
+
+def rejections(note: str) -> str:
+    """Return the definition of accuracy in a setting where some defense rejects, which does not count there."""
+    return f"{note} Rejecting an image counts for nothing here: “Right or rejected” counts it."
 
 
 def detectors() -> tuple[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 
 from bench_report.facts import RunFacts
@@ -203,7 +204,9 @@ def _why_budget(group: VerdictGroup) -> str:
     return " (no defense surely holds at it or beyond)" if group.n is not None else ""
 
 
-NOT_CONCLUDED = "Not to be concluded: anything of stronger attacks, larger budgets or other images."
+HOLDS = "Holds: surely half of the undefended clean accuracy, and more than undefended."
+NOT_CONCLUDED = "Nothing follows for stronger attacks, larger budgets or other images."
+"""What stands before the verdicts; `conclusions` has the rest."""
 
 
 def conclusions() -> str:
@@ -229,7 +232,7 @@ def headline(facts: RunFacts, only: Sequence[str] = ()) -> Sentence:
         return (*part, Word("No attack with a budget has a result: nothing says whether a defense holds."))
     if not verdicts:
         return (*part, Word("No defense was run, only the undefended system."))
-    kinds: dict[tuple[str, str], list[str]] = {}
+    kinds: dict[str, dict[Sentence, list[str]]] = {}
     for defense, mine in verdicts.items():
         found = {"bound" if v.standing == "holds" and v.bound else v.standing for v in mine}
         worst = next(kind for kind in ("fails", "undecided", "bound", "holds") if kind in found)
@@ -237,10 +240,10 @@ def headline(facts: RunFacts, only: Sequence[str] = ()) -> Sentence:
         known = [v for v in mine if not v.bound]
         if worst == "bound" and known and {v.standing for v in known} == {"holds"}:
             worst, mine = "holds", known
-        kinds.setdefault((worst, _upto(mine) if worst in ("holds", "bound") else ""), []).append(defense)
-    bounds = {v.bound for (kind, _), names in kinds.items() if kind == "bound" for x in names for v in verdicts[x]} - {
-        ""
-    }
+        limits = (*_upto(mine), *_met(facts, defense)) if worst in ("holds", "bound") else ()
+        kinds.setdefault(worst, {}).setdefault(limits, []).append(defense)
+    bounded = itertools.chain(*kinds.get("bound", {}).values())
+    bounds = {v.bound for x in bounded for v in verdicts[x]} - {""}
     lacking = "no attacker who knows the defense was run"
     why = lacking if bounds <= {"defense"} else " or ".join(BOUNDS[x] for x in BOUNDS if x in bounds)
     said = {
@@ -251,25 +254,39 @@ def headline(facts: RunFacts, only: Sequence[str] = ()) -> Sentence:
     }
     words: list[Word] = []
     for kind, (one, many, rest) in said.items():
-        for upto, names in ((upto, names) for (of, upto), names in kinds.items() if of == kind):
-            words += [
-                *([Word("; ")] if words else []),
-                *listed(names),
-                Word(f" {one if len(names) == 1 else many}{upto}{rest}"),
-            ]
+        for limits, names in kinds.get(kind, {}).items():
+            words += [Word("; ")] if words else []
+            words += [*listed(names), Word(f" {one if len(names) == 1 else many}"), *limits, Word(rest)]
     settings = len(facts.scopes)
     end = "" if settings == 1 else f" The worst of {settings} settings (data set, model, attacker) counts."
     return (*part, *words, Word(f".{end}"))
 
 
-def _upto(verdicts: Sequence[Verdict]) -> str:
-    """Return ` to 4/255`: the largest budget at which all of these hold, "" where they are of no sweep."""
+def _met(facts: RunFacts, defense: str) -> Sentence:
+    """Return ` on digits with mlp` where a defense met fewer data sets or models than others, nothing elsewhere."""
+    systems = dict.fromkeys((scope.dataset, scope.model) for scope in facts.scopes)
+    mine = [
+        (scope.dataset, scope.model)
+        for scope in facts.scopes
+        if any(verdict.defense == defense for verdict in facts.verdicts[scope])
+    ]
+    datasets, models = list(dict.fromkeys(d for d, _ in mine)), list(dict.fromkeys(m for _, m in mine))
+    words: list[Word] = []
+    if len(datasets) < len({d for d, _ in systems}):
+        words += [Word(" on "), *listed(datasets)]
+    if any((d, m) not in mine for d, m in systems if d in datasets):
+        words += [Word(" with "), *listed(models)]
+    return tuple(words)
+
+
+def _upto(verdicts: Sequence[Verdict]) -> Sentence:
+    """Return ` to 4/255`: the largest budget at which all of these hold; nothing where they are of no sweep."""
     scopes = [verdict.scope for verdict in verdicts]
     if not any(scope.budget for scope in scopes):
-        return ""
+        return ()
     if len({scope.budgets for scope in scopes}) > 1:
-        return " to the budgets below"
-    return f" to {min(scopes, key=lambda scope: scope.budgets.index(scope.budget)).budget}"
+        return (Word(" to the budgets below"),)
+    return (Word(f" to {min(scopes, key=lambda scope: scope.budgets.index(scope.budget)).budget}"),)
 
 
 def of_block(facts: RunFacts, dataset: str, model: str, knowledge: str) -> Iterator[Sentence]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pandas as pd
 import pytest
 
@@ -145,8 +147,9 @@ def test_an_alarm_is_explained_on_the_first_page_and_on_the_page_of_its_cells(be
     site = site_of(doubt(run, name))
     kind = ALARMS["knowledge"]
     (listed,) = (li for li in site.index.all("li") if li.get("data-alarm"))
-    for words in (kind.sign, kind.meaning, kind.remedy, kind.source, FINDING, "1 cell in doubt"):
+    for words in (kind.sign, kind.meaning, kind.remedy.replace("`", ""), kind.source, FINDING, "1 cell in doubt"):
         assert words in listed.text
+    assert [code.text for code in listed.all("code")] == re.findall("`(.*?)`", kind.remedy) != []
     first = next(site.index.one("ul", **{"class": "findings"}).all("li")).text
     assert first.startswith(f"{kind.sign}: {FINDING}")
     assert any("1 alarm" in item.text for item in site.index.all("li") if "notice" in item.get("class"))

@@ -588,6 +588,45 @@ def test_terms_are_explained_to_the_pointer_and_to_the_keyboard(drawn, open_page
     assert page.locator("#term").is_visible()
 
 
+def test_marks_stay_on_the_line_of_the_name_that_they_follow(make_run, open_page, tmp_path):
+    """No line begins with the comma after a name, or ends with the bracket before it, however narrow the page."""
+    from bench_report.render import HtmlReporter
+
+    right = {"none": 0.0, "adversarial-training": 0.8, "mahalanobis": 0.3}
+    run = make_run(
+        models=("cnn",), attacks=("fgsm", "pgd-linf"), knowledge=("gray-box", "white-box"), n=300,
+        right=lambda model, attack, defense, knowledge: 0.95 if attack == "none" else right[defense],
+        manifest={"only": ["attack=*"]},
+    )  # fmt: skip
+    folder = HtmlReporter().write([run], tmp_path / "report").parent
+    page = open_page(folder / "index.html", width=320)
+    parted, ties = page.evaluate(
+        """() => {
+            const top = (node, at) => {
+                const range = document.createRange();
+                range.setStart(node, at);
+                range.setEnd(node, at + 1);
+                const box = range.getBoundingClientRect();
+                return box.height ? box.top + box.height / 2 : null;
+            };
+            const found = [];
+            let seen = 0;
+            for (const name of document.querySelectorAll(".lede bdi, .findings bdi")) {
+                const holder = name.closest("strong") || name;
+                const [before, after] = [holder.previousSibling, holder.nextSibling];
+                const text = name.firstChild, last = text.length - 1;
+                if (before?.nodeType === 3 && /[(“]$/.test(before.data) && ++seen)
+                    if (Math.abs(top(before, before.length - 1) - top(text, 0)) > 6) found.push("(" + name.textContent);
+                if (after?.nodeType === 3 && /^[),.:;]/.test(after.data) && ++seen)
+                    if (Math.abs(top(after, 0) - top(text, last)) > 6) found.push(name.textContent + after.data);
+            }
+            return [found, seen];
+        }"""
+    )
+    assert ties > 8
+    assert not parted
+
+
 def test_long_labels_stay_in_their_cells(make_run, open_page, tmp_path):
     from bench_report.render import HtmlReporter
 

@@ -719,14 +719,21 @@ def test_each_seed_has_its_own_paired_table(make_run, site_of):
     assert float(cell.get("data-p")) == pytest.approx(known.p_value, rel=1e-5)
 
 
-def test_the_overview_shows_the_worst_case_of_all_attacks(make_run, page_of):
-    run = make_run()
+@pytest.mark.parametrize(
+    ("defenses", "metric"),
+    [
+        (("none", "adversarial-training", "mahalanobis"), "worst_case_joint_robust_accuracy"),
+        (("none", "adversarial-training"), "worst_case_robust_accuracy"),
+    ],
+)
+def test_the_overview_shows_the_worst_case_of_all_attacks(make_run, page_of, defenses, metric):
+    """As the verdicts have it: what a detector rejects counts for it, where there is one."""
+    run = make_run(defenses=defenses)
     page = page_of(run)
     table = page.one("table", data_table="overview")
     assert table.get("data-attack") == "worst-of: all attacks"
-    values = run.metrics[
-        (run.metrics.metric == "worst_case_robust_accuracy") & (run.metrics.attack == "worst-of: all attacks")
-    ]
+    assert table.get("data-metric") == metric
+    values = run.metrics[(run.metrics.metric == metric) & (run.metrics.attack == "worst-of: all attacks")]
     values = values.set_index(["model", "defense"]).value
     defenses = [head.get("data-defense") for head in table.all("th") if head.get("data-defense")]
     shown_values = {
@@ -736,6 +743,9 @@ def test_the_overview_shows_the_worst_case_of_all_attacks(make_run, page_of):
         for defense, cell in zip(defenses, row.all("td"))
     }
     assert shown_values == pytest.approx(values.to_dict(), rel=1e-5)
+    # The tables of plain accuracy beside it say that it is another number.
+    captions = [c.text for c in page.one("section", **{"class": "matrix"}).all("figcaption")]
+    assert all(("Rejecting an image counts for nothing" in text) == ("joint" in metric) for text in captions)
 
 
 def test_what_a_network_is_stands_beside_its_label(make_run, page_of):

@@ -81,6 +81,30 @@ def test_verdicts_come_before_everything_else_and_notices_beside_their_numbers(m
     assert "Few images" in block.text
 
 
+def test_the_headline_names_the_part_of_the_run_that_a_defense_was_tried_on(make_run, page_of):
+    """`holds` of a defense that met one of two data sets, or one of two models, says which."""
+    right = shares({"none": 0.0, "here": 0.8, "half": 0.8, "everywhere": 0.8})
+
+    def absent(dataset, model, attack, defense, knowledge):
+        return (dataset == "photos" and defense in ("here", "half")) or (model == "mlp" and defense == "half")
+
+    defenses = ("none", "here", "half", "everywhere")
+    run = make_run(
+        datasets=("digits", "photos"), models=("mlp", "cnn"), attacks=LINF, defenses=defenses, detectors=(), n=300,
+        right=right, absent=absent,
+    )  # fmt: skip
+    page = page_of(run)
+    assert headline(page).startswith(
+        "here holds on digits against every attacker that was run; "
+        "everywhere holds against every attacker that was run; "
+        "half holds on digits with cnn against every attacker that was run."
+    )
+    # What holding takes, and what does not follow from it, stands before the numbers.
+    limits = next(p for p in page.all("p") if "limits" in (p.get("class") or "").split()).text
+    assert limits.startswith("Holds: surely half of the undefended clean accuracy")
+    assert "Nothing follows for stronger attacks" in limits
+
+
 def test_a_verdict_stands_beside_what_it_rests_on(make_run, page_of):
     right = shares({"none": 0.0, "adversarial-training": 0.8, "mahalanobis": 0.1})
     run = make_run(
