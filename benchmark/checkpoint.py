@@ -10,9 +10,8 @@ from typing import Any
 
 import torch
 
-from benchmark.files import remove, write_whole
+from benchmark.files import remove, storing, write_whole
 from benchmark.progress import Progress
-from benchmark.store import storing
 
 SECONDS = 10.0
 """A training goes on for so long between two checkpoints, and longer where one takes more than half a second to write,

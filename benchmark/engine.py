@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from time import monotonic
 from typing import Literal, Protocol
 
+from benchmark.artifact import DamagedArtifactError
 from benchmark.errors import Stopped, StorageError
 from benchmark.executors import Event, Executor, Setup
 from benchmark.plan.plan import Plan
 from benchmark.plan.task import Judge, OfSplit, Task
 from benchmark.progress import Status, TaskRecord
-from benchmark.store import DamagedArtifactError, Store
+from benchmark.store import Store
 from benchmark.wording import seconds_text
 
 BACKWARD_COST = 2.0

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all, and locks that say who holds them."""
+"""Files that appear whole or not at all, locks that say who holds them, and what a full disk is told by."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import fcntl
 import hashlib
 import json
 import os
+import resource
 import shutil
 import socket
 from collections.abc import Callable, Iterator
@@ -15,8 +16,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic, sleep
 
+from benchmark.errors import StorageError
+
 WAITING_SECONDS = 5.0
 """So long a lock is waited for without a word."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class HeldError(Exception):
@@ -142,3 +146,54 @@ def fsync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def storage_error(error: BaseException, where: Path) -> StorageError | None:
+    """Return the message for a write under `where` that failed for want of space or by a limit, None for other errors.
+
+    Ask only about what the host writes: a plugin's scratch folder may be full while there is room here.
+    """
+    from safetensors import SafetensorError
+
+    if isinstance(error, OSError):
+        named = error.filename if isinstance(error.filename, str) else where
+        code = error.errno if Path(named).absolute().is_relative_to(where.absolute()) else None
+    else:
+        told = str(error) if isinstance(error, SafetensorError) else ""
+        code = next((code for code in FULL if f"(os error {code})" in told), None)
+    if code not in FULL:
+        return None
+    elsewhere = "hoose another place by --cache or --output"
+    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
+    if code != errno.EFBIG:
+        try:
+            room = f"{shutil.disk_usage(where).free / 1024**3:.2f} GiB free"
+        except OSError:
+            room = "free space unknown"
+        what = "no space left to write" if code == errno.ENOSPC else "nothing of the disk quota is left to write"
+        cure = f"Free some space or c{elsewhere}"
+    else:
+        what = "a file would grow beyond the largest that may be written"
+        room, cure = f"{limit:,} bytes by `ulimit -f`", "Raise that limit"
+        if limit == resource.RLIM_INFINITY:
+            room, cure = "the file system's", f"C{elsewhere}"
+    return StorageError(
+        f"{what} under {str(where)!r} ({room}). Finished work is kept. {cure}, then give the same command again: it "
+        "goes on where it stopped."
+    )
+
+
+@contextlib.contextmanager
+def storing(where: Path) -> Iterator[None]:
+    """Mark what the host writes under `where`: a full disk there ends the run, one that a plugin meets its cells only.
+
+    Raises:
+        StorageError: no space is left.
+    """
+    try:
+        yield
+    except Exception as error:
+        full = storage_error(error, where)
+        if full is None:
+            raise
+        raise full from error

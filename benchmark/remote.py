@@ -13,7 +13,7 @@ import os
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -169,16 +169,14 @@ class Remote:
             start = len(f"{there._strip_protocol(f'{root}/{folder}')}/")
             return {path[start:]: Stored(int(about["size"]), _written(about)) for path, about in found.items()}
 
-    def remove(self, names: Iterable[str]) -> None:
-        """Remove objects, as far as they are there.
+    def remove(self, name: str) -> None:
+        """Remove an object, if it is there.
 
         Raises:
             StorageError: the address does not answer.
         """
-        with self._talking() as (there, root):
-            for name in names:
-                with contextlib.suppress(FileNotFoundError):
-                    there.rm_file(f"{root}/{name}")
+        with self._talking() as (there, root), contextlib.suppress(FileNotFoundError):
+            there.rm_file(f"{root}/{name}")
 
     def upload(self, folder: Path, name: str, files: Sequence[str]) -> None:
         """Copy files of a local folder to a folder there.
@@ -231,7 +229,8 @@ class Remote:
             done.set()
             renewing.join()
             with contextlib.suppress(StorageError):  # it expires
-                self.remove(f"locks/{key}/{old}" for old in range(max(1, number - 1), number + 1))
+                for old in range(max(1, number - 1), number + 1):
+                    self.remove(f"locks/{key}/{old}")
 
     def _acquired(self, key: str, copy: str, waiting: Callable[[str], None] | None) -> int:
         began = changed = monotonic()
@@ -247,7 +246,7 @@ class Remote:
                 if self.create(f"locks/{key}/{mine}", _Claim(copy, self._lease).text(0)):
                     if self._newest(key)[0] == mine:
                         return mine
-                    self.remove([f"locks/{key}/{mine}"])  # it was freed and claimed again while we looked
+                    self.remove(f"locks/{key}/{mine}")  # it was freed and claimed again while we looked
                 continue
             if waiting is None:
                 raise HeldError(holder.words)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from benchmark.display import LineDisplay, TerminalDisplay
 from benchmark.errors import BenchError, InputError
+from benchmark.files import storage_error
 from benchmark.isolation.process import isolated
 from benchmark.plugins import Registry
 from benchmark.randomness import Rng
 from benchmark.reporter import Reporter
 from benchmark.results.read import Run, load_run
-from benchmark.store import storage_error
 
 
 def write_reports(

@@ -12,11 +12,13 @@ from typing import Any
 
 import pandas as pd
 
+from benchmark.artifact import DamagedArtifactError, digest
 from benchmark.display import LineDisplay, TerminalDisplay
 from benchmark.engine import Outcome, execute
 from benchmark.errors import BenchError, InputError, Stopped
 from benchmark.executors import Executor
-from benchmark.files import write_whole
+from benchmark.files import storage_error, write_whole
+from benchmark.holdings import note_use
 from benchmark.isolation.process import isolated
 from benchmark.names import COLUMNS
 from benchmark.plan.checks import NO_GPU
@@ -30,7 +32,7 @@ from benchmark.reporting import clear_reports, prepare_reports, reason_of, write
 from benchmark.results.collect import Ended, Tabulator, thresholds
 from benchmark.results.tables import parquet, write_tables
 from benchmark.rundir import REPORT, Identity, RunDir, writing
-from benchmark.store import DamagedArtifactError, Store, digest, storage_error
+from benchmark.store import Store
 from benchmark.suite import Suite
 from benchmark.trust.probes import told_of_probes
 from benchmark.wording import say
@@ -121,6 +123,7 @@ def run_suite(
             ),
         }
         run.begin(identity, manifest)
+        note_use(store, run.path, suite.name, plan.required(plan.answers()))
         with _end_told(run, registry, display):
             if suite.gpu and request.device == "cpu":
                 display.warning(f"{NO_GPU}: it runs, but see `bench plan` for how long")

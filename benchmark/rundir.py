@@ -22,9 +22,10 @@ from typing import Any
 import yaml
 
 from benchmark import document
+from benchmark.artifact import digest
 from benchmark.errors import InputError
-from benchmark.files import HeldError, exclusive, file_digest, remove, write_whole
-from benchmark.store import FOLDERS, MARK, digest, storage_error
+from benchmark.files import HeldError, exclusive, file_digest, remove, storage_error, write_whole
+from benchmark.store import FOLDERS, MARK
 
 MANIFEST = "manifest.json"
 JOURNAL = "journal.jsonl"

@@ -5,6 +5,7 @@ Layout of the cache folder::
     artifacts/<k[:2]>/<key>/     files of a finished task and artifact.json with their checksums
     partial/<key>/out, work      what an unfinished task has so far; survives an interruption
     locks/<key>                  held while a task is being worked on, or its artifact is taken away
+    runs/<name>.json             what a run asked for (`benchmark.holdings`)
 
 Whatever lies there may be damaged: what is read is verified first, and what differs is made again.
 
@@ -16,14 +17,9 @@ What is published goes to the address first; what is there, the address says.
 from __future__ import annotations
 
 import contextlib
-import errno
-import hashlib
 import json
 import os
-import resource
-import shutil
 import uuid
-from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -32,15 +28,23 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import numpy as np
-
-from benchmark.errors import BenchError, InputError, StorageError
-from benchmark.files import HeldError, exclusive, file_digest, fsync, make_folder, remove, write_whole
-from benchmark.remote import LEASE_SECONDS, Remote, is_url
+from benchmark.artifact import MANIFEST, DamagedArtifactError, check_files, digest, parsed, place
+from benchmark.errors import InputError
+from benchmark.files import (
+    HeldError,
+    exclusive,
+    file_digest,
+    fsync,
+    make_folder,
+    remove,
+    storage_error,
+    storing,
+    write_whole,
+)
+from benchmark.remote import LEASE_SECONDS, Remote, Stored, is_url
 from benchmark.wording import legible
 
-FOLDERS = ("artifacts", "partial", "locks")
-MANIFEST = "artifact.json"
+FOLDERS = ("artifacts", "partial", "locks", "runs")
 MARK = "cache.json"
 """Says by which format a cache is to be read."""
 FORMAT = 1
@@ -48,24 +52,6 @@ LISTING_SECONDS = 5.0
 """What an address is said to lack is asked again after so long."""
 SIDE_BY_SIDE = 8
 """Artifacts that are fetched at the same time."""
-FLUSH_SECONDS = 10.0
-"""Arrays are written to disk at least this often: an interruption costs about that much."""
-FLUSH_BYTES = 128 * 1024**2
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-
-
-class DamagedArtifactError(BenchError):
-    """An artifact's files differ from their checksums."""
-
-    def __init__(self, key: str, reason: str) -> None:
-        super().__init__(f"artifact {key[:12]} is damaged: {reason}")
-        self.key = key
-
-
-def digest(*parts: Any) -> str:
-    """Return the content key (64 hex digits) of JSON-like parts; equal parts give equal keys on every machine."""
-    text = json.dumps(parts, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def default_cache() -> str:
@@ -88,57 +74,6 @@ def _local_cache() -> Path:
             "there is no home folder to keep the cache in (HOME is not set, and the system knows none of this user). "
             "Name a folder by --cache DIR or the environment variable BENCH_CACHE."
         ) from None
-
-
-def storage_error(error: BaseException, where: Path) -> StorageError | None:
-    """Return the message for a write under `where` that failed for want of space or by a limit, None for other errors.
-
-    Ask only about what the host writes: a plugin's scratch folder may be full while there is room here.
-    """
-    from safetensors import SafetensorError
-
-    if isinstance(error, OSError):
-        named = error.filename if isinstance(error.filename, str) else where
-        code = error.errno if Path(named).absolute().is_relative_to(where.absolute()) else None
-    else:
-        told = str(error) if isinstance(error, SafetensorError) else ""
-        code = next((code for code in FULL if f"(os error {code})" in told), None)
-    if code not in FULL:
-        return None
-    elsewhere = "hoose another place by --cache or --output"
-    limit, _ = resource.getrlimit(resource.RLIMIT_FSIZE)
-    if code != errno.EFBIG:
-        try:
-            room = f"{shutil.disk_usage(where).free / 1024**3:.2f} GiB free"
-        except OSError:
-            room = "free space unknown"
-        what = "no space left to write" if code == errno.ENOSPC else "nothing of the disk quota is left to write"
-        cure = f"Free some space or c{elsewhere}"
-    else:
-        what = "a file would grow beyond the largest that may be written"
-        room, cure = f"{limit:,} bytes by `ulimit -f`", "Raise that limit"
-        if limit == resource.RLIM_INFINITY:
-            room, cure = "the file system's", f"C{elsewhere}"
-    return StorageError(
-        f"{what} under {str(where)!r} ({room}). Finished work is kept. {cure}, then give the same command again: it "
-        "goes on where it stopped."
-    )
-
-
-@contextlib.contextmanager
-def storing(where: Path) -> Iterator[None]:
-    """Mark what the host writes under `where`: a full disk there ends the run, one that a plugin meets its cells only.
-
-    Raises:
-        StorageError: no space is left.
-    """
-    try:
-        yield
-    except Exception as error:
-        full = storage_error(error, where)
-        if full is None:
-            raise
-        raise full from error
 
 
 class Store:
@@ -227,7 +162,7 @@ class Store:
 
     def folder(self, key: str) -> Path:
         """Return where the finished artifact of `key` lies on this machine."""
-        return self.root / _place(key)
+        return self.root / place(key)
 
     def has(self, key: str) -> bool:
         """Tell whether a finished artifact is there; its checksums are looked at by `open`.
@@ -257,7 +192,7 @@ class Store:
         if self._remote is None:
             return
         away = [key for key in keys if not (self.folder(key) / MANIFEST).is_file() and self.has(key)]
-        names = {f"{_place(key)}/{MANIFEST}": key for key in away if key not in self._manifests}
+        names = {f"{place(key)}/{MANIFEST}": key for key in away if key not in self._manifests}
         self._manifests |= {names[name]: text for name, text in self._remote.read_many(list(names)).items()}
         if not manifests_only:
             with ThreadPoolExecutor(SIDE_BY_SIDE) as fetching:
@@ -275,7 +210,7 @@ class Store:
         except DamagedArtifactError:
             if self._remote is None:
                 raise
-            manifest = _parsed(key, self._text_of(key))
+            manifest = parsed(key, self._text_of(key))
         meta: dict[str, Any] = manifest["meta"]
         return meta
 
@@ -302,21 +237,26 @@ class Store:
         Raises:
             DamagedArtifactError: a file is missing, differs, or is none of the artifact's.
         """
-        folder, files = self.folder(key), self._manifest(key)["files"]
-        try:
-            for name, (size, checksum) in files.items():
-                file = folder / name
-                if not file.is_file():
-                    raise DamagedArtifactError(key, f"{name} is missing")
-                if file.stat().st_size != size or file_digest(file) != checksum:
-                    raise DamagedArtifactError(key, f"{name} differs from its checksum")
-            for file in folder.rglob("*"):
-                name = file.relative_to(folder).as_posix()
-                # File systems and desktops leave hidden files anywhere.
-                if file.is_file() and name not in files and name != MANIFEST and not file.name.startswith("."):
-                    raise DamagedArtifactError(key, f"{name} is none of its files")
-        except OSError as error:
-            raise DamagedArtifactError(key, f"it cannot be read: {error.strerror or error}") from None
+        check_files(key, self.folder(key), self._manifest(key)["files"])
+
+    def verify(self, key: str) -> None:
+        """Hold an artifact against its checksums as it is in the folder or at the address, whatever copy is here.
+
+        Raises:
+            DamagedArtifactError: a file is missing, differs, or is none of the artifact's.
+            StorageError: the address does not answer, or no space is left here.
+        """
+        if self._remote is None:
+            self._verify(key)
+            return
+        aside = self.root / "partial" / f"{key}.verified"
+        with storing(self.root):
+            try:
+                files = parsed(key, self._text_of(key))["files"]
+                self._remote.download(place(key), aside, list(files))
+                check_files(key, aside, files)
+            finally:
+                remove(aside)
 
     def _fetch(self, key: str) -> None:
         """Copy an artifact from the address, unless another process of this machine has done so meanwhile.
@@ -336,7 +276,7 @@ class Store:
             aside = self.root / "partial" / f"{key}.copy"
             remove(aside)
             make_folder(aside)
-            self._remote.download(_place(key), aside, list(_parsed(key, text)["files"]))
+            self._remote.download(place(key), aside, list(parsed(key, text)["files"]))
             (aside / MANIFEST).write_bytes(text)
             target = self.folder(key)
             make_folder(target.parent)
@@ -356,7 +296,7 @@ class Store:
             DamagedArtifactError: there is none.
         """
         assert self._remote is not None
-        text = self._manifests.pop(key, None) or self._remote.read(f"{_place(key)}/{MANIFEST}")
+        text = self._manifests.pop(key, None) or self._remote.read(f"{place(key)}/{MANIFEST}")
         if text is None:
             self._there.discard(key)
             raise DamagedArtifactError(key, f"{MANIFEST} is missing or damaged")
@@ -387,7 +327,7 @@ class Store:
             text = (self.folder(key) / MANIFEST).read_bytes()
         except OSError:
             raise DamagedArtifactError(key, f"{MANIFEST} is missing or damaged") from None
-        return _parsed(key, text)
+        return parsed(key, text)
 
     def discard(self, key: str, *, damaged_only: bool = False) -> bool:
         """Remove an artifact and what is half done of it; return whether it has to be made anew.
@@ -409,24 +349,85 @@ class Store:
                         return False
                     except DamagedArtifactError:
                         pass
-                if self._remote is not None:
-                    place = _place(key)
-                    names = self._remote.list(place)
-                    # In this order: without a manifest nobody takes it for whole.
-                    self._remote.remove(f"{place}/{name}" for name in sorted(names, key=lambda name: name != MANIFEST))
-                    self._there.discard(key)
-                    self._manifests.pop(key, None)
-                folder = self.folder(key)
-                if os.path.lexists(folder):
-                    aside = self.root / "partial" / f"{key}.discarded"
-                    remove(aside)
-                    make_folder(aside.parent)
-                    os.replace(folder, aside)
-                    remove(aside)
-                remove(self.root / "partial" / key)
+                self._take_away(key)
         except HeldError:
             pass
         return True
+
+    def remove(self, key: str) -> bool:
+        """Remove an artifact and what is half done of it; False where another process is at work on it.
+
+        Raises:
+            StorageError: the address does not answer.
+        """
+        self._verified.discard(key)
+        try:
+            with self._alone(key, waiting=None):
+                self._take_away(key)
+        except HeldError:
+            return False
+        return True
+
+    def _take_away(self, key: str) -> None:
+        if self._remote is not None:
+            names = self._remote.list(place(key))
+            # In this order: without a manifest nobody takes it for whole.
+            for name in sorted(names, key=lambda name: name != MANIFEST):
+                self._remote.remove(f"{place(key)}/{name}")
+            self._there.discard(key)
+            self._manifests.pop(key, None)
+        folder = self.folder(key)
+        if os.path.lexists(folder):
+            aside = self.root / "partial" / f"{key}.discarded"
+            remove(aside)
+            make_folder(aside.parent)
+            os.replace(folder, aside)
+            remove(aside)
+        remove(self.root / "partial" / key)
+
+    def files(self, folder: str) -> dict[str, Stored]:
+        """Return all files below a folder of the cache, by their names within it.
+
+        Raises:
+            StorageError: the address does not answer.
+        """
+        if self._remote is not None:
+            return self._remote.list(folder)
+        found, top = {}, self.root / folder
+        for where, _, names in os.walk(top):
+            for name in names:
+                path = Path(where, name)
+                with contextlib.suppress(OSError):  # it is being taken away
+                    about = path.stat()
+                    found[path.relative_to(top).as_posix()] = Stored(about.st_size, about.st_mtime)
+        return found
+
+    def contents(self, names: Sequence[str]) -> dict[str, bytes]:
+        """Return the contents of those of these files that are there.
+
+        Raises:
+            StorageError: the address does not answer.
+        """
+        if self._remote is not None:
+            return self._remote.read_many(names)
+        found = {}
+        for name in names:
+            with contextlib.suppress(OSError):
+                found[name] = (self.root / name).read_bytes()
+        return found
+
+    def write(self, name: str, content: bytes) -> None:
+        """Write a file, whole or not at all.
+
+        Raises:
+            StorageError: no space is left, or the address does not answer.
+        """
+        if self._remote is not None:
+            self._remote.write(name, content)
+            return
+        with storing(self.root):
+            make_folder((self.root / name).parent)
+            write_whole(self.root / name, content, synced=False)
 
     @contextlib.contextmanager
     def _alone(self, key: str, waiting: Callable[[str], None] | None) -> Iterator[None]:
@@ -482,7 +483,7 @@ class Store:
         """Tell whether an artifact is there at this moment; what only this machine has goes to the address."""
         if self._remote is None:
             return self.has(key)
-        text = self._remote.read(f"{_place(key)}/{MANIFEST}")
+        text = self._remote.read(f"{place(key)}/{MANIFEST}")
         if text is None:
             try:
                 self._verify(key)
@@ -497,30 +498,9 @@ class Store:
     def _upload(self, key: str, folder: Path, files: Iterable[str]) -> None:
         """Let an artifact appear at the address, its manifest last."""
         if self._remote is not None:
-            self._remote.upload(folder, _place(key), list(files))
-            self._remote.upload(folder, _place(key), [MANIFEST])
+            self._remote.upload(folder, place(key), list(files))
+            self._remote.upload(folder, place(key), [MANIFEST])
             self._there.add(key)
-
-
-def _place(key: str) -> str:
-    """Return where an artifact lies in a cache."""
-    return f"artifacts/{key[:2]}/{key}"
-
-
-def _parsed(key: str, text: bytes) -> dict[str, Any]:
-    """Return what a manifest says.
-
-    Raises:
-        DamagedArtifactError: it is damaged.
-    """
-    try:
-        manifest: dict[str, Any] = json.loads(text)
-        body = {name: manifest[name] for name in ("key", "files", "meta")}
-        if manifest["checksum"] != digest(body) or manifest["key"] != key:
-            raise ValueError("checksum")
-    except (ValueError, KeyError, TypeError):
-        raise DamagedArtifactError(key, f"{MANIFEST} is missing or damaged") from None
-    return manifest
 
 
 @dataclass(frozen=True)
@@ -593,128 +573,3 @@ class Building:
         except DamagedArtifactError:
             return False
         return there and all((self.store.folder(self.key) / name).is_file() for name in files)
-
-
-class ArrayWriter:
-    """Writes per-image arrays in parts, so that an interrupted task goes on after the last part.
-
-    Args:
-        building: where the parts go.
-    """
-
-    def __init__(self, building: Building) -> None:
-        self._out = building.out
-        self._log = building.work / "parts.jsonl"
-        self._storing = building.storing
-        self._pending: list[dict[str, np.ndarray]] = []
-        self._bytes = 0
-        self._last = monotonic()
-        with self._storing():
-            self.done = self._trusted_parts()
-        """Images that are on disk from an earlier try."""
-
-    def _trusted_parts(self) -> int:
-        """Return how many images the intact parts cover; leave nothing but these parts and the lines about them."""
-        done = 0
-        trusted: dict[str, str] = {}
-        if self._log.is_dir():
-            remove(self._log)
-        lines = self._log.read_text("ascii", "replace").splitlines() if self._log.exists() else []
-        for line in lines:
-            file = self._out / _part_name(done)
-            try:
-                stop, content, checksum = json.loads(line)
-                if checksum != digest(done, stop, content) or file_digest(file) != content:
-                    break
-            except (OSError, ValueError, TypeError):
-                break
-            trusted[file.name] = line
-            done = stop
-        for file in self._out.iterdir():
-            if file.name not in trusted:
-                remove(file)
-        # Lines after the first that is damaged would be taken for the parts that are written next.
-        write_whole(self._log, "".join(f"{line}\n" for line in trusted.values()).encode())
-        return done
-
-    def add(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Add the next images' arrays (n, ...)."""
-        kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        self._pending.append(kept)
-        self._bytes += sum(array.nbytes for array in kept.values())
-        if monotonic() - self._last > FLUSH_SECONDS or self._bytes > FLUSH_BYTES:
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what has been added since the last part."""
-        if not self._pending:
-            return
-        from safetensors.numpy import save
-
-        arrays = {name: np.concatenate([part[name] for part in self._pending]) for name in self._pending[0]}
-        count = len(next(iter(arrays.values())))
-        data = save(arrays)
-        content, stop = hashlib.sha256(data).hexdigest(), self.done + count
-        with self._storing():
-            write_whole(self._out / _part_name(self.done), data)
-            with open(self._log, "a") as log:
-                log.write(json.dumps([stop, content, digest(self.done, stop, content)]) + "\n")
-                log.flush()
-                os.fsync(log.fileno())
-        self.done = stop
-        self._pending = []
-        self._bytes = 0
-        self._last = monotonic()
-
-
-def _part_name(start: int) -> str:
-    """Return the name of the part whose first image is number `start`."""
-    return f"part-{start:09d}.safetensors"
-
-
-class ArrayReader:
-    """Reads per-image arrays that an `ArrayWriter` wrote, in slices.
-
-    Args:
-        folder: a verified artifact.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        from safetensors import safe_open
-
-        self.folder = folder
-        self._files = []
-        self._starts: list[int] = []
-        self.names: list[str] = []
-        position = 0
-        for path in sorted(folder.glob("part-*.safetensors")):
-            file = safe_open(path, framework="numpy")
-            self.names = sorted(file.keys())
-            self._files.append(file)
-            self._starts.append(position)
-            position += int(file.get_slice(self.names[0]).get_shape()[0])
-        self.count = position
-
-    def __len__(self) -> int:
-        return self.count
-
-    def read(self, start: int = 0, stop: int | None = None, names: list[str] | None = None) -> dict[str, np.ndarray]:
-        """Return the arrays of the images start to stop: (stop - start, ...) by name."""
-        stop = self.count if stop is None else min(stop, self.count)
-        pieces: dict[str, list[np.ndarray]] = {name: [] for name in names or self.names}
-        for number, file in enumerate(self._files):
-            first = self._starts[number]
-            last = self._starts[number + 1] if number + 1 < len(self._starts) else self.count
-            low, high = max(start, first), min(stop, last)
-            if low < high:
-                for name, list_ in pieces.items():
-                    list_.append(file.get_slice(name)[low - first : high - first])
-        return {name: np.concatenate(list_) if len(list_) != 1 else list_[0] for name, list_ in pieces.items()}
-
-    def take(self, name: str, indices: Sequence[int]) -> np.ndarray:
-        """Return the array `name` of single images: (len(indices), ...), in that order."""
-        rows = []
-        for index in indices:
-            number = bisect_right(self._starts, index) - 1
-            rows.append(self._files[number].get_slice(name)[index - self._starts[number]])
-        return np.stack(rows)

@@ -20,7 +20,7 @@ from benchmark.plan.planner import plan_verification
 from benchmark.results.export import csv_text
 from benchmark.statistics import Estimate, rate
 from benchmark.store import Store
-from benchmark.wording import percent, say
+from benchmark.wording import columns, percent, say
 
 if TYPE_CHECKING:
     from benchmark.display import LineDisplay, TerminalDisplay
@@ -172,11 +172,9 @@ def _table(rows: Sequence[Verified]) -> str:
         )
         for row in rows
     ]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
     return "\n".join(
         [
-            *lines,
+            *columns(cells),
             "Problems with a known solution on the network's own features (Zimmermann et al. 2022, arXiv:2206.13991): "
             f"an attack that solves less than {percent(LEAST)} of them is too weak. Where random points solve many, "
             "they are easy, and a pass says little.",

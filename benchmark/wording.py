@@ -68,6 +68,19 @@ def seconds_text(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
+def size_text(size: float) -> str:
+    """Return bytes for people: `512 B`, `3.4 MiB`, `120 GiB`."""
+    power = min(int(math.log2(max(size, 1)) // 10), 4)
+    value = size / 1024**power
+    return f"{value:.{0 if value >= 10 or not power else 1}f} {('B', 'KiB', 'MiB', 'GiB', 'TiB')[power]}"
+
+
+def columns(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Return rows as lines, in which what belongs to a column stands below each other."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
 def signal_name(number: int) -> str:
     """Return a signal in words: `signal 9 (SIGKILL)`; those that have no name of their own by their number alone."""
     names = {known.value: f" ({known.name})" for known in signal.Signals}

@@ -3,5 +3,5 @@
 import benchmark.checkpoint
 import benchmark.store
 
-benchmark.store.FLUSH_SECONDS = 0.1
+benchmark.arrays.FLUSH_SECONDS = 0.1
 benchmark.checkpoint.SECONDS = 0.05

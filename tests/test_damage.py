@@ -25,7 +25,7 @@ def caches(tmp_path_factory):
     """Return the suite, caches by what they hold (all of it, or what an interruption leaves), and the tables."""
     patch = pytest.MonkeyPatch()
     patch.syspath_prepend(str(Path(__file__).parent))
-    patch.setattr("benchmark.store.FLUSH_SECONDS", 0.0)
+    patch.setattr("benchmark.arrays.FLUSH_SECONDS", 0.0)
     patch.setattr("benchmark.checkpoint.SECONDS", 0.0)
     folder = tmp_path_factory.mktemp("caches")
     suite = write_suite(folder, **SUITE)

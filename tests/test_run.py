@@ -637,7 +637,7 @@ def test_an_output_folder_with_other_files_is_refused(run_toy, tmp_path):
 
 def test_verdict_details_are_kept(run_toy, tmp_path):
     run_toy(defenses="{near: {use: nearest}}")
-    from benchmark.store import ArrayReader
+    from benchmark.arrays import ArrayReader
 
     readers = [ArrayReader(f) for f in (tmp_path / "cache" / "artifacts").glob("*/*") if list(f.glob("part-*"))]
     details = [reader for reader in readers if "detail.distance" in reader.names]

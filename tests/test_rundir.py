@@ -16,9 +16,10 @@ import pytest
 from inline import InlineExecutor, LeisurelyExecutor, toy_run
 
 from benchmark import load_run
+from benchmark.artifact import digest
 from benchmark.cli import main
 from benchmark.errors import ExecutorError, InputError
-from benchmark.store import Store, digest
+from benchmark.store import Store
 from suites import write_suite
 
 TABLES = ("metrics", "samples", "curves", "comparisons", "groups", "artifacts", "alarms", "probes", "trust", "costs")

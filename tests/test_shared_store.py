@@ -5,21 +5,26 @@ from __future__ import annotations
 import importlib.util
 import json
 import logging
+import os
 import signal
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import fsspec
 import pandas as pd
 import pytest
 from inline import toy_run
 
+from benchmark import load_run
+from benchmark.artifact import DamagedArtifactError, digest
 from benchmark.cli import main
-from benchmark.store import DamagedArtifactError, Store, digest
+from benchmark.store import Store
 
 KEY = digest("a key")
+TESTS = Path(__file__).resolve().parent
 
 
 @pytest.fixture(scope="module")
@@ -260,6 +265,46 @@ def test_a_run_at_an_address_has_the_numbers_of_one_in_a_folder(tmp_path, monkey
     assert "0 of them in the cache" in there.said
     assert ", 0 to run" in again.said
     assert set(again.run.costs.status) == {"cached"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("where", ["folder", "s3"])
+def test_three_runs_at_the_same_time_make_the_passes_of_one(tmp_path, toy_suite, where, request):
+    suite = toy_suite()
+    alone = toy_run(suite, tmp_path / "alone", tmp_path / "another")
+    cache = str(tmp_path / "shared")
+    if where == "s3":
+        request.getfixturevalue("s3")
+        cache = f"s3://bucket/{digest(str(tmp_path))[:8]}"
+    command = [sys.executable, "-m", "benchmark", "run", str(suite), "--plugin", "toy", "--plugin", "inline"]
+    command += ["--executor", "inline", "--device", "cpu", "--no-report", "--cache", cache]
+    homes = [tmp_path / f"home {number}" for number in range(3)]
+    running = [
+        subprocess.Popen(
+            [*command, "--output", str(home / "run")],
+            cwd=TESTS,
+            env={
+                **os.environ,
+                "PYTHONPATH": str(TESTS),
+                "HOME": str(home),
+                "BENCH_CACHE": "",
+                "TOY_LINGERS_IN": "craft",
+            },
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for home in homes
+    ]
+    for process in running:
+        _, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+    runs = [load_run(home / "run") for home in homes]
+    costs = pd.concat([run.costs for run in runs])
+    done = costs[costs.status == "done"]
+    assert sorted(done.key) == sorted(alone.run.costs.key), "each task was done in one of them"
+    assert done.forward.sum() == alone.run.costs.forward.sum()
+    for run in runs:
+        pd.testing.assert_frame_equal(run.metrics, alone.run.metrics)
 
 
 # -- unusable addresses --

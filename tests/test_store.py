@@ -16,7 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.store import ArrayReader, ArrayWriter, DamagedArtifactError, Store, digest, storage_error
+from benchmark.arrays import ArrayReader, ArrayWriter
+from benchmark.artifact import DamagedArtifactError, digest
+from benchmark.files import storage_error
+from benchmark.store import Store
 
 KEY = digest("a key")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from benchmark.artifact import digest
 from benchmark.defense import ArtifactRequest, SharedArtifact
 from benchmark.errors import InputError, PluginError
 from benchmark.model import Passes
@@ -32,7 +33,6 @@ from benchmark.plan.task import (
     Threshold,
     Train,
 )
-from benchmark.store import digest
 from benchmark.suite import Component
 from benchmark.trust.looks import ALONE, SHOWN
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.arrays import ArrayReader
+from benchmark.artifact import DamagedArtifactError
 from benchmark.cells import Answers, ArtifactResult, Cell, CellResult, Look, Plane, Seen, Status, within_budget
 from benchmark.dataset import Split
 from benchmark.defense import Defense
@@ -29,7 +31,7 @@ from benchmark.randomness import Rng
 from benchmark.results.gallery import Gallery
 from benchmark.results.tables import Tables
 from benchmark.results.tabulation import Tabulation
-from benchmark.store import ArrayReader, DamagedArtifactError, Store
+from benchmark.store import Store
 from benchmark.wording import legible
 
 NOT_RUN = "not run: the run was interrupted"

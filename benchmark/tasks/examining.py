@@ -8,13 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.arrays import ArrayWriter
 from benchmark.attack import TOLERANCE, Attack, Victim, perturbation_size
 from benchmark.dataset import Split
 from benchmark.names import Asks
 from benchmark.plan.task import Examine, Task
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
-from benchmark.store import ArrayWriter, Building
+from benchmark.store import Building
 from benchmark.tasks.checks import check_adversarial
 from benchmark.tasks.recording import draw, margins, recorded, roughness, stacked
 from benchmark.tasks.verdicts import answers_of, verdict_on

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from benchmark.arrays import ArrayReader
 from benchmark.attack import Attack, perturbation_size
 from benchmark.dataset import Split
 from benchmark.errors import TaskError
@@ -16,7 +17,7 @@ from benchmark.model import passes
 from benchmark.plan.task import Craft, Observe, Predict, Task
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
-from benchmark.store import ArrayReader, Building
+from benchmark.store import Building
 from benchmark.tasks.checks import check_adversarial, finite
 from benchmark.tasks.verdicts import AGAIN_ALONE, SCORE_TOLERANCE, spread_of
 from benchmark.tasks.victims import victim_of

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from benchmark.arrays import ArrayReader, ArrayWriter
 from benchmark.dataset import Dataset, Split
 from benchmark.defense import (
     Defense,
@@ -28,7 +29,7 @@ from benchmark.plan.task import Build, Fit, Key, Part, Spec, Task, Train
 from benchmark.plugins import Registry
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
-from benchmark.store import ArrayReader, ArrayWriter, Building, Store
+from benchmark.store import Building, Store
 from benchmark.tasks.splits import AttackedSplit, HandedSplit
 from benchmark.training import MicroBatches
 

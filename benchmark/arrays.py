@@ -1,0 +1,146 @@
+"""Arrays with a row per image, in parts: written as they come, read in slices."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from time import monotonic
+
+import numpy as np
+
+from benchmark.artifact import digest
+from benchmark.files import file_digest, remove, write_whole
+from benchmark.store import Building
+
+FLUSH_SECONDS = 10.0
+"""Arrays are written to disk at least this often: an interruption costs about that much."""
+FLUSH_BYTES = 128 * 1024**2
+
+
+class ArrayWriter:
+    """Writes per-image arrays in parts, so that an interrupted task goes on after the last part.
+
+    Args:
+        building: where the parts go.
+    """
+
+    def __init__(self, building: Building) -> None:
+        self._out = building.out
+        self._log = building.work / "parts.jsonl"
+        self._storing = building.storing
+        self._pending: list[dict[str, np.ndarray]] = []
+        self._bytes = 0
+        self._last = monotonic()
+        with self._storing():
+            self.done = self._trusted_parts()
+        """Images that are on disk from an earlier try."""
+
+    def _trusted_parts(self) -> int:
+        """Return how many images the intact parts cover; leave nothing but these parts and the lines about them."""
+        done = 0
+        trusted: dict[str, str] = {}
+        if self._log.is_dir():
+            remove(self._log)
+        lines = self._log.read_text("ascii", "replace").splitlines() if self._log.exists() else []
+        for line in lines:
+            file = self._out / _part_name(done)
+            try:
+                stop, content, checksum = json.loads(line)
+                if checksum != digest(done, stop, content) or file_digest(file) != content:
+                    break
+            except (OSError, ValueError, TypeError):
+                break
+            trusted[file.name] = line
+            done = stop
+        for file in self._out.iterdir():
+            if file.name not in trusted:
+                remove(file)
+        # Lines after the first that is damaged would be taken for the parts that are written next.
+        write_whole(self._log, "".join(f"{line}\n" for line in trusted.values()).encode())
+        return done
+
+    def add(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Add the next images' arrays (n, ...)."""
+        kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        self._pending.append(kept)
+        self._bytes += sum(array.nbytes for array in kept.values())
+        if monotonic() - self._last > FLUSH_SECONDS or self._bytes > FLUSH_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has been added since the last part."""
+        if not self._pending:
+            return
+        from safetensors.numpy import save
+
+        arrays = {name: np.concatenate([part[name] for part in self._pending]) for name in self._pending[0]}
+        count = len(next(iter(arrays.values())))
+        data = save(arrays)
+        content, stop = hashlib.sha256(data).hexdigest(), self.done + count
+        with self._storing():
+            write_whole(self._out / _part_name(self.done), data)
+            with open(self._log, "a") as log:
+                log.write(json.dumps([stop, content, digest(self.done, stop, content)]) + "\n")
+                log.flush()
+                os.fsync(log.fileno())
+        self.done = stop
+        self._pending = []
+        self._bytes = 0
+        self._last = monotonic()
+
+
+def _part_name(start: int) -> str:
+    """Return the name of the part whose first image is number `start`."""
+    return f"part-{start:09d}.safetensors"
+
+
+class ArrayReader:
+    """Reads per-image arrays that an `ArrayWriter` wrote, in slices.
+
+    Args:
+        folder: a verified artifact.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        from safetensors import safe_open
+
+        self.folder = folder
+        self._files = []
+        self._starts: list[int] = []
+        self.names: list[str] = []
+        position = 0
+        for path in sorted(folder.glob("part-*.safetensors")):
+            file = safe_open(path, framework="numpy")
+            self.names = sorted(file.keys())
+            self._files.append(file)
+            self._starts.append(position)
+            position += int(file.get_slice(self.names[0]).get_shape()[0])
+        self.count = position
+
+    def __len__(self) -> int:
+        return self.count
+
+    def read(self, start: int = 0, stop: int | None = None, names: list[str] | None = None) -> dict[str, np.ndarray]:
+        """Return the arrays of the images start to stop: (stop - start, ...) by name."""
+        stop = self.count if stop is None else min(stop, self.count)
+        pieces: dict[str, list[np.ndarray]] = {name: [] for name in names or self.names}
+        for number, file in enumerate(self._files):
+            first = self._starts[number]
+            last = self._starts[number + 1] if number + 1 < len(self._starts) else self.count
+            low, high = max(start, first), min(stop, last)
+            if low < high:
+                for name, list_ in pieces.items():
+                    list_.append(file.get_slice(name)[low - first : high - first])
+        return {name: np.concatenate(list_) if len(list_) != 1 else list_[0] for name, list_ in pieces.items()}
+
+    def take(self, name: str, indices: Sequence[int]) -> np.ndarray:
+        """Return the array `name` of single images: (len(indices), ...), in that order."""
+        rows = []
+        for index in indices:
+            number = bisect_right(self._starts, index) - 1
+            rows.append(self._files[number].get_slice(name)[index - self._starts[number]])
+        return np.stack(rows)

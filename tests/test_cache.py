@@ -1,0 +1,168 @@
+"""`bench cache`: what the cache holds, whether it is intact, what of it may go; in a folder and at an address."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from datetime import timedelta
+
+import fsspec
+import pytest
+from inline import toy_run
+
+from benchmark.artifact import digest
+from benchmark.cli import main
+from benchmark.store import Store
+
+
+@pytest.fixture
+def bench(capfd, monkeypatch, tmp_path):
+    """Return a function that runs `bench cache` on a cache, and returns exit code and what was said."""
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "home"))
+
+    def call(*arguments: str) -> tuple[int, str]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main(["cache", *arguments])
+        captured = capfd.readouterr()
+        return stop.value.code, captured.out + captured.err
+
+    return call
+
+
+@pytest.fixture(params=["folder", "address"])
+def cache(request, tmp_path):
+    """Return a new cache."""
+    return str(tmp_path / "cache") if request.param == "folder" else f"memory://bucket/{digest(str(tmp_path))[:8]}"
+
+
+def held(bench, cache: str) -> list[dict]:
+    code, said = bench("ls", "--json", "--cache", cache)
+    assert code == 0
+    return json.loads(said)
+
+
+def grow_old(cache: str, *keys: str, days: float) -> None:
+    """Let artifacts have been made, and runs have begun, days ago."""
+    files, root = fsspec.url_to_fs(cache)
+    for path in files.find(root):
+        if path.endswith(".json") and (not keys or any(key in path for key in keys)):
+            if hasattr(files, "store"):
+                files.store[path].created -= timedelta(days=days)
+            else:
+                then = time.time() - 86400 * days
+                os.utime(path, (then, then))
+
+
+def test_the_cache_is_listed_verified_and_pruned(bench, cache, tmp_path, toy_suite):
+    suite = toy_suite()
+    first = toy_run(suite, tmp_path / "first", cache)
+    other = toy_suite(attacks="{step: {use: step, eps: 0.2}}")
+    second = toy_run(other, tmp_path / "second", cache)
+    keys = {run.path.name: set(run.run.costs.key) for run in (first, second)}
+    shared, alone = keys["first"] & keys["second"], keys["first"] - keys["second"]
+    assert shared
+    assert alone
+
+    found = held(bench, cache)
+    assert {one["key"] for one in found} == keys["first"] | keys["second"]
+    crafted = next(one for one in found if one["key"] in alone and one["kind"] == "craft")
+    assert crafted["bytes"] > 60 * 16 * 4
+    assert crafted["runs"] == [str(first.path)]
+    assert {tuple(one["runs"]) for one in found if one["key"] in shared} == {(str(second.path), str(first.path))}
+
+    _, said = bench("ls", "--cache", cache)
+    assert re.search(r"^kind +artifacts +size +age +last use\n(.*\n)*craft +2 ", said)
+    assert said.endswith(f" in {cache}\n")
+    _, said = bench("ls", "--by", "run", "--cache", cache)
+    assert re.search(rf"{first.path} +{len(keys['first'])} ", said)
+    _, said = bench("ls", "--by", "artifact", "--kind", "craft", "--cache", cache)
+    assert said.count("craft") >= 2
+    assert "train" not in said
+
+    assert bench("verify", "--cache", cache) == (0, f"{len(found)} of {len(found)} intact in {cache}\n")
+    files, root = fsspec.url_to_fs(cache)
+    (part,) = files.glob(f"{root}/artifacts/*/{crafted['key']}/part-*")
+    content = files.cat_file(part)
+    files.pipe_file(part, content[:-1] + bytes([content[-1] ^ 1]))
+    code, said = bench("verify", "--cache", cache)
+    assert code == 1
+    assert f"artifact {crafted['key'][:12]} is damaged: {part.rpartition('/')[2]} differs" in said
+    code, said = bench("verify", "--remove", "--cache", cache)
+    assert (code, said.endswith("1 removed\n")) == (0, True)
+    assert {one["key"] for one in held(bench, cache)} == (keys["first"] | keys["second"]) - {crafted["key"]}
+
+    _, said = bench("prune", "--unused-by", str(second.path), "--cache", cache)
+    assert f"would remove {len(alone) - 1} of {len(found) - 1} artifacts" in said
+    assert len(held(bench, cache)) == len(found) - 1, "without --yes nothing is removed"
+    code, said = bench("prune", "--unused-by", str(second.path), "--yes", "--cache", cache)
+    assert (code, f"removed {len(alone) - 1} of" in said) == (0, True)
+    assert {one["key"] for one in held(bench, cache)} == keys["second"]
+
+    again = toy_run(toy_suite(), tmp_path / "first", cache).run.costs
+    assert set(again[again.status == "done"].key) == alone, "what is gone is made again, and no more"
+
+
+def test_prune_by_age_use_and_size(bench, cache, tmp_path):
+    store = Store(cache)
+    store.prepare()
+    keys = [digest(number) for number in range(4)]
+    for number, key in enumerate(keys):
+        with store.building(key) as building:
+            (building.out / "file").write_bytes(bytes(1000 * (number + 1)))
+            building.publish({"kind": "craft", "label": f"number {number}"})
+        grow_old(cache, key, days=40 - 10 * number)
+
+    def would_go(*options: str) -> int:
+        code, said = bench("prune", *options, "--cache", cache)
+        assert code == 0
+        return int(re.search(r"would remove (\d+) of 4", said)[1])
+
+    assert would_go("--older-than", "35d") == 1
+    assert would_go("--older-than", "15d") == 3
+    assert would_go("--unused-for", "2w", "--kind", "craft") == 3
+    assert would_go("--older-than", "25d", "--kind", "train") == 0
+    sizes = {one["key"]: one["bytes"] for one in held(bench, cache)}
+    assert would_go("--to", f"{sum(sizes.values())}B") == 0
+    assert would_go("--to", str(sum(sizes.values()) - 1)) == 1
+    assert would_go("--to", "0kB") == 4
+    with store.building(keys[0], anew=True):
+        code, said = bench("prune", "--to", "5kB", "--yes", "--cache", cache)
+        assert code == 1
+        assert "1 stay, since a process is at work on them" in said
+    assert keys[3] in {one["key"] for one in held(bench, cache)}
+
+
+def test_what_is_half_done_is_told_and_removed(bench, tmp_path):
+    store = Store(tmp_path / "cache")
+    store.prepare()
+    with store.building(digest("half")) as building:
+        (building.work / "checkpoint").write_bytes(bytes(2048))
+    _, said = bench("ls", "--cache", str(tmp_path / "cache"))
+    assert re.search(r"unfinished +1 +2\.0 KiB", said)
+    bench("prune", "--kind", "unfinished", "--yes", "--cache", str(tmp_path / "cache"))
+    assert not list((tmp_path / "cache" / "partial").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["prune"], "say what may go, by --older-than"),
+        (["prune", "--older-than", "soon"], "--older-than 'soon': write a number and m, h, d or w"),
+        (["prune", "--to", "all"], "--to 'all': write a number and kB, MB, GB or TB"),
+        (["ls", "--kind", "craf"], "unknown kind 'craf'. Did you mean 'craft'?"),
+        (["prune", "--unused-by", "nowhere"], "nowhere"),
+    ],
+)
+def test_unusable_options_are_told(bench, arguments, said):
+    code, told = bench(*arguments)
+    assert code == 2
+    assert said in told
+    assert told.startswith("error: ")
+
+
+def test_an_empty_cache_is_no_mistake(bench, cache):
+    assert bench("ls", "--cache", cache) == (0, f"0 artifacts, 0 B in {cache}\n")
+    assert bench("verify", "--cache", cache)[0] == 0
