@@ -78,7 +78,7 @@ PAGE: dict[str, dict[str, tuple[str, ...]]] = {
             "check_weights_file",
             "load_checkpoint",
         ),
-        "pretrained": ("PackagedWeights", "packaged_weights"),
+        "pretrained": ("PackagedWeights", "WeightsFile", "packaged_weights"),
     },
     "Attacks": {
         "attack": ("Attack", "Victim", "ClassLikelihoods", "perturbation_size", "TOLERANCE"),

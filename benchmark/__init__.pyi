@@ -75,6 +75,7 @@ from benchmark.weights import Checkpoint as Checkpoint
 from benchmark.weights import check_weights_file as check_weights_file
 from benchmark.weights import load_checkpoint as load_checkpoint
 from benchmark.pretrained import PackagedWeights as PackagedWeights
+from benchmark.pretrained import WeightsFile as WeightsFile
 from benchmark.pretrained import packaged_weights as packaged_weights
 
 # Attacks

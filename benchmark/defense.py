@@ -426,6 +426,14 @@ class SharedArtifact(ABC):
         """
         return ""
 
+    def weights_facts(self) -> dict[str, str] | None:
+        """Return where its initial weights come from, for the manifest (`PackagedWeights.facts`); None without any.
+
+        Raises:
+            MissingError, InputError: a package or a file is missing, or another one.
+        """
+        return None
+
     @abstractmethod
     def save(self, folder: Path) -> None:
         """Write it into an empty folder, without pickle."""

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from benchmark import weights
 from benchmark.errors import InputError, MissingError, TaskError, first_line, unknown_name
 from benchmark.options import ModelOptions, Normalization
-from benchmark.pretrained import weights_source
+from benchmark.pretrained import PackagedWeights, weights_source
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.weights import Checkpoint, Loaded, check_weights_file, read_checkpoint, read_tensors, save_weights
@@ -358,6 +358,7 @@ class Model(ABC):
             MissingError: what is missing, where it was looked for, what to do.
             InputError: the weights file is none, is damaged, or is not the one that its source declares.
         """
+        self._normalization()
         source = weights_source(self.options.weights)
         if source is not None:
             source.check()
@@ -390,8 +391,7 @@ class Model(ABC):
             InputError: the network does not take the images or does not answer with logits; a weights file does not
                 fit it.
         """
-        normalize = self.options.normalize
-        normalization = {"none": None, "imagenet": IMAGENET}[normalize] if isinstance(normalize, str) else normalize
+        normalization = self._normalization()
         with rng.seeded_globals():
             classifier = Classifier(self.network(num_classes, image_shape), num_classes, image_shape, normalization)
             try_out(classifier)
@@ -399,6 +399,18 @@ class Model(ABC):
         if source is not None:
             _load_initial(classifier, source.read(classifier.network), self.options, progress)
         return classifier
+
+    def _normalization(self) -> Normalization | None:
+        normalize = self.options.normalize
+        if normalize != "weights":
+            return {"none": None, "imagenet": IMAGENET}[normalize] if isinstance(normalize, str) else normalize
+        source = weights_source(self.options.weights)
+        if isinstance(source, PackagedWeights) and source.mean:
+            return Normalization(mean=source.mean, std=source.std)
+        raise InputError(
+            "normalize: `weights` is for those of a package that says how they were trained (weights: package:NAME). "
+            "Write imagenet, or {mean: […], std: […]}."
+        )
 
 
 def _load_initial(

@@ -270,8 +270,9 @@ def read_by_host(weights: str | None) -> bool:
 class ModelOptions(Options):
     """What every model's options have."""
 
-    normalize: Literal["none", "imagenet"] | Normalization = "none"
-    """Standardisation inside the model, so that attacks and budgets stay in pixel units of [0, 1]."""
+    normalize: Literal["none", "imagenet", "weights"] | Normalization = "none"
+    """Standardisation inside the model, so that attacks and budgets stay in pixel units of [0, 1]. `weights`: as the
+    weights of an installed package were trained."""
 
     train: TrainOptions | None = TrainOptions()
     """The training recipe; null uses the network with its initial weights as they are."""

@@ -36,6 +36,9 @@ class PackagedWeights:
         in_order: the file names its tensors otherwise than the network, and lists them in the same order.
         timm: timm's name of the network, where it is timm's: another of the same tensors, with another padding, is
             refused.
+        mean: of each channel, in [0, 1] units, that was subtracted from the images it was trained on; () where the
+            source does not say.
+        std: by which these were divided then.
     """
 
     distribution: str
@@ -47,6 +50,8 @@ class PackagedWeights:
     install: str
     in_order: bool = False
     timm: str = ""
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     def check_timm(self, name: str) -> None:
         """Refuse a network of timm's that these weights are not of; `name` may have a tag.

@@ -80,7 +80,7 @@ def manifest_of(
             }
             for label, defense in plan.used(registry, "defense").items()
         },
-        "weights": _weights(suite, registry),
+        "weights": _weights(plan, registry),
         "methods": _methods(suite, registry),
         "citations": _citations(suite, registry),
         "cells": len(plan.cells),
@@ -98,10 +98,15 @@ def manifest_of(
     }
 
 
-def _weights(suite: Suite, registry: Registry) -> dict[str, dict[str, str]]:
-    """Return where the initial weights of the suite's models come from, by the label of each that draws none."""
-    models = {label: registry.get("model", one.use).create(one.options) for label, one in suite.models.items()}
-    found = {label: model.weights_facts() for label, model in models.items()}
+def _weights(plan: Plan, registry: Registry) -> dict[str, dict[str, str]]:
+    """Return where the initial weights of the models, and of what defenses share, come from; not those drawn."""
+    asked: dict[str, Any] = {
+        label: registry.get("model", one.use).create(one.options) for label, one in plan.suite.models.items()
+    }
+    for label, defense in plan.used(registry, "defense").items():
+        for name, request in defense.artifacts().items():
+            asked[f"{name} of {label}"] = registry.get("artifact", request.use).create(request.options)
+    found = {label: one.weights_facts() for label, one in asked.items()}
     return {label: facts for label, facts in found.items() if facts is not None}
 
 

@@ -227,13 +227,23 @@ def test_lite_networks_of_the_extra_name_photos_of_cars_vehicles(number):
     if not photos:
         pytest.skip("no photos of cars in shared/data/parts/objects5 beside the repository")
     side = 224
-    model = lite(number, train=None, normalize={"mean": [0.5] * 3, "std": [0.5] * 3})
+    model = lite(number, train=None, normalize="weights")
     model.check()
     cars = [Image.open(photo).convert("RGB").resize((side, side), Image.Resampling.BICUBIC) for photo in photos]
     x = torch.stack([torch.from_numpy(np.asarray(car) / np.float32(255)).permute(2, 0, 1) for car in cars])
     with torch.no_grad():
-        named = model.build(1000, (3, side, side), Rng(0)).frozen()(x).argmax(1)
+        classifier = model.build(1000, (3, side, side), Rng(0))
+        named = classifier.frozen()(x).argmax(1)
+        scaled = lite(number, train=None).build(1000, (3, side, side), Rng(0)).frozen()((x * 255 - 127) / 128)
+        torch.testing.assert_close(classifier.frozen()(x), scaled, rtol=1e-3, atol=1e-3)
     assert sum(int(one) in VEHICLES for one in named) >= 10
+
+
+@pytest.mark.parametrize("weights", [None, "package:kites"])
+def test_scaling_as_the_weights_were_trained_wants_weights_that_say_how(offer, weights):
+    offer(linear(2).state_dict())
+    with pytest.raises(InputError, match="normalize: `weights` is for those of a package that says how"):
+        load_plugins().create("model", "small_cnn", {"weights": weights, "normalize": "weights"}).check()
 
 
 def test_weights_of_another_network_are_refused_and_a_new_layer_wants_training():

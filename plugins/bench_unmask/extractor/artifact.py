@@ -15,7 +15,7 @@ from bench_unmask.class_parts import part_presence
 from bench_unmask.extractor.backend import Backend, Detections
 from bench_unmask.extractor.evaluation import MeanAveragePrecision
 from bench_unmask.extractor.options import TIMM, PartExtractorOptions
-from bench_unmask.extractor.shipped import weights_file
+from bench_unmask.extractor.shipped import weights_source
 from bench_unmask.extractor.training import AnnotatedParts, for_network, load_initial_weights, resized_shape, train
 from benchmark import (
     PACKAGE,
@@ -26,8 +26,6 @@ from benchmark import (
     SharedArtifact,
     Split,
     batches,
-    check_weights_file,
-    file_digest,
     packaged_weights,
     read_tensors,
 )
@@ -89,12 +87,15 @@ class PartExtractor(SharedArtifact):
         Raises:
             MissingError, InputError: the file is missing or not one of weights, or no weights of that name are shipped.
         """
-        weights = self.options.weights
-        if weights is None:
+        if self.options.weights is None:
             return ""
-        file = weights_file(weights)
-        check_weights_file(file)
-        return file_digest(Path(file))
+        source = weights_source(self.options.weights)
+        source.check()
+        return source.digest()
+
+    def weights_facts(self) -> dict[str, str] | None:
+        """Return where the initial weights come from; None where all are drawn."""
+        return None if self.options.weights is None else weights_source(self.options.weights).facts()
 
     def build(self, context: FitContext) -> None:
         """Learn from the part annotations of the training images.

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench_unmask.extractor.backend import IMAGENET_MEAN, IMAGENET_STD, Backend, Detections, Stage, Target
+from bench_unmask.extractor.backend import Backend, Detections, Stage, Target
 from benchmark import MissingError, TaskError
 
 INSTALL = (
@@ -128,8 +128,8 @@ class Detectron2Backend(Backend):
             backbone=self._backbone(),
             proposal_generator=proposals,
             roi_heads=heads,
-            pixel_mean=IMAGENET_MEAN,
-            pixel_std=IMAGENET_STD,
+            pixel_mean=self.pixel_mean,
+            pixel_std=self.pixel_std,
         )
         return network
 

@@ -95,8 +95,9 @@ class PartExtractorOptions(Options):
     weight_decay: float = Field(1e-4, ge=0)
     """L2 penalty (sgd) or decoupled decay (adamw), on weights; not on biases and normalisation."""
 
-    schedule: Literal["constant", "cosine"] = "constant"
-    """How the learning rate moves: `cosine` falls to 0 over all stages together."""
+    schedule: Literal["constant", "cosine", "onecycle"] = "constant"
+    """How the learning rate moves over all stages together: `cosine` falls to 0; `onecycle` rises from a 25th for three
+    tenths of the steps, and falls to nothing."""
 
     warmup: int = Field(0, ge=0)
     """Steps over which the learning rate rises from nothing at the start: training from scratch needs some hundred."""

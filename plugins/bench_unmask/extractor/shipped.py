@@ -12,21 +12,29 @@ from pathlib import Path
 
 import click
 
-from benchmark import PACKAGE, BenchError, InputError, first_line, packaged_weights, unknown_name
+from benchmark import (
+    PACKAGE,
+    BenchError,
+    InputError,
+    PackagedWeights,
+    WeightsFile,
+    first_line,
+    packaged_weights,
+    unknown_name,
+)
 
 GROUP = "bench_unmask.weights"
 
 
-def weights_file(weights: str) -> str:
-    """Return the file that the option `weights` means: one that is shipped, one of a package, or a path.
+def weights_source(weights: str) -> PackagedWeights | WeightsFile:
+    """Return what the option `weights` means: a package's, one that is shipped, or a file.
 
     Raises:
-        MissingError: the package of `package:NAME` is not installed.
-        InputError: it looks like a name, and no such weights are shipped; two packages ship some of that name, or what
-            one offers cannot be loaded.
+        InputError: no such source is installed; it looks like a name, and no such weights are shipped; two packages
+            ship some of that name, or what one offers cannot be loaded.
     """
     if weights.startswith(PACKAGE):
-        return str(packaged_weights(weights).path())
+        return packaged_weights(weights)
     shipped = importlib.metadata.entry_points(group=GROUP)
     if weights in shipped.names:
         offers = {entry.value: entry for entry in shipped.select(name=weights)}
@@ -36,7 +44,7 @@ def weights_file(weights: str) -> str:
             )
         (entry,) = offers.values()
         try:
-            return str(entry.load())
+            return WeightsFile(str(entry.load()))
         except Exception as error:
             raise InputError(
                 f"weights: {weights!r}, from {entry.value}, cannot be found: {first_line(error)}"
@@ -46,7 +54,7 @@ def weights_file(weights: str) -> str:
         raise InputError(
             f"weights: {unknown_name('name', weights, shipped.names)} A file ends in .safetensors, .pt or .pth."
         )
-    return weights
+    return WeightsFile(weights)
 
 
 @click.command()

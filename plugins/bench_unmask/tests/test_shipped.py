@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from bench_unmask.extractor.shipped import main
 from benchmark.errors import InputError
+from benchmark.files import file_digest
 from benchmark.plugins import load_plugins
 from benchmark.suite import load_suite
 
@@ -40,7 +41,7 @@ defenses:
       proposals: 10
       rois: 8
       batch_size: 4
-      stages: [{layers: all, epochs: 1, lr: 0.001}]
+      EXTRACTOR
 grid:
   - {datasets: all, models: all, attacks: [], defenses: DEFENSES}
 """
@@ -52,11 +53,11 @@ def run(tmp_path_factory):
     return finished(tmp_path_factory.mktemp("shipped"), "all")
 
 
-def finished(place, defenses: str):
+def finished(place, defenses: str, extractor: str = "stages: [{layers: all, epochs: 1, lr: 0.001}]"):
     """Run the suite with some of its defenses, and return the run's folder."""
     registry = load_plugins(["inline"])
     suite = place / "small.yaml"
-    suite.write_text(SUITE.replace("DEFENSES", defenses))
+    suite.write_text(SUITE.replace("DEFENSES", defenses).replace("EXTRACTOR", extractor))
     code, _, said = run_inline(load_suite(str(suite), registry=registry), registry, place)
     assert code == 0, said
     return place / "run"
@@ -102,6 +103,10 @@ def test_the_extractor_of_a_run_is_written_in_half_precision(run, tmp_path):
     for name, tensor in half.items():
         assert tensor.dtype == torch.float16
         torch.testing.assert_close(tensor.float(), whole[name], rtol=1e-3, atol=1e-4)
+    assert json.loads((run / "manifest.json").read_text())["weights"] == {}
+    taken = finished(tmp_path, "unmask", f"stages: []\n      normalization: batch\n      weights: {out}")
+    facts = {"file": "small.safetensors", "sha256": file_digest(out)}
+    assert json.loads((taken / "manifest.json").read_text())["weights"] == {"extractor of unmask": facts}
 
 
 def test_a_run_without_an_extractor_and_another_cache_are_refused(run, tmp_path):
