@@ -163,7 +163,11 @@ PAGE: dict[str, dict[str, tuple[str, ...]]] = {
         "taxonomy": ("TAGS", "Tag", "tags_of", "AttackTraits", "DefenseTraits", "HOLDING"),
         "rundir": ("REPORT",),
     },
-    "Executors": {"executors": ("Executor",)},
+    "Executors": {
+        "executors": ("Executor", "ExecutorOptions", "Setup", "Event"),
+        "executors.serving": ("Server",),
+        "plan.task": ("Task",),
+    },
     "Errors and words": {
         "errors": (
             "BenchError",
@@ -171,6 +175,7 @@ PAGE: dict[str, dict[str, tuple[str, ...]]] = {
             "MissingError",
             "TaskError",
             "StorageError",
+            "ExecutorError",
             "Mistakes",
             "unknown_name",
             "near_match",
@@ -179,7 +184,7 @@ PAGE: dict[str, dict[str, tuple[str, ...]]] = {
         "wording": ("percent", "seconds_text"),
         "files": ("write_whole", "file_digest"),
         "store": ("digest",),
-        "source": ("source_digest",),
+        "source": ("source_digest", "source_places"),
     },
 }
 """Title of a section → module of the host → the names that it gives to authors, in the order of docs/authors.md."""

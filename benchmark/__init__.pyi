@@ -189,6 +189,11 @@ from benchmark.rundir import REPORT as REPORT
 
 # Executors
 from benchmark.executors import Executor as Executor
+from benchmark.executors import ExecutorOptions as ExecutorOptions
+from benchmark.executors import Setup as Setup
+from benchmark.executors import Event as Event
+from benchmark.executors.serving import Server as Server
+from benchmark.plan.task import Task as Task
 
 # Errors and words
 from benchmark.errors import BenchError as BenchError
@@ -196,6 +201,7 @@ from benchmark.errors import InputError as InputError
 from benchmark.errors import MissingError as MissingError
 from benchmark.errors import TaskError as TaskError
 from benchmark.errors import StorageError as StorageError
+from benchmark.errors import ExecutorError as ExecutorError
 from benchmark.errors import Mistakes as Mistakes
 from benchmark.errors import unknown_name as unknown_name
 from benchmark.errors import near_match as near_match
@@ -206,6 +212,7 @@ from benchmark.files import write_whole as write_whole
 from benchmark.files import file_digest as file_digest
 from benchmark.store import digest as digest
 from benchmark.source import source_digest as source_digest
+from benchmark.source import source_places as source_places
 # [cog-end]
 
 _Names = tuple[str, ...]

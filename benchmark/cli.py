@@ -58,6 +58,13 @@ executor_options = [
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
     click.option("--executor", default="local", show_default=True, metavar="NAME", help="Who runs the tasks."),
     click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Worker processes [one per GPU or core]."),
+    click.option("--ray-address", metavar="ADDRESS", help="Ray cluster to join [RAY_ADDRESS, or one of its own]."),
+    click.option(
+        "--executor-set",
+        multiple=True,
+        metavar="NAME=VALUE",
+        help="An option of the executor; `bench show executor NAME` lists them.",
+    ),
     click.option(
         "--task-timeout",
         type=click.FloatRange(min=0, min_open=True),
@@ -116,6 +123,8 @@ def run(
     device: str,
     executor: str,
     workers: int | None,
+    ray_address: str | None,
+    executor_set: Sequence[str],
     task_timeout: float | None,
     retries: int,
     fresh: bool,
@@ -127,7 +136,8 @@ def run(
     part = _parse_shard(shard)
     from benchmark.executors import prepared
 
-    executing = prepared(executor, workers, loaded, registry)  # first: what is imported below takes seconds, too
+    # First: what is imported below takes seconds, too.
+    executing = prepared(executor, _executor_options(workers, ray_address, executor_set), loaded, registry)
     from benchmark.display import make_display
     from benchmark.run import RunRequest, resolve_device, run_suite
     from benchmark.store import default_cache
@@ -137,7 +147,7 @@ def run(
         request = RunRequest(
             output=output or default_output(loaded, part, only, sets),
             cache=cache or default_cache(),
-            device=resolve_device(device),
+            device=resolve_device(device, executing),
             executor=executor,
             workers=workers,
             task_timeout=task_timeout,
@@ -206,6 +216,8 @@ def verify_attack(
     device: str,
     executor: str,
     workers: int | None,
+    ray_address: str | None,
+    executor_set: Sequence[str],
     task_timeout: float | None,
     retries: int,
 ) -> int:
@@ -215,7 +227,8 @@ def verify_attack(
     registry, loaded = _load(suite, profile, sets, plugins, only)
     from benchmark.executors import prepared
 
-    executing = prepared(executor, workers, loaded, registry)  # first, as in `run`
+    # First, as in `run`.
+    executing = prepared(executor, _executor_options(workers, ray_address, executor_set), loaded, registry)
     from benchmark.display import make_display
     from benchmark.run import resolve_device
     from benchmark.store import default_cache
@@ -229,7 +242,7 @@ def verify_attack(
             executing,
             display,
             cache=cache or default_cache(),
-            device=resolve_device(device),
+            device=resolve_device(device, executing),
             images=images,
             output=output,
             task_timeout=task_timeout,
@@ -543,6 +556,20 @@ def _load(
 
     registry = _registry(modules)
     return registry, load_suite(suite, registry=registry, profile=profile, sets=sets, only=only)
+
+
+def _executor_options(workers: int | None, ray_address: str | None, sets: Sequence[str]) -> dict[str, Any]:
+    """Return the options of the executor that the command line names."""
+    from benchmark.document import core_scalar
+
+    options: dict[str, Any] = {}
+    for text in sets:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise InputError(f"--executor-set {text!r}: write NAME=VALUE, for example memory=2.")
+        options[name] = core_scalar(value)
+    given = {"workers": workers, "address": ray_address}
+    return options | {name: value for name, value in given.items() if value is not None}
 
 
 def _parse_shard(text: str | None) -> tuple[int, int] | None:

@@ -16,6 +16,7 @@ from benchmark.plan.plan import Plan
 from benchmark.plan.task import Judge, OfSplit, Task
 from benchmark.progress import Status, TaskRecord
 from benchmark.store import Store
+from benchmark.versions import library_versions
 from benchmark.wording import seconds_text
 
 BACKWARD_COST = 2.0
@@ -170,7 +171,16 @@ class _Run:
             threads = self.plan.suite.threads
             tasks = copy.deepcopy(self.plan.tasks)
             self.executor.start(
-                Setup(self.store.location, modules, device, threads, tasks, self.fresh, self.task_timeout)
+                Setup(
+                    self.store.location,
+                    modules,
+                    device,
+                    threads,
+                    tasks,
+                    self.fresh,
+                    self.task_timeout,
+                    library_versions(),
+                )
             )
             while self.todo or self.running:
                 self._submit_ready()

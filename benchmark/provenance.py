@@ -7,7 +7,6 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +14,7 @@ from benchmark.plan.plan import Plan
 from benchmark.plan.probing import doubled
 from benchmark.plugins import Registry
 from benchmark.suite import Suite
-
-LIBRARIES = ("torch", "torchvision", "adversarial-robustness-toolbox", "scikit-learn", "numpy", "pandas", "timm")
-"""Libraries whose versions decide the numbers."""
+from benchmark.versions import library_versions
 
 
 def manifest_of(
@@ -128,24 +125,13 @@ def _citations(suite: Suite, registry: Registry) -> list[str]:
     return list(dict.fromkeys(entry.strip() for entry in entries if entry.strip()))
 
 
-def library_versions() -> dict[str, str]:
-    """Return the versions of Python, of this package and of the libraries that decide the numbers."""
-    versions = {"python": platform.python_version(), "unmask-bench": metadata.version("unmask-bench")}
-    for name in LIBRARIES:
-        try:
-            versions[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return versions
-
-
 def device_description(device: str) -> str:
     """Return the device in words."""
     if device == "cuda":
         import torch
 
         names = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
-        return "cuda: " + ", ".join(names)
+        return "cuda: " + (", ".join(names) or "those of the executor's machines")
     return f"cpu: {_cpu_name()}, {os.cpu_count()} cores"
 
 

@@ -68,12 +68,14 @@ class RunRequest:
     retries: int = 0
 
 
-def resolve_device(name: str) -> str:
+def resolve_device(name: str, executor: Executor) -> str:
     """Return `cpu` or `cuda` for `auto`, `cpu` or `cuda`.
 
     Raises:
         InputError: there is no CUDA device.
     """
+    if executor.elsewhere and name != "auto":
+        return name
     import torch
 
     if name == "cuda" and not torch.cuda.is_available():

@@ -9,7 +9,7 @@ import inspect
 import re
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -40,6 +40,18 @@ def source_digest(*modules: str) -> str:
     Python path. It is the folder of each module (its neighbours may be loaded by name), the `__init__` files above, and
     likewise all modules that these import, of whatever distribution; not the host. Each file is read once per process.
     """
+    lines = sorted(f"{file.package}/{file.path.name} {_read(file.path)[0]}" for file in _reached(modules)[0])
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else ""
+
+
+def source_places(*modules: str) -> list[Path]:
+    """Return the top-level files and folders of that source, and the host's: what another machine has not installed."""
+    tops = {name.partition(".")[0] for name in _reached(modules)[1]}
+    return [*_uninstalled(HOST), *(place for top in sorted(tops) for place in _places(top))]
+
+
+def _reached(modules: Iterable[str]) -> tuple[list[_File], set[str]]:
+    """Return the source files of modules and of what they import, and the names of all these."""
     found: dict[_File, None] = {}
     pending, seen = list(modules), set(modules)
     while pending:
@@ -49,8 +61,7 @@ def source_digest(*modules: str) -> str:
                 new = [name for name in _imports(file) if name not in seen]
                 seen.update(new)
                 pending += new
-    lines = sorted(f"{file.package}/{file.path.name} {_read(file.path)[0]}" for file in found)
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else ""
+    return list(found), seen
 
 
 def docstring(target: str | type) -> str:
@@ -86,8 +97,10 @@ def _files_of(module: str) -> Iterator[_File]:
 @lru_cache(maxsize=1024)
 def _places(top: str) -> tuple[Path, ...]:
     """Return the file or the folders of a top-level module; nothing for one that is installed, or is not there."""
-    if top == HOST or top in sys.stdlib_module_names:
-        return ()
+    return () if top == HOST or top in sys.stdlib_module_names else _uninstalled(top)
+
+
+def _uninstalled(top: str) -> tuple[Path, ...]:
     try:
         spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):

@@ -83,7 +83,7 @@ def start_inline(
         command=["bench", "run"],
         **{"workers": None, "report": False, **request},
     )
-    executing = prepared(executor, asked.workers, suite, registry)
+    executing = prepared(executor, {} if asked.workers is None else {"workers": asked.workers}, suite, registry)
     code = run_suite(suite, registry, asked, executing, LineDisplay(said))
     return code, said.getvalue()
 

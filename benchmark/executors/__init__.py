@@ -8,13 +8,15 @@ with heavy libraries in memory.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationError
 
+from benchmark.errors import InputError, unknown_name
 from benchmark.options import Options
+from benchmark.plugins import validate_options
 
 if TYPE_CHECKING:
     from benchmark.plan.task import Task
@@ -41,6 +43,7 @@ class Setup:
         tasks: all tasks of the plan by key.
         fresh: make every artifact anew; the one that is there stays until then, since other runs may be reading it.
         task_timeout: seconds after which a task is `late`; None for never.
+        versions: of the libraries that decide the numbers, where the command runs.
     """
 
     cache: str
@@ -50,6 +53,7 @@ class Setup:
     tasks: dict[str, Task]
     fresh: bool = False
     task_timeout: float | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,9 @@ class Executor(ABC):
 
     Options: ClassVar[type[ExecutorOptions]] = ExecutorOptions
     slots: int = 1
-    """How many tasks may be submitted at the same time; known after `start`."""
+    """How many tasks may be submitted at the same time, waiting ones included; known after `start`."""
+    elsewhere: bool = False
+    """Whether tasks run on other machines, whose devices are not those of this one."""
 
     def __init__(self, options: ExecutorOptions) -> None:
         self.options: Any = options
@@ -117,15 +123,28 @@ class Executor(ABC):
         """End all workers, in the middle of a task if need be."""
 
 
-def prepared(name: str, workers: int | None, suite: Suite, registry: Registry) -> Executor:
-    """Return the executor `name`, told what the tasks of a suite will need.
+def prepared(name: str, options: Mapping[str, Any], suite: Suite, registry: Registry) -> Executor:
+    """Return the executor `name` with options as plain data, told what the tasks of a suite will need.
 
     Imports no torch: its own processes import it while this one does.
 
     Raises:
         PluginError: it cannot be loaded.
+        InputError: an option is wrong, or what it needs is not installed.
     """
-    executor: Executor = registry.get("executor", name).load()(ExecutorOptions(workers=workers))
+    registered = registry.get("executor", name)
+    kind = registered.options_type()
+    for option in options:
+        if option not in kind.model_fields:
+            raise InputError(unknown_name(f"option of the executor {name!r}:", option, kind.model_fields))
+    try:
+        checked = validate_options(kind, dict(options))
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+        raise InputError(
+            f"options of the executor {name!r}: {wrong}. `bench show executor {name}` lists them."
+        ) from None
+    executor: Executor = registered.load()(checked)
     targets = set()
     for components in (suite.datasets, suite.models, suite.attacks, suite.defenses):
         for component in components.values():

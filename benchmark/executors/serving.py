@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import threading
 import traceback
@@ -11,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from benchmark.artifact import DamagedArtifactError
-from benchmark.errors import BenchError, StorageError
+from benchmark.errors import BenchError, ExecutorError, StorageError
 from benchmark.executors import Event, Setup
 from benchmark.isolation.process import is_lasting
 from benchmark.plugins import load_plugins
 from benchmark.progress import Progress
 from benchmark.store import Store
 from benchmark.tasks.worker import Worker
+from benchmark.versions import library_versions
 
 if TYPE_CHECKING:
     from benchmark.plan.task import Task
@@ -29,12 +31,22 @@ class Server:
     Args:
         setup: what the executor was told at its start.
         device: `cpu`, or a CUDA device.
+        every: least number of seconds between two words of progress.
 
     Raises:
         PluginError: plugins that were given by hand cannot be loaded here.
+        ExecutorError: this machine has other versions of libraries than the one that the command runs on.
     """
 
-    def __init__(self, setup: Setup, device: str) -> None:
+    def __init__(self, setup: Setup, device: str, every: float = 0.25) -> None:
+        here = library_versions()
+        other = {name: version for name, version in setup.versions.items() if here.get(name, version) != version}
+        if other:
+            told = ", ".join(f"{name} {here[name]} instead of {version}" for name, version in other.items())
+            raise ExecutorError(
+                f"the machine {socket.gethostname()} has {told}: numbers would depend on who has computed them. Give "
+                "all machines the same packages."
+            )
         self._worker = Worker(
             Store(setup.cache),
             load_plugins(setup.modules),
@@ -43,7 +55,7 @@ class Server:
             setup.tasks,
             setup.fresh,
         )
-        self._timeout = setup.task_timeout
+        self._timeout, self._every = setup.task_timeout, every
 
     def run(self, task: Task, tell: Callable[[Event], None]) -> Event:
         """Run a task and return its last event.
@@ -66,7 +78,7 @@ class Server:
                 clock.start()
 
         try:
-            meta = self._worker.run(task, Progress(send), started)
+            meta = self._worker.run(task, Progress(send, self._every), started)
             return Event("done", task.key, {"meta": meta})
         except DamagedArtifactError as error:
             return Event("damaged", task.key, {"key": error.key, "reason": str(error)})

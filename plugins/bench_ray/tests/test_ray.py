@@ -1,0 +1,197 @@
+"""`--executor ray`: the bytes of `local`, whatever dies; what is wrong is told in one message."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+TESTS = Path(__file__).resolve().parents[3] / "tests"
+SUITE = """
+suite: elsewhere
+seeds: [0]
+batch_size: 4
+datasets: {blobs: {use: blobs}}
+models: {linear: {use: linear}}
+attacks: {step: {use: step, eps: 0.2}, again: {use: step, eps: 0.1}}
+defenses: {none: {use: plain}, bright: {use: brightness}, noisy: {use: noisy}}
+grid: [{}]
+"""
+needs_ray = pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is not installed (extra `ray`)")
+
+
+def command(folder: Path, name: str, *options: str) -> list[str]:
+    (folder / "suite.yaml").write_text(SUITE)
+    places = ["--cache", str(folder / f"cache-{name}"), "--output", str(folder / name)]
+    run = [
+        sys.executable,
+        "-m",
+        "benchmark",
+        "run",
+        str(folder / "suite.yaml"),
+        "--plugin",
+        "toy",
+        "--plugin",
+        "impatient",
+    ]
+    return [*run, "--no-report", "--device", "cpu", *places, *options]
+
+
+def environment(**more: str) -> dict[str, str]:
+    return {**os.environ, "PYTHONPATH": str(TESTS), "BENCH_PLUGINS": "ray", "RAY_ADDRESS": "", **more}
+
+
+def finish(arguments: list[str], **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        arguments,
+        env=environment(**more),
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+        start_new_session=True,
+    )
+
+
+def wait_until(reached, process: subprocess.Popen[str], seconds: float = 200) -> None:
+    deadline = time.monotonic() + seconds
+    while not reached():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, "the run never got there"
+        time.sleep(0.05)
+
+
+def start(arguments: list[str], **more: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        arguments,
+        env=environment(**more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--executor", "ray"], "the package ray is not installed. Install it (`pip install 'unmask-bench[ray]'`)"),
+        (["--executor", "ray", "--executor-set", "memroy=2"], "Did you mean 'memory'?"),
+        (["--executor", "ray", "--executor-set", "memory=-2"], "memory: Input should be greater than 0"),
+        (["--executor", "ray", "--executor-set", "memory"], "write NAME=VALUE"),
+        (["--ray-address", "auto"], "unknown option of the executor 'local': 'address'"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_message(tmp_path, monkeypatch, capsys, options, told):
+    from benchmark.cli import main
+
+    monkeypatch.setitem(sys.modules, "ray", None)  # as if it were not installed
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main([*command(tmp_path, "run")[3:], *options])
+    said = capsys.readouterr().err
+    assert stop.value.code == 2, said
+    assert said.startswith("error: ")
+    assert told in said
+    assert len(said.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+@needs_ray
+@pytest.mark.slow
+@pytest.mark.parametrize("address", ["127.0.0.1:9", "nonsense", "ray://127.0.0.1:9"])
+def test_an_address_where_nobody_is(tmp_path, address):
+    done = finish(command(tmp_path, "run", "--executor", "ray", "--ray-address", address))
+    assert done.returncode == 2, done.stderr
+    (said,) = (line for line in done.stderr.splitlines() if line.startswith("error: "))
+    assert f"no Ray cluster can be joined at {address!r}" in said
+    assert "Traceback" not in done.stderr
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> bytes:
+    """The metrics of the same suite under `local`."""
+    folder = tmp_path_factory.mktemp("whole")
+    done = finish(command(folder, "run", "--workers", "1"))
+    assert done.returncode == 0, done.stderr
+    return (folder / "run" / "metrics.parquet").read_bytes()
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_ray_of_its_own_ctrl_c_and_the_same_bytes(tmp_path, whole):
+    arguments = command(tmp_path, "run", "--executor", "ray", "--workers", "2")
+    process = start(arguments, TOY_LINGERS_IN="crafting")
+    wait_until(lambda: any((tmp_path / "cache-run").glob("partial/*/out/part-*")), process)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes of the run
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert said.splitlines()[-1] == "interrupted: finished work is kept; the same command goes on from here"
+    assert "Traceback" not in said
+    done = finish(arguments)
+    assert done.returncode == 0, done.stderr
+    assert "9 of 9 cells done" in done.stdout
+    assert (tmp_path / "run" / "metrics.parquet").read_bytes() == whole
+
+
+CLUSTER = """
+import sys
+from ray.cluster_utils import Cluster
+
+cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False,
+    "object_store_memory": 100 * 1024**2, "_system_config": {"health_check_period_ms": 500,
+    "health_check_failure_threshold": 3, "health_check_initial_delay_ms": 500}})
+second = cluster.add_node(num_cpus=1, object_store_memory=100 * 1024**2)
+cluster.wait_for_nodes()
+print(cluster.address, flush=True)
+for line in sys.stdin:
+    if line.strip() == "kill":
+        cluster.remove_node(second, allow_graceful=False)
+        print("killed", flush=True)
+    else:
+        break
+cluster.shutdown()
+"""
+
+
+@needs_ray
+@pytest.mark.slow
+def test_a_node_that_is_killed_is_retried_elsewhere_and_plugins_go_along(tmp_path, whole):
+    nowhere = {**os.environ, "PYTHONPATH": ""}  # nodes do not know of the plugins' folder
+    cluster = subprocess.Popen(
+        [sys.executable, "-c", CLUSTER],
+        env=nowhere,
+        cwd=tmp_path,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert cluster.stdin is not None
+    assert cluster.stdout is not None
+    try:
+        address = cluster.stdout.readline().strip()
+        arguments = command(tmp_path, "run", "--executor", "ray", "--ray-address", address)
+        process = start([*arguments, "--executor-set", "memory=0.5"], TOY_LINGERS_IN="crafting")
+        wait_until(lambda: len(list((tmp_path / "cache-run").glob("partial/*/out/part-*"))) > 1, process)
+        cluster.stdin.write("kill\n")
+        cluster.stdin.flush()
+        assert cluster.stdout.readline().strip() == "killed"
+        out, said = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+        assert "9 of 9 cells done" in out
+        assert (tmp_path / "run" / "metrics.parquet").read_bytes() == whole
+    finally:
+        cluster.stdin.close()
+        try:
+            cluster.wait(60)
+        except subprocess.TimeoutExpired:
+            os.killpg(cluster.pid, signal.SIGKILL)
