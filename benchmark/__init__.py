@@ -16,6 +16,7 @@ PAGE: dict[str, dict[str, tuple[str, ...]]] = {
             "Budget",
             "InputFile",
             "SuiteLabel",
+            "AttackLabels",
             "Function",
             "DatasetOptions",
             "ModelOptions",

@@ -12,6 +12,7 @@ from benchmark.options import Options as Options
 from benchmark.options import Budget as Budget
 from benchmark.options import InputFile as InputFile
 from benchmark.options import SuiteLabel as SuiteLabel
+from benchmark.options import AttackLabels as AttackLabels
 from benchmark.options import Function as Function
 from benchmark.options import DatasetOptions as DatasetOptions
 from benchmark.options import ModelOptions as ModelOptions

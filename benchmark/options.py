@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     ConfigDict,
     Field,
@@ -43,6 +44,17 @@ class SuiteLabel:
     """
 
 
+def _each_once(labels: tuple[str, ...]) -> tuple[str, ...]:
+    if len(set(labels)) < len(labels):
+        raise PydanticCustomError("labels", "name each attack once, found {found}", {"found": str(list(labels))})
+    return labels
+
+
+AttackLabels = Annotated[tuple[str, ...], SuiteLabel(), AfterValidator(_each_once)]
+"""Attacks of the suite, by label, each once: what a defense learns from. `Annotated[AttackLabels, Field(min_length=1)]`
+for at least one."""
+
+
 @dataclass(frozen=True)
 class InputFile:
     """Marks an option that may name a file: `Annotated[str | None, InputFile()]`.
@@ -59,7 +71,25 @@ class Function:
     """
 
 
-class Budget(float):
+class _Written:
+    """A value that a suite writes as a text, a number or a list: `_validate` reads it, `_write` gives it back."""
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        return core_schema.no_info_plain_validator_function(
+            cls._validate, serialization=core_schema.plain_serializer_function_ser_schema(cls._write)
+        )
+
+    @classmethod
+    def _validate(cls, value: Any) -> Any:
+        raise NotImplementedError
+
+    @staticmethod
+    def _write(value: Any) -> Any:
+        raise NotImplementedError
+
+
+class Budget(_Written, float):
     """A positive size in pixel units of [0, 1] that remembers how it was written (`8/255`, `0.3`)."""
 
     text: str
@@ -102,12 +132,6 @@ class Budget(float):
         if not isinstance(value, float | int | str):
             raise PydanticSerializationUnexpectedValue("not a budget")
         return str(value)
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            cls._validate, serialization=core_schema.plain_serializer_function_ser_schema(cls._write)
-        )
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -289,7 +313,7 @@ def in_255ths(size: Budget) -> str:
 
 
 @dataclass(frozen=True)
-class BudgetRange:
+class BudgetRange(_Written):
     """A fixed budget (`8/255`), or an interval (`[0.02, 0.05]`) from which budgets are drawn uniformly."""
 
     low: Budget
@@ -316,14 +340,9 @@ class BudgetRange:
             )
         return cls(low, high)
 
-    def _serialize(self) -> str | list[str]:
-        return str(self.low) if self.low == self.high else [str(self.low), str(self.high)]
-
-    @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        return core_schema.no_info_plain_validator_function(
-            cls._validate, serialization=core_schema.plain_serializer_function_ser_schema(cls._serialize)
-        )
+    @staticmethod
+    def _write(value: Any) -> str | list[str]:
+        return str(value.low) if value.low == value.high else [str(value.low), str(value.high)]
 
     @classmethod
     def __get_pydantic_json_schema__(

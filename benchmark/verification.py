@@ -15,7 +15,7 @@ from benchmark.binarization import LEAST
 from benchmark.engine import execute
 from benchmark.errors import InputError
 from benchmark.files import write_whole
-from benchmark.plan.plan import PlannedVerification
+from benchmark.plan.plan import PlannedVerification, Tested
 from benchmark.plan.planner import plan_verification
 from benchmark.results.export import csv_text
 from benchmark.statistics import Estimate, rate
@@ -31,12 +31,11 @@ if TYPE_CHECKING:
 FORMATS = (".csv", ".json")
 
 
-@dataclass(frozen=True)
-class Verified:
+@dataclass(frozen=True, kw_only=True)
+class Verified(Tested):
     """What the test says of an attack on a network.
 
     Attributes:
-        cells: how many cells of the suite rest on the attack on this network.
         verdict: `pass` where it solves at least 95 % of the problems.
         asr, ci_low, ci_high: share of the problems that it solves, with a Wilson interval; NaN where there is none.
         random_asr, random_ci_low, random_ci_high: the same of the random attack; where that is high, the problems are
@@ -45,14 +44,6 @@ class Verified:
         finding: why it was not run or failed, "" otherwise.
     """
 
-    dataset: str
-    attack: str
-    network: str
-    knowledge: str
-    norm: str
-    eps: str
-    seed: int
-    cells: int
     verdict: Literal["pass", "fail", "not run", "failed"]
     asr: float
     ci_low: float
@@ -89,7 +80,7 @@ def verify_suite(
         raise InputError(f"--output {str(output)!r}: a file that ends with {' or '.join(FORMATS)} is needed.")
     plan = plan_verification(suite, registry, images)
     if not any(planned.task for planned in plan.verifications):
-        told = "; ".join(dict.fromkeys(f"{one.attack}: {one.reason}" for one in plan.verifications))
+        told = "; ".join(dict.fromkeys(f"{one.tested.attack}: {one.reason}" for one in plan.verifications))
         raise InputError(f"{suite.path}: no attack of the suite can be tested so. {told}.")
     store = Store(cache)
     store.prepare()
@@ -122,7 +113,7 @@ def verify_suite(
 
 
 def _verified(planned: PlannedVerification, store: Store, reasons: dict[str, str]) -> Verified:
-    about = {name: value for name, value in asdict(planned).items() if name not in ("task", "reason")}
+    about = asdict(planned.tested)
     nothing: dict[str, Any] = dict.fromkeys(
         ("asr", "ci_low", "ci_high", "random_asr", "random_ci_low", "random_ci_high"), float("nan")
     )

@@ -161,30 +161,37 @@ class Fpr(CellRate):
         return None if cell.clean.flagged is None else share_of(rejected(cell.clean), among=successful(cell))
 
 
-class TprAt5Fpr(CellMetric):
+class _OperatingPoint(CellMetric):
+    scope = "attack"
+    interval: ClassVar[str] = "operating point"
+    reads: ClassVar[tuple[str, ...]] = ("base_label", "score", "success")
+
+    def _measure(self, cell: Cell) -> MetricValue | None:
+        pairs = score_pairs(cell)
+        return None if pairs is None else value_of(self._rate(pairs.adversarial, pairs.clean))
+
+    def _rate(self, adversarial: np.ndarray, clean: np.ndarray) -> Estimate | None:
+        raise NotImplementedError
+
+
+class TprAt5Fpr(_OperatingPoint):
     """Successful adversarial images that score above the threshold at which 5 % of the clean versions are flagged."""
 
     title, short = "TPR at 5 % FPR", "TPR @ 5 % FPR"
-    scope, better = "attack", "high"
-    interval = "operating point"
-    reads = ("base_label", "score", "success")
+    better = "high"
 
-    def _measure(self, cell: Cell) -> MetricValue | None:
-        pairs = score_pairs(cell)
-        return None if pairs is None else value_of(tpr_at_fpr(pairs.adversarial, pairs.clean, 0.05))
+    def _rate(self, adversarial: np.ndarray, clean: np.ndarray) -> Estimate | None:
+        return tpr_at_fpr(adversarial, clean, 0.05)
 
 
-class FprAt95Tpr(CellMetric):
+class FprAt95Tpr(_OperatingPoint):
     """Clean versions that score above the threshold at which 95 % of the successful adversarial images are flagged."""
 
     title, short = "FPR at 95 % TPR", "FPR @ 95 % TPR"
-    scope, better = "attack", "low"
-    interval = "operating point"
-    reads = ("base_label", "score", "success")
+    better = "low"
 
-    def _measure(self, cell: Cell) -> MetricValue | None:
-        pairs = score_pairs(cell)
-        return None if pairs is None else value_of(fpr_at_tpr(pairs.adversarial, pairs.clean, 0.95))
+    def _rate(self, adversarial: np.ndarray, clean: np.ndarray) -> Estimate | None:
+        return fpr_at_tpr(adversarial, clean, 0.95)
 
 
 class JointRobustAccuracy(CellRate):

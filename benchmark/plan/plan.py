@@ -87,14 +87,14 @@ class PlannedAssessment:
     task: str
 
 
-@dataclass(frozen=True)
-class PlannedVerification:
-    """A test of an attack on the features of a network, by problems that it must solve (`benchmark.binarization`).
+@dataclass(frozen=True, kw_only=True)
+class Tested:
+    """What is tested: an attack on the features of a network, by problems that it must solve.
 
     Attributes:
         network: what is attacked, in words.
-        knowledge: of the first cell whose adversarial images are made so; `cells` says how many there are.
-        task: key of the task that tests it; "" where the test says nothing of it, for the `reason`.
+        knowledge: of the first cell whose adversarial images are made so.
+        cells: how many cells of the suite rest on the attack on this network.
     """
 
     dataset: str
@@ -105,6 +105,17 @@ class PlannedVerification:
     eps: str
     seed: int
     cells: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedVerification:
+    """A test that is planned (`benchmark.binarization`).
+
+    Attributes:
+        task: key of the task that tests it; "" where the test says nothing of it, for the `reason`.
+    """
+
+    tested: Tested
     task: str
     reason: str = ""
 

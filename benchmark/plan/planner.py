@@ -14,7 +14,7 @@ from benchmark.plan.attackers import Attackers
 from benchmark.plan.checks import Checks
 from benchmark.plan.components import Components
 from benchmark.plan.graph import Graph
-from benchmark.plan.plan import Plan, PlannedCell, PlannedVerification
+from benchmark.plan.plan import Plan, PlannedCell, PlannedVerification, Tested
 from benchmark.plan.probing import Probing
 from benchmark.plan.task import Craft, Held, Verify
 from benchmark.plugins import Registry
@@ -67,7 +67,8 @@ class Planner:
                 key = (dataset, attack, victim, craft.held, seed)
                 if key not in found:
                     found[key] = self._verification(dataset, attack, defense, entry, victim, craft.held, seed, images)
-                found[key] = replace(found[key], cells=found[key].cells + 1)
+                tested = found[key].tested
+                found[key] = replace(found[key], tested=replace(tested, cells=tested.cells + 1))
         if not found:
             raise InputError(f"{self.suite.path}: no attack is in the grid, so there is none to verify.")
         return Plan(self.suite, [], self.graph.tasks, self.datasets, verifications=list(found.values()))
@@ -100,7 +101,17 @@ class Planner:
             task = self.graph.add(f"verify {attack} on {self.graph.who((victim,))}", spec, work)
         who = self.graph.who((victim,)) + (f" through {defense}" if held == "pipeline" else "")
         eps_text = "" if eps is None else str(eps)
-        return PlannedVerification(dataset, attack, who, entry.knowledge, norm, eps_text, seed, 0, task, reason)
+        tested = Tested(
+            dataset=dataset,
+            attack=attack,
+            network=who,
+            knowledge=entry.knowledge,
+            norm=norm,
+            eps=eps_text,
+            seed=seed,
+            cells=0,
+        )
+        return PlannedVerification(tested=tested, task=task, reason=reason)
 
     @staticmethod
     def _unverifiable(attack: Asked, defense: Asked, norm: str, eps: Any, held: str) -> str:

@@ -2,27 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark import Options, StateOptions, SuiteLabel
+from benchmark import AttackLabels, Options, StateOptions
 
 
 class LayerwiseOptions(StateOptions):
     """What detectors that take one number per layer have in common."""
 
-    attacks: Annotated[tuple[str, ...], SuiteLabel()] = ()
+    attacks: AttackLabels = ()
     """Attacks of the suite, by label, whose successful examples on validation images teach a logistic regression how
     to weigh the layers, as the paper does. None: every layer counts the same, and no adversarial image is ever seen."""
-
-    @field_validator("attacks")
-    @classmethod
-    def _attacks_differ(cls, attacks: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(attacks)) < len(attacks):
-            raise PydanticCustomError("attacks", "name each attack once, found {found}", {"found": str(list(attacks))})
-        return attacks
 
 
 class MahalanobisOptions(LayerwiseOptions):

@@ -5,7 +5,6 @@ Published weights are read with torch's `weights_only` loader or from safetensor
 
 from __future__ import annotations
 
-import hashlib
 import importlib
 import re
 from dataclasses import replace
@@ -23,6 +22,7 @@ from benchmark import (
     InputError,
     MissingError,
     Model,
+    file_digest,
     first_line,
     load_checkpoint,
     near_match,
@@ -138,7 +138,7 @@ class Torchvision(Model):
                     f"weights: {self.options.weights} of {self.options.arch} could not be fetched "
                     f"({first_line(error)}): put the file from {url} at {str(path)!r} by hand, or leave `weights` out."
                 ) from None
-        elif check_digest and not _sha256(path).startswith(expected):
+        elif check_digest and not file_digest(path).startswith(expected):
             raise InputError(
                 f"weights: {str(path)!r} is damaged: its SHA-256 does not begin with {expected}. Delete it and get it "
                 f"again from {url}."
@@ -259,11 +259,6 @@ def _missing(weights: str, path: Path, source: str, variable: str) -> str:
         f"the folder). Set `download: true` to fetch them from {source}, put the file there by hand, or leave the "
         "weights out to train from the start."
     )
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _renamed(published: Checkpoint) -> Checkpoint:

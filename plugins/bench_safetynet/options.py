@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
 
-from benchmark import StateOptions, SuiteLabel
+from benchmark import AttackLabels, StateOptions
 
 
 class SafetyNetOptions(StateOptions):
     """Options of `safetynet` and `safetynet-msvm`."""
 
-    attacks: Annotated[tuple[str, ...], SuiteLabel()]
+    attacks: Annotated[AttackLabels, Field(min_length=1)]
     """Attacks of the suite, by label, that the detector learns from: their examples on the training images, crafted on
     the deployed classifier."""
 
@@ -41,15 +41,6 @@ class SafetyNetOptions(StateOptions):
     images: int | None = Field(5000, ge=1)
     """At most this many natural, and as many adversarial images are learned from, drawn at random; null takes all. The
     time to learn grows with the square."""
-
-    @field_validator("attacks")
-    @classmethod
-    def _attacks_differ(cls, attacks: tuple[str, ...]) -> tuple[str, ...]:
-        if not attacks or len(set(attacks)) < len(attacks):
-            raise PydanticCustomError(
-                "attacks", "name at least one attack and each once, found {found}", {"found": str(list(attacks))}
-            )
-        return attacks
 
     @field_validator("thresholds")
     @classmethod

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field
 
-from benchmark import Options, SuiteLabel, TrainOptions
+from benchmark import AttackLabels, Options, TrainOptions
 
 
 class SubnetworkTraining(TrainOptions):
@@ -35,7 +34,7 @@ class SubnetworkTraining(TrainOptions):
 class DetectorSubnetworkOptions(Options):
     """Options of `detector-subnetwork`."""
 
-    attacks: Annotated[tuple[str, ...], SuiteLabel()]
+    attacks: Annotated[AttackLabels, Field(min_length=1)]
     """Attacks of the suite, by label, that the detector learns from: their examples on training and validation images,
     crafted on the deployed classifier."""
 
@@ -52,12 +51,3 @@ class DetectorSubnetworkOptions(Options):
 
     train: SubnetworkTraining = SubnetworkTraining()
     """The training recipe."""
-
-    @field_validator("attacks")
-    @classmethod
-    def _attacks_differ(cls, attacks: tuple[str, ...]) -> tuple[str, ...]:
-        if not attacks or len(set(attacks)) < len(attacks):
-            raise PydanticCustomError(
-                "attacks", "name at least one attack and each once, found {found}", {"found": str(list(attacks))}
-            )
-        return attacks
