@@ -3,8 +3,6 @@
 What stands behind `--` goes to pytest, or names the measurement of `perf`: `nox -s tests -- tests/test_run.py`.
 """
 
-from pathlib import Path
-
 import nox
 
 nox.options.default_venv_backend = "none"
@@ -56,13 +54,8 @@ def generate(session: nox.Session) -> None:
 
 @nox.session
 def perf(session: nox.Session) -> None:
-    """A measurement of speed: `nox -s perf -- plan`; without a name, which there are (perf/README.md says more)."""
-    folder = Path(__file__).parent / "perf"
-    if not session.posargs:
-        session.log(", ".join(sorted(path.stem for path in folder.glob("*.py"))))
-        return
-    name, *rest = session.posargs
-    session.run("python", str(folder / f"{name}.py"), *rest)
+    """Measurements of speed, into perf/results.md: `nox -s perf -- plan`; without a name, all (perf/README.md)."""
+    session.run("python", "-m", "perf", *session.posargs)
 
 
 @nox.session

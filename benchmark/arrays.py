@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,13 +28,12 @@ class ArrayWriter:
     """
 
     def __init__(self, building: Building) -> None:
-        self._out = building.out
+        self._building, self._out = building, building.out
         self._log = building.work / "parts.jsonl"
-        self._storing = building.storing
         self._pending: list[dict[str, np.ndarray]] = []
         self._bytes = 0
         self._last = monotonic()
-        with self._storing():
+        with building.storing():
             self.done = self._trusted_parts()
         """Images that are on disk from an earlier try."""
 
@@ -59,8 +57,9 @@ class ArrayWriter:
         for file in self._out.iterdir():
             if file.name not in trusted:
                 remove(file)
-        # Lines after the first that is damaged would be taken for the parts that are written next.
-        write_whole(self._log, "".join(f"{line}\n" for line in trusted.values()).encode())
+        if len(trusted) < len(lines):
+            # Lines after the first that is damaged would be taken for the parts that are written next.
+            write_whole(self._log, "".join(f"{line}\n" for line in trusted.values()).encode())
         return done
 
     def add(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -72,25 +71,35 @@ class ArrayWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write what has been added since the last part."""
+        """Write what has been added since the last part, for whoever goes on after an interruption."""
         if not self._pending:
             return
+        content, stop = self._write()
+        checksum = digest(self.done, stop, content)
+        self._building.checkpoints()
+        with self._building.storing(), open(self._log, "a") as log:
+            log.write(json.dumps([stop, content, checksum]) + "\n")
+        self.done = stop
+
+    def finish(self) -> None:
+        """Write what has been added since the last part: the artifact is whole, and nobody will go on with it."""
+        if self._pending:
+            self._write()
+
+    def _write(self) -> tuple[str, int]:
+        """Write a part; return its digest, and how many images the parts cover now."""
         from safetensors.numpy import save
 
         arrays = {name: np.concatenate([part[name] for part in self._pending]) for name in self._pending[0]}
         count = len(next(iter(arrays.values())))
         data = save(arrays)
-        content, stop = hashlib.sha256(data).hexdigest(), self.done + count
-        with self._storing():
-            write_whole(self._out / _part_name(self.done), data)
-            with open(self._log, "a") as log:
-                log.write(json.dumps([stop, content, digest(self.done, stop, content)]) + "\n")
-                log.flush()
-                os.fsync(log.fileno())
-        self.done = stop
+        with self._building.storing():
+            # Who goes on with it notices damage.
+            write_whole(self._out / _part_name(self.done), data, synced=False)
         self._pending = []
         self._bytes = 0
         self._last = monotonic()
+        return hashlib.sha256(data).hexdigest(), self.done + count
 
 
 def _part_name(start: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 from collections import Counter
@@ -124,12 +125,14 @@ def holdings(store: Store) -> list[Holding]:
             asked = users.get(key[:SHORT], [])
             used = max([made[key], *(run.when for run in asked)])
             found.append(Holding(key, kind, label, sizes[key], made[key], used, tuple(run.run for run in asked)))
+    unfinished: dict[str, list[os.stat_result]] = {}
     for folder in sorted((store.root / "partial").glob("*")):
         files = [path.stat() for path in folder.rglob("*") if path.is_file()]
+        unfinished.setdefault(folder.name.partition(".")[0], []).extend(files)
+    for key, files in unfinished.items():
         if files:
             written = max(file.st_mtime for file in files)
-            size = sum(file.st_size for file in files)
-            found.append(Holding(folder.name, UNFINISHED, "", size, written, written))
+            found.append(Holding(key, UNFINISHED, "", sum(file.st_size for file in files), written, written))
     return sorted(found, key=lambda holding: (holding.used, holding.key))
 
 

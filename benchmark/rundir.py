@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import yaml
@@ -25,7 +26,7 @@ from benchmark import document
 from benchmark.artifact import digest
 from benchmark.errors import InputError
 from benchmark.files import HeldError, exclusive, file_digest, remove, storage_error, write_whole
-from benchmark.store import FOLDERS, MARK
+from benchmark.store import FOLDERS, MARK, SYNC_SECONDS
 
 MANIFEST = "manifest.json"
 JOURNAL = "journal.jsonl"
@@ -113,6 +114,7 @@ class RunDir:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._manifest: Mapping[str, Any] = {}
+        self._synced = -SYNC_SECONDS
 
     def prepare(self, cache: Path) -> None:
         """Create the folder, or look whether the one that is there is a run to go on with.
@@ -256,7 +258,9 @@ class RunDir:
             write_whole(self.path / MANIFEST, text.encode("utf-8", "backslashreplace"))
 
     def note(self, event: str, **data: Any) -> None:
-        """Append a line to the journal, and see it on the disk.
+        """Append a line to the journal, and see the journal on the disk every now and then.
+
+        A power cut costs lines of that time, of which an artifact was there before the line was; a kill costs none.
 
         Raises:
             StorageError, InputError: the folder cannot be written to.
@@ -270,7 +274,9 @@ class RunDir:
                     journal.write("\n")  # the line before was torn by a power cut
                 journal.write(line + "\n")
                 journal.flush()
-                os.fsync(journal.fileno())
+                if monotonic() - self._synced > SYNC_SECONDS:
+                    os.fsync(journal.fileno())
+                    self._synced = monotonic()
 
 
 def _differences(old: Any, new: Any, path: str) -> Iterator[str]:

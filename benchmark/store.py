@@ -3,7 +3,7 @@
 Layout of the cache folder::
 
     artifacts/<k[:2]>/<key>/     files of a finished task and artifact.json with their checksums
-    partial/<key>/out, work      what an unfinished task has so far; survives an interruption
+    partial/<key>, <key>.work    what an unfinished task has so far, and its checkpoints; survives an interruption
     locks/<key>                  held while a task is being worked on, or its artifact is taken away
     runs/<name>.json             what a run asked for (`benchmark.holdings`)
 
@@ -44,6 +44,8 @@ from benchmark.files import (
 from benchmark.remote import LEASE_SECONDS, Remote, Stored, is_url
 from benchmark.wording import legible
 
+SYNC_SECONDS = 1.0
+"""What took so long to make is not left to the next power cut."""
 FOLDERS = ("artifacts", "partial", "locks", "runs")
 MARK = "cache.json"
 """Says by which format a cache is to be read."""
@@ -384,6 +386,7 @@ class Store:
             os.replace(folder, aside)
             remove(aside)
         remove(self.root / "partial" / key)
+        remove(self.root / "partial" / f"{key}.work")
 
     def files(self, folder: str) -> dict[str, Stored]:
         """Return all files below a folder of the cache, by their names within it.
@@ -470,13 +473,13 @@ class Store:
             if not anew and self._is_there(key):
                 yield None
                 return
-            partial = self.root / "partial" / key
-            building = Building(self, key, partial / "out", partial / "work")
+            partial = self.root / "partial"
+            building = Building(self, key, partial / key, partial / f"{key}.work")
             with building.storing():
                 if anew:
-                    remove(partial)
+                    remove(building.out)
+                    remove(building.work)
                 make_folder(building.out)
-                make_folder(building.work)
             yield building
 
     def _is_there(self, key: str) -> bool:
@@ -509,13 +512,23 @@ class Building:
 
     Attributes:
         out: files that will be published.
-        work: checkpoints that will not.
+        work: checkpoints that will not; a folder only once `checkpoints` has been asked for.
     """
 
     store: Store
     key: str
     out: Path
     work: Path
+
+    def checkpoints(self) -> Path:
+        """Return the folder `work`, which is there now: most tasks are over before they have anything to keep in it.
+
+        Raises:
+            StorageError: no space is left.
+        """
+        with self.storing():
+            make_folder(self.work)
+        return self.work
 
     def storing(self) -> contextlib.AbstractContextManager[None]:
         """Mark what the host writes here, or has a plugin `save` here.
@@ -526,7 +539,10 @@ class Building:
         return storing(self.store.root)
 
     def publish(self, meta: Mapping[str, Any]) -> None:
-        """Checksum and fsync all files, then let the artifact appear in one rename.
+        """Checksum all files, then let the artifact appear in one rename.
+
+        What took long to make (`SYNC_SECONDS`) is seen on the disk before. Of what did not, a power cut may take some
+        bytes: who reads it notices by its checksums, and to make it again costs less than to wait for the disk.
 
         Where one is there already and has the same files, which is the rule, they are replaced one by one: whoever
         reads it meanwhile finds the same bytes. Other files replace it as a whole.
@@ -539,17 +555,20 @@ class Building:
 
     def _publish(self, meta: Mapping[str, Any]) -> None:
         files: dict[str, tuple[int, str]] = {}
+        synced = meta.get("seconds", SYNC_SECONDS) >= SYNC_SECONDS
         for file in sorted(self.out.rglob("*")):
             if file.is_file():
-                fsync(file)
+                if synced:
+                    fsync(file)
                 files[file.relative_to(self.out).as_posix()] = (file.stat().st_size, file_digest(file))
         body = {"key": self.key, "files": files, "meta": dict(meta)}
         # The digest is taken of what a reader will parse: tuples have become lists by then.
         body = json.loads(json.dumps(body))
         manifest = self.out / MANIFEST
         manifest.write_text(json.dumps({**body, "checksum": digest(body)}, indent=1))
-        fsync(manifest)
-        fsync(self.out)
+        if synced:
+            fsync(manifest)
+            fsync(self.out)
         self.store._upload(self.key, self.out, files)
         target = self.store.folder(self.key)
         make_folder(target.parent)
@@ -557,13 +576,18 @@ class Building:
             for name in (*files, MANIFEST):
                 os.replace(self.out / name, target / name)
         else:
-            aside = self.out.parent / "replaced"
+            aside = self.store.root / "partial" / f"{self.key}.replaced"
             remove(aside)
             if os.path.lexists(target):
                 os.replace(target, aside)
             os.replace(self.out, target)
-        fsync(target.parent)
-        remove(self.out.parent)
+            if os.path.lexists(aside):
+                remove(aside)
+        if synced:
+            fsync(target.parent)
+        for rest in (self.out, self.work):
+            if os.path.lexists(rest):
+                remove(rest)
         self.store._verified.add(self.key)
 
     def _same_files(self, files: Mapping[str, Any]) -> bool:

@@ -58,7 +58,7 @@ def _timed(function: Any) -> Any:
     return call
 
 
-def _write() -> None:
+def write() -> None:
     path = os.environ.get("OUTERMOST_LOG")
     if path:
         with open(f"{path}.{os.getpid()}", "w") as file:
@@ -79,6 +79,6 @@ if os.environ.get("OUTERMOST_LOG"):
         try:
             return _run(self, *args, **kwargs)
         finally:
-            _write()
+            write()
 
     Worker.run = _run_and_write  # type: ignore[method-assign]

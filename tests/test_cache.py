@@ -139,7 +139,7 @@ def test_what_is_half_done_is_told_and_removed(bench, tmp_path):
     store = Store(tmp_path / "cache")
     store.prepare()
     with store.building(digest("half")) as building:
-        (building.work / "checkpoint").write_bytes(bytes(2048))
+        (building.checkpoints() / "checkpoint").write_bytes(bytes(2048))
     _, said = bench("ls", "--cache", str(tmp_path / "cache"))
     assert re.search(r"unfinished +1 +2\.0 KiB", said)
     bench("prune", "--kind", "unfinished", "--yes", "--cache", str(tmp_path / "cache"))

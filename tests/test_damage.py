@@ -35,7 +35,7 @@ def caches(tmp_path_factory):
         patch.setenv("TOY_INTERRUPTED_IN", phase)
         found[phase] = folder / phase
         assert toy_run(suite, folder / "interrupted", found[phase]).code == 130
-        assert list(found[phase].glob("partial/*/work/*")), "nothing was half done"
+        assert list(found[phase].glob("partial/*.work/*")), "nothing was half done"
         patch.delenv("TOY_INTERRUPTED_IN")
         # What a task has read before is damaged too, and only a task that is yet to run looks deep.
     yield suite, found, tables(folder / "run")

@@ -53,9 +53,9 @@ def test_an_artifact_is_there_only_after_it_is_published(store):
 
 def test_what_is_half_done_survives_an_interruption(store):
     with store.building(KEY) as building:
-        (building.work / "checkpoint").write_text("epoch 3")
+        (building.checkpoints() / "checkpoint").write_text("epoch 3")
     with store.building(KEY) as building:
-        assert (building.work / "checkpoint").read_text() == "epoch 3"
+        assert (building.checkpoints() / "checkpoint").read_text() == "epoch 3"
 
 
 def test_a_finished_artifact_is_not_built_again(store):
@@ -101,10 +101,10 @@ with store.building(key, waiting=lambda holder: print(holder, flush=True)) as bu
     if building is None:
         print("found", flush=True)
     else:
-        (building.work / "checkpoint").write_text("epoch 3")
+        (building.checkpoints() / "checkpoint").write_text("epoch 3")
         print("building", flush=True)
         sys.stdin.readline()
-        (building.out / "file.txt").write_text((building.work / "checkpoint").read_text())
+        (building.out / "file.txt").write_text((building.checkpoints() / "checkpoint").read_text())
         building.publish({})
 """
 

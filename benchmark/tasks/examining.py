@@ -34,7 +34,7 @@ def examine(shop: Workshop, task: Task, building: Building, progress: Progress) 
     answer = asked(Crafting(shop, task, split, progress))
     writer = ArrayWriter(building)
     writer.add(answer)
-    writer.flush()
+    writer.finish()
     return len(next(iter(answer.values())))
 
 

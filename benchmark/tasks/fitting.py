@@ -44,7 +44,7 @@ def train(shop: Workshop, task: Task, building: Building, progress: Progress) ->
             rng=rng,
             device=shop.device,
             progress=progress,
-            checkpoint=building.work,
+            checkpoint=building.checkpoints(),
         )
         write_json(building, "history.json", asdict(history))
     with building.storing():

@@ -201,7 +201,7 @@ class Workshop:
             rng=Rng(spec.seed).spawn(task.identity),
             device=self.device,
             progress=progress,
-            checkpoint=building.work,
+            checkpoint=building.checkpoints(),
             artifacts={name: self.shared(key) for name, key in learnt.artifacts.items()} if learnt else {},
             observations={(one.name, one.split, one.attack): arrays(one.key) for one in learnt.observed}
             if learnt
@@ -260,7 +260,7 @@ class Workshop:
             answers = memory.run(stop - start, part_of)
             writer.add({name: torch.cat([a[name] for a in answers]).cpu().numpy() for name in answers[0]})
             progress.update(stop, len(split))
-        writer.flush()
+        writer.finish()
         return len(split)
 
 

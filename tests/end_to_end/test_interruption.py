@@ -71,7 +71,7 @@ def parts_of(cache: Path, name: str) -> bool:
     """Tell whether some unfinished task has a flushed part that holds the array `name`."""
     from safetensors import safe_open
 
-    for part in cache.glob("partial/*/out/part-*.safetensors"):
+    for part in cache.glob("partial/*/part-*.safetensors"):
         try:
             if name in safe_open(part, framework="numpy").keys():  # noqa: SIM118 - no mapping
                 return True
@@ -99,7 +99,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, whole, phase):
     cache = tmp_path / "cache"
     interrupted = command(suite, cache, tmp_path / "run")
     reached = {
-        "training": lambda: any(cache.glob("partial/*/work/checkpoint.pt")),
+        "training": lambda: any(cache.glob("partial/*.work/checkpoint.pt")),
         "crafting": lambda: parts_of(cache, "x_adv"),
         "judging": lambda: parts_of(cache, "score"),
     }[phase]
