@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from bisect import bisect_right
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from time import monotonic
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +19,10 @@ from benchmark.store import Building
 
 FLUSH_SECONDS = 10.0
 """Arrays are written to disk at least this often: an interruption costs about that much."""
-FLUSH_BYTES = 128 * 1024**2
+FLUSH_BYTES = 16 * 1024**2
+"""And as soon as so much has come: what waits is in memory three times while it is written."""
+OPEN = 2
+"""Parts that a reader keeps open: what is read of an open file counts as memory."""
 
 
 class ArrayWriter:
@@ -115,20 +120,28 @@ class ArrayReader:
     """
 
     def __init__(self, folder: Path) -> None:
-        from safetensors import safe_open
-
         self.folder = folder
-        self._files = []
+        self._paths = sorted(folder.glob("part-*.safetensors"))
+        self._open: OrderedDict[int, Any] = OrderedDict()
         self._starts: list[int] = []
         self.names: list[str] = []
         position = 0
-        for path in sorted(folder.glob("part-*.safetensors")):
-            file = safe_open(path, framework="numpy")
+        for number in range(len(self._paths)):
+            file = self._part(number)
             self.names = sorted(file.keys())
-            self._files.append(file)
             self._starts.append(position)
             position += int(file.get_slice(self.names[0]).get_shape()[0])
         self.count = position
+
+    def _part(self, number: int) -> Any:
+        from safetensors import safe_open
+
+        if number not in self._open:
+            while len(self._open) >= OPEN:
+                self._open.popitem(last=False)
+            self._open[number] = safe_open(self._paths[number], framework="numpy")
+        self._open.move_to_end(number)
+        return self._open[number]
 
     def __len__(self) -> int:
         return self.count
@@ -137,19 +150,38 @@ class ArrayReader:
         """Return the arrays of the images start to stop: (stop - start, ...) by name."""
         stop = self.count if stop is None else min(stop, self.count)
         pieces: dict[str, list[np.ndarray]] = {name: [] for name in names or self.names}
-        for number, file in enumerate(self._files):
-            first = self._starts[number]
+        for number, first in enumerate(self._starts):
             last = self._starts[number + 1] if number + 1 < len(self._starts) else self.count
             low, high = max(start, first), min(stop, last)
             if low < high:
                 for name, list_ in pieces.items():
-                    list_.append(file.get_slice(name)[low - first : high - first])
+                    list_.append(self._part(number).get_slice(name)[low - first : high - first])
         return {name: np.concatenate(list_) if len(list_) != 1 else list_[0] for name, list_ in pieces.items()}
 
     def take(self, name: str, indices: Sequence[int]) -> np.ndarray:
         """Return the array `name` of single images: (len(indices), ...), in that order."""
-        rows = []
-        for index in indices:
+        wanted = np.asarray(indices, dtype=np.int64)
+        rows: list[Any] = [None] * len(wanted)
+        for place in np.argsort(wanted, kind="stable"):  # part by part
+            index = int(wanted[place])
             number = bisect_right(self._starts, index) - 1
-            rows.append(self._files[number].get_slice(name)[index - self._starts[number]])
+            rows[place] = self._part(number).get_slice(name)[index - self._starts[number]]
         return np.stack(rows)
+
+    def columns(self) -> dict[str, Column]:
+        """Return the arrays by name, none of which is read before it is sliced."""
+        return {name: Column(self, name) for name in self.names}
+
+
+class Column:
+    """An array (N, ...) of a reader, which reads the rows that it is asked for."""
+
+    def __init__(self, reader: ArrayReader, name: str) -> None:
+        self._reader, self._name = reader, name
+
+    def __len__(self) -> int:
+        return len(self._reader)
+
+    def __getitem__(self, rows: slice) -> np.ndarray:
+        start, stop, _ = rows.indices(len(self))
+        return self._reader.read(start, stop, [self._name])[self._name]

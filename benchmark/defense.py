@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -27,6 +27,8 @@ from benchmark.setting import Setting
 Family = Literal["none", "hardener", "preprocessor", "detector", "rectifier"]
 """What a defense does: nothing, another network, another image, a score, another label."""
 
+OBSERVED_ROWS = 512
+"""Images of a part of what was observed."""
 NO_LABEL = -1
 """The label of a verdict that names no class. It is counted as wrong."""
 
@@ -125,14 +127,25 @@ class FitContext:
     progress: Progress
     checkpoint: Path
     artifacts: Mapping[str, SharedArtifact] = field(default_factory=dict)
-    observations: Mapping[tuple[str, str, str | None], Callable[[], dict[str, np.ndarray]]] = field(
-        default_factory=dict
-    )
+    observations: Mapping[tuple[str, str, str | None], Callable[[], Mapping[str, Any]]] = field(default_factory=dict)
     adversaries: Mapping[tuple[str, str], Split] = field(default_factory=dict)
 
-    def observed(self, name: str, split: Literal["train", "val"], attack: str | None = None) -> dict[str, np.ndarray]:
-        """Return the arrays (N, ...) of the observation `name` on a split, clean or attacked, in the split's order."""
-        return self.observations[name, split, attack]()
+    def observed(
+        self, name: str, split: Literal["train", "val"], attack: str | None = None
+    ) -> Mapping[str, np.ndarray]:
+        """Return the arrays (N, ...) of the observation `name` on a split, clean or attacked, in the split's order.
+
+        One is read when it is asked for. Where all of it may be too large, there is `observed_parts`.
+        """
+        return _Rows(self.observations[name, split, attack](), slice(None))
+
+    def observed_parts(
+        self, name: str, split: Literal["train", "val"], attack: str | None = None
+    ) -> Iterator[Mapping[str, np.ndarray]]:
+        """Yield what `observed` returns, some hundred images at a time: (n, ...), the last part with fewer."""
+        found = self.observations[name, split, attack]()
+        for start in range(0, len(next(iter(found.values()))), OBSERVED_ROWS):
+            yield _Rows(found, slice(start, start + OBSERVED_ROWS))
 
     def attacked(self, attack: str, split: Literal["train", "val"]) -> Split:
         """Return a split, in its order and with its true labels, whose images are adversarial examples.
@@ -141,6 +154,23 @@ class FitContext:
         `Defense.training_attacks`; those that failed are among them.
         """
         return self.adversaries[attack, split]
+
+
+class _Rows(Mapping[str, np.ndarray]):
+    """Some rows of arrays, each read when it is asked for."""
+
+    def __init__(self, arrays: Mapping[str, Any], rows: slice) -> None:
+        self._arrays, self._rows = arrays, rows
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        found: np.ndarray = self._arrays[name][self._rows]
+        return found
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._arrays)
+
+    def __len__(self) -> int:
+        return len(self._arrays)
 
 
 class Batch:

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from benchmark.files import file_digest
 from benchmark.options import Function, InputFile, Options, SuiteLabel
-from benchmark.store import file_digest
 
 
 def key_of(options: Options) -> dict[str, Any]:

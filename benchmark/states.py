@@ -86,6 +86,20 @@ class StateDetector(Defense):
 
         return [flat_state(observed[layer], self.options.positions) for layer in self.options.layers]
 
+    def pooled(
+        self, context: FitContext, split: Literal["train", "val"], attack: str | None = None
+    ) -> dict[str, Tensor]:
+        """Return the states (N, D) of each layer, and the logits, of a split's images, in its order, on the CPU.
+
+        States with positions are pooled as they are read: all of them at once would be gigabytes.
+        """
+        parts: dict[str, list[Tensor]] = {}
+        for observed in context.observed_parts(STATES, split, attack):
+            for layer in dict.fromkeys([*self.options.layers, LOGITS]):
+                state = flat_state(torch.from_numpy(observed[layer]), self.options.positions)
+                parts.setdefault(layer, []).append(state)
+        return {layer: torch.cat(states) for layer, states in parts.items()}
+
     def clean_states(self, context: FitContext, split: Literal["train", "val"]) -> list[Tensor]:
         """Return the states (N, D) per layer of a clean split's images, in its order, on the CPU.
 
@@ -94,8 +108,7 @@ class StateDetector(Defense):
         """
         assert context.classifier is not None
         self.check_layers(context.classifier)
-        observed = context.observed(STATES, split)
-        states = self.states({layer: torch.from_numpy(observed[layer]) for layer in self.options.layers})
+        states = self.states(self.pooled(context, split))
         for layer, state in zip(self.options.layers, states):
             broken = int((~torch.isfinite(state)).any(1).sum())
             if broken:

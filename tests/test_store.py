@@ -290,3 +290,44 @@ def test_a_cache_folder_that_cannot_be_written_is_refused(tmp_path):
 
     with pytest.raises(InputError, match="--cache"):
         Store(tmp_path / "file").prepare()
+
+
+LARGE = """
+import resource, sys
+from pathlib import Path
+import numpy as np
+from benchmark.arrays import ArrayReader, ArrayWriter
+from benchmark.store import Store
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+def rows(number):
+    return {"x": np.full((16, 16, 1024), number, np.float32), "large": np.full((16, 4096), number, np.float32)}
+
+store = Store(sys.argv[1])
+store.prepare()
+with store.building("0" * 64) as building:
+    writer = ArrayWriter(building)
+    writer.add(rows(0))
+    writer.flush()
+    before = peak()
+    for number in range(1, 200):
+        writer.add(rows(number))
+    writer.flush()
+    building.publish({})
+reader = ArrayReader(store.open("0" * 64))
+columns = reader.columns()
+assert len(columns["x"]) == len(reader) == 3200
+for start in range(0, 3200, 16):
+    assert (reader.read(start, start + 16, ["x"])["x"] == start // 16).all()
+    assert (columns["large"][start : start + 16] == start // 16).all()
+assert reader.take("x", [3199, 5, 1600])[:, 0, 0].tolist() == [199, 0, 100]
+print(peak() - before)
+"""
+
+
+def test_arrays_larger_than_memory_are_written_and_read(tmp_path):
+    done = subprocess.run([sys.executable, "-c", LARGE, str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 130, "MiB, of 250 MiB of arrays"

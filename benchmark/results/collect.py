@@ -35,6 +35,8 @@ from benchmark.store import Store
 from benchmark.wording import legible
 
 NOT_RUN = "not run: the run was interrupted"
+LOGITS_AT_ONCE = 4096
+"""Images whose logits are in memory: of a thousand classes those of all would be hundreds of megabytes."""
 LOST = "lost from the cache while the run was going on; the same command makes it again"
 
 
@@ -373,8 +375,9 @@ class Tabulator:
         return ArrayReader(self.store.open(key)).read(names=list(names) or None)
 
     def _read_base_label(self, key: str) -> np.ndarray:
-        labels: np.ndarray = self._arrays_of(key)["logits"].argmax(1).astype(np.int64)
-        return labels
+        logits = ArrayReader(self.store.open(key)).columns()["logits"]
+        starts = range(0, len(logits), LOGITS_AT_ONCE)
+        return np.concatenate([logits[start : start + LOGITS_AT_ONCE].argmax(1) for start in starts]).astype(np.int64)
 
 
 def thresholds(ended: Ended, registry: Registry) -> list[dict[str, Any]]:

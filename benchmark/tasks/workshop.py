@@ -9,11 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.arrays import ArrayReader, ArrayWriter
+from benchmark.arrays import ArrayReader, ArrayWriter, Column
 from benchmark.dataset import Dataset, Split
 from benchmark.defense import (
     Defense,
@@ -189,8 +188,8 @@ class Workshop:
                 raise TaskError("a shared artifact without `per_classifier` has no architecture to build")
             return model.build(len(data.class_names), data.image_shape, rng)
 
-        def arrays(key: Key) -> Callable[[], dict[str, np.ndarray]]:
-            return lambda: self.reader(key).read()
+        def arrays(key: Key) -> Callable[[], dict[str, Column]]:
+            return lambda: self.reader(key).columns()
 
         return FitContext(
             classifier=self.classifier(spec.train) if spec.train is not None else None,

@@ -195,8 +195,7 @@ class LayerwiseDetector(StateDetector):
             if attack is None:
                 states = self.clean_states(context, "val")
             else:
-                observed = context.observed(STATES, "val", attack)
-                states = self.states({layer: torch.from_numpy(observed[layer]) for layer in self.options.layers})
+                states = self.states(self.pooled(context, "val", attack))
             parts = [self.measure([state[part].to(self.device) for state in states]) for part in chosen.split(CHUNK)]
         return torch.cat(parts).cpu()
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -51,7 +50,7 @@ class IDefender(StateDetector):
         options: IDefenderOptions = self.options
         assert context.classifier is not None
         self.check_layers(context.classifier)
-        observed = _tensors(context.observed(STATES, "train"))
+        observed = self.pooled(context, "train")
         modelled, labels = self._states(observed), context.train.labels
         states = modelled.numpy()
         if options.fit_on == "correct":
@@ -74,7 +73,7 @@ class IDefender(StateDetector):
 
     def _compare(self, rejected: float, context: FitContext) -> None:
         """Warn where validation images are rejected far more often than the training images that set the thresholds."""
-        observed = _tensors(context.observed(STATES, "val"), self.device)
+        observed = {name: state.to(self.device) for name, state in self.pooled(context, "val").items()}
         score = self.suspicion(self.states(observed), observed[LOGITS])
         found, count = float((score > 0).double().mean()), len(score)
         if found > 2 * rejected and found > rejected + 3 * (rejected * (1 - rejected) / count) ** 0.5:
@@ -134,7 +133,3 @@ class IDefender(StateDetector):
     def _states(self, observed: Mapping[str, Tensor]) -> Tensor:
         """Return the modelled states (N, D) of observed ones (N, ...), joined in the order of the option."""
         return torch.cat(self.states(observed), 1)
-
-
-def _tensors(observed: Mapping[str, np.ndarray], device: torch.device | None = None) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(array).to(device) for name, array in observed.items()}

@@ -96,7 +96,7 @@ class SafetyNet(StateDetector):
         found, count = [], 0
         right = torch.from_numpy(context.observed(STATES, "train")[LOGITS]).argmax(1) == labels
         for attack in self.options.attacks:
-            observed = {n: torch.from_numpy(a) for n, a in context.observed(STATES, "train", attack).items()}
+            observed = self.pooled(context, "train", attack)
             chosen = torch.ones_like(right)
             if self.options.learn_from == "successful":
                 chosen = right & (observed[LOGITS].argmax(1) != labels)
