@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import Any, Literal
 
-from bench_report.charts.ladders import BUDGETS, Ladder, ladders, worst_cases
+from bench_report.charts.ladders import BUDGETS, ladders
 from bench_report.defended import Defended, read_defenses
 from bench_report.table import Axes, Place, Table, group_name, is_group
 from bench_report.values import DifferenceView, Estimate
@@ -33,7 +33,7 @@ from bench_report.verdicts import (
     VerdictRow,
     Why,
 )
-from benchmark import ALL_ATTACKS, CLEAN, CROSSED, KNOWLEDGE, Published, holm
+from benchmark import ALL_ATTACKS, CLEAN, CROSSED, KNOWLEDGE, Budget, Published, holm
 
 
 class RunFacts:
@@ -75,7 +75,7 @@ class RunFacts:
 
         A group that lies within another one leaves no less. Of the rest the hardest is the one that leaves least of
         the defense that fares best there, of the second best where that is equal, and so on: no defense's own best
-        group speaks for it. Where all attacks are sweeps of budgets, one budget speaks for them, see `_telling`.
+        group speaks for it. Of attacks that are a sweep of budgets one budget speaks, see `_telling`.
         """
         return self._settings_and_sweeps[0]
 
@@ -117,42 +117,59 @@ class RunFacts:
             ]
 
     def _over_budgets(self, scopes: Sequence[Scope]) -> dict[tuple[str, ...], list[Scope]]:
-        """Return, by norm and budgets, the scopes of the same attacks at each budget, the smallest first.
+        """Return, by norm and budgets, the scopes of all attacks at each budget of a sweep, the smallest first.
+
+        What was run at a budget of a sweep counts there, whatever else was run at others; budgets beyond those of a
+        sweep have a scope each.
 
         Args:
-            scopes: of a setting; nothing is returned unless all of their attacks are such.
+            scopes: of a setting; nothing is returned where none of their attacks are a sweep, or where no group holds
+                those of a norm and budget and no others.
         """
         first = scopes[0]
         where = (first.dataset, first.model, first.knowledge)
-        attacks = {x for scope in scopes for x in scope.attacks}
-        members = {
-            group: self.table.members(Place(first.dataset, first.model, group, "", first.knowledge))
-            for group in self.axes.groups
-        }
 
         def unbounded(attack: str) -> bool:
             return self.table.unbounded(Place(first.dataset, first.model, attack, "", first.knowledge))
 
-        norms: dict[str, list[Ladder]] = {}
-        for ladder in (x.only(attacks, BUDGETS) for x in self.budgets):
-            if ladder is not None:
-                norm = self.table.budgets.get((first.dataset, ladder.labels[0]), ("", ""))[0]
-                norms.setdefault(norm, []).append(ladder)
-        swept = {label for several in norms.values() for ladder in several for label in ladder.labels}
-        if any(x not in swept and not unbounded(x) for x in attacks):
-            return {}
-        found = {}
-        for norm, several in norms.items():
-            alike = worst_cases(several, members, unbounded)
-            whole = [x for of, x in alike.items() if of >= {*range(len(several))} and len(x.rungs) >= BUDGETS]
-            if not whole and len(several) > 1:
-                return {}
-            ladder = max(whole, key=lambda x: len(x.rungs), default=several[0])
-            texts = tuple(text for _, _, text in ladder.rungs)
-            found[(norm, *texts)] = [
-                Scope(*where, label, members.get(label, (label,)), 0, text, texts) for label, _, text in ladder.rungs
-            ]
-        return found
+        attacks = [x for x in dict.fromkeys(x for scope in scopes for x in scope.attacks) if not unbounded(x)]
+        run_at: dict[str, dict[Budget, list[str]]] = {}
+        for attack in attacks:
+            norm, eps = self.table.budgets[first.dataset, attack]
+            run_at.setdefault(norm, {}).setdefault(Budget(eps), []).append(attack)
+        swept = {
+            (norm, budget)
+            for ladder in (x.only(attacks, BUDGETS) for x in self.budgets)
+            for norm, by_budget in run_at.items()
+            for budget, labels in by_budget.items()
+            if ladder is not None and {*labels} & {*ladder.labels}
+        }
+        members = {
+            group: self.table.members(Place(first.dataset, first.model, group, "", first.knowledge))
+            for group in self.axes.groups
+        }
+        # Of groups of the same attacks that with most others, which have no budget and count at each.
+        groups = {
+            frozenset(x for x in of if not unbounded(x)): group
+            for group, of in sorted(members.items(), key=lambda one: len(one[1]))
+        }
+        found: dict[tuple[str, ...], list[Scope]] = {}
+        for norm, by_budget in run_at.items():
+            line: list[Scope] = []
+            for budget in sorted(by_budget):
+                labels = by_budget[budget]
+                label = groups.get(frozenset(labels), labels[0] if len(labels) == 1 else "")
+                if not label:
+                    return {}
+                scope = Scope(*where, label, members.get(label, (label,)), 0)
+                if (norm, budget) in swept:
+                    line.append(replace(scope, budget=str(budget)))
+                else:
+                    found[norm, str(budget)] = [scope]
+            texts = tuple(scope.budget for scope in line)
+            if line:
+                found[(norm, *texts)] = [replace(scope, budgets=texts) for scope in line]
+        return found if swept else {}
 
     def _telling(self, of_models: Sequence[Sequence[Scope]]) -> int:
         """Return at which budget of a sweep verdicts say most: the largest at which some defense may hold.

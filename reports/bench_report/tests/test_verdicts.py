@@ -703,15 +703,40 @@ def test_models_and_named_groups_share_the_budget_of_their_line(make_run, page_o
     run = sweep_of(make_run, {x: LEFT[x] for x in ("none", "at")}, suite={"groups": groups}, knowledge=("gray-box",))
     rows = lines(page_of(run))
     assert verdict(rows["at"])[0] == "holds to 4/255"
-    # Attacks beside the sweep, or other attacks at other budgets, are no sweep: all of them count.
-    some = {name: SWEEP[name] for name in ("pgd@1", "pgd@2", "fgsm@255")}
+
+
+def test_what_was_run_beside_a_sweep_counts_at_its_own_budget(make_run, page_of):
+    """At a budget of the sweep it is one of the attacks there; elsewhere it has verdicts of its own."""
+    some = {name: SWEEP[name] for name in ("pgd@1", "pgd@2", "pgd@4", "pgd@8", "fgsm@255")}
+    some["bim@2"] = {**SWEEP["pgd@2"], "use": "bim"}
+    some["other@4"] = {"use": "other", "norm": "l2", "eps": "0.5"}
+    budgets = (*SWEEP_BUDGETS[:4], SWEEP_BUDGETS[-1], SWEEP_BUDGETS[1], ("l2", "0.5", 0.5))
     run = make_run(
-        "mixed", models=("mlp",), attacks=tuple(some), defenses=("none", "at"), detectors=(), n=200,
-        budgets=(*SWEEP_BUDGETS[:2], SWEEP_BUDGETS[-1]), right=swept(LEFT), suite={"attacks": some},
+        models=("mlp",), attacks=tuple(some), defenses=("none", "at"), detectors=(), n=400, budgets=budgets,
+        right=swept(LEFT), suite={"attacks": some},
     )  # fmt: skip
     page = page_of(run)
-    assert verdict(lines(page)["at"])[0] == "does not hold"
-    assert "all 3 attacks" in page.one("table", data_table="verdicts").text
+    bodies = {b.get("data-attack"): b for b in page.one("table", data_table="verdicts").all("tbody")}
+    assert set(bodies) == {"pgd@4", "fgsm@255", "other@4"}
+    told = {name: verdict(lines(page, attack=name)["at"])[0] for name in bodies}
+    assert told == {"pgd@4": "holds to 4/255", "fgsm@255": "does not hold", "other@4": "holds"}
+    assert "of 4 budgets to 8/255" in bodies["pgd@4"].text
+    assert headline(page).startswith("at does not hold.")
+    # An attack on it at a budget of the sweep is one more that it has to withstand there.
+    hard = lambda m, a, x, k: 0.05 if (a, x) == ("bim@2", "at") else swept(LEFT)(m, a, x, k)  # noqa: E731
+    run = make_run(
+        "hard", models=("mlp",), attacks=tuple(some), defenses=("none", "at"), detectors=(), n=400, budgets=budgets,
+        right=hard, suite={"attacks": some},
+    )  # fmt: skip
+    row = lines(page_of(run), attack="pgd@4")["at"]
+    assert verdict(row) == ("holds at 4/255", "against these attacks; does not hold at 2/255 already")
+    # Named groups that hold attacks of several budgets are taken as they are.
+    groups = {"mild": ["pgd@1", "pgd@2"], "strong": ["pgd@4", "pgd@8", "bim@2", "fgsm@255"]}
+    run = make_run(
+        "named", models=("mlp",), attacks=tuple(some), defenses=("none", "at"), detectors=(), n=400, budgets=budgets,
+        right=swept(LEFT), suite={"attacks": some, "groups": groups},
+    )  # fmt: skip
+    assert "strong, 4 attacks" in page_of(run).one("table", data_table="verdicts").text
 
 
 # -- kinds of images ---------------------------------------------------------------------------------------------------
