@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -94,6 +95,32 @@ def test_the_same_command_makes_damaged_files_good_at_no_cost(place, name):
     assert done.code == 0
     assert " 0 to run" in done.said
     assert everything(place / "run")[1:2] + everything(place / "run")[3:] == expected[1:2] + expected[3:]
+
+
+@pytest.mark.parametrize("lacks", ["a table", "a column"])
+def test_a_run_of_another_version_is_called_that_and_made_anew_by_its_command(place, lacks, capfd):
+    """What it lacks was never written: it is neither at work nor damaged."""
+    run = load_run(place / "run")
+    manifest, name = dict(run.manifest), "trust.parquet"
+    if lacks == "a table":
+        del manifest["files"][name]
+    else:
+        run.trust.drop(columns="because").to_parquet(place / "run" / name)
+        manifest["files"][name] = hashlib.sha256((place / "run" / name).read_bytes()).hexdigest()
+    (place / "run" / "manifest.json").write_text(json.dumps({**manifest, "checksum": digest(manifest)}))
+    with pytest.raises(InputError) as refused:
+        load_run(place / "run").trust  # noqa: B018
+    said = str(refused.value)
+    assert "another version of this program wrote it" in said
+    assert ("has no trust.parquet" if lacks == "a table" else "lacks the columns because") in said
+    assert "writes it anew, from the cache: `" in said
+    assert "at work" not in said
+    assert "damaged" not in said
+    with pytest.raises(SystemExit, match="2"):
+        main(["report", str(place / "run")])
+    assert "another version" in capfd.readouterr().err
+    again(place)
+    assert "because" in load_run(place / "run").trust.columns
 
 
 def test_export_and_report_name_the_damaged_file(place, capfd):

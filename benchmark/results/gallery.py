@@ -188,23 +188,32 @@ class Gallery:
                 remove(file)
 
     def _keep_clean(self, dataset: str, sample_ids: Sequence[str], images: Callable[[Sequence[int]], Any]) -> None:
-        """Write the clean images of a data set, unless a cell before has brought them."""
+        """Write the clean images of a data set, unless a cell before has brought them; the first one of any cell.
+
+        Images that can be read no more are left out, of all cells alike: each cell that would show one says so itself.
+        """
         if dataset in self._kept:
             return
         order = self._order(sample_ids)
-        size = np.asarray(images([0])).size if len(order) else 1
-        kept = np.sort(order[: max(FEWEST, MOST_PIXELS // (size * (self._crafted + 1)))])
+        shown = next((image for index in order if (image := _readable(images, index)) is not None), np.zeros(1))
+        kept = np.sort(order[: max(FEWEST, MOST_PIXELS // (shown.size * (self._crafted + 1)))])
+        try:
+            rows = self._clean_sheets(dataset, kept, sample_ids, images)
+        except InputError:
+            kept = np.array([index for index in kept if _readable(images, index) is not None], dtype=np.int64)
+            rows = self._clean_sheets(dataset, kept, sample_ids, images)
+        self._kept[dataset], self._clean_rows[dataset] = kept, rows
+
+    def _clean_sheets(
+        self, dataset: str, kept: np.ndarray, sample_ids: Sequence[str], images: Callable[[Sequence[int]], Any]
+    ) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = []
         of = dict.fromkeys(IDENTITY, "") | {"dataset": dataset}
-        try:
-            for number, row in enumerate(self._written(kept, lambda indices: np.asarray(images(indices.tolist())))):
-                most = on_sheet(row["width"], row["height"])
-                names = [str(sample_ids[index]) for index in kept[number * most : (number + 1) * most]]
-                rows.append({**of, "number": number, **row, "samples": json.dumps(names)})
-        except InputError:  # an image that can be read no more: the cells show the others
-            self._kept[dataset], self._clean_rows[dataset] = kept, []
-            raise
-        self._kept[dataset], self._clean_rows[dataset] = kept, rows
+        for number, row in enumerate(self._written(kept, lambda indices: np.asarray(images(indices.tolist())))):
+            most = on_sheet(row["width"], row["height"])
+            names = [str(sample_ids[index]) for index in kept[number * most : (number + 1) * most]]
+            rows.append({**of, "number": number, **row, "samples": json.dumps(names)})
+        return rows
 
     def _sheets_of(
         self,
@@ -328,6 +337,14 @@ class Gallery:
         if path is None or not path.is_file():
             return ""
         return self._keep(path.read_bytes(), ".json")
+
+
+def _readable(images: Callable[[Sequence[int]], Any], index: int) -> np.ndarray | None:
+    """Return an image, None where it can be read no more."""
+    try:
+        return np.asarray(images([int(index)]))
+    except InputError:
+        return None
 
 
 def _levels(pixels: np.ndarray) -> np.ndarray:

@@ -208,6 +208,11 @@ class Run:
         """
         path = self.path / name
         if name not in self._sums:
+            if "finished" in self.manifest and self._sums:
+                raise InputError(
+                    f"the run in {str(self.path)!r} has no {name}: another version of this program wrote it. "
+                    f"{self._cure('writes it anew, from the cache')}"
+                )
             started = self.manifest.get("started", "at some time")
             why = self.manifest.get("ended_by")
             how = "is at work, or was stopped before it came to its end" if why is None else f"ended early: {why}"
@@ -235,8 +240,11 @@ class Run:
         except Exception as error:  # pyarrow raises many kinds for a file that is not what it should be
             raise self._damaged(self.path / name, error) from None
         lacking = [column for column in columns if column not in frame.columns]
-        if lacking:
-            raise self._damaged(self.path / name, f"it lacks the columns {', '.join(lacking)}")
+        if lacking:  # its checksum is right: so it was written
+            raise InputError(
+                f"{str(self.path / name)!r} lacks the columns {', '.join(lacking)}: another version of this program "
+                f"wrote it. {self._cure('writes it anew, from the cache')}"
+            )
         return frame
 
     def _damaged(self, path: Path, what: object) -> InputError:

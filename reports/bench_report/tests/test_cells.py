@@ -506,6 +506,46 @@ def test_of_too_many_images_the_same_ones_are_kept_for_each_attack(tmp_path):
     assert (tile == np.rint(images[names.index(kept[1]), 0] * 255)).all()
 
 
+def test_which_images_are_kept_does_not_hang_on_the_order_of_cells(tmp_path):
+    """Where one can be read no more, it is left out of the sheets of all cells; the cells that would show it say so."""
+    from benchmark.cells import CellResult
+    from benchmark.errors import InputError
+    from benchmark.results.gallery import Gallery
+
+    pixels, lost = np.random.default_rng(0).random((12, 1, 8, 8)).astype(np.float32), 3
+    names = [f"{number}.png" for number in range(12)]
+
+    def images(indices):
+        if lost in indices:
+            raise InputError("3.png is gone.")
+        return pixels[indices]
+
+    y, results = np.zeros(12, dtype=int), []
+    for model, wrong in (("shows-it", lost), ("does-not", 5)):
+        labels = y.copy()
+        labels[wrong] = 1
+        about = {"dataset": "d", "model": model, "attack": "none", "defense": "none", "knowledge": "", "seed": 0}
+        cell = Cell(y, Answers(labels, labels, None, None, {}))
+        results.append(
+            CellResult(**about, norm="", eps="", status="ok", reason="", cell=cell, sample_ids=names, details={})
+        )
+    found = []
+    for order in ((0, 1), (1, 0)):
+        folder = tmp_path / f"{order}"
+        gallery, told = Gallery(folder, cells=2, crafted=1), []
+        for number in order:
+            try:
+                gallery.add(number, results[number], images, None, None)
+            except InputError as error:
+                told.append((results[number].model, str(error)))
+        gallery.close()
+        assert told == [("shows-it", "3.png is gone.")]
+        found.append({path.name: path.read_bytes() for path in (folder / "images").iterdir()})
+    assert found[0] == found[1]
+    (row,) = pd.read_parquet(tmp_path / "(0, 1)" / "images" / "sheets.parquet").itertuples()
+    assert json.loads(row.samples) == [name for name in names if name != "3.png"]
+
+
 # -- detectors ---------------------------------------------------------------------------------------------------------
 
 
