@@ -411,6 +411,7 @@ def test_an_edit_of_what_a_network_of_the_users_is_made_of_never_answers_from_th
     assert (done, set(same)) == ([], {1})
 
 
+@pytest.mark.slow
 def test_a_moved_file_and_an_installation_keep_the_numbers(bench, tmp_path):
     author = Author(bench, tmp_path, plugins="core,strange")
     author.install(tmp_path / "source")

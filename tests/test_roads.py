@@ -140,6 +140,7 @@ def looked(tmp_path_factory):
     return run_inline(load_suite(str(path), registry=registry), registry, folder)
 
 
+@pytest.mark.slow
 def test_what_is_offered_is_the_score_and_leads_down(looked):
     scored = {name for name, defense in shipped() if defense.family in ("detector", "rectifier")}
     assert {options["use"] for options in (CLOSER | LOOKED_AT).values()} == scored - ELSEWHERE
@@ -150,6 +151,7 @@ def test_what_is_offered_is_the_score_and_leads_down(looked):
     assert (robust.status == "ok").all()
 
 
+@pytest.mark.slow
 def test_who_knows_the_defense_is_no_weaker_than_who_does_not(looked):
     """Paired by image: where one gets an image through, wrong and not flagged, the other does so as often."""
     samples = looked[1].samples

@@ -112,6 +112,7 @@ def on_a_terminal(command: list[str], environment: dict[str, str]) -> tuple[int,
     return process.returncode, sent.decode("utf-8", "replace")
 
 
+@pytest.mark.slow
 def test_a_narrow_terminal_shows_a_run_and_its_table_with_every_mark_escaped(finished):
     place = finished.path.parent
     run = ["run", str(place / "toy.yaml"), "--output", str(place / "narrow"), "--cache", str(place / "new cache")]
@@ -131,6 +132,7 @@ def test_a_narrow_terminal_shows_a_run_and_its_table_with_every_mark_escaped(fin
     assert "\\u202e" in sent
 
 
+@pytest.mark.slow
 def test_names_that_are_no_utf8_in_a_plain_ascii_world(tmp_path):
     folder = tmp_path / os.fsdecode(b"gr\xfc\xdfe")
     folder.mkdir()

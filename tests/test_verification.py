@@ -69,6 +69,7 @@ def suite(tmp_path, monkeypatch) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_attacks_that_work_pass_and_broken_ones_fail(suite, tmp_path, capfd):
     usual = [
         str(suite), "--images", "8", "--cache", str(tmp_path / "cache"), "--plugin", "bench_blind_attack",

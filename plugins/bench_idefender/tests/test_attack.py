@@ -176,6 +176,7 @@ grid:
 """
 
 
+@pytest.mark.slow
 def test_on_digits_the_source_detects_less_with_alpha_than_the_target(run_suite_file):
     code, run, said = run_suite_file(DIGITS, "bench_datasets", "bench_models")
     assert code == 0, said

@@ -502,6 +502,7 @@ def test_the_host_finds_the_reporter():
 # -- the page ----------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_same_run_gives_the_same_bytes_in_every_process(make_run, tmp_path, monkeypatch):
     """Pages, pictures, downloads: in another folder, order of hashes and time zone, with another history."""
     monkeypatch.setattr(render, "chart_svg", chart_svg)  # each time anew
@@ -567,6 +568,7 @@ def test_an_earlier_report_is_replaced_and_folders_of_others_are_not(make_run, t
     assert (site / "index.html").read_text() == "my page"
 
 
+@pytest.mark.slow
 def test_a_report_that_was_killed_is_never_taken_for_whole(make_run, tmp_path):
     """`kill -9` at some of the steps of replacing an older report; then written again: the same bytes."""
     run, whole = make_run(models=("mlp",), pictures=True), tmp_path / "whole"
