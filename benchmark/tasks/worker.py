@@ -145,7 +145,8 @@ class Worker:
                 with self._guarded(task):
                     images = kind.work(self.shop, task, building, progress)
             except IsolationError:
-                _empty(building.out, building.work)  # or the next try would go on with it
+                _empty(building.out)  # or the next try would go on with it
+                remove(building.work)
                 raise
             spent = passes - before
             meta = {
@@ -193,7 +194,6 @@ def _peak_memory(device: torch.device) -> Callable[[], int]:
     return lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
-def _empty(*folders: Path) -> None:
-    for folder in folders:
-        for entry in folder.iterdir():
-            remove(entry)
+def _empty(folder: Path) -> None:
+    for entry in folder.iterdir():
+        remove(entry)
