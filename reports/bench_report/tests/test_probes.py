@@ -75,6 +75,8 @@ def test_checks_of_an_attack_stand_on_the_page_of_its_cell_and_failed_ones_first
     site = site_of(run)
     (page,) = [page for page in site.settings if "Attack checks" in page.text]
     assert "Gradient-masking checks" not in page.text
+    # Some checks run the attack again, others look at what it left: what is said of all fits both.
+    assert "look at the examples that it left, or run it again on a few images" in page.text
     failed, others = (table for table in page.all("table") if table.get("data-table") == "attack-probes")
     assert [row.get("data-probe") for row in failed.all("tr") if row.get("data-probe")] == ["silent-success"]
     assert [row.get("data-probe") for row in others.all("tr") if row.get("data-probe")] == [

@@ -679,6 +679,19 @@ def test_a_sweep_that_nothing_withstands_is_judged_at_its_smallest_telling_budge
     assert verdict(lines(page)["at"]) == ("holds to 255/255", "against these attacks; the largest of 5 budgets")
 
 
+def test_a_sweep_without_numbers_says_nothing_of_what_holds(make_run, page_of):
+    """Nor that nothing does: its head has the budgets, and no reason why one of them speaks."""
+    left = {name: LEFT[name] for name in ("none", "at")}
+    page = page_of(
+        sweep_of(make_run, left, knowledge=("gray-box",), failed=lambda d, m, a, x, s: "no luck" * (a != "none"))
+    )
+    about = next(h.text for h in page.one("table", data_table="verdicts").all("th") if h.get("scope") == "rowgroup")
+    assert "of 5 budgets to 255/255" in about
+    assert "holds" not in about
+    assert "withstands" not in about
+    assert headline(page) == "at is undecided."
+
+
 @pytest.mark.parametrize(
     ("undecided", "beside", "over_all"),
     [
@@ -737,6 +750,16 @@ def test_what_was_run_beside_a_sweep_counts_at_its_own_budget(make_run, page_of)
         right=swept(LEFT), suite={"attacks": some, "groups": groups},
     )  # fmt: skip
     assert "strong, 4 attacks" in page_of(run).one("table", data_table="verdicts").text
+
+
+def test_a_number_never_parts_from_its_percent_sign(make_run, page_of):
+    right = shares({"none": 0.0, "near": 0.5})
+    page = page_of(make_run(models=("mlp",), attacks=LINF, defenses=("none", "near"), detectors=(), n=60, right=right))
+    said = next(c for c in lines(page)["near"].all("td") if "said" in c.get("class").split())
+    assert "n = 60 cannot tell: the interval holds 47.5 %, the level to reach" in said.text
+    for sentence in (said, *page.all("p"), *page.all("li")):
+        kept = [span.text for span in sentence.all("span") if span.get("class") == "number"]
+        assert "47.5 %" not in sentence.text or "47.5 %" in kept
 
 
 # -- kinds of images ---------------------------------------------------------------------------------------------------
