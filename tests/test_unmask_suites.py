@@ -68,10 +68,11 @@ def test_every_profile_has_the_whole_grid(load, profile):
     suite = load("unmask_paper", profile)
     (entry,) = suite.grid
     assert len(entry.models) == 2
-    assert len(entry.datasets) == (2 if profile == "photos" else 4)  # photos on two cores: an hour
+    assert len(entry.datasets) == 4
     assert entry.defenses == ("none", "at", "unmask")
     assert set(entry.attacks) == {f"{vector}-{variant}" for vector in VECTORS for variant in VARIANTS}
-    assert (entry.knowledge, entry.exclude) == ("gray-box", ())
+    assert entry.knowledge == "gray-box"
+    assert len(entry.exclude) == (profile == "photos")  # adversarial training of its larger network takes hours
     assert [suite.defenses[label].use for label in entry.defenses] == ["none", "adversarial_training", "unmask"]
     assert suite.protocol.success == "any-wrong"
     assert suite.defenses["unmask"].options.rectify == "always"
@@ -103,9 +104,31 @@ def test_groups_are_the_eight_vectors_of_a_variant(load):
 
 
 def test_photos_are_found_by_one_set(load):
-    for profile in ("photos", "photos-gpu"):
-        suite = load("unmask_paper", profile, "datasets.photos.path=elsewhere", "datasets.photos.size=96")
-        assert {(d.options.path, d.options.size) for d in suite.datasets.values()} == {("elsewhere", 96)}
+    for name, profile in (
+        ("unmask_paper", "photos"),
+        ("unmask_paper", "photos-gpu"),
+        ("adaptive_unmask", "photos"),
+        ("photos", None),
+        ("photos", "folder"),
+    ):
+        suite = load(name, profile, "datasets.photos.path=elsewhere")
+        assert {d.options.path for d in suite.datasets.values()} == {"elsewhere"}
+
+
+def test_the_attacker_who_knows_the_parts_meets_the_extractor_of_the_papers_suite(load):
+    paper, adaptive = load("unmask_paper", "photos"), load("adaptive_unmask", "photos")
+    assert paper.datasets["photos"].plain() == adaptive.datasets["photos"].plain()
+    assert paper.datasets["P5-15"].plain() == adaptive.datasets["P5-15"].plain()
+    assert paper.models["efficientnet-lite0"].plain() == adaptive.models["network"].plain()
+    extractors = [suite.defenses["unmask"].plain()["extractor"] for suite in (paper, adaptive)]
+    assert extractors[0] == extractors[1]
+
+
+def test_a_folder_without_parts_is_asked_the_same_but_for_unmask(load):
+    parts, folder = load("photos"), load("photos", "folder")
+    assert set(parts.defenses) - set(folder.defenses) == {"unmask"}
+    assert [one.plain() for one in parts.models.values()] == [one.plain() for one in folder.models.values()]
+    assert folder.attacks == parts.attacks
 
 
 # What is missing

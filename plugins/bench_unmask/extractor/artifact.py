@@ -15,7 +15,7 @@ from bench_unmask.class_parts import part_presence
 from bench_unmask.extractor.backend import Backend, Detections
 from bench_unmask.extractor.evaluation import MeanAveragePrecision
 from bench_unmask.extractor.options import TIMM, PartExtractorOptions
-from bench_unmask.extractor.shipped import weights_source
+from bench_unmask.extractor.shipped import scaling_of, weights_source
 from bench_unmask.extractor.training import AnnotatedParts, for_network, load_initial_weights, resized_shape, train
 from benchmark import (
     PACKAGE,
@@ -32,6 +32,8 @@ from benchmark import (
 
 PIXELS_PER_PASS = {"cpu": 2**19, "cuda": 2**24}
 """Images go through the network in batches of at most so many pixels, so memory does not grow with their number."""
+
+FILE = "weights.safetensors"
 
 ASSESS_BATCH = 64
 """Images that are read together."""
@@ -112,7 +114,7 @@ class PartExtractor(SharedArtifact):
         self.parts = annotated.parts
         self.presence = part_presence(context.train) if len(context.train.class_names) > 1 else None
         with context.rng.spawn("weights").seeded_globals():
-            self._backend = library(options, len(self.parts))
+            self._backend = library(options, len(self.parts), scaling_of(options.weights))
         if options.weights is not None:
             load_initial_weights(self._backend, options.weights, self.parts, context.progress)
         elif any(stage.layers != "all" for stage in options.stages):
@@ -137,7 +139,9 @@ class PartExtractor(SharedArtifact):
             name: tensor.detach().cpu().clone().contiguous()
             for name, tensor in self._backend.network.state_dict().items()
         }
-        save_file(state, folder / "weights.safetensors", metadata={"parts": json.dumps(self.parts)})
+        scaling = [self._backend.scaling.mean, self._backend.scaling.std]
+        told = {"parts": json.dumps(self.parts), "scaling": json.dumps(scaling)}
+        save_file(state, folder / FILE, metadata=told)
         known = {"parts": self.parts, "presence": self.presence, "history": self._history}
         (folder / "extractor.json").write_text(json.dumps(known, indent=1))
 
@@ -154,8 +158,9 @@ class PartExtractor(SharedArtifact):
         check_library(self.options)
         library = backend_class(self.options)
         with torch.random.fork_rng(devices=[]):
-            self._backend = library(self.options, len(self.parts))
-        self._backend.network.load_state_dict(read_tensors(folder / "weights.safetensors"))
+            scaling = scaling_of(str(folder / FILE))
+            self._backend = library(self.options, len(self.parts), scaling)
+        self._backend.network.load_state_dict(read_tensors(folder / FILE))
         self._set_still()
 
     def _set_still(self) -> None:

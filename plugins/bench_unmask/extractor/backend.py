@@ -11,12 +11,19 @@ import torch
 from torch import Tensor, nn
 
 from bench_unmask.extractor.options import TIMM, PartExtractorOptions
-from benchmark import PACKAGE, packaged_weights
 
 Stage = Literal[1, 2, 3, 4, 5, "heads"]
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
+
+@dataclass(frozen=True)
+class Scaling:
+    """What is subtracted from each channel of the pixels in [0, 1], and what it is divided by then."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+IMAGENET = Scaling((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 @dataclass(frozen=True)
@@ -57,24 +64,24 @@ class Backend(ABC):
     """A detector of parts from some library. Lifecycle: the constructor, `network.to(device)`, then the rest.
 
     Images are batches (N, 3, H, W) RGB float32 in [0, 1], all resized already and on the network's device; subtracting
-    `pixel_mean` and dividing by `pixel_std`, and padding to the strides, are up to the backend. Learned state is
+    `scaling`'s mean and dividing by its deviation, and padding to the strides, are up to the backend. Learned state is
     `network.state_dict()` and nothing else. Random draws come from torch's global generator, which the caller seeds
     around the constructor and around every call of `losses`.
 
     Attributes:
         options: those of the part extractor; all of them that concern the network or its detections are honoured.
         num_parts: how many parts there are; background is not counted.
+        scaling: of the pixels.
         network: the network.
     """
 
     network: nn.Module
 
-    def __init__(self, options: PartExtractorOptions, num_parts: int) -> None:
+    def __init__(self, options: PartExtractorOptions, num_parts: int, scaling: Scaling = IMAGENET) -> None:
         """Build the network with initial weights drawn from torch's global generator."""
         self.options = options
         self.num_parts = num_parts
-        weights = options.weights or ""
-        self._trained_with = packaged_weights(weights) if weights.startswith(PACKAGE) else None
+        self.scaling = scaling
         # Convolutions of such narrow networks take a third less time on a CPU so (perf/training.py).
         self.network = self.build().to(memory_format=torch.channels_last)
 
@@ -87,16 +94,6 @@ class Backend(ABC):
         if options.weights is not None:
             return "frozen"
         return "batch" if options.batch_size >= 4 or options.network.startswith(TIMM) else "group"
-
-    @property
-    def pixel_mean(self) -> tuple[float, ...]:
-        """What is subtracted from each channel: as the weights of a package were trained, else ImageNet's mean."""
-        return self._trained_with.mean or IMAGENET_MEAN if self._trained_with else IMAGENET_MEAN
-
-    @property
-    def pixel_std(self) -> tuple[float, ...]:
-        """What each channel is divided by: as the weights of a package were trained, else ImageNet's deviation."""
-        return self._trained_with.std or IMAGENET_STD if self._trained_with else IMAGENET_STD
 
     @abstractmethod
     def build(self) -> nn.Module:

@@ -128,8 +128,8 @@ class Detectron2Backend(Backend):
             backbone=self._backbone(),
             proposal_generator=proposals,
             roi_heads=heads,
-            pixel_mean=self.pixel_mean,
-            pixel_std=self.pixel_std,
+            pixel_mean=self.scaling.mean,
+            pixel_std=self.scaling.std,
         )
         return network
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import click
 
+from bench_unmask.extractor.backend import IMAGENET, Scaling
 from benchmark import (
     PACKAGE,
     BenchError,
@@ -57,6 +58,38 @@ def weights_source(weights: str) -> PackagedWeights | WeightsFile:
     return WeightsFile(weights)
 
 
+def scaling_of(weights: str | None) -> Scaling:
+    """Return how pixels were scaled where the weights were trained: as a package or K's file says, else ImageNet's.
+
+    Raises:
+        InputError: as `weights_source`; the file says something else.
+    """
+    source = weights_source(weights) if weights is not None else None
+    if isinstance(source, PackagedWeights):
+        return Scaling(source.mean, source.std) if source.mean else IMAGENET
+    told = metadata(source.path).get("scaling") if source is not None else None
+    if told is None:
+        return IMAGENET
+    try:
+        mean, std = ((float(one), float(two), float(three)) for one, two, three in json.loads(told))
+    except (TypeError, ValueError):
+        raise InputError(
+            f"weights: {weights!r} says {told[:60]!r} of its scaling of pixels; expected a list of three means and one "
+            "of three deviations, such as [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]."
+        ) from None
+    return Scaling(mean, std)
+
+
+def metadata(path: str | Path) -> dict[str, str]:
+    """Return what K's own files say beside the tensors: `parts` and `scaling`, as JSON; other files say nothing."""
+    if Path(path).suffix != ".safetensors":
+        return {}
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        return file.metadata() or {}
+
+
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
@@ -71,10 +104,11 @@ def main(run: Path, out: Path, cache: Path | None) -> None:
         folder = load_run(run).artifact("extractor", cache)
         parts = json.loads((folder / "extractor.json").read_text())["parts"]
         tensors = read_tensors(folder / "weights.safetensors")
+        told = metadata(folder / "weights.safetensors")
     except BenchError as error:
         raise click.ClickException(str(error)) from None
     half = {n: t.half() if t.is_floating_point() else t for n, t in tensors.items() if "num_batches" not in n}
-    save_file(half, out, metadata={"parts": json.dumps(parts)})
+    save_file(half, out, metadata=told)
     click.echo(f"{out}: {out.stat().st_size / 1e6:.1f} MB, {len(parts)} parts")
 
 

@@ -167,7 +167,7 @@ class TorchvisionBackend(Backend):
 
     def _prepared(self, x: Tensor) -> ImageList:
         height, width = x.shape[-2:]
-        mean, std = (torch.tensor(v, device=x.device).view(3, 1, 1) for v in (self.pixel_mean, self.pixel_std))
+        mean, std = (torch.tensor(v, device=x.device).view(3, 1, 1) for v in (self.scaling.mean, self.scaling.std))
         down, right = (math.ceil(side / STRIDE) * STRIDE - side for side in (height, width))
         padded = pad((x - mean) / std, (0, right, 0, down)).contiguous(memory_format=torch.channels_last)
         return ImageList(padded, [(height, width)] * len(x))

