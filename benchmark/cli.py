@@ -285,6 +285,37 @@ def suites(as_json: bool, plugins: Sequence[str]) -> None:
 
 @cli.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", required=True, help="Run directory.")
+@click.option("--cache", metavar="PLACE", help="Cache that has, or gets, all answers [that of the first shard].")
+@click.option("--no-report", is_flag=True, help="Write the tables only.")
+@click.option("--replace", is_flag=True, help="Put this run in the place of another that --output holds.")
+@plugin_option
+def merge(
+    runs: Sequence[Path], output: Path, cache: str | None, no_report: bool, replace: bool, plugins: Sequence[str]
+) -> int:
+    """Make one run of the shards of a suite (`bench run SUITE --shard I/N`), as if nobody had split it."""
+    registry = _registry(plugins)
+    from benchmark.display import make_display
+    from benchmark.merge import merge_runs
+
+    display = make_display()
+    try:
+        return merge_runs(
+            runs,
+            output,
+            registry,
+            display,
+            cache=cache,
+            report=not no_report,
+            replaces=replace,
+            command=["bench", *sys.argv[1:]],
+        )
+    finally:
+        display.close()
+
+
+@cli.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="[RUN/report]")
 @click.option("--single-file", is_flag=True, help="Everything in one HTML file.")
 @plugin_option

@@ -6,7 +6,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import BenchError, InputError, PluginError
@@ -14,13 +13,11 @@ from benchmark.explain import alternatives, in_words, type_schema
 from benchmark.hookspecs import KINDS
 from benchmark.names import COLUMNS, IDENTITY
 from benchmark.plugins import Registration, Registry
-from benchmark.randomness import Rng
 from benchmark.schema import sweepable
 
 if TYPE_CHECKING:  # both import torch, which `bench plugins` and `bench show` must not wait for
     from benchmark.cells import CellResult
     from benchmark.plan.plan import Plan, PlannedCell
-    from benchmark.plan.task import Task
     from benchmark.store import Store
     from benchmark.suite import Component
 
@@ -28,12 +25,25 @@ CALIBRATION_BATCH = 32
 
 
 def plan_facts(plan: Plan, store: Store, registry: Registry) -> dict[str, Any]:
-    """Return cells, tasks, what is cached and what the rest will cost."""
+    """Return cells, tasks, what is cached and what the rest will cost.
+
+    Raises:
+        InputError: it does not fit on the disk or into memory.
+    """
+    from benchmark.forecast import Forecast, check_memory, check_room, memory_bytes
     from benchmark.trust.probes import unanswerable
 
     required = plan.required(plan.answers())
     missing = plan.missing(store)
-    seconds, unknown = _estimate(plan, missing, registry)
+    forecast = Forecast(plan, registry)
+    seconds, unknown = forecast.seconds(missing.values())
+    saved, _ = forecast.seconds(task for key, task in required.items() if key not in missing and store.has(key))
+    needed, unsized = forecast.disk(missing.values())
+    memory, hungriest = forecast.memory(missing.values())
+    free = _free(store.root)
+    check_room(needed, free, store.location)
+    if hungriest is not None:
+        check_memory(memory, hungriest)
     total, to_run = Counter(t.kind for t in required.values()), Counter(t.kind for t in missing.values())
     return {
         "suite": plan.suite.name,
@@ -65,8 +75,13 @@ def plan_facts(plan: Plan, store: Store, registry: Registry) -> dict[str, Any]:
         "forward": sum(t.work.forward for t in missing.values() if t.work),
         "backward": sum(t.work.backward for t in missing.values() if t.work),
         "seconds_on_one_core": seconds,
+        "seconds_saved_by_cache": saved,
         "tasks_without_estimate": unknown,
-        "disk_free_bytes": _free(store.root),
+        "disk_bytes": needed,
+        "tasks_without_size": unsized,
+        "disk_free_bytes": free,
+        "worker_memory_bytes": memory,
+        "memory_bytes": memory_bytes(),
     }
 
 
@@ -79,7 +94,7 @@ def _without_numbers(cell: PlannedCell) -> CellResult:
 
 def describe_plan(facts: dict[str, Any], summary: bool = False, tasks: bool = False) -> str:
     """Return the facts of a plan in words; with cells per data set, model and defense, and with a line per task."""
-    from benchmark.wording import seconds_text
+    from benchmark.wording import seconds_text, size_text
 
     cells = facts["cells"]
     done = sum(cell["cached"] for cell in cells)
@@ -119,6 +134,17 @@ def describe_plan(facts: dict[str, Any], summary: bool = False, tasks: bool = Fa
             f"estimated time on one core or device: {most}{seconds_text(facts['seconds_on_one_core'])}"
             + (" without those tasks" if facts["tasks_without_estimate"] else "")
         )
+        room = f"{size_text(facts['disk_bytes'])} in the cache"
+        if facts["tasks_without_size"]:
+            room += f" without {facts['tasks_without_size']} tasks of unknown size"
+        if facts["disk_free_bytes"] is not None:
+            room += f" ({size_text(facts['disk_free_bytes'])} free)"
+        memory, there = facts["worker_memory_bytes"], facts["memory_bytes"]
+        lines.append(f"disk and memory: {room}; a worker takes about {size_text(memory)}")
+        if there is not None and memory:
+            lines[-1] += f", so {max(1, there // memory)} fit into {size_text(there)} (--workers)"
+    if facts["seconds_saved_by_cache"] >= 1:
+        lines.append(f"the cache saves {seconds_text(facts['seconds_saved_by_cache'])} of that kind")
     return "\n".join(lines)
 
 
@@ -186,64 +212,6 @@ def describe_suites(facts: list[dict[str, Any]]) -> str:
             told += f"; profiles: {', '.join(row['profiles'])}]" if row["profiles"] else "]"
         lines.append(f"{row['name']:<{width}}  {told}")
     return "\n".join(lines)
-
-
-def _estimate(plan: Plan, missing: dict[str, Task], registry: Registry) -> tuple[float, int]:
-    """Return seconds for the tasks whose passes are known, by timing one batch per network, and how many are not."""
-    from benchmark.engine import BACKWARD_COST
-
-    speeds: dict[tuple[str, str], float] = {}
-    seconds, unknown = 0.0, 0
-    for task in missing.values():
-        network = _network_of(plan, task)
-        if task.work is None or network is None:
-            unknown += task.work is None
-            continue
-        if network not in speeds:
-            speeds[network] = _seconds_per_forward(plan, registry, *network)
-        seconds += speeds[network] * (task.work.forward + BACKWARD_COST * task.work.backward)
-    return seconds, unknown
-
-
-def _network_of(plan: Plan, task: Task) -> tuple[str, str] | None:
-    """Return the labels (data set, model) of the network that a task runs."""
-    from benchmark.plan.task import Fit, Train
-
-    spec = task.spec
-    while not isinstance(spec, Train | Fit):
-        origin = spec.origin()  # of several substitutes the first one speaks for all
-        if origin is None:
-            return None
-        spec = plan.tasks[origin].spec
-    dataset = spec.dataset.label
-    for label, component in plan.suite.models.items():
-        if (component.use, component.plain()) == (spec.model.use, spec.model.options):
-            return dataset, label
-    return None
-
-
-def _seconds_per_forward(plan: Plan, registry: Registry, dataset: str, model: str) -> float:
-    import torch
-
-    component = plan.suite.models[model]
-    facts = plan.datasets[dataset]
-    classifier = (
-        registry.get("model", component.use)
-        .load()(component.options)
-        .build(len(facts.class_names), facts.image_shape, Rng(0))
-    )
-    threads = torch.get_num_threads()
-    torch.set_num_threads(plan.suite.threads)
-    try:
-        x = torch.rand(CALIBRATION_BATCH, *facts.image_shape, generator=Rng(0).torch)
-        classifier.frozen()
-        with torch.no_grad():
-            classifier(x)
-            started = perf_counter()
-            classifier(x)
-        return (perf_counter() - started) / CALIBRATION_BATCH
-    finally:
-        torch.set_num_threads(threads)
 
 
 TAGGED = ("attack", "defense")

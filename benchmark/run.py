@@ -30,7 +30,7 @@ from benchmark.provenance import manifest_of
 from benchmark.randomness import Rng
 from benchmark.reporting import clear_reports, prepare_reports, reason_of, write_reports
 from benchmark.results.collect import Ended, Tabulator, thresholds
-from benchmark.results.tables import parquet, write_tables
+from benchmark.results.tables import Tables, parquet, write_tables
 from benchmark.rundir import REPORT, Identity, RunDir, writing
 from benchmark.store import Store
 from benchmark.suite import Suite
@@ -114,6 +114,7 @@ def run_suite(
         key = digest(identity.key, sorted(set(plan.answers())))
         manifest = {
             "key": key,
+            "cache": store.location,
             **manifest_of(
                 suite,
                 registry,
@@ -126,7 +127,7 @@ def run_suite(
         }
         run.begin(identity, manifest)
         note_use(store, run.path, suite.name, plan.required(plan.answers()))
-        with _end_told(run, registry, display):
+        with end_told(run, registry, display):
             if suite.gpu and request.device == "cpu":
                 display.warning(f"{NO_GPU}: it runs, but see `bench plan` for how long")
             for label, facts in plan.datasets.items():
@@ -135,20 +136,12 @@ def run_suite(
             run.note(
                 "run started", suite=suite.name, profile=suite.profile, cells=len(plan.cells), tasks=len(plan.tasks)
             )
-            _tell(registry, display, "run_started", run=run)
+            tell(registry, display, "run_started", run=run)
 
             def heard(record: TaskRecord) -> None:
                 tabulator.heard(record)
-                run.note(
-                    f"task {record.status}",
-                    key=record.key,
-                    kind=record.kind,
-                    label=record.label,
-                    **({"seconds": record.meta.get("seconds")} if record.status == "done" else {}),
-                    **({"reason": record.reason, "traceback": record.traceback} if record.status == "failed" else {}),
-                    **({"warnings": list(record.warnings)} if record.warnings else {}),
-                )
-                _tell(registry, display, "task_finished", run=run, record=record)
+                note_task(run, record)
+                tell(registry, display, "task_finished", run=run, record=record)
 
             def work(fresh: bool, earlier: Outcome | None = None) -> Outcome:
                 return execute(
@@ -193,69 +186,127 @@ def run_suite(
                         tabulator = Tabulator(plan, store, registry, run.path)
                         if not outcome.stopped:
                             outcome = work(False, outcome)
-                with writing(run.path):
-                    clear_reports(registry, run.path / REPORT, display)
-                    write_tables(tables, run.path, key)
-                    tabulator.gallery.close(key)
-                    _write_costs(plan, outcome, run.path, key)
-                problems = [*ended.problems, *tables.problems]
-                for problem in problems:
-                    display.warning(problem)
-                for told in told_of_probes(tables.probed):
-                    display.warning(told)
-                for alarm in tables.raised:
-                    cells = f"{len(alarm.cells)} {'cell is' if len(alarm.cells) == 1 else 'cells are'} in doubt"
-                    display.warning(f"{alarm.kind.sign}: {alarm.finding}; {cells}")
+                ending = Ending(plan, outcome, tables, ended)
+                ending.write(run, registry, tabulator, key, display)
             except OSError as error:
                 full = storage_error(error, run.path)
                 if full is None:
                     raise
                 raise InputError(str(full)) from None
-            failures = _failures(plan, outcome)
-            code = outcome.stopped.code if outcome.stopped else 1 if failures or problems or ended.unfinished() else 0
-            manifest |= {
-                "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-                "ended": dict(ended.cells),
-                "thresholds": thresholds(ended, registry),
-                "failures": failures,
-                "warnings": [
-                    {"task": record.label, "text": text}
-                    for record in outcome.records.values()
-                    for text in record.warnings
-                ]
-                + [{"task": "measures", "text": text} for text in problems],
-                "alarms": [
-                    {
-                        "alarm": alarm.kind.name,
-                        "sign": alarm.kind.sign,
-                        "finding": alarm.finding,
-                        "remedy": alarm.kind.remedy,
-                        "cells": len(alarm.cells),
-                    }
-                    for alarm in tables.raised
-                ],
-            }
-            run.finish(identity, manifest)
-            display.close()
-            if outcome.stopped:
-                say(outcome.stopped, err=True)
-            elif request.report:
-                written, failed = write_reports(registry, [run.path], run.path / REPORT)
-                for path in written:
-                    say(f"report: {path}")
-                for problem in failed:
-                    say(f"error: {problem}", err=True)
-                    code = code or 1
-                run.note("report written", **({"problems": failed} if failed else {}))
-            run.end(code)
-            _tell(registry, display, "run_finished", run=run, exit_code=code)
-            if not outcome.stopped:
-                _print_summary(ended, failures, run.path)
-            return code
+            return ending.conclude(run, identity, manifest, registry, display, request.report)
+
+
+def note_task(run: RunDir, record: TaskRecord) -> None:
+    """Write into the journal how a task ended.
+
+    Raises:
+        StorageError, InputError: the folder cannot be written to.
+    """
+    run.note(
+        f"task {record.status}",
+        key=record.key,
+        kind=record.kind,
+        label=record.label,
+        **({"seconds": record.meta.get("seconds")} if record.status == "done" else {}),
+        **({"reason": record.reason, "traceback": record.traceback} if record.status == "failed" else {}),
+        **({"waited_for": record.waited_for} if record.waited_for else {}),
+        **({"warnings": list(record.warnings)} if record.warnings else {}),
+    )
+
+
+@dataclass
+class Ending:
+    """How a run ended: its tables are written, then it is said.
+
+    Attributes:
+        ended: how its cells ended.
+    """
+
+    plan: Plan
+    outcome: Outcome
+    tables: Tables
+    ended: Ended
+
+    def write(
+        self, run: RunDir, registry: Registry, tabulator: Tabulator, key: str, display: LineDisplay | TerminalDisplay
+    ) -> None:
+        """Write the tables and images, and warn of what they say.
+
+        Raises:
+            StorageError, InputError: the folder cannot be written to.
+        """
+        plan, outcome, tables = self.plan, self.outcome, self.tables
+        with writing(run.path):
+            clear_reports(registry, run.path / REPORT, display)
+            write_tables(tables, run.path, key)
+            tabulator.gallery.close(key)
+            _write_costs(plan, outcome, run.path, key)
+        for problem in self.problems():
+            display.warning(problem)
+        for told in told_of_probes(tables.probed):
+            display.warning(told)
+        for alarm in tables.raised:
+            cells = f"{len(alarm.cells)} {'cell is' if len(alarm.cells) == 1 else 'cells are'} in doubt"
+            display.warning(f"{alarm.kind.sign}: {alarm.finding}; {cells}")
+
+    def problems(self) -> list[str]:
+        """Return what the tables lack beside whole cells."""
+        return [*self.ended.problems, *self.tables.problems]
+
+    def conclude(
+        self,
+        run: RunDir,
+        identity: Identity,
+        manifest: dict[str, Any],
+        registry: Registry,
+        display: LineDisplay | TerminalDisplay,
+        report: bool,
+    ) -> int:
+        """Publish what has been written, report and summary after it, and return the exit code."""
+        plan, outcome, ended, problems = self.plan, self.outcome, self.ended, self.problems()
+        failures = _failures(plan, outcome)
+        code = outcome.stopped.code if outcome.stopped else 1 if failures or problems or ended.unfinished() else 0
+        manifest |= {
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "ended": dict(ended.cells),
+            "thresholds": thresholds(ended, registry),
+            "failures": failures,
+            "warnings": [
+                {"task": record.label, "text": text} for record in outcome.records.values() for text in record.warnings
+            ]
+            + [{"task": "measures", "text": text} for text in problems],
+            "alarms": [
+                {
+                    "alarm": alarm.kind.name,
+                    "sign": alarm.kind.sign,
+                    "finding": alarm.finding,
+                    "remedy": alarm.kind.remedy,
+                    "cells": len(alarm.cells),
+                }
+                for alarm in self.tables.raised
+            ],
+        }
+        run.finish(identity, manifest)
+        display.close()
+        if outcome.stopped:
+            say(outcome.stopped, err=True)
+        elif report:
+            written, failed = write_reports(registry, [run.path], run.path / REPORT)
+            for path in written:
+                say(f"report: {path}")
+            for problem in failed:
+                say(f"error: {problem}", err=True)
+                code = code or 1
+            run.note("report written", **({"problems": failed} if failed else {}))
+        run.end(code)
+        tell(registry, display, "run_finished", run=run, exit_code=code)
+        if not outcome.stopped:
+            _print_summary(ended, failures, run.path)
+        return code
 
 
 @contextlib.contextmanager
-def _end_told(run: RunDir, registry: Registry, display: LineDisplay | TerminalDisplay) -> Iterator[None]:
+def end_told(run: RunDir, registry: Registry, display: LineDisplay | TerminalDisplay) -> Iterator[None]:
     """Tell why a run ends before its time, whatever it is: its directory, as far as there is space, and plugins."""
     try:
         yield
@@ -263,11 +314,11 @@ def _end_told(run: RunDir, registry: Registry, display: LineDisplay | TerminalDi
         code = error.code if isinstance(error, Stopped) else 2 if isinstance(error, BenchError) else 1
         with contextlib.suppress(BenchError):
             run.end(code, error.word if isinstance(error, Stopped) else reason_of(error))
-        _tell(registry, display, "run_finished", run=run, exit_code=code)
+        tell(registry, display, "run_finished", run=run, exit_code=code)
         raise
 
 
-def _tell(registry: Registry, display: LineDisplay | TerminalDisplay, event: str, **arguments: Any) -> None:
+def tell(registry: Registry, display: LineDisplay | TerminalDisplay, event: str, **arguments: Any) -> None:
     """Tell the plugins, each with copies of its own; what goes wrong in one of them costs neither run nor others."""
     for implementation in reversed(getattr(registry.manager.hook, event).get_hookimpls()):
         try:

@@ -198,7 +198,7 @@ class RunDir:
             suite = (self.path / SUITE).read_bytes()
             if hashlib.sha256(suite).hexdigest() != there["files"][SUITE]:
                 raise ValueError
-            found = list(_differences(Identity(yaml.safe_load(suite), there["shard"]).facts, identity.facts, ""))
+            found = list(differences(Identity(yaml.safe_load(suite), there["shard"]).facts, identity.facts, ""))
         except (OSError, ValueError, KeyError):
             return f"of which its damaged {SUITE} does not tell any more"
         more = f", and {len(found) - MOST_DIFFERENCES} more" if len(found) > MOST_DIFFERENCES else ""
@@ -279,14 +279,14 @@ class RunDir:
                     self._synced = monotonic()
 
 
-def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
+def differences(old: Any, new: Any, path: str) -> Iterator[str]:
     """Yield what differs, as `dotted.path: old → new`."""
     if isinstance(old, dict) and isinstance(new, dict):
         for name in dict.fromkeys([*old, *new]):
-            yield from _differences(old.get(name, _ABSENT), new.get(name, _ABSENT), f"{path}.{name}" if path else name)
+            yield from differences(old.get(name, _ABSENT), new.get(name, _ABSENT), f"{path}.{name}" if path else name)
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for number, (one, other) in enumerate(zip(old, new)):
-            yield from _differences(one, other, f"{path}.{number}")
+            yield from differences(one, other, f"{path}.{number}")
     elif old != new:
         yield f"{path}: {_shown(old)} → {_shown(new)}"
 

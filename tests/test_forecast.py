@@ -1,0 +1,98 @@
+"""`bench plan` says what a suite takes on this machine, and refuses what cannot fit."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+VAST = """
+import numpy as np
+import torch
+from torch import nn
+from toy import Blobs, Linear
+from benchmark import Split, hookimpl
+
+class Endless(Split):
+    class_names = ("a", "b")
+    image_shape = (1, 512, 512)
+
+    def __init__(self, count):
+        self.labels = np.arange(count) % 2
+
+    def images(self, indices):
+        raise AssertionError("a plan reads no images")
+
+class Vast(Blobs):
+    def fingerprint(self):
+        return f"vast {self.options.count}"
+
+    def load(self, split):
+        return Endless(self.options.count)
+
+class Wide(Linear):
+    def network(self, num_classes, image_shape):
+        return nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+
+@hookimpl
+def register_datasets(register):
+    register("vast", Vast)
+
+@hookimpl
+def register_models(register):
+    register("wide", Wide)
+"""
+SUITE = """
+suite: vast
+batch_size: %d
+datasets: {many: {use: vast, count: %d}}
+models: {wide: {use: wide}}
+attacks: {step: {use: step, eps: 0.1}}
+defenses: {none: {use: plain}}
+grid: [{}]
+"""
+
+
+@pytest.fixture
+def plan(tmp_path, monkeypatch, capsys):
+    """Return a function that plans a suite of so many large images: exit code, what was said."""
+
+    def run(count: int, *options: str, batch_size: int = 16):
+        from benchmark.cli import main
+
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.syspath_prepend(tmp_path)
+        (tmp_path / "vast.py").write_text(VAST)
+        (tmp_path / "vast.yaml").write_text(SUITE % (batch_size, count))
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main(["plan", "vast.yaml", "--plugin", "toy", "--plugin", "vast", "--cache", "cache", *options])
+        out, err = capsys.readouterr()
+        return stop.value.code, out + err
+
+    return run
+
+
+def test_time_disk_and_memory_are_said_before_any_work(plan):
+    code, said = plan(200, "--json")
+    assert code == 0, said
+    facts = json.loads(said)
+    image = 512 * 512 * 4
+    assert 200 * image < facts["disk_bytes"] < 1.1 * 200 * image  # adversarial images are nearly all of it
+    assert facts["tasks_without_size"] == 0
+    held = 16 * 9 * image * 2  # a batch, its hidden states and their gradients
+    assert held < facts["worker_memory_bytes"] < held + 1024**3
+    assert facts["seconds_on_one_core"] > 0
+    assert "fit into" in plan(200)[1]
+
+
+def test_what_cannot_fit_is_refused_with_the_option_that_helps(plan):
+    code, said = plan(4 * 10**6)
+    assert code == 2
+    assert len(said.splitlines()) == 1, said
+    assert said.startswith("error: what is to be made will take about 3.8 TiB in the cache")
+    assert "--cache" in said
+    assert "`limit`" in said
+    code, said = plan(200, batch_size=10**6)
+    assert code == 2
+    assert "Lower the suite's `batch_size`" in said
