@@ -47,6 +47,7 @@ PAGE: dict[str, dict[str, tuple[str, ...]]] = {
             "is_ignored",
             "balanced_indices",
         ),
+        "masks": ("mask_of", "decode_mask"),
         "options": ("SPLITS",),
         "images": (
             "read_image",

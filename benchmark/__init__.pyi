@@ -41,6 +41,8 @@ from benchmark.dataset import Subset as Subset
 from benchmark.dataset import PartAnnotations as PartAnnotations
 from benchmark.dataset import is_ignored as is_ignored
 from benchmark.dataset import balanced_indices as balanced_indices
+from benchmark.masks import mask_of as mask_of
+from benchmark.masks import decode_mask as decode_mask
 from benchmark.options import SPLITS as SPLITS
 from benchmark.images import read_image as read_image
 from benchmark.images import read_header as read_header

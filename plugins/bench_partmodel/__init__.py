@@ -19,7 +19,7 @@ def register_defenses(register: Register) -> None:
         "part-model",
         "bench_partmodel.defense:PartModelDefense",
         options="bench_partmodel.options:PartModelOptions",
-        version="1",
+        version="2",
         summary="a segmenter of parts and a tiny classifier of its masks, trained end to end (Sitawarin et al. 2023)",
         cite=CITE,
     )

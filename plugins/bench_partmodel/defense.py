@@ -37,6 +37,7 @@ from benchmark import (
     TrainOptions,
     craft,
     draw_eps,
+    mask_of,
     unchanged,
 )
 
@@ -81,29 +82,10 @@ class Annotated(Split):
         masks = np.zeros((len(indices), 1, height, width), dtype=np.float32)
         for row, index in enumerate(indices):
             # Small parts over large ones: an eye is on a head.
-            drawn = [(self._pixels(entry, height, width), part) for part, entry in self._found[index]]
+            drawn = [(mask_of(entry, height, width), part) for part, entry in self._found[index]]
             for pixels, part in sorted(drawn, key=lambda one: -int(one[0].sum())):
                 masks[row, 0][pixels] = part
         return torch.cat([self._split.images(indices), torch.from_numpy(masks / 255)], 1)
-
-    @staticmethod
-    def _pixels(entry: dict[str, Any], height: int, width: int) -> np.ndarray:
-        from pycocotools import mask as coco_mask
-
-        segmentation = entry["segmentation"]
-        try:
-            if isinstance(segmentation, list) or isinstance(segmentation["counts"], list):
-                segmentation = coco_mask.frPyObjects(segmentation, height, width)
-            runs = coco_mask.merge(segmentation) if isinstance(segmentation, list) else segmentation
-            found: np.ndarray = coco_mask.decode(runs).astype(bool)
-        except (TypeError, ValueError, KeyError) as error:
-            raise InputError(f"annotation {entry['id']}: its mask cannot be read: {error}") from None
-        if found.shape != (height, width):
-            raise InputError(
-                f"annotation {entry['id']}: its mask is of size {found.shape}, its image {(height, width)} "
-                "(height, width)."
-            )
-        return found
 
 
 def _side_less(name: str) -> str:

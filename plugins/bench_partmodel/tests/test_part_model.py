@@ -77,12 +77,17 @@ def broken(data):
     data["annotations"][1]["segmentation"] = {"size": [4, 6]}
 
 
+def more_pixels_than_the_image(data):
+    data["annotations"][1]["segmentation"] = {"size": [4, 6], "counts": "~"}
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         (boxes_alone, "part-model learns from masks: annotation 2 has a box alone"),
         (of_another_size, r"annotation 2: its mask is of size \(6, 4\), its image \(4, 6\)"),
-        (broken, "annotation 2: its mask cannot be read"),
+        (broken, "annotation 2: segmentation: not a run-length segmentation"),
+        (more_pixels_than_the_image, "annotation 2: segmentation: character '~' does not occur"),
         (lambda data: data["annotations"].clear(), "the training images have no annotated part"),
     ],
 )

@@ -28,6 +28,7 @@ from benchmark import (
     Mistakes,
     PartAnnotations,
     Place,
+    decode_mask,
     is_ignored,
     read_header,
     read_image,
@@ -503,7 +504,7 @@ def _checked_shape(entry: dict[str, Any], image: dict[str, Any], where: str) -> 
             )
     elif isinstance(segmentation, dict):
         try:
-            mask = masks.decode(segmentation)
+            mask = decode_mask(segmentation)
         except ValueError as error:
             raise _Mistake("broken run lengths", f"{where}: segmentation: {error}.") from None
         if mask.shape != (height, width):
@@ -562,7 +563,7 @@ def scaled(annotation: dict[str, Any], image: dict[str, Any], place: Place, size
             for polygon in segmentation
         ]
     elif isinstance(segmentation, dict):
-        mask = masks.decode(segmentation)
+        mask = decode_mask(segmentation)
         rows = ((np.arange(place.height) + 0.5) / down).astype(np.int64).clip(0, image["height"] - 1)
         columns = ((np.arange(place.width) + 0.5) / across).astype(np.int64).clip(0, image["width"] - 1)
         square = np.zeros((size, size), dtype=bool)

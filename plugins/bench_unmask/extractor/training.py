@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from bench_unmask import masks
 from bench_unmask.extractor.backend import Backend, Target, freeze
 from bench_unmask.extractor.options import PartExtractorOptions, TrainingStage
 from bench_unmask.extractor.shipped import metadata, weights_source
@@ -29,6 +28,7 @@ from benchmark import (
     TaskError,
     TrainingCheckpoint,
     batches,
+    mask_of,
 )
 
 
@@ -114,38 +114,6 @@ def _mirror_label(name: str, label_of: dict[str, int]) -> int:
     swapped = {"left": "right", "right": "left"}
     other = re.sub(r"(?<![a-z])(left|right)(?![a-z])", lambda side: swapped[side[0]], name)
     return label_of.get(other, -1)
-
-
-def mask_of(annotation: dict[str, Any], height: int, width: int) -> np.ndarray:
-    """Return the mask (height, width) bool of an annotation.
-
-    Raises:
-        InputError: it has none, or an empty one.
-    """
-    segmentation = annotation.get("segmentation")
-    where = f"annotation {annotation['id']}"
-    if not segmentation:
-        raise InputError(
-            f"{where} has a box and no mask. Set the extractor's `masks: false`: boxes are enough to find parts."
-        )
-    if isinstance(segmentation, dict):
-        try:
-            mask = masks.decode(segmentation)
-        except ValueError as error:
-            raise InputError(f"{where}: segmentation: {error}.") from None
-        if mask.shape != (height, width):
-            raise InputError(f"{where}: its mask is of size {mask.shape}, its image {(height, width)} (height, width).")
-        if not mask.any():
-            raise InputError(f"{where}: its mask is empty. Remove it, or draw the mask.")
-        return mask
-    from pycocotools import mask as coco_mask
-
-    drawn = coco_mask.merge(coco_mask.frPyObjects(segmentation, height, width))
-    mask = masks.decode({"size": drawn["size"], "counts": drawn["counts"].decode("ascii")})
-    if not mask.any():  # smaller than a pixel: the one under its middle
-        x, y, w, h = annotation["bbox"]
-        mask[min(int(y + h / 2), height - 1), min(int(x + w / 2), width - 1)] = True
-    return mask
 
 
 # -- images -----------------------------------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ def test_polygons_become_masks_and_the_smallest_keeps_a_pixel():
 @pytest.mark.parametrize(
     ("fields", "with_masks", "message"),
     [
-        ({}, True, "annotation 0 has a box and no mask. Set the extractor's `masks: false`"),
+        ({}, True, "annotation 0 has a box and no mask. Draw the mask; UnMask's extractor does without"),
         ({"segmentation": {"size": [20, 40], "counts": [800]}}, True, "annotation 0: its mask is empty"),
         ({"segmentation": {"size": [20, 41], "counts": [0, 820]}}, True, r"its mask is of size \(20, 41\)"),
         ({"segmentation": {"size": [20, 40], "counts": [3]}}, True, "run lengths sum to 3"),

@@ -18,6 +18,7 @@ from bench_unmask.prepare import class_folders, files, pascal_part
 from bench_unmask.prepare.class_folders import differing_bits, perceptual_hash, prepare_unmask_classes
 from bench_unmask.prepare.part_names import CORRECTED_CLASS_PARTS, part_of
 from bench_unmask.prepare.pascal_part import prepare_pascal_part, read_part_annotations
+from benchmark import decode_mask
 from benchmark.dataset import Dataset
 from benchmark.errors import InputError, MissingError, StorageError
 from benchmark.progress import Progress
@@ -154,7 +155,7 @@ def annotated(root: Path) -> list[tuple[str, str, Any]]:
         names = {category["id"]: category["name"] for category in data["categories"]}
         files = {image["id"]: image["file_name"] for image in data["images"]}
         for entry in data["annotations"]:
-            mask = masks.decode(entry["segmentation"])
+            mask = decode_mask(entry["segmentation"])
             assert entry["bbox"] == masks.measured(mask)["bbox"]
             assert entry["area"] == mask.sum()
             rows.append((files[entry["image_id"]], names[entry["category_id"]], entry["bbox"]))

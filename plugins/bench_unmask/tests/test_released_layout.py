@@ -12,6 +12,7 @@ from PIL import Image
 from torchvision import transforms
 
 from bench_unmask import masks
+from benchmark import decode_mask
 from benchmark.dataset import Dataset
 from benchmark.errors import InputError, MissingError
 
@@ -163,7 +164,7 @@ def test_part_data_is_padded_and_images_without_parts_are_left_out(make: Make, p
     assert parts is not None
     (annotation,) = parts.data["annotations"]
     assert annotation["bbox"] == [12, 50, 60, 20]
-    assert masks.measured(masks.decode(annotation["segmentation"]))["bbox"] == [12, 50, 60, 20]
+    assert masks.measured(decode_mask(annotation["segmentation"]))["bbox"] == [12, 50, 60, 20]
     assert data.fingerprint() != make("unmask_parts", path=str(part_data)).fingerprint()
 
 
