@@ -10,6 +10,11 @@ budget, one boundary point (a corner of the ball in linf), the boundary moved ne
 the range of the network's, 200 random points for the random attack. There the linear layer is fitted by logistic
 regression; here it is that of the widest margin. And the classes of the data set that have no part in the problem
 stay, far below the others, since some losses need three of them or more.
+
+Beside a detector there are two tests (as in the released case studies of trapdoors, DLA and others). In the one the
+point at the edge is not flagged, and who finds the other side without being flagged has solved the problem. In the
+inverted one the point is an adversarial example that is flagged, and the attack, handed the detector with its sign
+turned, has to be flagged on the other side.
 """
 
 from __future__ import annotations
@@ -25,6 +30,7 @@ from torch import Tensor, nn
 from benchmark.attack import perturbation_size
 from benchmark.cells import near
 from benchmark.errors import TaskError
+from benchmark.gradient import ascend, classification_loss, random_start
 from benchmark.model import PENULTIMATE, Classifier, capturing
 from benchmark.randomness import Rng
 
@@ -34,6 +40,10 @@ WITHIN = 0.95
 """How far inner points go, in budgets."""
 CLOSE = 0.999
 """How far the boundary is moved towards the boundary point."""
+TRIES = 10
+"""Points of the edge among which one that is not flagged is sought."""
+STARTS, ROUNDS, STEPS = 5, 4, 20
+"""For one that is flagged: rounds of PGD on the network itself, starts in each, steps of a quarter of the budget."""
 FAR = 20.0
 """Logits by which classes without a part in the problem lie below the others, at least."""
 LEAST = 0.95
@@ -107,12 +117,16 @@ class Ball:
         """Return points as far out as the budget allows: corners in linf, points of the sphere in l2."""
         if self.norm == "linf":
             return self._moved((self._uniform(count, generator) < 0.5).float().mul(2).sub(1) * self.eps)
-        delta = self._directions(count, generator) * self.eps
+        return self.out(self.x + self._directions(count, generator) * self.eps)
+
+    def out(self, points: Tensor) -> Tensor:
+        """Return points (N, C, H, W) of the ball moved to its edge, as far as the range of pixels lets them."""
+        delta = points - self.x
         for _ in range(10):  # what the range of pixels cuts off is made up for by the others
-            sizes = (self._moved(delta) - self.x).flatten(1).norm(dim=1).clamp_min(1e-12)
+            sizes = perturbation_size(self._moved(delta) - self.x, self.norm).clamp_min(1e-12)
             delta = delta * (self.eps / sizes).clamp_max(4)[:, None, None, None]
         moved = self._moved(delta) - self.x
-        sizes = moved.flatten(1).norm(dim=1).clamp_min(1e-12)
+        sizes = perturbation_size(moved, self.norm).clamp_min(1e-12)
         return self.x + moved * (self.eps / sizes).clamp_max(1)[:, None, None, None]
 
     def _uniform(self, count: int, generator: torch.Generator) -> Tensor:
@@ -133,23 +147,73 @@ class Problem:
     Attributes:
         network: what it is handed, and judged by.
         random: whether one of `RANDOM` points of the edge solves it.
+        counts: which points (N,) are where the detector wants them, or all.
     """
 
     network: Binarised
     random: bool
+    counts: Callable[[Tensor], Tensor]
+
+    def solved(self, ball: Ball, x_adv: Tensor) -> bool:
+        """Return whether an adversarial example lies in the ball, is on the other side, and counts."""
+        inside = near(perturbation_size(x_adv - ball.x, ball.norm).cpu().numpy(), ball.eps * (1 + 1e-5) + 1e-6)
+        with torch.no_grad():
+            return bool(inside[0]) and bool(self.network.margin(x_adv)[0] > 0) and bool(self.counts(x_adv)[0])
+
+
+def everywhere(points: Tensor) -> Tensor:
+    """Return that all points (N, C, H, W) count: there is no detector."""
+    return torch.ones(len(points), dtype=torch.bool, device=points.device)
+
+
+def unflagged_edge(ball: Ball, flagged: Callable[[Tensor], Tensor], rng: Rng) -> Tensor | None:
+    """Return a point (1, C, H, W) of the edge that is not flagged, None where `TRIES` of them are."""
+    points = ball.edge(TRIES, rng.torch)
+    return next(iter(points[~flagged(points)].split(1)), None)
+
+
+def flagged_edge(
+    ball: Ball, y: Tensor, logits: nn.Module, flagged: Callable[[Tensor], Tensor], rng: Rng
+) -> Tensor | None:
+    """Return an adversarial example (1, C, H, W) against the network that is flagged, None where none is found.
+
+    PGD from several starts, its points moved to the edge.
+
+    Args:
+        y: (1,) the class of the image.
+        logits: maps images to the network's own logits.
+        flagged: tells which points are.
+    """
+    loss, many = classification_loss(logits, y.expand(STARTS)), ball.x.expand(STARTS, *ball.x.shape[1:])
+    for number in range(ROUNDS):
+        start = random_start(many, ball.norm, ball.eps, rng.spawn(number).numpy)
+        found = ball.out(ascend(loss, many, norm=ball.norm, eps=ball.eps, step=ball.eps / 4, steps=STEPS, start=start))
+        chosen = found[flagged(found)]
+        if len(chosen):
+            return chosen[:1]
+    return None
 
 
 def problem(
-    ball: Ball, logits: Callable[[Tensor], Tensor], features: Features, classes: int, rng: Rng
+    ball: Ball,
+    logits: Callable[[Tensor], Tensor],
+    features: Features,
+    classes: int,
+    rng: Rng,
+    edge: Tensor | None = None,
+    counts: Callable[[Tensor], Tensor] = everywhere,
 ) -> Problem | None:
     """Return the problem of an image, None where no linear layer tells its edge from its inside.
 
     Args:
         logits: maps images to the network's own logits (N, classes), whose range those of the problem have.
         features: maps images to what the layer is fitted on.
+        edge: the point (1, C, H, W) at the edge, drawn unless given.
+        counts: tells which points are a solution, of those on the other side.
     """
     generator = rng.torch
-    points = torch.cat([ball.x, ball.inner(INNER, generator), ball.edge(1, generator)])
+    inner = ball.inner(INNER, generator)
+    points = torch.cat([ball.x, inner, ball.edge(1, generator) if edge is None else edge])
     states = _by_batch(points, features)
     fitted = _widest(states)
     if fitted is None:
@@ -161,15 +225,10 @@ def problem(
     turned = torch.from_numpy(weight * scale).float().to(ball.x.device)
     network = Binarised(features, turned, bias * scale, -spread - max(spread, FAR), classes).eval()
     answered = _by_batch(torch.cat([points[:1], points[-1:]]), network.margin) > 0
-    found = _by_batch(ball.edge(RANDOM, generator), network.margin) > 0
-    return Problem(network, bool(found.any())) if answered.tolist() == [False, True] else None
-
-
-def solved(one: Problem, ball: Ball, x_adv: Tensor) -> bool:
-    """Return whether an adversarial example lies in the ball and is on the other side."""
-    inside = near(perturbation_size(x_adv - ball.x, ball.norm).cpu().numpy(), ball.eps * (1 + 1e-5) + 1e-6)
-    with torch.no_grad():
-        return bool(inside[0]) and bool(one.network.margin(x_adv)[0] > 0)
+    random = ball.edge(RANDOM, generator)
+    found = torch.from_numpy(_by_batch(random, network.margin) > 0).to(random.device)
+    found[found.clone()] &= counts(random[found]) if found.any() else found[found]
+    return Problem(network, bool(found.any()), counts) if answered.tolist() == [False, True] else None
 
 
 def _by_batch(x: Tensor, function: Callable[[Tensor], Tensor]) -> np.ndarray:

@@ -37,6 +37,12 @@ def untargeted(classifier: Callable[[Tensor], Tensor] | nn.Module, y: Tensor) ->
     return goal
 
 
+def margins(logits: Tensor, y: Tensor) -> Tensor:
+    """Return the logit of the true class (N,) less the largest other one: below 0 where the image is misclassified."""
+    others = logits.scatter(1, y[:, None], -torch.inf)
+    return (logits.gather(1, y[:, None]).squeeze(1) - others.amax(1)).float()
+
+
 def input_gradient(loss: Loss, x: Tensor) -> Tensor:
     """Return the gradient of each image's loss in the image: the shape of `x`.
 

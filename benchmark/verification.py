@@ -15,7 +15,7 @@ from benchmark.binarization import LEAST
 from benchmark.engine import execute
 from benchmark.errors import InputError
 from benchmark.files import write_whole
-from benchmark.plan.plan import PlannedVerification, Tested
+from benchmark.plan.plan import PlannedVerification, Test, Tested
 from benchmark.plan.planner import plan_verification
 from benchmark.results.export import csv_text
 from benchmark.statistics import Estimate, rate
@@ -40,7 +40,8 @@ class Verified(Tested):
         asr, ci_low, ci_high: share of the problems that it solves, with a Wilson interval; NaN where there is none.
         random_asr, random_ci_low, random_ci_high: the same of the random attack; where that is high, the problems are
             easy, and a pass says little.
-        n: problems; `not_made` images have none, since no linear layer tells the edge of their ball from its inside.
+        n: problems; `not_made` images have none, since no linear layer tells the edge of their ball from its inside, or
+            no point of the edge is flagged, or unflagged, as the test wants it.
         finding: why it was not run or failed, "" otherwise.
     """
 
@@ -125,7 +126,7 @@ def _verified(planned: PlannedVerification, store: Store, reasons: dict[str, str
     n, not_made = len(found["solved"]), found["images"] - len(found["solved"])
     own, random = _share(found["solved"]), _share(found["random"])
     if own is None or random is None:
-        finding = f"of none of {not_made} images the features tell the edge of the ball from its inside"
+        finding = f"of none of {not_made} images the features tell {_edge(planned.tested.test)} from its inside"
         return Verified(**about, **nothing, verdict="not run", n=0, not_made=not_made, finding=finding)
     return Verified(
         **about,
@@ -142,6 +143,15 @@ def _verified(planned: PlannedVerification, store: Store, reasons: dict[str, str
     )
 
 
+def _edge(test: Test) -> str:
+    which = {
+        "classes": "",
+        "undetected": " that is not flagged",
+        "inverted": " that is flagged, and fools the network,",
+    }
+    return f"a point at the edge of the ball{which[test]}"
+
+
 def _share(answers: Sequence[bool]) -> Estimate | None:
     return rate(np.array(answers, dtype=np.float64))
 
@@ -150,11 +160,12 @@ def _table(rows: Sequence[Verified]) -> str:
     def told(value: float, low: float, high: float) -> str:
         return "" if value != value else f"{percent(value)} [{percent(low)}, {percent(high)}]"
 
-    heads = ("attack", "network", "budget", "solved", "at random", "n", "verdict")
+    heads = ("attack", "network", "test", "budget", "solved", "at random", "n", "verdict")
     cells = [heads] + [
         (
             row.attack,
             row.network + (f" (seed {row.seed})" if len({r.seed for r in rows}) > 1 else ""),
+            row.test,
             f"{row.norm} {row.eps}".strip(),
             told(row.asr, row.ci_low, row.ci_high),
             told(row.random_asr, row.random_ci_low, row.random_ci_high),
@@ -168,6 +179,7 @@ def _table(rows: Sequence[Verified]) -> str:
             *columns(cells),
             "Problems with a known solution on the network's own features (Zimmermann et al. 2022, arXiv:2206.13991): "
             f"an attack that solves less than {percent(LEAST)} of them is too weak. Where random points solve many, "
-            "they are easy, and a pass says little.",
+            "they are easy, and a pass says little. Beside a detector a solution must not be flagged (undetected), or "
+            "must be, and the attack is handed its score with the sign turned (inverted).",
         ]
     )

@@ -47,6 +47,22 @@ class Quantises(Then):
         return self.inner((8 * x).round() / 8)
 
 
+class Shatters(Then):
+    """A ripple too small to change an answer, whose slope drowns that of the network."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x + 0.02 * (2000 * x).sin())
+
+
+class Decoy(Then):
+    """Answers by the network, and sends its gradient through another one."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        answers = self.inner(x.detach())
+        other = x.flatten(1).sin()[:, : answers.shape[1]]
+        return answers + other - other.detach()
+
+
 class DropsOut(Then):
     def forward(self, x: Tensor) -> Tensor:
         return self.inner(dropout(x, 0.1, training=True))
@@ -124,6 +140,8 @@ def register_models(register):
     register("sigmoid", around(EndsWithSigmoid))
     register("timid", around(Timid))
     register("quantises", around(Quantises))
+    register("shatters", around(Shatters))
+    register("decoy", around(Decoy))
     register("drops-out", around(DropsOut))
     register("batch-statistics", around(UsesBatchStatistics))
 

@@ -6,11 +6,13 @@ All are around one trained network and change no right answer of it, so whatever
 from __future__ import annotations
 
 import copy
+import zlib
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import dropout
+from torch.nn.functional import dropout, interpolate, pad
 
 from benchmark import Batch, Classifier, Defense, FitContext, Hardener, Verdict, hookimpl
 
@@ -65,6 +67,36 @@ class Shattered(Around):
         return self.inner(x + 0.02 * (2000 * x).sin())
 
 
+class Decoy(Around):
+    """Sends the gradient elsewhere."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        answers = self.inner(x.detach())
+        other = x.flatten(1).sin()[:, : answers.shape[1]]
+        return answers + other - other.detach()
+
+
+class Shifts(Around):
+    """Shrinks and moves the image by chance, drawn anew from what the image is: no two passes show it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        size, shown = x.shape[-1], []
+        for image in x:
+            seed = zlib.crc32((255 * image.detach()).round().byte().cpu().numpy().tobytes())
+            less, across, down = np.random.RandomState(seed).randint(0, 2, 3)
+            small = interpolate(image[None], size=size - less, mode="bilinear")
+            left, top = less * across, less * down
+            shown.append(pad(small, (left, less - left, top, less - top)))
+        return self.inner(torch.cat(shown))
+
+
+class Ripples(Around):
+    """A temperature that depends on the image, and changes faster than any step."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x) * (24 * (3000 * x).sin().flatten(1).mean(1, keepdim=True)).exp()
+
+
 class Masked(Hardener):
     """The trained network inside of `around`."""
 
@@ -116,7 +148,7 @@ class BatchStatistics(Defense):
         return Verdict(label=batch.logits.argmax(1), score=(brightness - brightness.mean()).abs())
 
 
-MASKS = (Saturation, Temperature, Quantisation, Randomness, Step, Shattered)
+MASKS = (Saturation, Temperature, Quantisation, Randomness, Step, Shattered, Decoy, Shifts, Ripples)
 
 
 @hookimpl

@@ -22,6 +22,8 @@ models:
   sigmoid: {use: sigmoid}
   timid: {use: timid}
   quantises: {use: quantises}
+  shatters: {use: shatters}
+  decoy: {use: decoy}
   drops-out: {use: drops-out}
   batch-statistics: {use: batch-statistics}
 attacks:
@@ -37,7 +39,7 @@ defenses:
   inverted: {use: inverted}
   mute: {use: mute}
 grid:
-  - {models: [softmax, sigmoid, timid, quantises, drops-out, batch-statistics], attacks: pgd, defenses: none}
+  - {attacks: pgd, defenses: none, exclude: [{models: linear}]}
   - {models: linear, attacks: [pgd, pgd-less, fgsm], defenses: [none, inverted, mute]}
   - {models: linear, attacks: [lame, lame-less], defenses: none}
   - {models: linear, attacks: pgd, defenses: misleading, knowledge: [gray-box, white-box]}
@@ -78,6 +80,7 @@ def cells(run, alarm: str) -> set[tuple[str, ...]]:
     [
         ("probabilities", {(model, "pgd", "none", "gray-box") for model in ("softmax", "sigmoid")}),
         ("gradient", {("quantises", "pgd", "none", "gray-box")}),
+        ("random-step", {(model, "pgd", "none", "gray-box") for model in ("shatters", "decoy")}),
         ("random", {("drops-out", "none", "none", ""), ("drops-out", "pgd", "none", "gray-box")}),
         (
             "neighbours",
@@ -101,7 +104,7 @@ def cells(run, alarm: str) -> set[tuple[str, ...]]:
             {("linear", "pgd", "inverted", "gray-box"), ("linear", "fgsm", "inverted", "gray-box")},
         ),
         ("constant-score", {("linear", a, "mute", "gray-box") for a in ("pgd", "pgd-less", "fgsm")}),
-        ("unbeaten", {("quantises", "pgd", "none", "gray-box")}),
+        ("unbeaten", {(model, "pgd", "none", "gray-box") for model in ("quantises", "shatters", "decoy")}),
     ],
 )
 def test_each_fault_raises_its_alarm_for_the_cells_in_doubt_and_no_others(alarming, alarm, expected):

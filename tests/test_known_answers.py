@@ -35,6 +35,9 @@ defenses:
   randomness: {use: randomness}
   step: {use: step}
   shattered: {use: shattered}
+  decoy: {use: decoy}
+  shifts: {use: shifts}
+  ripples: {use: ripples}
   flags-all: {use: flags-all}
   inverted: {use: inverted-score}
   batch-statistics: {use: batch-statistics-score}
@@ -49,7 +52,10 @@ CAUGHT = {
     "quantisation": {"gradient", "random-search"},
     "randomness": {"random", "random-search"},
     "step": {"gradient", "random-search"},
-    "shattered": {"random-search"},
+    "shattered": {"random-step", "random-search"},
+    "decoy": {"random-step", "random-search"},
+    "shifts": {"random-step", "random-search"},
+    "ripples": {"random-step", "random-search"},
     "flags-all": {"flags-clean", "transfer-failure"},  # the attack on the network alone gets nothing through
     "inverted": {"inverted-score"},
 }
@@ -81,6 +87,13 @@ def test_what_only_looks_robust_is_flagged(run, defense):
     marks = run.trust[(run.trust.defense == defense) & (run.trust.attack != "none")]
     assert set(marks.trust) == {"flagged"}
     assert worst(run, defense).trust == "flagged"
+
+
+@pytest.mark.parametrize("defense", [name for name in CAUGHT if name not in ("flags-all", "inverted")])
+def test_what_masks_gradients_is_flagged_where_nothing_but_gradients_was_tried(run, defense):
+    """Random search is an attack of the suite, and another suite may have none: a look at the network does without."""
+    rows = run.trust[(run.trust.defense == defense) & (run.trust.attack == "pgd")]
+    assert list(rows.alarms.ne("")) == [True]
 
 
 def test_what_the_host_refuses_has_no_number_and_says_why(run):

@@ -114,6 +114,15 @@ def test_draws_are_made_around_what_is_flagged_too(run):
     assert (row.verdict, row.n) == ("fail", 8), row.finding
 
 
+def test_a_detector_is_asked_about_few_of_the_draws_that_turn_the_class(run, tmp_path):
+    label = "examine turns against marked for linear on blobs: random draws beside it"
+    (row,) = (row for row in planned(tmp_path, SUITE + ASKED)["to_run"] if row["label"] == label)
+    spent = run.costs.set_index("label").loc[label]
+    # 8 images, 10,000 draws each through the network, 256 of those that turn it through the detector; and the rest
+    # looked at once or twice.
+    assert spent.forward <= row["forward"] <= 8 * (10_000 + 256) + 4 * 60 + 32
+
+
 def test_what_was_doubled_is_said(run):
     rows = run.probes[(run.probes.probe == "more-steps") & (run.probes.knowledge == "gray-box")].set_index("attack")
     assert "with twice its steps and restarts" in rows.finding["pgd"]

@@ -34,7 +34,7 @@ from benchmark.plan.task import (
     Train,
 )
 from benchmark.suite import Component
-from benchmark.trust.looks import ALONE, SHOWN
+from benchmark.trust.looks import ALONE, DIRECTIONS, SHOWN
 
 UNKNOWN_FIT_EPOCHS = 10
 """Passes over the training images that the progress display assumes of a hardener that does not say."""
@@ -323,7 +323,7 @@ class Graph:
         spec = Look(dataset=self.components.data(dataset, split), split=split, network=networks, held=held)
         count = min(SHOWN, self.datasets[dataset].sizes[split])
         label = f"look at {self.who(networks)}" + (", as a pipeline" if held == "pipeline" else "")
-        work = self.passes(networks, 3 * count + min(ALONE, count), count)
+        work = self.passes(networks, (4 + DIRECTIONS) * count + min(ALONE, count), count)
         return self.add(label, spec, work)
 
     @once

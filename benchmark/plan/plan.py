@@ -87,12 +87,18 @@ class PlannedAssessment:
     task: str
 
 
+Test = Literal["classes", "undetected", "inverted"]
+"""What a problem asks of an attack (`Tested`)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Tested:
     """What is tested: an attack on the features of a network, by problems that it must solve.
 
     Attributes:
         network: what is attacked, in words.
+        test: `classes` are to be told apart; beside a detector, without being flagged (`undetected`), or so that it
+            flags (`inverted`).
         knowledge: of the first cell whose adversarial images are made so.
         cells: how many cells of the suite rest on the attack on this network.
     """
@@ -100,6 +106,7 @@ class Tested:
     dataset: str
     attack: str
     network: str
+    test: Test
     knowledge: str
     norm: str
     eps: str

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
-from benchmark.binarization import INNER, NORMS, RANDOM
+from benchmark.binarization import INNER, NORMS, RANDOM, ROUNDS, STARTS, STEPS, TRIES
 from benchmark.errors import InputError
 from benchmark.names import CLEAN
 from benchmark.plan.asked import Asked
-from benchmark.plan.attackers import Attackers
+from benchmark.plan.attackers import Attackers, evades
 from benchmark.plan.checks import Checks
 from benchmark.plan.components import Components
 from benchmark.plan.graph import Graph
-from benchmark.plan.plan import Plan, PlannedCell, PlannedVerification, Tested
+from benchmark.plan.plan import Plan, PlannedCell, PlannedVerification, Test, Tested
 from benchmark.plan.probing import Probing
 from benchmark.plan.task import Craft, Held, Verify
 from benchmark.plugins import Registry
@@ -63,10 +64,14 @@ class Planner:
             if attack == CLEAN:
                 continue
             craft = self.graph.tasks[self.attackers.craft(dataset, model, attack, defense, entry, seed)].of(Craft)
-            for victim in craft.victim:
-                key = (dataset, attack, victim, craft.held, seed)
+            beside = craft.held == "pipeline" and self.components.defense(defense).detects
+            tests: tuple[Test, ...] = ("undetected", "inverted") if beside else ("classes",)
+            for victim, test in itertools.product(craft.victim, tests):
+                key = (dataset, attack, victim, craft.held, seed, test)
                 if key not in found:
-                    found[key] = self._verification(dataset, attack, defense, entry, victim, craft.held, seed, images)
+                    found[key] = self._verification(
+                        dataset, attack, defense, entry, victim, craft.held, seed, images, test
+                    )
                 tested = found[key].tested
                 found[key] = replace(found[key], tested=replace(tested, cells=tested.cells + 1))
         if not found:
@@ -74,12 +79,21 @@ class Planner:
         return Plan(self.suite, [], self.graph.tasks, self.datasets, verifications=list(found.values()))
 
     def _verification(
-        self, dataset: str, attack: str, defense: str, entry: GridEntry, victim: str, held: Held, seed: int, images: int
+        self,
+        dataset: str,
+        attack: str,
+        defense: str,
+        entry: GridEntry,
+        victim: str,
+        held: Held,
+        seed: int,
+        images: int,
+        test: Test,
     ) -> PlannedVerification:
         instance = self.components.attack(attack)
         options = self.suite.attacks[attack].options
         norm, eps = options.norm, options.eps  # type: ignore[attr-defined]
-        reason = self._unverifiable(instance, self.components.defense(defense), norm, eps, held)
+        reason = self._unverifiable(instance, self.components.defense(defense), norm, eps, held, test)
         task = ""
         if not reason:
             split = self.suite.protocol.split
@@ -92,19 +106,28 @@ class Planner:
                 images=images,
                 seed=seed,
                 attack=self.components.attack_part(attack, not instance.minimum_norm),
+                threshold=None if test == "classes" else self.graph.threshold(dataset, victim, defense, seed),
+                inverted=test == "inverted",
             )
             count, work = min(images, self.datasets[dataset].size(split)), None
             if (per_image := instance.passes()) is not None:
                 made = 2 * (INNER + 2) + RANDOM  # points that a problem is made from, and looked at
-                passes = count * (made + per_image.forward), count * per_image.backward
-                work = self.graph.passes((victim,), *passes, per_image.at_most)
-            task = self.graph.add(f"verify {attack} on {self.graph.who((victim,))}", spec, work)
+                # The detector looks at random points on the other side, and before that at those of the edge.
+                sought = {"classes": 0, "undetected": RANDOM + TRIES, "inverted": RANDOM + ROUNDS * STARTS * STEPS}[
+                    test
+                ]
+                backward = per_image.backward + (ROUNDS * STARTS * STEPS if test == "inverted" else 0)
+                passes = count * (made + sought + per_image.forward), count * backward
+                work = self.graph.passes((victim,), *passes, per_image.at_most or test != "classes")
+            what = "" if test == "classes" else f", {test}"
+            task = self.graph.add(f"verify {attack} on {self.graph.who((victim,))}{what}", spec, work)
         who = self.graph.who((victim,)) + (f" through {defense}" if held == "pipeline" else "")
         eps_text = "" if eps is None else str(eps)
         tested = Tested(
             dataset=dataset,
             attack=attack,
             network=who,
+            test=test,
             knowledge=entry.knowledge,
             norm=norm,
             eps=eps_text,
@@ -114,7 +137,7 @@ class Planner:
         return PlannedVerification(tested=tested, task=task, reason=reason)
 
     @staticmethod
-    def _unverifiable(attack: Asked, defense: Asked, norm: str, eps: Any, held: str) -> str:
+    def _unverifiable(attack: Asked, defense: Asked, norm: str, eps: Any, held: str, test: Test) -> str:
         """Return why the test says nothing of an attack on a defense, "" where it does."""
         if eps is None:
             return "it has no budget, and a problem is made within one"
@@ -122,11 +145,8 @@ class Planner:
             return f"problems are made in {' and '.join(NORMS)}, not in {norm}"
         if attack.needs_likelihoods or attack.needs_training_loss:
             return "it works on what the defense offers beside its logits, which a problem has not"
-        if held == "pipeline" and defense.detects:
-            return (
-                f"the problem is one of classes, and {defense.family}s are told by their scores: the authors' inverted "
-                "test of detectors is not built"
-            )
+        if test != "classes" and not (evades(attack, defense) and defense.gives_scores):
+            return f"it lowers no score of the {defense.family}, by which a problem is solved there"
         if held == "pipeline" and defense.randomised:
             return "a randomised defense has other features in each pass"
         return ""

@@ -15,10 +15,10 @@ from benchmark.options import Options
 from benchmark.plan.asked import Asked
 from benchmark.plan.graph import Graph
 from benchmark.plan.once import once
-from benchmark.plan.task import Craft, Examine
+from benchmark.plan.task import Craft, Examine, Fit
 from benchmark.plugins import validate_options
 from benchmark.trust.looks import SHOWN
-from benchmark.trust.probe_kinds import DRAWN, DRAWS, NOISES, PROBES, RERUN, run_where
+from benchmark.trust.probe_kinds import DRAWN, DRAWS, JUDGED, NOISES, PROBES, RERUN, run_where
 
 
 @dataclass(frozen=True)
@@ -156,11 +156,13 @@ class Probing:
         elif asks == "draws":
             images = min(DRAWN, count)
             forward, at_most = 2 * count + images * (DRAWS + 2), True
-            judging = count + images * DRAWS
+            judging = count + images * JUDGED
         else:
             forward = NOISES * min(SHOWN, count) if asks == "neighbours" else 2 * count
-        # As in `Graph.judge`, one pass per judgement is a fair guess; two versions of the images are judged.
-        judging = repeats * (judging + 2 * images) if judged else 0
+        # As in `Graph.judge`, one pass per judgement is a fair guess, and one more through each shared artifact that
+        # looks at the image; two versions of the images are judged.
+        lookers = len(self.graph.tasks[crafting.victim[0]].of(Fit).artifacts) if judged else 0
+        judging = (1 + lookers) * repeats * (judging + 2 * images) if judged else 0
         work = self.graph.passes(
             crafting.victim, crafting.draws * forward + judging, crafting.draws * backward, at_most
         )
@@ -181,7 +183,8 @@ class Probing:
             norm=budget.norm,
             repeats=repeats,
             eps=float(budget.eps) if asks == "draws" else None,
-            craft=None if asks == "neighbours" else craft,
+            # What looks at no adversarial image is the same for all budgets of a sweep.
+            craft=None if asks in ("neighbours", "unconstrained") else craft,
             doubled=None if more is None else more.names,
             attack=part,
         )

@@ -31,7 +31,12 @@ TaskKind = Literal[
 Held = Literal["classifier", "pipeline"]
 """What an attacker holds of a task's answer: its network, or the whole fitted defense."""
 
-VERSIONS: dict[TaskKind, str] = {**dict.fromkeys(get_args(TaskKind), "1"), "separate": "2", "examine": "3"}
+VERSIONS: dict[TaskKind, str] = {
+    **dict.fromkeys(get_args(TaskKind), "1"),
+    "look": "2",
+    "separate": "2",
+    "examine": "4",
+}
 """What the host itself does in a task, by its kind: raised when its answers change. "1" is not in keys."""
 KEYED: dict[TaskKind, str] = {"look": "probe"}
 """What keys call a kind that has got another name: a word moves no result."""
@@ -363,7 +368,12 @@ class Examine(OfSplit):
 
 @dataclass(frozen=True, kw_only=True)
 class Verify(OfSplit):
-    """Set an attack problems with a known solution on the features of a network, or of one behind a defense."""
+    """Set an attack problems with a known solution on the features of a network, or of one behind a defense.
+
+    Attributes:
+        threshold: sets that of the detector, None where the problem is one of classes alone.
+        inverted: whether the solution is flagged, and not the contrary.
+    """
 
     kind = "verify"
     runs = "victim"
@@ -374,3 +384,5 @@ class Verify(OfSplit):
     images: int
     seed: int
     attack: Part
+    threshold: Key | None = field(default=None, metadata=_SPARSE)
+    inverted: bool = field(default=False, metadata=_SPARSE)

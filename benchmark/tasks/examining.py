@@ -11,19 +11,20 @@ from torch import Tensor
 from benchmark.arrays import ArrayWriter
 from benchmark.attack import TOLERANCE, Attack, Victim, perturbation_size
 from benchmark.dataset import Split
+from benchmark.gradient import margins
 from benchmark.names import Asks
 from benchmark.plan.task import Examine, Task
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.store import Building
 from benchmark.tasks.checks import check_adversarial
-from benchmark.tasks.recording import draw, margins, recorded, roughness, stacked
+from benchmark.tasks.recording import draw, recorded, roughness, stacked
 from benchmark.tasks.verdicts import answers_of, verdict_on
 from benchmark.tasks.victims import victim_of
 from benchmark.tasks.workshop import JUDGE_BATCH, Workshop
 from benchmark.training import MicroBatches
 from benchmark.trust.looks import SHOWN, evenly
-from benchmark.trust.probe_kinds import DRAWN, DRAWS, NOISE, NOISES, RERUN
+from benchmark.trust.probe_kinds import DRAWN, DRAWS, JUDGED, NOISE, NOISES, RERUN
 
 
 def examine(shop: Workshop, task: Task, building: Building, progress: Progress) -> int:
@@ -111,13 +112,13 @@ def _draws(crafting: Crafting) -> dict[str, np.ndarray]:
     found = x.clone()
     for number in range(len(chosen) if drawn else 0):
         image, rng = x[number : number + 1], crafting.rng.spawn("draws", number)
-        best = np.inf
+        best, asked = np.inf, 0
         for wrong in draw(network, image, y[number], crafting.norm, eps, DRAWS, JUDGE_BATCH, rng):
-            suspicion, flagged = crafting.suspicion(wrong)
-            doubt = flagged.float() if suspicion is None else suspicion
+            shown = wrong[: JUDGED - asked]
+            doubt, asked = crafting.doubt(shown, y[number]), asked + len(shown)
             if float(doubt.min()) < best:
-                best, found[number] = float(doubt.min()), wrong[int(doubt.argmin())]
-            if suspicion is None and best == 0:
+                best, found[number] = float(doubt.min()), shown[int(doubt.argmin())]
+            if best == -np.inf or asked == JUDGED:
                 break
         crafting.progress.update(number + 1, len(chosen))
     return {**crafting.about(chosen, crafting.within(chosen, eps), found), "drawn": np.full(len(chosen), drawn)}
@@ -239,10 +240,30 @@ class Crafting:
 
         The score is None where it gives none, or sets its flags by itself, and flags are those that it sets by itself.
         """
-        nowhere = torch.zeros(len(x), dtype=torch.bool, device=x.device)
         if self.victim.judge is None:
-            return None, nowhere
+            return None, torch.zeros(len(x), dtype=torch.bool, device=x.device)
         answers = self._answers(x)
-        flagged = answers["flagged"].all(1) if "flagged" in answers else nowhere
-        scored = "score" in answers and "flagged" not in answers
-        return answers["score"].mean(1) if scored else None, flagged
+        return _score(answers), _flags(answers).all(1)
+
+    def doubt(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return how far images (n, C, H, W) that turn the network's class from `y` are from a success, (n,).
+
+        -inf for those that are one, inf for those that are none; the score where it decides, under a threshold that is
+        not known here.
+        """
+        nothing = torch.full((len(x),), torch.inf, device=x.device)
+        if self.victim.judge is None:
+            return -nothing
+        answers = self._answers(x)
+        score, through = _score(answers), ((answers["label"] != y) & ~_flags(answers)).any(1)
+        return torch.where(through, -nothing if score is None else score, nothing)
+
+
+def _flags(answers: dict[str, Tensor]) -> Tensor:
+    """Return the flags (n, R) that a defense sets by itself."""
+    return answers.get("flagged", torch.zeros_like(answers["label"], dtype=torch.bool))
+
+
+def _score(answers: dict[str, Tensor]) -> Tensor | None:
+    """Return the mean score (n,) where it decides what is flagged, None otherwise."""
+    return answers["score"].mean(1) if "score" in answers and "flagged" not in answers else None

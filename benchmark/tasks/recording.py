@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmark.attack import TOLERANCE, ClassLikelihoods, Victim, perturbation_size
-from benchmark.gradient import random_start
+from benchmark.gradient import margins, random_start
 from benchmark.randomness import Rng
 
 
@@ -109,12 +109,6 @@ class Path:
 
 def _least(values: Tensor, among: Tensor) -> float:
     return float(values[among].min()) if among.any() else np.nan
-
-
-def margins(logits: Tensor, y: Tensor) -> Tensor:
-    """Return the logit of the true class (N,) less the largest other one: below 0 where the image is misclassified."""
-    others = logits.scatter(1, y[:, None], -torch.inf)
-    return (logits.gather(1, y[:, None]).squeeze(1) - others.amax(1)).float()
 
 
 @contextmanager

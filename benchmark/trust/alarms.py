@@ -19,7 +19,7 @@ from benchmark.metrics.attack import Auroc
 from benchmark.metrics.metric import MetricValue
 from benchmark.names import KNOWLEDGE
 from benchmark.statistics import PairedDifference, compare_paired, wilson
-from benchmark.trust.looks import ALONE
+from benchmark.trust.looks import ALONE, DIRECTIONS
 from benchmark.wording import shortened, tenths
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Name = Literal[
     "probabilities",
     "gradient",
+    "random-step",
     "random",
     "neighbours",
     "one-step",
@@ -87,6 +88,16 @@ ALARMS: dict[Name, AlarmKind] = {
             "transferred ones.",
             "attacks",
             f"{ATHALYE}; {PINTOR}",
+        ),
+        AlarmKind(
+            "random-step",
+            "A random step does more than one along the gradient",
+            "What gradient attacks follow is not the slope of what answers: a ripple drowns it, or the backward pass "
+            "is another network's. Robustness is overestimated.",
+            "Mend `surrogate`, or take the ripple out for the attacker; add attacks without gradients and transferred "
+            "ones.",
+            "attacks",
+            f"{ATHALYE}; {CARLINI}",
         ),
         AlarmKind(
             "random",
@@ -186,6 +197,9 @@ BROKEN = 0.1
 """An accuracy whose interval reaches down to this need not fall any more."""
 BLIND = 0.25
 """Share of these images with a gradient of exactly zero from which on it is an alarm; single images may saturate."""
+MOST_ASTRAY = 0.125
+"""A share of images whose gradient leads nowhere is an alarm where its interval lies above this: 5 of 16. Of a sound
+gradient next to none does; of one that has nothing to do with the network four in five."""
 LOGIT_TOLERANCE = 1e-2
 """Differences of logits above this share of their spread over these images are no rounding: sums of float32 in
 another order come to some 1e-7 and TF32 rounds by 5e-4, dropout and batch statistics move logits by more."""
@@ -298,6 +312,13 @@ def _looks(cells: Sequence[Judged]) -> Iterator[Alarm]:
             count, what = (seen.broken, "not finite") if seen.broken else (seen.blind, "exactly zero")
             finding = f"{network.who}: the gradient in the image is {what} for {count} of {n} images shown"
             yield Alarm(ALARMS["gradient"], finding, count / n, math.nan, n, gradient)
+        steady_answers = max(seen.twice, math.inf if seen.alone is None else seen.alone) <= LOGIT_TOLERANCE
+        if gradient and steady_answers and wilson(seen.astray, n).low > MOST_ASTRAY:
+            finding = (
+                f"{network.who}: of {DIRECTIONS} random steps one lowers the margin by more than a step of that size "
+                f"along the gradient, for {seen.astray} of {n} images shown"
+            )
+            yield Alarm(ALARMS["random-step"], finding, seen.astray / n, math.nan, n, gradient)
         if everything and seen.twice > LOGIT_TOLERANCE:
             finding = (
                 f"{network.who}: the same {n} images again give logits that differ by {tenths(seen.twice)} of their "

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmark.cells import Look
+from benchmark.randomness import Rng
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -17,6 +18,10 @@ SHOWN = 16
 """Images that a network is looked at with."""
 ALONE = 4
 """Those of them that are shown to it one by one, too."""
+STEP, DIRECTIONS = 4 / 255, 4
+"""Size in linf of a step along the gradient, and how many such steps in random directions it is held against."""
+ROUNDING = 1e-3
+"""Margins that differ by less than this share are equal."""
 SUM_TOLERANCE = 1e-3
 """How far probabilities may sum up to something else than 1."""
 
@@ -37,7 +42,7 @@ def look(network: nn.Module, x: Tensor, y: Tensor, detector_loss: Callable[[Tens
     """
     import torch  # whoever reads tables need not wait for it
 
-    from benchmark.gradient import classification_loss, input_gradient
+    from benchmark.gradient import classification_loss, input_gradient, margins
     from benchmark.training import is_out_of_memory
 
     def differs(these: Tensor, those: Tensor) -> float:
@@ -53,7 +58,12 @@ def look(network: nn.Module, x: Tensor, y: Tensor, detector_loss: Callable[[Tens
         except Exception:  # batch statistics of one image may be refused
             single = None
         alone = None if single is None or single.shape != logits[:ALONE].shape else differs(single, logits[:ALONE])
-    blind = broken = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+
+    def margin(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return margins(network(images.clamp(0, 1)), y)
+
+    blind = broken = astray = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     for loss in (classification_loss(network, y), detector_loss):
         if loss is None:
             continue
@@ -66,6 +76,10 @@ def look(network: nn.Module, x: Tensor, y: Tensor, detector_loss: Callable[[Tens
         broken = broken | ~gradient.isfinite().all(1)
         if loss is not detector_loss:  # which may well be flat where nothing is suspicious
             blind = (gradient == 0).all(1)
+            led = margin(x + STEP * gradient.sign().view_as(x))
+            chance = Rng(0).spawn("directions").numpy.choice([-STEP, STEP], (DIRECTIONS, *x.shape)).astype(np.float32)
+            least = torch.stack([margin(x + torch.from_numpy(step).to(x.device)) for step in chance]).amin(0)
+            astray = ~blind & (led - least > ROUNDING * led.abs())
     return Look(
         images=len(x),
         in_unit=bool(((logits >= 0) & (logits <= 1)).all()),
@@ -73,6 +87,7 @@ def look(network: nn.Module, x: Tensor, y: Tensor, detector_loss: Callable[[Tens
         spread=float(logits.max() - logits.min()) if logits.isfinite().all() else 0.0,
         blind=int(blind.sum()),
         broken=int(broken.sum()),
+        astray=int(astray.sum()),
         twice=differs(logits, again),
         alone=alone,
     )

@@ -27,6 +27,9 @@ DRAWN = 8
 """Images that withstand an attack around which is drawn at random, at most."""
 DRAWS = 10_000
 """Uniform draws around each of them."""
+JUDGED = 256
+"""Of those that turn the class, how many the deployed system is asked about where it does more than name a class: the
+first, which are as random as all."""
 NOISE, NOISES = 4 / 255, 100
 """Largest change of a pixel, and draws of it per image, for unstable predictions: those of the released code."""
 MOST_FAILING = 0.1
@@ -192,7 +195,8 @@ PROBES: dict[ProbeName, ProbeKind] = {
             "random-draws",
             "Random draws find nothing that the attack misses",
             "Share of up to 8 images that withstand the attack, flagged ones among them, of which one of 10,000 "
-            "uniform draws from the ball is classified wrongly, and not flagged where there is a detector.",
+            "uniform draws from the ball is classified wrongly. Where there is more than the network, of the first 256 "
+            "draws that turn its class one that the deployed system answers wrongly and does not flag.",
             "The share is above 1 % for sure.",
             "An attack with a budget in linf or l2.",
             f"{ATHALYE}; {CARLINI}",
