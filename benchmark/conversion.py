@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 
 from benchmark.document import core_scalar
 from benchmark.errors import InputError
+from benchmark.options import meanings
 from benchmark.plugins import Registration, validate_options
 from benchmark.progress import Progress
 from benchmark.wording import printable, say, seconds_text
@@ -32,9 +33,10 @@ def convert(registration: Registration, arguments: Sequence[str], program: str) 
         InputError: an option is wrong, or the source data is.
     """
     options_type = registration.options_type()
+    told = meanings(options_type)
     command = click.Command(
         registration.name,
-        params=[_option(name, info) for name, info in options_type.model_fields.items()],
+        params=[_option(name, info, told.get(name, "")) for name, info in options_type.model_fields.items()],
         help=registration.summary,
         context_settings={"help_option_names": ["-h", "--help"]},
     )
@@ -52,7 +54,7 @@ def convert(registration: Registration, arguments: Sequence[str], program: str) 
     return text
 
 
-def _option(name: str, info: FieldInfo) -> click.Option:
+def _option(name: str, info: FieldInfo, meaning: str) -> click.Option:
     """Return an option of the command line for one of the converter's; what it may be, the converter's type says."""
     several = typing.get_origin(info.annotation) is tuple
 
@@ -65,7 +67,7 @@ def _option(name: str, info: FieldInfo) -> click.Option:
         [f"--{name.replace('_', '-')}"],
         required=info.is_required(),
         metavar="VALUE,..." if several else "VALUE",
-        help=" ".join((info.description or "").split()) or None,
+        help=" ".join(meaning.split()) or None,
         callback=read,
     )
 

@@ -322,8 +322,8 @@ def describe_component(registration: Registration, tags: bool = False) -> str:
             else f"default {_plain_default(info.get_default(call_default_factory=True))}"
         )
         lines.append(f"  {name}: {in_words(alternatives(fields[name], schema), schema)} ({default})")
-        if info.description:
-            lines.append(f"      {' '.join(info.description.split())}")
+        if "description" in fields[name]:
+            lines.append(f"      {' '.join(fields[name]['description'].split())}")
     return "\n".join(lines)
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import itertools
 import math
+import textwrap
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import PurePath
@@ -26,6 +30,29 @@ SPLITS = ("train", "val", "test")
 """The splits of every data set."""
 
 
+def _attribute_docstrings(kind: type) -> dict[str, str]:
+    """Return what stands under the attributes of a class; nothing where there is no source."""
+    try:
+        (defined,) = ast.parse(textwrap.dedent(inspect.getsource(kind))).body
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return {}
+    found = {}
+    for attribute, below in itertools.pairwise(defined.body if isinstance(defined, ast.ClassDef) else ()):
+        text = below.value.value if isinstance(below, ast.Expr) and isinstance(below.value, ast.Constant) else None
+        if isinstance(attribute, ast.AnnAssign) and isinstance(attribute.target, ast.Name) and isinstance(text, str):
+            found[attribute.target.id] = inspect.cleandoc(text)
+    return found
+
+
+def meanings(kind: type[BaseModel]) -> dict[str, str]:
+    """Return what each option means: the docstring under it, in the class or in one that it extends."""
+    told: dict[str, str] = {}
+    for one in reversed(kind.__mro__):
+        told |= _attribute_docstrings(one) if issubclass(one, BaseModel) and one is not BaseModel else {}
+    found = {name: info.description or told.get(name, "") for name, info in kind.model_fields.items()}
+    return {name: meaning for name, meaning in found.items() if meaning}
+
+
 class Options(BaseModel):
     """Base of every component's options: unknown keys are errors, nothing is coerced, nothing changes later.
 
@@ -33,7 +60,19 @@ class Options(BaseModel):
     `bench show` prints.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, use_attribute_docstrings=True)
+    # Built when first used, and docstrings read when first shown: a suite uses few of the types that are defined.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        found = handler(schema)
+        properties = handler.resolve_ref_schema(found).get("properties", {})
+        for name, meaning in meanings(cls).items():
+            if name in properties:
+                properties[name]["description"] = meaning
+        return found
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import pluggy
 
 from benchmark import hookspecs
 from benchmark.contracts import check_component, check_declared, check_options, check_registration, resolve
-from benchmark.errors import InputError, PluginError, unknown_name
+from benchmark.errors import InputError, PluginError, first_line, unknown_name
 from benchmark.options import Options
 from benchmark.source import docstring, source_digest
 
@@ -81,6 +81,10 @@ class Registration:
         else:
             options = getattr(self.load(), "Options", Options)
         check_options(self.kind, options, self.who)
+        try:
+            options.model_rebuild()  # types of options are built when they are first used
+        except Exception as error:
+            raise PluginError(f"{self.who}: its options cannot be built: {first_line(error)}") from error
         return options
 
     def create(self, options: Options) -> Any:

@@ -21,6 +21,7 @@ from typing import Any
 import benchmark
 from benchmark import hookspecs
 from benchmark.contracts import CONTRACTS, resolve
+from benchmark.options import meanings
 from benchmark.plugins import Registry, load_plugins
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -208,9 +209,10 @@ def options(*components: str, inside: bool = True) -> None:
 
 def _options(kind: type[benchmark.Options], inside: bool, before: str = "") -> Iterator[tuple[str, str, str]]:
     """Yield name, default and meaning of each option; those of options inside of options by their path."""
+    told = meanings(kind)
     for name, info in kind.model_fields.items():
         default = info.get_default(call_default_factory=True)
-        meaning = " ".join((info.description or "").split()).replace("|", "\\|")
+        meaning = " ".join(told.get(name, "").split()).replace("|", "\\|")
         if isinstance(default, benchmark.Options) and type(default) is info.annotation:
             yield f"{before}{name}", "", meaning
             if inside:

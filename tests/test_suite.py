@@ -566,7 +566,7 @@ def test_all_mistakes_come_in_one_message_sorted_by_line(refusal):
         r"s.yaml:9: datasets.digitz.use: unknown dataset plugin 'digts'. Did you mean 'digits'\? Known: digits, .*",
         r"  `bench plugins` shows what is installed and from where.",
         r"s.yaml:13: models.small.normalize: found the text 'imagnet', allowed: a mapping with the options mean, std, "
-        r"or 'none' or 'imagenet'. Did you mean 'imagenet'\?",
+        r"or 'none', 'imagenet' or 'weights'. Did you mean 'imagenet'\?",
         r"s.yaml:14: models.small.train.epochs: found the text 'ten', allowed: a whole number \(at least 1\).",
         r"s.yaml:14: models.small.train.optimizer: found the text 'sgdd', allowed: 'sgd' or 'adamw'. Did .* 'sgd'\?",
         r"s.yaml:15: models.other.normalize.std: missing: model 'small_cnn' needs the option 'std' \(.*",

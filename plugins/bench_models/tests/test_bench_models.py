@@ -99,8 +99,8 @@ def test_every_model_has_a_summary_and_options_that_need_no_torch():
 @pytest.mark.parametrize("use", SMALL)
 def test_every_option_is_documented_and_the_readme_names_it(use):
     readme = (Path(bench_models.__file__).parent / "README.md").read_text()
-    for name, field in REGISTRY.get("model", use).options_type().model_fields.items():
-        assert field.description, (use, name)
+    for name, schema in REGISTRY.get("model", use).options_type().model_json_schema()["properties"].items():
+        assert schema["description"], (use, name)
         assert f"`{name}`" in readme, (use, name)
 
 
