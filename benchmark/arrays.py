@@ -21,6 +21,8 @@ FLUSH_SECONDS = 10.0
 """Arrays are written to disk at least this often: an interruption costs about that much."""
 FLUSH_BYTES = 16 * 1024**2
 """And as soon as so much has come: what waits is in memory three times while it is written."""
+EIGHT_BIT = ":8-bit"
+"""Ends the name of an array that is stored in multiples of 1/255."""
 OPEN = 2
 """Parts that a reader keeps open: what is read of an open file counts as memory."""
 
@@ -30,9 +32,12 @@ class ArrayWriter:
 
     Args:
         building: where the parts go.
+        eight_bit: arrays of numbers in [0, 1] that take a byte each in the parts where all of them are multiples of
+            1/255, and so lose nothing.
     """
 
-    def __init__(self, building: Building) -> None:
+    def __init__(self, building: Building, eight_bit: Sequence[str] = ()) -> None:
+        self._eight_bit = eight_bit
         self._building, self._out = building, building.out
         self._log = building.work / "parts.jsonl"
         self._pending: list[dict[str, np.ndarray]] = []
@@ -97,6 +102,11 @@ class ArrayWriter:
 
         arrays = {name: np.concatenate([part[name] for part in self._pending]) for name in self._pending[0]}
         count = len(next(iter(arrays.values())))
+        for name in self._eight_bit:
+            levels = np.rint(arrays[name] * 255)
+            if arrays[name].dtype == np.float32 and np.array_equal(levels / np.float32(255), arrays[name]):
+                del arrays[name]
+                arrays[name + EIGHT_BIT] = levels.astype(np.uint8)
         data = save(arrays)
         with self._building.storing():
             # Who goes on with it notices damage.
@@ -128,9 +138,10 @@ class ArrayReader:
         position = 0
         for number in range(len(self._paths)):
             file = self._part(number)
-            self.names = sorted(file.keys())
+            stored = sorted(file.keys())
+            self.names = [name.removesuffix(EIGHT_BIT) for name in stored]
             self._starts.append(position)
-            position += int(file.get_slice(self.names[0]).get_shape()[0])
+            position += int(file.get_slice(stored[0]).get_shape()[0])
         self.count = position
 
     def _part(self, number: int) -> Any:
@@ -142,6 +153,14 @@ class ArrayReader:
             self._open[number] = safe_open(self._paths[number], framework="numpy")
         self._open.move_to_end(number)
         return self._open[number]
+
+    def _rows(self, number: int, name: str, rows: slice) -> np.ndarray:
+        file = self._part(number)
+        if name + EIGHT_BIT in file.keys():  # noqa: SIM118 - it is no mapping
+            levels: np.ndarray = file.get_slice(name + EIGHT_BIT)[rows]
+            return levels.astype(np.float32) / np.float32(255)
+        found: np.ndarray = file.get_slice(name)[rows]
+        return found
 
     def __len__(self) -> int:
         return self.count
@@ -155,7 +174,7 @@ class ArrayReader:
             low, high = max(start, first), min(stop, last)
             if low < high:
                 for name, list_ in pieces.items():
-                    list_.append(self._part(number).get_slice(name)[low - first : high - first])
+                    list_.append(self._rows(number, name, slice(low - first, high - first)))
         return {name: np.concatenate(list_) if len(list_) != 1 else list_[0] for name, list_ in pieces.items()}
 
     def take(self, name: str, indices: Sequence[int]) -> np.ndarray:
@@ -165,7 +184,8 @@ class ArrayReader:
         for place in np.argsort(wanted, kind="stable"):  # part by part
             index = int(wanted[place])
             number = bisect_right(self._starts, index) - 1
-            rows[place] = self._part(number).get_slice(name)[index - self._starts[number]]
+            row = index - self._starts[number]
+            rows[place] = self._rows(number, name, slice(row, row + 1))[0]
         return np.stack(rows)
 
     def columns(self) -> dict[str, Column]:

@@ -14,6 +14,7 @@ from benchmark.plan.plan import Plan
 from benchmark.plan.probing import doubled
 from benchmark.plugins import Registry
 from benchmark.suite import Suite
+from benchmark.suite.file import protocol_facts
 from benchmark.versions import library_versions
 
 
@@ -37,13 +38,7 @@ def manifest_of(
         "command": list(command),
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
         "seeds": list(suite.seeds),
-        "protocol": {
-            "false_positive_rate": suite.protocol.false_positive_rate,
-            "success": suite.protocol.success,
-            "repeats": suite.protocol.repeats,
-            "draws": suite.protocol.draws,
-            "split": suite.protocol.split,
-        },
+        "protocol": protocol_facts(suite.protocol),
         "only": [one.text for one in suite.only],
         "datasets": {
             label: {

@@ -61,6 +61,8 @@ def linger(phase: str) -> None:
 class BlobOptions(DatasetOptions):
     count: int = 60
     """Images per split."""
+    eight_bit: bool = False
+    """Of 8 bits, as files have them."""
 
 
 class Blobs(Dataset):
@@ -72,7 +74,7 @@ class Blobs(Dataset):
         pass
 
     def fingerprint(self) -> str:
-        return "blobs"
+        return "blobs of 8 bits" if self.options.eight_bit else "blobs"
 
     def load(self, split: str) -> Split:
         generator = Rng(7).spawn(split).numpy
@@ -80,7 +82,10 @@ class Blobs(Dataset):
         images = generator.uniform(0, 0.35, (self.options.count, 1, 4, 4)).astype(np.float32)
         images[labels == 0, :, :2] += 0.5
         images[labels == 1, :, 2:] += 0.5
-        return ArraySplit(images.clip(0, 1), labels, ["top", "bottom"])
+        images = images.clip(0, 1)
+        if self.options.eight_bit:
+            images = np.rint(images * 255).astype(np.uint8)
+        return ArraySplit(images, labels, ["top", "bottom"])
 
 
 class LinearOptions(ModelOptions):

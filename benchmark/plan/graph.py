@@ -311,9 +311,11 @@ class Graph:
             batch_size=self.suite.batch_size,
             seed=seed,
             draws=draws,
+            rounded=self.suite.protocol.adversarial == "8-bit",
             attack=self.components.attack_part(attack, bounded),
         )
         label = f"{attack} against {self.who(victims)}" + ("" if split == "test" else f", {split} images")
+        label += ", rounded to 8 bits" if spec.rounded else ""
         return self.add(label, spec, work)
 
     @once

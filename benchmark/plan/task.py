@@ -247,6 +247,7 @@ class Craft(OfSplit):
     Attributes:
         victim: what is attacked; several networks as one.
         draws: of a randomised defense, over which the attacker averages.
+        rounded: to images of 8 bits.
     """
 
     kind = "craft"
@@ -257,6 +258,7 @@ class Craft(OfSplit):
     batch_size: int
     seed: int
     draws: int = field(default=1, metadata=_SPARSE)
+    rounded: bool = field(default=False, metadata=_SPARSE)
     attack: Part
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -74,6 +74,15 @@ class Protocol:
     split: Literal["test", "val"] = "test"
     """Images that are attacked and judged. `val` is for choosing a hyperparameter, such as the epsilon of adversarial
     training; not for defenses with scores, whose thresholds are set on these images."""
+
+    adversarial: Literal["exact", "8-bit"] = "exact"
+    """Adversarial examples as the attack made them, or rounded to images of 8 bits, as a file or a camera would have
+    them: towards the clean image, and judged anew. Of data of 8 bits only."""
+
+
+def protocol_facts(protocol: Protocol) -> dict[str, Any]:
+    """Return a protocol as plain data; `adversarial` where it is not the default, which runs of before do not name."""
+    return {name: value for name, value in asdict(protocol).items() if (name, value) != ("adversarial", "exact")}
 
 
 class Head(Options):

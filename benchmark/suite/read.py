@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,7 +13,7 @@ from benchmark.errors import InputError, PluginError
 from benchmark.explain import explain, shaped
 from benchmark.plugins import validate_options
 from benchmark.selection import Filter, GridEntry, points_of
-from benchmark.suite.file import HEAD_KEYS, Head
+from benchmark.suite.file import HEAD_KEYS, Head, protocol_facts
 from benchmark.suite.grid import plain_entry, read_grid, read_groups
 from benchmark.suite.model import KINDS, RESERVED, SECTIONS, Component, Suite
 from benchmark.suite.overrides import SET_RANK
@@ -55,7 +55,7 @@ def read(reading: Reading, profile: str | None) -> Suite:
             resolved[section][label]["use"] = component.use
     resolved["grid"] = [plain_entry(entry) for entry in grid]
     resolved["groups"] = {label: list(attacks) for label, attacks in groups.items()}
-    resolved["protocol"] = asdict(head.protocol)
+    resolved["protocol"] = protocol_facts(head.protocol)
     resolved["batch_size"] = head.batch_size
     resolved["threads"] = head.threads
     resolved["gpu"] = head.gpu

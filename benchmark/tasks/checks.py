@@ -10,6 +10,9 @@ from torch import Tensor
 from benchmark.attack import TOLERANCE, perturbation_size
 from benchmark.errors import TaskError
 
+ROUNDING = 1e-3
+"""Of a step of 8 bits: what float32 loses on the way to [0, 1] and back."""
+
 
 def check_adversarial(x_adv: Any, x: Tensor, norm: str, eps: float | None, first: int) -> None:
     """Refuse adversarial examples that are not what the attack promised.
@@ -37,6 +40,25 @@ def check_adversarial(x_adv: Any, x: Tensor, norm: str, eps: float | None, first
                 f"the attack exceeded its budget: {norm} {sizes.max().item():.6g} of {float(eps):.6g} allowed "
                 f"in {which(over, first)}"
             )
+
+
+def rounded(x_adv: Tensor, x: Tensor, first: int) -> Tensor:
+    """Return adversarial images of 8 bits: each pixel is the one next to the attack's, on the clean pixel's side.
+
+    So no pixel moves further than the attack moved it, in whichever norm the budget is.
+
+    Raises:
+        TaskError: the clean images are not of 8 bits.
+    """
+    clean = (x * 255).round()
+    finer = ((x * 255 - clean).abs() > ROUNDING).flatten(1).any(1)
+    if finer.any():
+        raise TaskError(
+            f"`protocol: {{adversarial: 8-bit}}` needs clean images of 8 bits, and {which(finer, first)} have pixels "
+            "between two of their values. Keep adversarial examples as they are: `adversarial: exact`."
+        )
+    moved = x_adv * 255 - clean
+    return (clean + moved.sign() * (moved.abs() + ROUNDING).floor()) / 255
 
 
 def finite(values: Tensor, what: str, first: int) -> Tensor:

@@ -232,9 +232,10 @@ class Workshop:
         building: Building,
         progress: Progress,
         work: Callable[[int, int, slice, Tensor, Tensor], dict[str, Tensor]],
+        eight_bit: Sequence[str] = (),
     ) -> int:
         """Write `work`'s arrays for all images of `split` (or its adversarial images), going on where a part ends."""
-        writer = ArrayWriter(building)
+        writer = ArrayWriter(building, eight_bit)
         memory = MicroBatches(progress)
         adversarial = self.reader(craft) if craft is not None else None
         rng = Rng(0).spawn("globals", task.identity)
