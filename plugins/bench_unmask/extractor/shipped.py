@@ -21,6 +21,7 @@ from benchmark import (
     WeightsFile,
     first_line,
     packaged_weights,
+    read_checkpoint,
     unknown_name,
 )
 
@@ -81,13 +82,21 @@ def scaling_of(weights: str | None) -> Scaling:
 
 
 def metadata(path: str | Path) -> dict[str, str]:
-    """Return what K's own files say beside the tensors: `parts` and `scaling`, as JSON; other files say nothing."""
+    """Return what K's own files say beside the tensors: `parts` and `scaling`, as JSON; other files say nothing.
+
+    Raises:
+        InputError: the file is damaged.
+    """
     if Path(path).suffix != ".safetensors":
         return {}
     from safetensors import safe_open
 
-    with safe_open(path, "pt") as file:
-        return file.metadata() or {}
+    try:
+        with safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except Exception:  # the host's reader says what the file is instead
+        read_checkpoint(path)
+        raise
 
 
 @click.command()

@@ -528,6 +528,53 @@ def test_options_that_contradict_each_other_are_refused(changes, message):
         options_of(**changes)
 
 
+def truncated(path):
+    save_file({"weight": torch.zeros(100)}, path)
+    path.write_bytes(path.read_bytes()[:-50])
+
+
+def with_code(path):
+    torch.save(Harmful(), path)
+
+
+class Harmful:
+    def __reduce__(self):
+        return (exec, ("import sys; sys.modules['harm'] = sys",))
+
+
+def of_another_network(path):
+    save_file({"fc.weight": torch.zeros(3, 4)}, path)
+
+
+def scaled_otherwise(path):
+    save_file({"fc.weight": torch.zeros(3, 4)}, path, metadata={"scaling": "[0.5]"})
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "message"),
+    [
+        (truncated, "w.safetensors", "is cut off or damaged"),
+        (with_code, "w.pt", "A pickle is never executed here"),
+        (
+            of_another_network,
+            "w.safetensors",
+            r"does not fit torchvision's resnet10 .*none of its 1 names occurs in it",
+        ),
+        (scaled_otherwise, "w.safetensors", r"says '\[0.5\]' of its scaling of pixels; expected a list of three means"),
+        (None, "package:efficientnet-lite7", "unknown source 'efficientnet-lite7'"),
+    ],
+)
+def test_initial_weights_that_are_none_are_refused_and_nothing_is_executed(make, name, message, pictures, tmp_path):
+    if make is not None:
+        make(tmp_path / name)
+        name = str(tmp_path / name)
+    network = "timm:tf_efficientnet_lite0" if make is None else "resnet10"
+    extractor = extractor_of(network=network, weights=name, masks=False)
+    with pytest.raises(InputError, match=message):
+        extractor.build(context(pictures, tmp_path / "work"))
+    assert "harm" not in sys.modules
+
+
 def test_a_name_under_which_no_weights_are_shipped_is_refused():
     with pytest.raises(InputError, match=r"unknown name 'partshape'\. Did you mean 'partshapes'\?"):
         extractor_of(weights="partshape").fingerprint()
