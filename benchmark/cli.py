@@ -283,6 +283,71 @@ def suites(as_json: bool, plugins: Sequence[str]) -> None:
     say(json.dumps(facts, indent=1) if as_json else describe_suites(facts))
 
 
+@cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.argument("suite")
+@click.option(
+    "--shards", type=click.IntRange(min=1), required=True, metavar="N", help="Jobs that the grid is cut into."
+)
+@click.option("--cluster", type=click.Choice(["slurm", "local"]), default="slurm", show_default=True)
+@click.option(
+    "--job-set",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help="A parameter of the job by submitit's names, such as slurm_partition=gpu, timeout_min=600, gpus_per_node=1.",
+)
+@click.option(
+    "--logs", type=click.Path(path_type=Path), default=Path("runs/jobs"), show_default=True, metavar="DIR", help="Logs."
+)
+@click.option("--wait", is_flag=True, help="Wait for all jobs, then merge.")
+@click.pass_context
+def submit(
+    context: click.Context, suite: str, shards: int, cluster: str, job_set: Sequence[str], logs: Path, wait: bool
+) -> int:
+    """Give the shards of SUITE to a batch system, one job each; options of `bench run` follow."""
+    given = run.make_context("bench submit", [suite, *context.args]).params
+    if given["shard"] is not None:
+        raise InputError("--shard: bench submit cuts the grid itself, into as many parts as --shards says.")
+    registry, loaded = _load(suite, given["profile"], given["sets"], given["plugins"], given["only"])
+    from benchmark.plan.plan import shard as take_part
+    from benchmark.plan.planner import make_plan
+    from benchmark.submission import merge_command, submit_shards, wait_for
+
+    made = make_plan(loaded, registry)
+    for index in range(1, shards + 1):
+        take_part(made, index, shards)
+    whole = given["output"] or default_output(loaded, None, given["only"], given["sets"])
+    outputs = [whole.with_name(f"{whole.name}-{index}of{shards}") for index in range(1, shards + 1)]
+    arguments = list(context.args)
+    if given["output"] is not None:  # shards have folders of their own; the last one counts
+        arguments = [word for word in arguments if not word.startswith("--output=")]
+        while "--output" in arguments:
+            at = arguments.index("--output")
+            del arguments[at : at + 2]
+    parameters = _named_values("--job-set", job_set, "timeout_min=600")
+    jobs = submit_shards(suite, arguments, outputs, cluster=cluster, parameters=parameters, logs=logs)
+    if not wait:
+        say(f"when they have ended: {merge_command(outputs, whole, given['plugins'])}")
+        return 0
+    wait_for(jobs, outputs)
+    from benchmark.display import make_display
+    from benchmark.merge import merge_runs
+
+    display = make_display()
+    try:
+        return merge_runs(
+            outputs,
+            whole,
+            registry,
+            display,
+            cache=None,
+            report=not given["no_report"],
+            replaces=given["replace"],
+            command=["bench", *sys.argv[1:]],
+        )
+    finally:
+        display.close()
+
+
 @cli.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", required=True, help="Run directory.")
@@ -591,16 +656,22 @@ def _load(
 
 def _executor_options(workers: int | None, ray_address: str | None, sets: Sequence[str]) -> dict[str, Any]:
     """Return the options of the executor that the command line names."""
+    options = _named_values("--executor-set", sets, "memory=2")
+    given = {"workers": workers, "address": ray_address}
+    return options | {name: value for name, value in given.items() if value is not None}
+
+
+def _named_values(option: str, sets: Sequence[str], example: str) -> dict[str, Any]:
+    """Return what NAME=VALUE says, as YAML reads values."""
     from benchmark.document import core_scalar
 
-    options: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for text in sets:
         name, equals, value = text.partition("=")
         if not equals:
-            raise InputError(f"--executor-set {text!r}: write NAME=VALUE, for example memory=2.")
-        options[name] = core_scalar(value)
-    given = {"workers": workers, "address": ray_address}
-    return options | {name: value for name, value in given.items() if value is not None}
+            raise InputError(f"{option} {text!r}: write NAME=VALUE, for example {example}.")
+        values[name] = core_scalar(value)
+    return values
 
 
 def _parse_shard(text: str | None) -> tuple[int, int] | None:

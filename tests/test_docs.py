@@ -100,3 +100,31 @@ def test_every_name_for_authors_says_what_it_is(monkeypatch):
 def test_the_readme_names_documents_that_exist():
     for target in re.findall(r"\]\(([^)#]+)\)", (ROOT / "README.md").read_text()):
         assert (ROOT / target).exists(), target
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (ROOT / "docs" / "scale").iterdir()))
+def test_examples_for_clusters_are_of_their_language_and_their_commands_are_ours(name):
+    import shlex
+    import subprocess
+
+    import click
+    import yaml
+
+    from benchmark.cli import cli
+
+    text = (ROOT / "docs" / "scale" / name).read_text()
+    if name.endswith(".sh"):
+        subprocess.run(["bash", "-n", str(ROOT / "docs" / "scale" / name)], check=True)
+    else:
+        told = yaml.safe_load(text)
+        text = told["run"] if "run" in told else told["spec"]["entrypoint"]
+    lines = text.replace("\\\n", " ").splitlines()
+    commands = [line.strip() for line in lines if line.strip().startswith("bench ")]
+    assert commands
+    for line in commands:
+        _, command, *arguments = shlex.split(line)
+        if "--shard" in arguments:
+            arguments[arguments.index("--shard") + 1] = "1/8"
+        found = cli.commands[command]
+        assert isinstance(found, click.Command)
+        found.make_context(command, arguments)

@@ -124,3 +124,44 @@ def test_other_software_other_numbers_and_other_answers_are_refused(runs, merge,
         shutil.rmtree(folder)
     own = (runs / "own1", runs / "own2")
     assert "is in no cache of these shards" in refused(merge, *own, moved, options=("--cache", str(tmp_path / "new")))
+
+
+def test_submit_gives_shards_to_a_batch_system_and_merges_them(runs, tmp_path, monkeypatch, capsys):
+    pytest.importorskip("submitit", reason="submitit is not installed (extra `slurm`)")
+    from benchmark.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    suite = str(write_suite(tmp_path, SUITE, **AXES))
+    run = ("--plugin", "toy", "--no-report", "--device", "cpu", "--workers", "1", "--cache", str(runs / "cache-whole"))
+    with pytest.raises(SystemExit) as stop:
+        main(["submit", suite, "--shards", "2", "--cluster", "local", "--wait", *run, "--output", "runs/all"])
+    out, err = capsys.readouterr()
+    assert stop.value.code == 1, err  # as the whole: one attack fails
+    assert "12 of 16 cells done; results in runs/all" in out
+    assert out.count("it prints to ") == 2
+    assert (tmp_path / "runs" / "all" / "metrics.parquet").read_bytes() == (
+        runs / "whole" / "metrics.parquet"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--shards", "99"], "the grid has 16 cells, so this part is empty"),
+        (["--shards", "2", "--shard", "1/2"], "bench submit cuts the grid itself"),
+        (["--shards", "2", "--job-set", "timeout_min"], "write NAME=VALUE, for example timeout_min=600"),
+        (["--shards", "2", "--no-such-option"], "No such option"),
+        (["--shards", "2"], "slurm"),  # there is none here
+    ],
+)
+def test_what_cannot_be_submitted_is_refused(tmp_path, monkeypatch, capsys, options, told):
+    from benchmark.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(SystemExit) as stop:
+        main(["submit", str(write_suite(tmp_path, SUITE, **AXES)), "--plugin", "toy", *options])
+    assert stop.value.code == 2
+    assert told in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
