@@ -30,8 +30,8 @@ TESTS = Path(__file__).resolve().parent
 @pytest.fixture(scope="module")
 def server():
     """Start the server, and return where it is."""
-    pytest.importorskip("s3fs", reason="needs s3fs: pip install -e '.[dev]'")
-    moto = pytest.importorskip("moto.server", reason="needs moto's server: pip install -e '.[dev]'")
+    pytest.importorskip("s3fs", reason="needs s3fs: pip install -e '.[s3-tests]'")
+    moto = pytest.importorskip("moto.server", reason="needs moto's server: pip install -e '.[s3-tests]'")
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     running = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     running.start()
