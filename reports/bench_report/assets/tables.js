@@ -143,6 +143,9 @@
           record.difference = record.value;
           delete record.value;
         }
+        // How far it can be believed: what the sign beside it says on the page.
+        const mark = one(".doubt", cell) ? "flagged" : one(".mark", cell)?.ariaLabel;
+        if (mark) record.trust = mark;
         const pair = one("[data-difference]", cell);
         if (pair) for (const key of ["difference", "low", "high", "p"]) record[key === "low" || key === "high" ? `difference_${key}` : key] = pair.dataset[key];
         return record;
@@ -174,7 +177,7 @@
       const unit = (column) => column.map((head) => head.dataset.unit).filter(Boolean).map((of) => ` (${of})`);
       return csv([columnsOf(table, visible).map((column) => headText(column) + unit(column)), ...places(rows, visible).map((row) => row.map(exact))]);
     }
-    const last = ["metric", "published", "value", "difference", "ci_low", "ci_high", "worst", "difference_low", "difference_high", "p", "n"];
+    const last = ["metric", "published", "value", "difference", "ci_low", "ci_high", "worst", "difference_low", "difference_high", "p", "n", "trust"];
     const names = [...new Set(found.flatMap(Object.keys))].filter((name) => found.some((record) => record[name]));
     const known = Object.values(FIELDS).filter((name) => !last.includes(name));
     const rank = (name) => (last.includes(name) ? 100 + last.indexOf(name) : known.includes(name) ? 1 + known.indexOf(name) : 50);

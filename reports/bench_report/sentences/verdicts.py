@@ -80,7 +80,7 @@ def caveat(row: VerdictRow) -> Sentence:
         words = [
             Word("an attack on "),
             named(verdict.baseline),
-            Word(" failed or was not run: nothing to compare with"),
+            Word(" has no result: nothing to compare with"),
         ]
     elif verdict.why == "baseline-clean":
         words = [Word("clean accuracy of "), named(verdict.baseline), Word(" is missing: no level to reach")]
@@ -188,6 +188,8 @@ def group_title(group: VerdictGroup, several_models: bool) -> Sentence:
     if group.n is not None:
         least, most = group.n
         words += [Word(" · "), digits(f"n = {least:,}" + (f" to {most:,}" if most != least else ""))]
+        seeds = max(row.hardest.seeds for row in group.rows)
+        words += [Word(" · "), digits(plural(seeds, "seed"))] if seeds > 1 else []
     if several_models and len(group.models) == 1:
         words += [Word(" · "), named(group.models[0])]
     if len(group.models) > 1:

@@ -220,9 +220,15 @@ def test_a_table_is_saved_with_numbers_and_what_they_are_of(drawn, open_page):
     assert name == "robust_digits_mlp_gray-box.csv"
     frame = pd.read_csv(io.StringIO(text), keep_default_na=False)
     assert list(frame) == [
-        "dataset", "model", "attack", "defense", "knowledge", "metric", "value", "ci_low", "ci_high", "n",
+        "dataset", "model", "attack", "defense", "knowledge", "metric", "value", "ci_low", "ci_high", "n", "trust",
     ]  # fmt: skip
     keys = ["model", "attack", "defense", "metric"]
+    marks = run.trust[run.trust.knowledge == "gray-box"].set_index(["model", "attack", "defense"]).trust
+    assert {"adaptive", "static only"} <= set(frame.trust)  # what is an upper bound says so wherever it goes
+    assert frame.trust.tolist() == [
+        marks.get((row.model, row.attack, row.defense), "") if row.attack != "none" else ""
+        for row in frame.itertuples()
+    ]
     wanted = run.metrics[run.metrics.knowledge.isin(["", "gray-box"])].set_index(keys)
     for row in frame.itertuples():
         there = wanted.loc[(row.model, row.attack, row.defense, row.metric)]

@@ -351,6 +351,7 @@ def test_failed_cells_are_said_first_and_lead_to_their_reason(make_run, site_of)
     (article,) = [element for element in page.all() if element.get("id") == target]
     assert reason in article.text
     assert "ValueError" in article.one("pre").text
+    assert all(pre.get("tabindex") == "0" for pre in page.all("pre"))  # what scrolls can be scrolled by keyboard
     assert [td.text for td in article.all("td")] == ["digits", "mlp", "pgd-l2", "mahalanobis", "gray-box", "0"]
 
 

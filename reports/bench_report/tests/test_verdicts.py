@@ -209,7 +209,7 @@ def test_a_failed_cell_makes_no_other_defense_the_best(make_run, page_of):
 @pytest.mark.parametrize(
     ("gone", "said"),
     [
-        (("none", "pgd-linf"), "an attack on none failed or was not run: nothing to compare with"),
+        (("none", "pgd-linf"), "an attack on none has no result: nothing to compare with"),
         (("none", "none"), "clean accuracy of none is missing: no level to reach"),
         (("hard", "none"), "its clean accuracy is missing: nothing says what it costs"),
     ],
@@ -872,6 +872,10 @@ def test_an_interval_is_an_interval_with_several_seeds_too(make_run, site_of):
                     checked += 1
     assert checked > 40
     text = site.index.one("main").text
+    about = next(
+        h.text for h in site.index.one("table", data_table="verdicts").all("th") if h.get("scope") == "rowgroup"
+    )
+    assert about.endswith("n = 360 · 3 seeds")
     assert "mean over 3 seeds with 95 % interval over seeds and images" in text
     for page in site.pages:
         assert "±" not in page.text.replace("± 5 points", "").replace("as far as ±", "")
