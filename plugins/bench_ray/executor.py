@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from bench_ray.work import Run
     from benchmark import Setup, Task
 
+STARTS = 2
+"""So often a Ray of our own is tried to be started: it gives a busy machine half a minute."""
 CONNECT_SECONDS = 10.0
 POLL_SECONDS = 0.2
 """So often the command asks what workers have said while no task ends."""
@@ -75,28 +77,14 @@ class RayExecutor(Executor):
 
         os.environ.setdefault("RAY_SCHEDULER_EVENTS", "0")  # its lines about resources would run through ours
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        own = {} if self.elsewhere else self._own_cluster(setup)
-        try:
-            _look_for(self._address)
-            with _signals_kept():
-                ray.init(
-                    self._address or "local",
-                    runtime_env=_runtime_environment(setup, carried=self.elsewhere),
-                    logging_level=logging.ERROR,
-                    ignore_reinit_error=True,
-                    **own,
-                )
-        except Exception as error:  # Ray raises many kinds
-            what = f"no Ray cluster can be joined at {self._address!r}" if self.elsewhere else "Ray cannot be started"
-            raise ExecutorError(
-                f"--executor ray: {what} ({first_line(error)}). "
-                + (
-                    "Look at --ray-address and RAY_ADDRESS, whether the cluster runs (`ray status`) and whether its "
-                    "versions of Ray and Python are those of this machine."
-                    if self.elsewhere
-                    else "Try --executor local."
-                )
-            ) from error
+        for left in reversed(range(1 if self.elsewhere else STARTS)):
+            try:
+                self._join(setup)
+                break
+            except Exception as error:  # Ray raises many kinds
+                ray.shutdown()
+                if not left:
+                    raise ExecutorError(self._nobody(error)) from error
         self._claims = {
             "num_cpus": setup.threads,
             "num_gpus": self.options.gpus if setup.device == "cuda" else 0,
@@ -111,6 +99,27 @@ class RayExecutor(Executor):
         self._work = ray.remote(max_calls=0, max_retries=self.options.attempts, **self._claims)(work)
         self._run = self._known(setup, Run)
         self._reference = ray.put(self._run)
+
+    def _join(self, setup: Setup) -> None:
+        import ray
+
+        _look_for(self._address)
+        with _signals_kept():
+            ray.init(
+                self._address or "local",
+                runtime_env=_runtime_environment(setup, carried=self.elsewhere),
+                logging_level=logging.ERROR,
+                ignore_reinit_error=True,
+                **({} if self.elsewhere else self._own_cluster(setup)),
+            )
+
+    def _nobody(self, error: Exception) -> str:
+        what = f"no Ray cluster can be joined at {self._address!r}" if self.elsewhere else "Ray cannot be started"
+        cure = (
+            "Look at --ray-address and RAY_ADDRESS, whether the cluster runs (`ray status`) and whether its versions "
+            "of Ray and Python are those of this machine."
+        )
+        return f"--executor ray: {what} ({first_line(error)}). {cure if self.elsewhere else 'Try --executor local.'}"
 
     def _own_cluster(self, setup: Setup) -> dict[str, Any]:
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
