@@ -22,7 +22,6 @@ from benchmark.options import TrainOptions as TrainOptions
 from benchmark.options import HardenerOptions as HardenerOptions
 from benchmark.options import CraftingOptions as CraftingOptions
 from benchmark.options import AdversarialOptions as AdversarialOptions
-from benchmark.options import looks_like_file as looks_like_file
 from benchmark.options import read_by_host as read_by_host
 from benchmark.options import PACKAGE as PACKAGE
 
@@ -55,12 +54,8 @@ from benchmark.images import is_image as is_image
 from benchmark.images import begins_as_image as begins_as_image
 from benchmark.images import is_called_image as is_called_image
 from benchmark.images import is_hidden as is_hidden
-from benchmark.images import ending as ending
 from benchmark.images import FORMATS as FORMATS
-from benchmark.images import HIDDEN as HIDDEN
-from benchmark.images import FOLDER as FOLDER
-from benchmark.images import IN_NO_CLASS as IN_NO_CLASS
-from benchmark.images import passed_over_remark as passed_over_remark
+from benchmark.images import PassedOver as PassedOver
 from benchmark.converter import Converter as Converter
 
 # Models
@@ -75,7 +70,6 @@ from benchmark.weights import save_weights as save_weights
 from benchmark.weights import read_tensors as read_tensors
 from benchmark.weights import read_checkpoint as read_checkpoint
 from benchmark.weights import Checkpoint as Checkpoint
-from benchmark.weights import check_weights_file as check_weights_file
 from benchmark.weights import load_checkpoint as load_checkpoint
 from benchmark.pretrained import PackagedWeights as PackagedWeights
 from benchmark.pretrained import WeightsFile as WeightsFile
@@ -133,14 +127,9 @@ from benchmark.cells import Cell as Cell
 from benchmark.cells import Answers as Answers
 from benchmark.cells import successful as successful
 from benchmark.cells import near as near
-from benchmark.builtin import measures as measures
 from benchmark.statistics import rate as rate
-from benchmark.statistics import compare_paired as compare_paired
-from benchmark.statistics import compare_over_seeds as compare_over_seeds
-from benchmark.statistics import PairedDifference as PairedDifference
-from benchmark.statistics import holm as holm
 
-# Panels and reporters
+# Panels
 from benchmark.panel import Panel as Panel
 from benchmark.panel import GalleryImage as GalleryImage
 from benchmark.panel import ImageVerdict as ImageVerdict
@@ -152,12 +141,36 @@ from benchmark.panel import Bar as Bar
 from benchmark.panel import Facts as Facts
 from benchmark.panel import Plot as Plot
 from benchmark.panel import Series as Series
-from benchmark.reporter import Reporter as Reporter
 
-# A run, read back
+# Errors and words
+from benchmark.errors import BenchError as BenchError
+from benchmark.errors import InputError as InputError
+from benchmark.errors import MissingError as MissingError
+from benchmark.errors import TaskError as TaskError
+from benchmark.errors import StorageError as StorageError
+from benchmark.errors import ExecutorError as ExecutorError
+from benchmark.errors import Mistakes as Mistakes
+from benchmark.errors import unknown_name as unknown_name
+from benchmark.errors import near_match as near_match
+from benchmark.errors import first_line as first_line
+from benchmark.wording import percent as percent
+from benchmark.files import write_whole as write_whole
+from benchmark.files import file_digest as file_digest
+from benchmark.store import digest as digest
+from benchmark.source import source_digest as source_digest
+from benchmark.source import source_places as source_places
+
+# Reports, and a run read back
+from benchmark.reporter import Reporter as Reporter
 from benchmark.results.read import load_run as load_run
 from benchmark.results.read import Run as Run
 from benchmark.results.export import csv_text as csv_text
+from benchmark.builtin import measures as measures
+from benchmark.statistics import compare_paired as compare_paired
+from benchmark.statistics import compare_over_seeds as compare_over_seeds
+from benchmark.statistics import PairedDifference as PairedDifference
+from benchmark.statistics import holm as holm
+from benchmark.wording import seconds_text as seconds_text
 from benchmark.results.gallery import strata as strata
 from benchmark.results.gallery import on_sheet as on_sheet
 from benchmark.names import BARE as BARE
@@ -168,9 +181,6 @@ from benchmark.names import ALL_ATTACKS as ALL_ATTACKS
 from benchmark.names import KNOWLEDGE as KNOWLEDGE
 from benchmark.names import IDENTITY as IDENTITY
 from benchmark.names import SUMMARIES as SUMMARIES
-from benchmark.names import MEAN as MEAN
-from benchmark.names import STD as STD
-from benchmark.names import CROSSED as CROSSED
 from benchmark.suite import SECTIONS as SECTIONS
 from benchmark.suite import Published as Published
 from benchmark.trust.alarms import ALARMS as ALARMS
@@ -197,25 +207,6 @@ from benchmark.executors import Setup as Setup
 from benchmark.executors import Event as Event
 from benchmark.executors.serving import Server as Server
 from benchmark.plan.task import Task as Task
-
-# Errors and words
-from benchmark.errors import BenchError as BenchError
-from benchmark.errors import InputError as InputError
-from benchmark.errors import MissingError as MissingError
-from benchmark.errors import TaskError as TaskError
-from benchmark.errors import StorageError as StorageError
-from benchmark.errors import ExecutorError as ExecutorError
-from benchmark.errors import Mistakes as Mistakes
-from benchmark.errors import unknown_name as unknown_name
-from benchmark.errors import near_match as near_match
-from benchmark.errors import first_line as first_line
-from benchmark.wording import percent as percent
-from benchmark.wording import seconds_text as seconds_text
-from benchmark.files import write_whole as write_whole
-from benchmark.files import file_digest as file_digest
-from benchmark.store import digest as digest
-from benchmark.source import source_digest as source_digest
-from benchmark.source import source_places as source_places
 # [cog-end]
 
 _Names = tuple[str, ...]

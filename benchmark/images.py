@@ -16,7 +16,7 @@ from __future__ import annotations
 import functools
 import io
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -131,20 +131,34 @@ def is_called_image(name: str) -> bool:
     return suffix in _UNREAD_SUFFIXES or suffix in _suffixes()
 
 
-HIDDEN = "hidden"
-"""What was passed over since it is hidden."""
-IN_NO_CLASS = "in no class"
-"""What was passed over since it lies in no class folder."""
-FOLDER = "folder"
-"""What was passed over since it is a folder where images are looked for."""
-
-
 def is_hidden(name: str) -> bool:
     """Return whether a file or folder of that name is none of the user's: hidden, or what macOS leaves in archives."""
     return name == "__MACOSX" or (name.startswith(".") and name != "..")
 
 
-def ending(name: str) -> str:
+class PassedOver(Counter[str]):
+    """What lies where images are looked for and is none: why, or the ending of a file's name → how often."""
+
+    HIDDEN, IN_NO_CLASS, FOLDER = "hidden", "in no class", "folder"
+
+    def add(self, name: str, *, folder: bool = False) -> None:
+        """Count a file, or a folder, that is no image, by its name."""
+        self[self.HIDDEN if is_hidden(name) else self.FOLDER if folder else _ending(name)] += 1
+
+    def remarks(self) -> tuple[str, ...]:
+        """Return what was passed over in words, a sentence or nothing."""
+        others = {kind: n for kind, n in self.items() if kind not in (self.HIDDEN, self.IN_NO_CLASS, self.FOLDER)}
+        parts = []
+        if others:
+            listed = ", ".join(f"{n} {kind}" for kind, n in sorted(others.items())[:6])
+            more = ", ..." if len(others) > 6 else ""
+            parts.append(f"no images: {sum(others.values())} ({listed}{more})")
+        whys = ((self.IN_NO_CLASS, "images in no class folder"), (self.FOLDER, "folders"), (self.HIDDEN, "hidden"))
+        parts += [f"{words}: {self[kind]}" for kind, words in whys if self[kind]]
+        return (f"Files passed over: {'; '.join(parts)}.",) if parts else ()
+
+
+def _ending(name: str) -> str:
     """Return the ending of a file's name in lower case, in words where it is none that can be shown."""
     suffix = PurePosixPath(name).suffix.lower()
     if not suffix:
@@ -152,40 +166,20 @@ def ending(name: str) -> str:
     return suffix if suffix[1:].isascii() and suffix[1:].isalnum() and len(suffix) <= 12 else "of odd endings"
 
 
-def image_files(folder: Path, passed_over: Counter[str]) -> list[Path]:
+def image_files(folder: Path, passed_over: PassedOver) -> list[Path]:
     """Return the images that lie in a folder, sorted by name.
 
     Args:
         folder: is not looked into deeper.
-        passed_over: is told of the other files, `HIDDEN` or by the ending of their name.
+        passed_over: is told of the other files.
     """
     found = []
     for path in sorted(folder.iterdir()):
-        if is_hidden(path.name):
-            passed_over[HIDDEN] += 1
-        elif path.is_file() and (is_called_image(path.name) or is_image(path)):
+        if not is_hidden(path.name) and path.is_file() and (is_called_image(path.name) or is_image(path)):
             found.append(path)
         else:
-            passed_over[FOLDER if path.is_dir() else ending(path.name)] += 1
+            passed_over.add(path.name, folder=path.is_dir())
     return found
-
-
-def passed_over_remark(passed_over: Mapping[str, int]) -> tuple[str, ...]:
-    """Return what was passed over in words, a sentence or nothing.
-
-    Args:
-        passed_over: ending of the file's name, `HIDDEN`, `IN_NO_CLASS` or `FOLDER` → how often.
-    """
-    others = {kind: n for kind, n in passed_over.items() if kind not in (HIDDEN, IN_NO_CLASS, FOLDER)}
-    parts = []
-    if others:
-        listed = ", ".join(f"{n} {kind}" for kind, n in sorted(others.items())[:6])
-        more = ", ..." if len(others) > 6 else ""
-        parts.append(f"no images: {sum(others.values())} ({listed}{more})")
-    for kind, words in ((IN_NO_CLASS, "images in no class folder"), (FOLDER, "folders"), (HIDDEN, "hidden")):
-        if passed_over.get(kind):
-            parts.append(f"{words}: {passed_over[kind]}")
-    return (f"Files passed over: {'; '.join(parts)}.",) if parts else ()
 
 
 @functools.cache

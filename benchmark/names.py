@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import Literal, get_args
+from typing import Literal, NamedTuple, get_args
 
 CLEAN = "none"
 """What the attack axis says for clean images."""
@@ -15,9 +15,20 @@ ALL_ATTACKS = "all attacks"
 """What the usual group of all attacks is called."""
 COLUMNS = ("dataset", "model", "attack", "defense", "knowledge", "seed")
 """What names a cell of the grid."""
-MEAN, STD, CROSSED = SUMMARIES = ("mean", "std", "crossed")
-"""What the seed column says where a row is about several seeds: their mean with an interval over seeds, their standard
-deviation, and their mean with an interval over seeds and images."""
+
+
+class Summaries(NamedTuple):
+    """What the seed column says where a row is about several seeds: their mean with an interval over seeds, their
+    standard deviation, and their mean with an interval over seeds and images."""
+
+    mean: str = "mean"
+    std: str = "std"
+    crossed: str = "crossed"
+
+
+SUMMARIES = Summaries()
+"""What the seed column says where a row is about several seeds: `.mean` with an interval over seeds, `.std`, their
+standard deviation, and `.crossed`, the mean with an interval over seeds and images."""
 Knowledge = Literal["white-box", "gray-box", "gray-box-retrained", "black-box"]
 KNOWLEDGE: tuple[Knowledge, ...] = get_args(Knowledge)
 """What the attacker holds, the most first."""

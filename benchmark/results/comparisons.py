@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from benchmark.cells import Cell, CellResult, right, withstood
-from benchmark.names import CLEAN, CROSSED, IDENTITY, CellName
+from benchmark.names import CLEAN, IDENTITY, SUMMARIES, CellName
 from benchmark.results.groups import Group
 from benchmark.results.measures import HEADLINES
 from benchmark.results.tables import COMPARISON_COLUMNS
@@ -75,7 +75,7 @@ def comparisons_of(results: Sequence[CellResult], groups: Sequence[Group]) -> pd
                 pair = (a.defense, b.defense)
                 add(point, name, pair, of_a, of_b, compare_paired(of_a, of_b))
                 images = [a.sample_ids[place] for place in first]
-                seeds.setdefault((replace(point, seed=CROSSED), name, pair), []).append((images, of_a, of_b))
+                seeds.setdefault((replace(point, seed=SUMMARIES.crossed), name, pair), []).append((images, of_a, of_b))
     for (point, name, pair), found in seeds.items():
         if len(found) > 1 and all(images == found[0][0] for images, _, _ in found):
             every_a, every_b = np.stack([a for _, a, _ in found]), np.stack([b for _, _, b in found])

@@ -12,7 +12,7 @@ import numpy as np
 from benchmark.cells import Cell, Status, handed, spoilt
 from benchmark.errors import TaskError
 from benchmark.metrics.metric import Metric, MetricValue
-from benchmark.names import MEAN, SUMMARIES, CellName
+from benchmark.names import SUMMARIES, CellName
 from benchmark.statistics import Estimate, crossed, mean, spread
 
 HEADLINES: dict[str, tuple[str, str]] = {
@@ -109,7 +109,8 @@ def over_seeds(
             continue
         values, metric = [row.value for row in found], metrics[name]
         if math.inf in values:
-            summary.append(Row(replace(point, seed=MEAN), name, math.inf, min(values), math.inf, len(values), "ok"))
+            at = replace(point, seed=SUMMARIES.mean)
+            summary.append(Row(at, name, math.inf, min(values), math.inf, len(values), "ok"))
             continue
         top = 1.0 if metric.unit in ("rate", "area") else math.inf
         for label, estimate in zip(
@@ -118,7 +119,7 @@ def over_seeds(
             if estimate is None:
                 continue
             low, high = estimate.low, estimate.high
-            if label == MEAN:
+            if label == SUMMARIES.mean:
                 low, high = max(low, min(0.0, estimate.value)), min(high, max(top, estimate.value))
             summary.append(Row(replace(point, seed=label), name, estimate.value, low, high, estimate.n, "ok"))
     return summary

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from benchmark.names import STD, WORST_OF
+from benchmark.names import SUMMARIES, WORST_OF
 from benchmark.results.measures import Row
 from benchmark.suite import Published
 
@@ -26,7 +26,7 @@ class References:
 
     def find(self, row: Row, artifact: str = "") -> float:
         """Return the published value of a cell's measure, or of an artifact's, or NaN."""
-        if row.point.seed == STD:
+        if row.point.seed == SUMMARIES.std:
             return math.nan
         values = {"artifact": artifact, **{name: getattr(row.point, name) for name in self.columns[1:]}}
         for used in sorted(self._values, key=lambda used: (-len(used), used)):

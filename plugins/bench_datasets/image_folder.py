@@ -13,7 +13,7 @@ from bench_datasets.files import Files, files_by_split, val_for_test
 from bench_datasets.options import TEST_SHARE, ImageFolderOptions
 from bench_datasets.sources import Member, Source, archive_suffix, printable, source
 from bench_datasets.splitting import Given, PlacedDataset, shares_to_draw
-from benchmark import FOLDER, FORMATS, HIDDEN, IN_NO_CLASS, InputError, ending, is_hidden, passed_over_remark
+from benchmark import FORMATS, InputError, PassedOver
 
 _UNSPLIT = "unsplit"
 
@@ -34,7 +34,7 @@ class ImageFolder(PlacedDataset):
         """
         self.check()
         places = self.places()
-        passed_over: Counter[str] = Counter()
+        passed_over = PassedOver()
         if "path" in places:
             folders, whole = _found_below(places["path"], passed_over), str(places["path"])
         else:
@@ -47,7 +47,7 @@ class ImageFolder(PlacedDataset):
         unsplit = _UNSPLIT in folders
         if unsplit:
             folders = {"train": folders[_UNSPLIT]}
-        remarks = passed_over_remark(passed_over)
+        remarks = passed_over.remarks()
         remarks += val_for_test(folders, self.options)
         names = _class_names(folders)
         splits = files_by_split({split: folder.listed(names) for split, folder in folders.items()}, self.options)
@@ -99,13 +99,13 @@ _SPLIT_WORDS = {
 }
 
 
-def _classes(place: Path, passed_over: Counter[str]) -> _Folder:
+def _classes(place: Path, passed_over: PassedOver) -> _Folder:
     """Return the class folders at `place`; a single folder around them is skipped."""
     found = source(place)
     return _folder(found, _in_folders(found, passed_over), 0, passed_over)
 
 
-def _found_below(place: Path, passed_over: Counter[str]) -> dict[str, _Folder]:
+def _found_below(place: Path, passed_over: PassedOver) -> dict[str, _Folder]:
     """Return the splits at `place`, or all classes as `_UNSPLIT` where it has no splits."""
     if place.is_dir():
         beside: dict[str, list[Path]] = {}
@@ -125,7 +125,7 @@ def _found_below(place: Path, passed_over: Counter[str]) -> dict[str, _Folder]:
                         "Keep one, or give train:, val: and test: instead of path:."
                     )
             for child in others:
-                passed_over[HIDDEN if is_hidden(child.name) else FOLDER if child.is_dir() else ending(child.name)] += 1
+                passed_over.add(child.name, folder=child.is_dir())
             return {split: _classes(children[0], passed_over) for split, children in beside.items()}
     found = source(place)
     members = _in_folders(found, passed_over)
@@ -197,10 +197,10 @@ def _split_folders(found: Source, below: dict[str, set[str]]) -> dict[str, str]:
     return {}
 
 
-def _in_folders(found: Source, passed_over: Counter[str]) -> list[Member]:
+def _in_folders(found: Source, passed_over: PassedOver) -> list[Member]:
     members = found.members(passed_over)
     if not members:
-        (said,) = passed_over_remark(passed_over) or ("It is empty.",)
+        (said,) = passed_over.remarks() or ("It is empty.",)
         raise InputError(
             f"{found.path}: no images of a known format ({', '.join(FORMATS)}). {said} The data set `image_table` "
             "reads tables that hold images or name them (.parquet, .csv, .jsonl)."
@@ -212,7 +212,7 @@ def _in_folders(found: Source, passed_over: Counter[str]) -> list[Member]:
             "of the class's name, or name files and labels in a table (data set `image_table`)."
         )
     if len(inside) < len(members):
-        passed_over[IN_NO_CLASS] += len(members) - len(inside)
+        passed_over[PassedOver.IN_NO_CLASS] += len(members) - len(inside)
     return inside
 
 
@@ -222,15 +222,15 @@ def _common_top(below: dict[str, set[str]]) -> str | None:
     return top if not others and inside else None
 
 
-def _deeper(members: list[Member], depth: int, passed_over: Counter[str]) -> list[Member]:
+def _deeper(members: list[Member], depth: int, passed_over: PassedOver) -> list[Member]:
     """Return the members that lie in a folder below the one at `depth`."""
     inside = [member for member in members if len(member.parts) >= depth + 3]
     if len(inside) < len(members):
-        passed_over[IN_NO_CLASS] += len(members) - len(inside)
+        passed_over[PassedOver.IN_NO_CLASS] += len(members) - len(inside)
     return inside
 
 
-def _folder(found: Source, members: list[Member], depth: int, passed_over: Counter[str], top: str = "") -> _Folder:
+def _folder(found: Source, members: list[Member], depth: int, passed_over: PassedOver, top: str = "") -> _Folder:
     """Return the class folders at `depth`; a single folder around them is skipped."""
     if top:
         members = _deeper(members, depth - 1, passed_over)

@@ -25,7 +25,7 @@ from bench_datasets.image_folder import split_of
 from bench_datasets.options import TEST_SHARE, ImageTableOptions
 from bench_datasets.sources import Member, Source, printable, source
 from bench_datasets.splitting import Given, PlacedDataset, shares_to_draw
-from benchmark import SPLITS, InputError, MissingError, Mistakes, is_called_image, is_hidden, unknown_name
+from benchmark import SPLITS, InputError, MissingError, Mistakes, PassedOver, is_called_image, is_hidden, unknown_name
 
 SUFFIXES = (".parquet", ".csv", ".tsv", ".jsonl")
 _IMAGE_COLUMNS = ("image", "img", "file_name", "filename", "file", "image_path", "filepath", "path", "image_id", "id")
@@ -416,7 +416,7 @@ def _listed(
         place, by_name = _Held(whole, [(rows.path, rows.column) for rows in tables]), dict[str, Member]()
     else:
         place = source(_root({rows.path.parent for rows in tables}, options, whole))
-        by_name = _by_name(place.members(Counter()))
+        by_name = _by_name(place.members(PassedOver()))
     files: dict[str, Files] = {}
     first: dict[tuple[str, ...], tuple[str, Path, int]] = {}
     number_of_table = {id(rows): number for number, rows in enumerate(tables)}
@@ -505,7 +505,7 @@ class _Held(Source):
                 f"into a folder per class (data set `image_folder`); up to {_MOST_HELD_BYTES // 2**20} MiB are read."
             )
 
-    def members(self, passed_over: Counter[str]) -> list[Member]:
+    def members(self, passed_over: PassedOver) -> list[Member]:
         """Return nothing: the tables name their rows."""
         return []
 

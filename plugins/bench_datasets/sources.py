@@ -15,7 +15,6 @@ import tarfile
 import zipfile
 import zlib
 from abc import ABC, abstractmethod
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import sha256
@@ -24,11 +23,10 @@ from typing import Any, NoReturn
 
 from benchmark import (
     FORMATS,
-    HIDDEN,
     InputError,
     Mistakes,
+    PassedOver,
     begins_as_image,
-    ending,
     is_called_image,
     is_hidden,
     is_image,
@@ -75,11 +73,11 @@ class Source(ABC):
         self.path = path
 
     @abstractmethod
-    def members(self, passed_over: Counter[str]) -> list[Member]:
+    def members(self, passed_over: PassedOver) -> list[Member]:
         """Return all image files, sorted by name: what is an image by its content, and what is called one.
 
         Args:
-            passed_over: is told of the other files, as `benchmark.images.image_files` does.
+            passed_over: is told of the other files.
 
         Raises:
             InputError: the place cannot be read, or files in it cannot be; one message tells all of them.
@@ -136,7 +134,7 @@ class Source(ABC):
 class Directory(Source):
     """Image files below a directory. Symbolic links are followed, except those that lead round in a circle."""
 
-    def members(self, passed_over: Counter[str]) -> list[Member]:
+    def members(self, passed_over: PassedOver) -> list[Member]:
         """Return all image files below the directory."""
         mistakes = Mistakes(str(self.path))
         try:
@@ -151,7 +149,7 @@ class Directory(Source):
         folder: Path,
         parts: tuple[str, ...],
         above: tuple[tuple[int, int], ...],
-        passed_over: Counter[str],
+        passed_over: PassedOver,
         mistakes: Mistakes,
     ) -> Iterator[Member]:
         status = folder.stat()
@@ -160,7 +158,7 @@ class Directory(Source):
         with os.scandir(folder) as entries:
             for entry in entries:
                 if is_hidden(entry.name):
-                    passed_over[HIDDEN] += 1
+                    passed_over.add(entry.name)
                     continue
                 name = (*parts, entry.name)
                 if entry.is_dir():
@@ -176,7 +174,7 @@ class Directory(Source):
                         "broken link", f"{self.where(member)}: a symbolic link to nothing, or to no file. Remove it."
                     )
                 else:
-                    passed_over[ending(entry.name)] += 1
+                    passed_over.add(entry.name)
 
     def read(self, member: Member) -> bytes:
         """Return the bytes of a file."""
@@ -199,7 +197,7 @@ class Directory(Source):
 class Archive(Source):
     """Image files in one archive file."""
 
-    def members(self, passed_over: Counter[str]) -> list[Member]:
+    def members(self, passed_over: PassedOver) -> list[Member]:
         """Return all image files of the archive; of equal names the last one counts, as when unpacking."""
         mistakes = Mistakes(str(self.path))
         found: dict[tuple[str, ...], Member] = {}
@@ -218,19 +216,19 @@ class Archive(Source):
         return [found[parts] for parts in sorted(found)]
 
     @abstractmethod
-    def _listed(self, passed_over: Counter[str]) -> Iterator[Member | InputError]:
+    def _listed(self, passed_over: PassedOver) -> Iterator[Member | InputError]:
         """List the image files in the order of the archive, and what is wrong with those that cannot be read."""
 
-    def _parts(self, name: str, content: Callable[[], bytes], passed_over: Counter[str]) -> tuple[str, ...] | None:
+    def _parts(self, name: str, content: Callable[[], bytes], passed_over: PassedOver) -> tuple[str, ...] | None:
         """Return the parts of a member's name, or None if it is no image or hidden."""
         parts = tuple(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
         if not parts:
             return None
         if any(map(is_hidden, parts)):
-            passed_over[HIDDEN] += 1
+            passed_over[PassedOver.HIDDEN] += 1
             return None
         if not is_called_image(parts[-1]) and not is_image(content()):
-            passed_over[ending(parts[-1])] += 1
+            passed_over.add(parts[-1])
             return None
         if ".." in parts or name.startswith(("/", "\\")):
             raise InputError(
@@ -245,7 +243,7 @@ class Zip(Archive):
 
     _handle: tuple[int, zipfile.ZipFile] | None = None
 
-    def _listed(self, passed_over: Counter[str]) -> Iterator[Member | InputError]:
+    def _listed(self, passed_over: PassedOver) -> Iterator[Member | InputError]:
         for info in self._opened().infolist():
             try:
                 if not info.is_dir() and (member := self._member(info, passed_over)) is not None:
@@ -253,7 +251,7 @@ class Zip(Archive):
             except InputError as error:
                 yield error
 
-    def _member(self, info: zipfile.ZipInfo, passed_over: Counter[str]) -> Member | None:
+    def _member(self, info: zipfile.ZipInfo, passed_over: PassedOver) -> Member | None:
         def content() -> bytes:
             readable = info.file_size <= _MOST_FILE_BYTES and not info.flag_bits & 0x1
             try:
@@ -299,7 +297,7 @@ class Zip(Archive):
 class Tar(Archive):
     """Image files in a .tar, read at their offsets."""
 
-    def _listed(self, passed_over: Counter[str]) -> Iterator[Member | InputError]:
+    def _listed(self, passed_over: PassedOver) -> Iterator[Member | InputError]:
         with tarfile.open(self.path, "r:") as archive:
             for info in archive:
                 try:
@@ -314,7 +312,7 @@ class Tar(Archive):
             if file.read(tarfile.BLOCKSIZE).strip(b"\0"):
                 raise InputError(f"{self.path}: damaged archive: no valid header at byte {end}. Fetch it again.")
 
-    def _member(self, archive: tarfile.TarFile, info: tarfile.TarInfo, passed_over: Counter[str]) -> Member | None:
+    def _member(self, archive: tarfile.TarFile, info: tarfile.TarInfo, passed_over: PassedOver) -> Member | None:
         def content() -> bytes:
             return self._extracted(archive, info) if info.isreg() and info.size <= _MOST_FILE_BYTES else b""
 
@@ -363,7 +361,7 @@ class CompressedTar(Tar):
         self._held: dict[int, bytes] = {}
         self._last: tuple[int, bytes] = -1, b""
 
-    def _listed(self, passed_over: Counter[str]) -> Iterator[Member | InputError]:
+    def _listed(self, passed_over: PassedOver) -> Iterator[Member | InputError]:
         self._held, self._last, total = {}, (-1, b""), 0
         with self._opener(self.path, "rb") as file, tarfile.open(fileobj=file, mode="r|") as archive:
             for info in archive:

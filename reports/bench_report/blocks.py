@@ -16,7 +16,7 @@ from bench_report.table import Axes, Place, Table, group_label, group_name
 from bench_report.values import CellView, Column, ColumnGroup, DifferenceView, Estimate, Notice, Word
 from bench_report.verdicts import CERTAIN
 from bench_report.words import KNOWLEDGE, budget_text
-from benchmark import CLEAN, CROSSED, Budget, holm
+from benchmark import CLEAN, SUMMARIES, Budget, holm
 
 HEADLINE = FAMILIES[0]
 
@@ -225,7 +225,7 @@ class BlockBuilder:
 
         What is in doubt takes no part, an upper bound is never best, and where a cell has no number nothing is.
         """
-        chosen = seed or (CROSSED if len(self.table.seeds) > 1 else next(iter(self.table.seeds), ""))
+        chosen = seed or (SUMMARIES.crossed if len(self.table.seeds) > 1 else next(iter(self.table.seeds), ""))
         firsts: list[tuple[list[CellView], int, float]] = []
         for column, of_column in zip(columns, cells):
             if any(cell.status in ("failed", "missing") for cell in of_column):
@@ -322,7 +322,7 @@ class BlockBuilder:
             if baseline is None or family.key not in ("robust", "joint") or not self._is_shown(family):
                 continue
             groups, columns = self.columns(family.clean, family.attack, family.worst)
-            for seed in (*([CROSSED] if len(self.table.seeds) > 1 else []), *self.table.seeds):
+            for seed in (*([SUMMARIES.crossed] if len(self.table.seeds) > 1 else []), *self.table.seeds):
                 rows = []
                 for defense in self.defenses:
                     if defense != baseline:
@@ -339,7 +339,7 @@ class BlockBuilder:
                         tuple(groups),
                         tuple(columns),
                         tuple(rows),
-                        "" if seed == CROSSED or len(self.table.seeds) == 1 else seed,
+                        "" if seed == SUMMARIES.crossed or len(self.table.seeds) == 1 else seed,
                         sentences.paired_how(seed, len(self.table.seeds)),
                         numbers.pop() if len(numbers) == 1 else None,
                     )

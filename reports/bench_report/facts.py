@@ -33,7 +33,7 @@ from bench_report.verdicts import (
     VerdictRow,
     Why,
 )
-from benchmark import ALL_ATTACKS, CLEAN, CROSSED, KNOWLEDGE, Budget, Published, holm
+from benchmark import ALL_ATTACKS, CLEAN, KNOWLEDGE, SUMMARIES, Budget, Published, holm
 
 
 class RunFacts:
@@ -288,7 +288,7 @@ class RunFacts:
 
     def paired(self, scope: Scope, first: str, second: str, metric: str, clean: bool = False) -> Comparison | None:
         """Return a paired comparison of a scope; several seeds are compared over seeds and images, or not at all."""
-        seed = CROSSED if len(self.table.seeds) > 1 else next(iter(self.table.seeds), "")
+        seed = SUMMARIES.crossed if len(self.table.seeds) > 1 else next(iter(self.table.seeds), "")
         where = (CLEAN, "") if clean else (scope.attack, scope.knowledge)
         # Where one of the two rejects, a rejected image counts as it does in the verdict.
         for name in (metric.replace("robust", "joint_robust").replace("clean", "joint_clean"), metric):

@@ -19,10 +19,7 @@ from benchmark import (
     ALARMS,
     ALL_ATTACKS,
     CLEAN,
-    CROSSED,
     KNOWING,
-    MEAN,
-    STD,
     SUMMARIES,
     TRUST_MARKS,
     TRUST_RULES,
@@ -274,19 +271,20 @@ class Table:
         """Return the mean over seeds, or the value of the only seed, or that of `seed`."""
         seeds = self.by_place.get(place, {}).get(metric, {})
         single = [row for name, row in seeds.items() if name not in SUMMARIES and row.value is not None]
-        chosen = seeds.get(seed) if seed is not None else seeds.get(MEAN, single[0] if single else None)
+        chosen = seeds.get(seed) if seed is not None else seeds.get(SUMMARIES.mean, single[0] if single else None)
         if chosen is None or chosen.value is None:
             return None
         unit, doubt, trust = self.measure(metric).unit, self.doubt(place), self.trust(place)
-        if chosen.seed != MEAN:
-            spans: Literal["images", "seeds and images"] = "seeds and images" if chosen.seed == CROSSED else "images"
-            of = len(single) if chosen.seed == CROSSED else 1
+        if chosen.seed != SUMMARIES.mean:
+            crossed = chosen.seed == SUMMARIES.crossed
+            spans: Literal["images", "seeds and images"] = "seeds and images" if crossed else "images"
+            of = len(single) if crossed else 1
             return Estimate(
                 metric, unit, chosen.value, chosen.low, chosen.high, chosen.n, None, of, chosen.reference, doubt, spans,
                 trust=trust,
             )  # fmt: skip
         # The interval of a mean is over seeds alone, and its n counts seeds.
-        ends, spread = seeds.get(CROSSED, chosen), seeds.get(STD)
+        ends, spread = seeds.get(SUMMARIES.crossed, chosen), seeds.get(SUMMARIES.std)
         images = [row.n for row in single if row.n is not None]
         return Estimate(
             metric,

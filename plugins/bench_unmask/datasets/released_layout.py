@@ -12,7 +12,6 @@ and CS5b `cs3-1`, `cs3-2`, `cs5-1` and `cs5-2`; both names are found.
 
 from __future__ import annotations
 
-from collections import Counter
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -24,7 +23,7 @@ from bench_unmask.class_parts import CLASS_SETS
 from bench_unmask.datasets.coco_parts import AnnotatedPhotos, CocoSplit, content_of, photos_of, read_coco
 from bench_unmask.datasets.options import UnMaskOptions, UnMaskPartsOptions
 from bench_unmask.datasets.photos import PhotoSplit, digest_of, look_through, refuse_shared_images
-from benchmark import SPLITS, Dataset, Fit, InputError, MissingError, Mistakes, image_files, passed_over_remark
+from benchmark import SPLITS, Dataset, Fit, InputError, MissingError, Mistakes, PassedOver, image_files
 
 RELEASED_NAMES = {"CS3a": "cs3-1", "CS3b": "cs3-2", "CS5a": "cs5-1", "CS5b": "cs5-2"}
 
@@ -92,11 +91,11 @@ class UnMaskClasses(Dataset):
     @cached_property
     def _remarks(self) -> tuple[str, ...]:
         assumed = look_through(self.load)
-        passed_over: Counter[str] = Counter()
+        passed_over = PassedOver()
         for split in SPLITS:
             for name in self._classes():
                 image_files(self._root() / split / name, passed_over)
-        return passed_over_remark(passed_over) + assumed
+        return passed_over.remarks() + assumed
 
     def load(self, split: str) -> PhotoSplit:
         """Return the split `train`, `val` or `test`.
@@ -117,7 +116,7 @@ class UnMaskClasses(Dataset):
         files: list[Path] = []
         labels: list[int] = []
         for label, name in enumerate(classes):
-            images = image_files(folder / name, Counter()) if (folder / name).is_dir() else []
+            images = image_files(folder / name, PassedOver()) if (folder / name).is_dir() else []
             if not images:
                 mistakes.add(
                     "class without images", f"no images of the class {name!r} in {folder / name}. {CLASSES_HELP}"

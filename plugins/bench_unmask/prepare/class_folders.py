@@ -23,7 +23,7 @@ from PIL import Image
 from bench_unmask.class_parts import CLASS_SETS
 from bench_unmask.datasets.photos import refuse_shared_images
 from bench_unmask.prepare.files import aligned, link, make_folder, write
-from benchmark import SPLITS, InputError, MissingError, Progress, image_files, read_image, unknown_name
+from benchmark import SPLITS, InputError, MissingError, PassedOver, Progress, image_files, read_image, unknown_name
 
 TABLE_II_CLASSES = {
     "CS3a": {"train": 7780, "val": 1099, "test": 2351},
@@ -166,7 +166,7 @@ def _voc_images(voc: Path, classes: list[str]) -> dict[str, list[Path]]:
 def _class_folders(root: Path, classes: list[str], source: str) -> dict[str, list[Path]]:
     found = {}
     for name in classes:
-        found[name] = image_files(root / name, Counter()) if (root / name).is_dir() else []
+        found[name] = image_files(root / name, PassedOver()) if (root / name).is_dir() else []
         if not found[name]:
             raise MissingError(
                 f"{source}: no images in {(root / name).absolute()}. Give a folder that holds a folder of images for "

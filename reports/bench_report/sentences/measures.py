@@ -11,7 +11,7 @@ from bench_report.sentences.phrases import Sentence, attacks_text, named
 from bench_report.table import Axes
 from bench_report.values import Estimate, Word
 from bench_report.words import plural
-from benchmark import CROSSED
+from benchmark import SUMMARIES
 
 SUCCESS = {
     "initially-correct": "the clean image was labelled rightly by the deployed classifier, the attacked one wrongly",
@@ -112,7 +112,7 @@ def counts(n: int | None) -> str:
 def paired_how(seed: str, seeds: int) -> str:
     """Return over what a paired table compares, and by which test; no table corrects for its many cells."""
     over, test = (f" (seed {seed})" if seeds > 1 else ""), "McNemar's exact test"
-    if seed == CROSSED:
+    if seed == SUMMARIES.crossed:
         over, test = f", over {seeds} seeds", "a test over seeds and images"
     return (
         f"{over}, in percentage points, with 95 % interval and {test}. ▲ ▼: the interval leaves out zero. "
