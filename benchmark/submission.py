@@ -15,6 +15,9 @@ from typing import Any
 from benchmark.errors import InputError
 from benchmark.wording import say
 
+TIMEOUT_MINUTES = 24 * 60
+"""A job's time unless `timeout_min` says another; submitit's own default is a few minutes."""
+
 
 @dataclass(frozen=True)
 class ShardJob:
@@ -70,7 +73,7 @@ def submit_shards(
 
     try:
         executor = submitit.AutoExecutor(folder=str(logs), cluster=cluster)
-        executor.update_parameters(name="bench", **parameters)
+        executor.update_parameters(**{"name": "bench", "timeout_min": TIMEOUT_MINUTES, **parameters})
     except Exception as error:  # submitit raises many kinds
         raise InputError(f"bench submit: {cluster}: {error}") from None
     count = len(outputs)
