@@ -172,7 +172,7 @@ class RunFacts:
         return found if swept else {}
 
     def _telling(self, of_models: Sequence[Sequence[Scope]]) -> int:
-        """Return at which budget of a sweep verdicts say most: the largest at which some defense may hold.
+        """Return at which budget of a sweep verdicts say most: the largest up to which some defense may hold.
 
         Where none does, it is the smallest that the undefended system does not withstand. Beyond these nothing is
         left of anything, which says that the attacks work and nothing of a defense.
@@ -188,13 +188,14 @@ class RunFacts:
         telling = [n for n in budgets if n not in easy] or [budgets[-1]]
 
         def some_holds(n: int) -> bool:
-            met: dict[str, list[Scope]] = {}
+            met: dict[str, list[Sequence[Scope]]] = {}
             for of in of_models:
                 for defense in self.defenses(of[n]):
-                    met.setdefault(defense, []).append(of[n])
+                    met.setdefault(defense, []).append(of)
             return any(
-                all(withstood(scope, x) and self.worth(self.draft(scope, x)) for scope in scopes)
-                for x, scopes in met.items()
+                all(withstood(of[n], x) and self.worth(self.draft(of[n], x)) for of in sweeps)
+                and not any(self._broken(self.draft(scope, x)) for of in sweeps for scope in of[:n])
+                for x, sweeps in met.items()
                 if x != self.axes.baseline
             )
 
@@ -238,6 +239,26 @@ class RunFacts:
     def sweep(self, scope: Scope) -> tuple[Scope, ...]:
         """Return the scopes of all budgets of which this is one, the smallest first; itself where it is no sweep's."""
         return self._settings_and_sweeps[1].get(scope, (scope,))
+
+    def alike(self, scope: Scope) -> bool:
+        """Return whether the same attacks were run at each budget of the sweep that a scope is of."""
+        kind = {label: number for number, ladder in enumerate(self.budgets) for label in ladder.labels}
+        return len({frozenset(kind.get(x, x) for x in one.attacks) for one in self.sweep(scope)}) == 1
+
+    @staticmethod
+    def _broken(draft: Verdict) -> bool:
+        """Return whether so little is left that a defense does not hold, whatever else is known of it."""
+        robust = draft.robust
+        if robust is None or robust.high is None or (robust.doubt is not None and not robust.doubt.at_most):
+            return False
+        return robust.high < draft.level
+
+    def _broken_within(self, verdict: Verdict) -> Verdict | None:
+        """Return the verdict at a smaller budget of the sweep that a defense does not get over: it lies within this."""
+        sweep = self.sweep(verdict.scope)
+        smaller = sweep[: sweep.index(verdict.scope)]
+        drafts = (one for scope in smaller for one in self._drafted[scope] if one.defense == verdict.defense)
+        return next(filter(self._broken, drafts), None)
 
     @cached_property
     def scopes(self) -> tuple[Scope, ...]:
@@ -495,7 +516,7 @@ class RunFacts:
         if robust is None or low is None or high is None:
             return replace(verdict, why=verdict.why or "missing")
         # What attacks that are too weak have turned wrong stays wrong.
-        if robust.doubt is not None and not (robust.doubt.at_most and high < verdict.level):
+        if robust.doubt is not None and not self._broken(verdict):
             return replace(verdict, why="doubt")
         if clean is None or clean.low is None:
             return replace(verdict, why=verdict.why or "no-clean")
@@ -503,8 +524,9 @@ class RunFacts:
             return replace(verdict, why="guessing")
         if clean.high is not None and clean.high < self._half(verdict):
             return replace(verdict, why="costly")
-        if high < verdict.level:
-            return replace(verdict, standing="fails", why="")
+        within = self._broken_within(verdict)
+        if self._broken(verdict) or within is not None:
+            return replace(verdict, standing="fails", why="", within=None if self._broken(verdict) else within)
         if verdict.partial:
             return verdict
         if low < verdict.level:
@@ -533,7 +555,11 @@ class RunFacts:
     def _first(self, verdicts: Sequence[Verdict]) -> Best | None:
         """Return the first and the second of a setting's defenses; None where there are no two with a number."""
         defended = [v for v in verdicts if v.standing != "baseline"]
-        counted = [v for v in defended if v.robust and not v.partial and not v.robust.doubt and self.worth(v)]
+        counted = [
+            v
+            for v in defended
+            if v.robust and not v.partial and not v.robust.doubt and self.worth(v) and not self._broken_within(v)
+        ]
         counted.sort(key=lambda v: -v.robust.value if v.robust else 0.0)
         # An upper bound is ahead of nothing.
         if len(counted) < 2 or counted[0].bound:

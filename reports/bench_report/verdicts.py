@@ -97,6 +97,7 @@ class Verdict:
         seeds: of the run, of which `robust` has those that it says.
         hardest: the attack that leaves least alone, and what it leaves.
         page: of the cell or group that `robust` is of; `trust` is its mark.
+        within: the verdict at a smaller budget of the sweep, where it fails for that alone.
     """
 
     scope: Scope
@@ -117,6 +118,7 @@ class Verdict:
     against: Comparison | None
     page: str
     trust: TrustView | None = None
+    within: Verdict | None = None
 
     @property
     def badness(self) -> int:
@@ -134,7 +136,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Reach:
-    """How far a defense holds as the budget of the same attacks grows.
+    """How far a defense holds as the budget grows.
 
     Attributes:
         holds: its verdict at the largest budget up to which it holds, None where it holds at none.

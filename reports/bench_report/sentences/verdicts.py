@@ -61,7 +61,11 @@ def caveat(row: VerdictRow) -> Sentence:
         words = [*_why_bound(verdict)] if verdict.bound else [Word(said)]
     elif verdict.standing == "fails":
         words = [Word("though this attacker does not even know it")] if verdict.bound == "defense" else []
-        if verdict.hardest is not None and of > 1:
+        if verdict.within is not None:
+            smaller = verdict.within
+            leaves = [] if smaller.robust is None else rate(smaller.robust, smaller.partial)
+            words = [Word(f"{smaller.scope.budget} lies within it, and leaves "), *leaves, *_after(words)]
+        elif verdict.hardest is not None and of > 1:
             attack, left, page = verdict.hardest
             words = [named(attack, page), Word(" alone leaves "), digits(f"{left.text} %"), *_after(words)]
         if robust is not None and robust.doubt is not None:
@@ -137,7 +141,7 @@ def _reach(row: VerdictRow, link: str) -> Sentence:
     already = ""
     if reach.beyond is not None and (smaller := reach.beyond.scope.budget) != budget:
         already = f"{'does not hold' if reach.beyond.standing == 'fails' else 'undecided'} at {smaller} already"
-    if to and row.hardest.standing != "holds":
+    if row.hardest.within is not None or (to and row.hardest.standing != "holds"):
         already = ""
     told = ", ".join([f"holds to {to}"] * bool(to) + [already] * bool(already))
     return (Word(link + told),) if told else ()
@@ -242,7 +246,7 @@ def headline(facts: RunFacts, only: Sequence[str] = ()) -> Sentence:
         known = [v for v in mine if not v.bound]
         if worst == "bound" and known and {v.standing for v in known} == {"holds"}:
             worst, mine = "holds", known
-        limits = (*_upto(mine), *_met(facts, defense)) if worst in ("holds", "bound") else ()
+        limits = (*_upto(facts, mine), *_met(facts, defense)) if worst in ("holds", "bound") else ()
         kinds.setdefault(worst, {}).setdefault(limits, []).append(defense)
     bounded = itertools.chain(*kinds.get("bound", {}).values())
     bounds = {v.bound for x in bounded for v in verdicts[x]} - {""}
@@ -259,7 +263,7 @@ def headline(facts: RunFacts, only: Sequence[str] = ()) -> Sentence:
         for limits, names in kinds.get(kind, {}).items():
             words += [Word("; ")] if words else []
             words += [*listed(names), Word(f" {one if len(names) == 1 else many}"), *limits, Word(rest)]
-    settings = len(facts.scopes)
+    settings = len({(scope.dataset, scope.model, scope.knowledge) for scope in facts.scopes})
     end = "" if settings == 1 else f" The worst of {settings} settings (data set, model, attacker) counts."
     return (*part, *words, Word(f".{end}"))
 
@@ -267,26 +271,31 @@ def headline(facts: RunFacts, only: Sequence[str] = ()) -> Sentence:
 def _met(facts: RunFacts, defense: str) -> Sentence:
     """Return ` on digits with mlp` where a defense met fewer data sets or models than others, nothing elsewhere."""
     systems = dict.fromkeys((scope.dataset, scope.model) for scope in facts.scopes)
-    mine = [
+    met = {
         (scope.dataset, scope.model)
         for scope in facts.scopes
         if any(verdict.defense == defense for verdict in facts.verdicts[scope])
-    ]
+    }
+    mine = [system for system in systems if system in met]
     datasets, models = list(dict.fromkeys(d for d, _ in mine)), list(dict.fromkeys(m for _, m in mine))
+    if any((d, m) in systems and (d, m) not in met for d in datasets for m in models):  # not each with each
+        of = {d: [m for one, m in mine if one == d] for d in datasets}
+        pairs = [[named(d), Word(" with "), *listed(names)] for d, names in of.items()]
+        return tuple(itertools.chain([Word(" on ")], *([Word(", on ")] * bool(n) + x for n, x in enumerate(pairs))))
     words: list[Word] = []
     if len(datasets) < len({d for d, _ in systems}):
         words += [Word(" on "), *listed(datasets)]
-    if any((d, m) not in mine for d, m in systems if d in datasets):
+    if any((d, m) not in met for d, m in systems if d in datasets):
         words += [Word(" with "), *listed(models)]
     return tuple(words)
 
 
-def _upto(verdicts: Sequence[Verdict]) -> Sentence:
+def _upto(facts: RunFacts, verdicts: Sequence[Verdict]) -> Sentence:
     """Return ` to 4/255`: the largest budget at which all of these hold; nothing where they are of no sweep."""
     scopes = [verdict.scope for verdict in verdicts]
     if not any(scope.budget for scope in scopes):
         return ()
-    if len({scope.budgets for scope in scopes}) > 1:
+    if len({scope.budgets for scope in scopes}) > 1 or not all(map(facts.alike, scopes)):
         return (Word(" to the budgets below"),)
     return (Word(f" to {min(scopes, key=lambda scope: scope.budgets.index(scope.budget)).budget}"),)
 

@@ -741,8 +741,11 @@ def test_what_was_run_beside_a_sweep_counts_at_its_own_budget(make_run, page_of)
         "hard", models=("mlp",), attacks=tuple(some), defenses=("none", "at"), detectors=(), n=400, budgets=budgets,
         right=hard, suite={"attacks": some},
     )  # fmt: skip
-    row = lines(page_of(run), attack="pgd@4")["at"]
-    assert verdict(row) == ("holds at 4/255", "against these attacks; does not hold at 2/255 already")
+    page = page_of(run)
+    bodies = [body.get("data-attack") for body in page.one("table", data_table="verdicts").all("tbody")]
+    assert "pgd@4" not in bodies  # 2/255 lies within it
+    row = lines(page, attack="worst-of: linf 2/255")["at"]
+    assert verdict(row) == ("does not hold", "bim@2 alone leaves 5.0 %")
     # Named groups that hold attacks of several budgets are taken as they are.
     groups = {"mild": ["pgd@1", "pgd@2"], "strong": ["pgd@4", "pgd@8", "bim@2", "fgsm@255"]}
     run = make_run(
@@ -760,6 +763,27 @@ def test_a_number_never_parts_from_its_percent_sign(make_run, page_of):
     for sentence in (said, *page.all("p"), *page.all("li")):
         kept = [span.text for span in sentence.all("span") if span.get("class") == "number"]
         assert "47.5 %" not in sentence.text or "47.5 %" in kept
+
+
+def test_what_breaks_a_defense_within_a_budget_breaks_it_there(make_run, page_of):
+    """A strong attack at 4/255 alone, weak ones to 8/255: who falls to it does not hold at 8/255, and is not best."""
+    some = {name: SWEEP[name] for name in ("pgd@1", "pgd@2", "pgd@4", "pgd@8")}
+    some["strong@4"] = {**SWEEP["pgd@4"], "use": "strong"}
+    left = {"none": (0.7, 0.3, 0.05, 0, 0), "at": (0.9, 0.9, 0.9, 0.9, 0), "sq": (0.8, 0.75, 0.7, 0.6, 0)}
+    right = lambda m, a, x, k: 0.0 if (a, x) == ("strong@4", "at") else swept(left)(m, a, x, k)  # noqa: E731
+    run = make_run(
+        models=("mlp",), attacks=tuple(some), defenses=("none", "at", "sq"), detectors=(), n=400,
+        budgets=(*SWEEP_BUDGETS[:4], SWEEP_BUDGETS[2]), right=right, suite={"attacks": some},
+    )  # fmt: skip
+    page = page_of(run)
+    rows = lines(page, attack="pgd@8")
+    assert verdict(rows["sq"])[0] == "holds to 8/255"
+    said, why = verdict(rows["at"])
+    assert said == "does not hold"
+    assert why.startswith("4/255 lies within it, and leaves 0.0 %")
+    assert "holds to 2/255" in why
+    assert "at is best" not in page.text
+    assert "at" in headline(page).partition("to 8/255")[2] or "at holds" in headline(page)
 
 
 # -- kinds of images ---------------------------------------------------------------------------------------------------
