@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -71,6 +72,7 @@ class Board:
             headline=sentences.board_headline(self.conditions, len(self.runs)),
             how=sentences.board_how(),
             notices=tuple(self._notices()),
+            versions=tuple(sentences.other_versions(*one) for one in self._versions.items()),
             conditions=tuple(
                 BoardCondition(
                     one.scope.dataset,
@@ -120,21 +122,23 @@ class Board:
             yield sentences.left_out(rest)
         for name, first in self.again:
             yield sentences.same_key(name, first)
+        if self._versions:
+            yield sentences.versions_differ(list(self._versions), "versions")
+
+    @cached_property
+    def _versions(self) -> dict[str, dict[str, list[str]]]:
+        """What some runs were made with that others had in another version: version → names of runs."""
+        found: dict[str, dict[str, list[str]]] = {}
         installed = [versions(run) for run in self.runs]
         for what in dict.fromkeys(what for one in installed for what in one):
-            by_version: dict[str, list[str]] = {}
             for one, name in zip(installed, self.names):
-                by_version.setdefault(one.get(what, ""), []).append(name)
-            if len(by_version) > 1:
-                yield sentences.other_versions(what, by_version)
+                found.setdefault(what, {}).setdefault(one.get(what, ""), []).append(name)
         registered = [methods(run) for run in self.runs]
         for what in dict.fromkeys(what for one in registered for what in one):
-            by_version = {}
             for one, name in zip(registered, self.names):
                 if what in one:
-                    by_version.setdefault(one[what], []).append(name)
-            if len(by_version) > 1:
-                yield sentences.other_versions(what, by_version)
+                    found.setdefault(what, {}).setdefault(one[what], []).append(name)
+        return {what: by_version for what, by_version in found.items() if len(by_version) > 1}
 
     # -- the table -----------------------------------------------------------------------------------------------------
 
@@ -264,5 +268,6 @@ class BoardView:
     headline: tuple[Word, ...]
     how: str
     notices: tuple[Notice, ...]
+    versions: tuple[Notice, ...]
     conditions: tuple[BoardCondition, ...]
     file: str

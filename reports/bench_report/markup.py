@@ -31,6 +31,7 @@ def glued(words: Sequence[Word]) -> list[tuple[str, Word, str]]:
 
     An opening bracket before a name, and closing marks after it, leave the words beside it.
     """
+    words = [word for word in words if word.text]
     texts = [word.text for word in words]
     found = []
     for at, word in enumerate(words):

@@ -11,6 +11,7 @@ from bench_report.sentences.board import (
     rank_text,
     same_key,
     trust,
+    versions_differ,
 )
 from bench_report.sentences.changes import (
     beside,
@@ -180,6 +181,7 @@ __all__ = [
     "unequal",
     "unfinished",
     "unnamed",
+    "versions_differ",
     "what_ran",
     "where",
 ]

@@ -126,4 +126,10 @@ def same_key(name: str, first: str) -> Notice:
 def other_versions(what: str, by_run: Mapping[str, Sequence[str]]) -> Notice:
     """Say that runs were made by other versions: version → names of runs."""
     text = "; ".join(f"{version or 'not known'}: {', '.join(names)}" for version, names in by_run.items())
-    return Notice("note", f"Other versions of {what}:", f"{text}. Numbers may differ for that alone.")
+    return Notice("note", f"Other versions of {what}:", f"{text}.")
+
+
+def versions_differ(what: Sequence[str], anchor: str) -> Notice:
+    """Say once that runs were made by other versions, of what, and where all of them stand."""
+    named = "".join(word.text for word in listed(what))
+    return Notice("note", "Runs of other versions:", f"{named}. Numbers may differ for that alone.", anchor, "Which")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from itertools import product
+import re
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -80,6 +81,13 @@ def test_the_page_opens_with_what_changed_beyond_chance(make_run, page_of, seeds
     assert f" in {len(moved)} of {len(CELLS)} cells" in first
     assert f"corrected for {len(wanted)} comparisons" in first
     assert next(page.all("h2")).text == "What changed"
+    # A name keeps the bracket before it and the mark after it, on however narrow a page.
+    for item in page.all("li"):
+        for before, after in pairwise(item.children):
+            if isinstance(before, str) and not isinstance(after, str):
+                assert after.tag != "strong" or not before.endswith("(")
+            if isinstance(after, str) and not isinstance(before, str):
+                assert before.tag != "strong" or not re.match(r"[),.:;]", after)
 
 
 def test_few_images_cannot_tell_and_the_page_says_so(make_run):

@@ -290,7 +290,13 @@ def test_the_same_numbers_count_once_and_other_versions_are_told(make_run, tmp_p
     table = ranked(tmp_path / "board", one, copy, newer, failed, nothing)
     assert set(table.run) == {"one", "newer", "failed"}
     assert set(table[table.run == "failed"].no_rank) == {"none"}
-    text = parse((tmp_path / "board" / "index.html").read_text()).text
+    page = parse((tmp_path / "board" / "index.html").read_text())
+    text = page.text
+    # Said in a line before the ranks, however many there are; which, after them.
+    (line,) = (li.text for li in page.all("li") if li.text.startswith("Runs of other versions:"))
+    assert "torch, plugin bench_gradient and timm. Numbers may differ for that alone." in line
+    order = [e.get("id") or e.get("data-table") or e.get("class") for e in page.all()]
+    assert order.index("notices") < order.index("leaderboard") < order.index("versions")
     assert "copy has the key of one:" in text
     assert "Other versions of torch: 2.6.0: one, failed, nothing; 9.9.9: newer." in text
     assert "Other versions of timm: not known: one, failed, nothing; 1.0: newer." in text
