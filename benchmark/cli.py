@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import hashlib
-import io
 import json
 import os
-import signal
 import sys
-import threading
-import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmark.errors import BenchError, InputError, Stopped
+from benchmark.cli_cache import cache, cache_option, opened
+from benchmark.errors import InputError, Stopped
+from benchmark.exits import code_of, listening
 from benchmark.wording import endure, say
 
 if TYPE_CHECKING:
     from benchmark.plugins import Registry
-    from benchmark.store import Store
     from benchmark.suite import Suite
 
 KIND_NAMES = (
@@ -36,11 +32,6 @@ tags_option = click.option(
 )
 plugin_option = click.option(
     "--plugin", "plugins", multiple=True, metavar="MODULE", help="Load a plugin module that is not installed."
-)
-cache_option = click.option(
-    "--cache",
-    metavar="DIR|URL",
-    help="Cache: a folder, or an address such as s3://BUCKET/FOLDER [~/.cache/unmask-bench or BENCH_CACHE].",
 )
 suite_options = [
     click.option("--profile", metavar="P", help="Use a profile of the suite."),
@@ -191,7 +182,7 @@ def plan(
     made = make_plan(loaded, registry)
     if part is not None:
         made = take_part(made, *part)
-    facts = plan_facts(made, _opened(cache), registry)
+    facts = plan_facts(made, opened(cache), registry)
     say(json.dumps(facts, indent=1) if as_json else describe_plan(facts, summary, tasks))
 
 
@@ -496,120 +487,7 @@ def doctor(plugins: Sequence[str]) -> None:
     say(describe_machine(_registry(plugins), default_cache()))
 
 
-@cli.group()
-def cache() -> None:
-    """Say what the cache holds, look whether it is intact, and remove of it what may go."""
-
-
-kind_option = click.option(
-    "--kind", "kinds", multiple=True, metavar="KIND", help="Only these: craft, train, …, unfinished, damaged."
-)
-
-
-@cache.command("ls")
-@cache_option
-@click.option(
-    "--by",
-    type=click.Choice(["kind", "run", "artifact"]),
-    default="kind",
-    show_default=True,
-    help="What a line is about.",
-)
-@kind_option
-@click.option("--json", "as_json", is_flag=True, help="Machine-readable: all artifacts.")
-def list_cache(cache: str | None, by: str, kinds: Sequence[str], as_json: bool) -> None:
-    """List what the cache holds: how much, how old, and when it was last used."""
-    from dataclasses import asdict
-
-    from benchmark.holdings import Choice, holdings, in_words, known_kinds
-
-    store = _opened(cache)
-    held = holdings(store)
-    held = Choice(kinds=known_kinds(kinds, held)).of(held)
-    say(json.dumps([asdict(one) for one in held], indent=1) if as_json else in_words(store, held, by))
-
-
-@cache.command("verify")
-@cache_option
-@kind_option
-@click.option("--remove", is_flag=True, help="Remove what is damaged; who needs it makes it again.")
-def verify_cache(cache: str | None, kinds: Sequence[str], remove: bool) -> int:
-    """Hold all artifacts against their checksums."""
-    from benchmark.holdings import Choice, damaged, holdings, known_kinds, prune
-
-    store = _opened(cache)
-    held = holdings(store)
-    held = Choice(kinds=known_kinds(kinds, held)).of(held)
-    found = damaged(store, held)
-    for one, reason in found:
-        say(f"{one.label or one.kind}: {reason}")
-    say(f"{len(held) - len(found)} of {len(held)} intact in {store.location}")
-    if found and remove:
-        pruned = prune(store, [one for one, _ in found])
-        say(f"{len(pruned.removed)} removed")
-        return 1 if pruned.busy else 0
-    return 1 if found else 0
-
-
-@cache.command("prune")
-@cache_option
-@kind_option
-@click.option("--older-than", metavar="AGE", help="What was made before, such as 30d, 12h, 90m.")
-@click.option("--unused-for", metavar="AGE", help="What no run has asked for since.")
-@click.option(
-    "--unused-by",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    metavar="RUN",
-    help="What none of these run directories needs.",
-)
-@click.option("--to", metavar="SIZE", help="Least recently used first, until the cache holds no more, such as 50GB.")
-@click.option("--yes", is_flag=True, help="Remove it; without this, only say what would be removed.")
-def prune_cache(
-    cache: str | None,
-    kinds: Sequence[str],
-    older_than: str | None,
-    unused_for: str | None,
-    unused_by: Sequence[Path],
-    to: str | None,
-    yes: bool,
-) -> int:
-    """Remove what meets all that is asked for; a run that needs it makes it again."""
-    from time import time
-
-    from benchmark.holdings import Choice, age, describe_prune, holdings, known_kinds, prune, size
-    from benchmark.results.read import load_run
-
-    if not (kinds or older_than or unused_for or unused_by or to):
-        raise InputError(
-            "bench cache prune: say what may go, by --older-than, --unused-for, --unused-by, --to or --kind."
-        )
-    needed = [set(load_run(run).costs["key"]) for run in unused_by]
-    store = _opened(cache)
-    held = holdings(store)
-    chosen = Choice(
-        kinds=known_kinds(kinds, held),
-        made_before=None if older_than is None else time() - age("--older-than", older_than),
-        used_before=None if unused_for is None else time() - age("--unused-for", unused_for),
-        unused_by=set().union(*needed) if unused_by else None,
-        leaving=None if to is None else size("--to", to),
-    ).of(held)
-    pruned = prune(store, chosen) if yes else None
-    say(describe_prune(store, held, chosen, pruned))
-    return 1 if pruned is not None and pruned.busy else 0
-
-
-def _opened(cache: str | None) -> Store:
-    """Return the cache that is meant, after a look whether it can be read.
-
-    Raises:
-        InputError, StorageError: it cannot.
-    """
-    from benchmark.store import Store, default_cache
-
-    store = Store(cache or default_cache())
-    store.check()
-    return store
+cli.add_command(cache)
 
 
 def _written(what: str, written: Sequence[Path], problems: Sequence[str]) -> int:
@@ -699,73 +577,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = None if arguments is None else list(arguments)
     stops: list[Stopped] = []
     try:
-        with _listening(stops):
+        with listening(stops):
             code = cli.main(args=given, prog_name="bench", standalone_mode=False)
     except (Exception, SystemExit) as error:
-        code = _code_of(error, stops)
+        code = code_of(error, stops)
     finally:
         gc.set_threshold(*usual)
     sys.exit(code if isinstance(code, int) else 0)
-
-
-def _code_of(error: Exception | SystemExit, stops: Sequence[Stopped]) -> int:
-    """Say what went wrong in one sentence, and return the exit code; a bug of ours is raised again."""
-    if stops:  # whatever else the error says: libraries answer a signal while they are imported in words of their own
-        with contextlib.suppress(OSError):  # the terminal may have gone
-            say(stops[0] if _resumes() else f"{stops[0].word}: give the command again", err=True)
-        return stops[0].code
-    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
-    by_click = isinstance(error, SystemExit) and frame.f_globals.get("__name__") == "click.core"
-    if isinstance(error, BrokenPipeError) or by_click:  # which exits by itself for that alone
-        # The reader of standard output has gone (`bench export … | head`): not an error of ours.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
-    if isinstance(error, click.exceptions.NoArgsIsHelpError):
-        error.show()
-        return 0
-    if isinstance(error, click.ClickException):
-        shown = io.StringIO()
-        error.show(shown)
-        say(shown.getvalue().rstrip("\n"), err=True)
-        return 2
-    if isinstance(error, BenchError):
-        say(f"error: {error}", err=True)
-        return 2
-    if isinstance(error, SystemExit):  # nothing of ours raises it under `cli.main`
-        code = frame.f_code
-        say(
-            f"error: {code.co_filename}, line {line} ({code.co_name}), called sys.exit({error.code!r}) and would have "
-            "ended the command without a word. A plugin raises an error instead.",
-            err=True,
-        )
-        return 2
-    # click takes an end of file, wherever it was met, for a person who gives up.
-    raise (error.__cause__ or error) if isinstance(error, click.Abort) else error
-
-
-def _resumes() -> bool:
-    """Tell whether the command that was given goes on where it was stopped."""
-    return sys.argv[1:2] == ["run"] or sys.argv[1:3] == ["data", "prepare"]
-
-
-@contextlib.contextmanager
-def _listening(stops: list[Stopped]) -> Iterator[None]:
-    """Raise `Stopped`, and note it, when a signal asks this process to end; those that are ignored stay ignored."""
-
-    def stop(number: int, frame: Any) -> None:
-        stops.append(Stopped(number))
-        raise stops[-1]
-
-    before = {}
-    if threading.current_thread() is threading.main_thread():
-        for number in Stopped.words:
-            if signal.getsignal(number) in (signal.SIG_DFL, signal.default_int_handler):
-                before[number] = signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 if __name__ == "__main__":
