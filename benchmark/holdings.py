@@ -8,6 +8,7 @@ import re
 import socket
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import time
@@ -16,7 +17,7 @@ from typing import get_args
 from benchmark.artifact import MANIFEST, DamagedArtifactError, digest, parsed, place
 from benchmark.errors import InputError, unknown_name
 from benchmark.plan.task import TaskKind
-from benchmark.store import Store
+from benchmark.store import SIDE_BY_SIDE, Store
 from benchmark.wording import columns, legible, seconds_text, size_text
 
 SHORT = 16
@@ -189,8 +190,10 @@ def prune(store: Store, chosen: Iterable[Holding]) -> Pruned:
         StorageError: the address does not answer.
     """
     pruned = Pruned()
-    for one in chosen:
-        (pruned.removed if store.remove(one.key) else pruned.busy).append(one)
+    chosen = list(chosen)
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as removing:
+        for one, gone in zip(chosen, removing.map(lambda one: store.remove(one.key), chosen), strict=True):
+            (pruned.removed if gone else pruned.busy).append(one)
     return pruned
 
 
@@ -200,14 +203,17 @@ def damaged(store: Store, held: Iterable[Holding]) -> list[tuple[Holding, str]]:
     Raises:
         StorageError: the address does not answer.
     """
-    found = []
-    for one in held:
-        if one.kind != UNFINISHED:
-            try:
-                store.verify(one.key)
-            except DamagedArtifactError as error:
-                found.append((one, str(error)))
-    return found
+
+    def fault(one: Holding) -> str:
+        try:
+            store.verify(one.key)
+        except DamagedArtifactError as error:
+            return str(error)
+        return ""
+
+    finished = [one for one in held if one.kind != UNFINISHED]
+    with ThreadPoolExecutor(SIDE_BY_SIDE) as verifying:
+        return [(one, told) for one, told in zip(finished, verifying.map(fault, finished), strict=True) if told]
 
 
 # -- words ------------------------------------------------------------------------------------------------------------

@@ -452,9 +452,10 @@ class Store:
     def _copy(self) -> str:
         """The name of this machine's copy, which its processes share and no other has."""
         file = self.root / "copy"
-        with storing(self.root), contextlib.suppress(FileExistsError), open(file, "x") as new:
-            new.write(uuid.uuid4().hex)
-        return file.read_text() or uuid.uuid4().hex
+        with storing(self.root), exclusive(self.root / "locks" / "copy", lambda holder: None):
+            if not file.is_file() or not file.stat().st_size:
+                write_whole(file, uuid.uuid4().hex.encode())
+            return file.read_text()
 
     @contextlib.contextmanager
     def building(
