@@ -21,7 +21,7 @@ attacks:
   one-tiny-step: {use: pgd, norm: linf, eps: 0.15, step: 0.0001, steps: 1, random_start: false}
   blind: {use: blind, norm: linf, eps: 0.15}
   unbounded: {use: deepfool, eps: null}
-  joint: {use: joint-pgd, norm: linf, eps: 0.15, steps: 20, targets: 0}
+  joint: {use: joint-pgd, norm: linf, eps: 0.15, targets: 0}
   half-blind: {use: half-blind, norm: linf, eps: 0.15}
 defenses:
   none: {use: none}
@@ -112,9 +112,8 @@ def test_attacks_that_work_pass_and_broken_ones_fail(suite, tmp_path, capfd):
     assert set(beside) == {(attack, test) for attack in ("joint", "half-blind") for test in ("undetected", "inverted")}
     assert {row["network"] for row in beside.values()} == {"i-defender for mlp on digits through i-defender"}
     assert beside["joint", "undetected"]["verdict"] == beside["joint", "inverted"]["verdict"] == "pass"
-    assert beside["half-blind", "undetected"]["verdict"] == "fail"
+    assert beside["half-blind", "undetected"]["verdict"] == beside["half-blind", "inverted"]["verdict"] == "fail"
     assert all(row["n"] and row["n"] + row["not_made"] == 8 for row in beside.values())
-    assert all(row["random_asr"] < 0.5 for row in beside.values())
     assert "one-tiny-step" in out
     assert "0%" in out
     # The cache knows the answers: the same words again, and as a table for spreadsheets.
