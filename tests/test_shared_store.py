@@ -210,7 +210,7 @@ from benchmark.store import Store
 store = Store(sys.argv[1], lease=float(sys.argv[2]))
 store.prepare()
 with store.building(sys.argv[3]) as building:
-    (building.work / "checkpoint").write_text("epoch 3")
+    (building.checkpoints() / "checkpoint").write_text("epoch 3")
     os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -237,7 +237,7 @@ def test_the_same_machine_knows_that_its_process_is_dead_and_goes_on_from_its_ch
     killed_at_work(address, 3600)
     began = time.monotonic()
     with one.building(KEY) as building:
-        assert (building.work / "checkpoint").read_text() == "epoch 3"
+        assert (building.checkpoints() / "checkpoint").read_text() == "epoch 3"
     assert time.monotonic() - began < 3
 
 
