@@ -9,8 +9,50 @@ from collections.abc import Iterator
 from bench_report.facts import RunFacts
 from bench_report.table import Place, as_number, group_name, is_group
 from bench_report.values import Estimate
-from bench_report.verdicts import BROKEN, Alarms, Broken, Drop, Implied, Published, PublishedCount, Uneven
+from bench_report.verdicts import (
+    BROKEN,
+    Alarms,
+    Broken,
+    Drop,
+    Implied,
+    Published,
+    PublishedCount,
+    Scope,
+    TradeOff,
+    Uneven,
+    Verdict,
+)
 from benchmark import CLEAN, KNOWING, Budget
+
+
+def trade_off(facts: RunFacts, scope: Scope) -> TradeOff | None:
+    """Return the defenses of a setting by clean accuracy and worst case; None where that tells nothing apart."""
+    points = [
+        v
+        for v in facts.verdicts[scope]
+        if v.robust and v.clean and not (v.partial or v.robust.doubt or v.clean.doubt or v.robust.seeds < v.seeds)
+    ]
+    if len({v.robust.value for v in points if v.robust}) < 2:
+        return None
+    worth = [v for v in points if facts.worth(v)]
+    front = [v.defense for v in worth if not any(_ahead(other, v) for other in worth)]
+    known = {v.defense for v in points}
+    return TradeOff(
+        scope,
+        tuple(points),
+        tuple(front),
+        tuple(v.defense for v in points if v not in worth),
+        tuple(v.defense for v in points if facts.defense(v.defense).taught),
+        tuple(v.defense for v in facts.verdicts[scope] if v.defense not in known),
+    )
+
+
+def _ahead(one: Verdict, other: Verdict) -> bool:
+    """Return whether one keeps and withstands no less than the other, and more of either."""
+    if not (one.clean and one.robust and other.clean and other.robust) or (one.bound and not other.bound):
+        return False
+    mine, its = (one.clean.value, one.robust.value), (other.clean.value, other.robust.value)
+    return mine != its and all(a >= b for a, b in zip(mine, its))
 
 
 def _cells(facts: RunFacts) -> Iterator[Place]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench_report import sentences
+from bench_report import findings, sentences
 from bench_report.blocks import BlockView
 from bench_report.charts.ladders import BUDGETS, Ladder, worst_cases
 from bench_report.charts.lines import alike, interval_ends, joined_names, moves, names_at_ends, points_along, scaled
@@ -154,7 +154,7 @@ class SettingFigures:
         """Yield clean accuracy against worst case, a mark per defense."""
         for scope in self.figures.facts.scopes:
             if (scope.dataset, scope.model, scope.knowledge) == self.block.setting:
-                trade = self.figures.facts.trade_off(scope)
+                trade = findings.trade_off(self.figures.facts, scope)
                 if trade is not None:
                     yield trade_off_figure(trade, self.figures.judging)
 
