@@ -27,11 +27,11 @@ SUITE = """
 suite: killed
 seeds: [0]
 batch_size: 4
-datasets: {{blobs: {{use: blobs}}}}
-models: {{linear: {{use: linear, train: {{epochs: 10, batch_size: 20, lr: 0.01}}}}}}
-attacks: {{step: {{use: step, eps: 0.2, log: {log}}}, again: {{use: step, eps: 0.1, log: {log}}}}}
-defenses: {{none: {{use: plain}}, bright: {{use: brightness}}, noisy: {{use: noisy}}}}
-grid: [{{}}]
+datasets: {blobs: {use: blobs}}
+models: {linear: {use: linear, train: {epochs: 10, batch_size: 20, lr: 0.01}}}
+attacks: {step: {use: step, eps: 0.2, log: crafted.txt}, again: {use: step, eps: 0.1, log: crafted.txt}}
+defenses: {none: {use: plain}, bright: {use: brightness}, noisy: {use: noisy}}
+grid: [{}]
 """
 PHASES = ("training", "crafting", "judging", "writing")
 TARGETS = ("worker", "command", "group")
@@ -62,7 +62,7 @@ def environment(phase: str = "") -> dict[str, str]:
 def start(folder: Path, asked: argparse.Namespace, phase: str) -> subprocess.Popen[bytes]:
     with open(folder / "said.txt", "ab") as said:
         return subprocess.Popen(
-            command(folder, asked), env=environment(phase), stdout=said, stderr=said, start_new_session=True
+            command(folder, asked), cwd=folder, env=environment(phase), stdout=said, stderr=said, start_new_session=True
         )
 
 
@@ -110,7 +110,7 @@ def fresh(parent: Path, name: str) -> Path:
     folder = parent / name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    (folder / "suite.yaml").write_text(SUITE.format(log=folder / "crafted.txt"))
+    (folder / "suite.yaml").write_text(SUITE)
     return folder
 
 
