@@ -13,6 +13,7 @@ from pathlib import Path
 
 from torch import nn
 
+from benchmark.artifact import digest
 from benchmark.errors import InputError, MissingError, first_line, unknown_name
 from benchmark.files import file_digest
 from benchmark.options import PACKAGE, looks_like_file
@@ -98,8 +99,8 @@ class PackagedWeights:
         self.path()
 
     def digest(self) -> str:
-        """Return the SHA-256 of the file that is allowed."""
-        return self.sha256
+        """Return a digest of the file that is allowed and of how it is used: networks differ where either does."""
+        return digest(self.sha256, self.mean, self.std, self.in_order)
 
     def read(self, network: nn.Module) -> Checkpoint:
         """Return the tensors, by the names of `network` where the file has others.
@@ -117,6 +118,7 @@ class PackagedWeights:
             "package": f"{self.distribution} {importlib.metadata.version(self.distribution)}",
             "file": self.file,
             "sha256": self.sha256,
+            **({"mean": str(self.mean), "std": str(self.std)} if self.mean else {}),
             "licence": self.licence,
             "origin": self.origin,
         }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from torch import nn
 from benchmark import InputError, MissingError, Model
 from benchmark.model import Classifier, load_weights
 from benchmark.plugins import load_plugins
+from benchmark.pretrained import packaged_weights
 from benchmark.randomness import Rng
 
 PHOTOS = Path(__file__).resolve().parents[2] / "shared" / "data" / "parts" / "objects5" / "images"
@@ -82,6 +84,13 @@ def test_a_run_takes_weights_from_a_package_and_its_manifest_says_which(offer, r
         "licence": "MIT",
         "origin": "https://example.org/kites",
     }
+
+
+def test_what_is_done_with_a_file_is_part_of_its_digest(offer):
+    given = packaged_weights(offer(linear(2).state_dict()))
+    scaled = replace(given, mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
+    assert len({given.digest(), scaled.digest(), replace(scaled, std=(0.5, 0.5, 0.5)).digest()}) == 3
+    assert replace(scaled, licence="another").digest() == scaled.digest()
 
 
 @pytest.mark.parametrize(

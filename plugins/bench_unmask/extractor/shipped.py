@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
+from torch import Tensor
 
 from bench_unmask.extractor.backend import IMAGENET, Scaling
 from benchmark import (
@@ -22,6 +25,7 @@ from benchmark import (
     first_line,
     packaged_weights,
     read_checkpoint,
+    read_tensors,
     unknown_name,
 )
 
@@ -60,7 +64,9 @@ def weights_source(weights: str) -> PackagedWeights | WeightsFile:
 
 
 def scaling_of(weights: str | None) -> Scaling:
-    """Return how pixels were scaled where the weights were trained: as a package or K's file says, else ImageNet's.
+    """Return how pixels were scaled where the weights were trained: as a package, K's file or the host's says.
+
+    A file of somebody else's says nothing, and ImageNet's scaling is taken.
 
     Raises:
         InputError: as `weights_source`; the file says something else.
@@ -68,16 +74,29 @@ def scaling_of(weights: str | None) -> Scaling:
     source = weights_source(weights) if weights is not None else None
     if isinstance(source, PackagedWeights):
         return Scaling(source.mean, source.std) if source.mean else IMAGENET
-    told = metadata(source.path).get("scaling") if source is not None else None
-    if told is None:
+    if source is None:
         return IMAGENET
+    told = metadata(source.path).get("scaling")
+    if told is None:
+        return _of_classifier(read_tensors(source.path)) or IMAGENET
     try:
         mean, std = ((float(one), float(two), float(three)) for one, two, three in json.loads(told))
+        if not all(map(math.isfinite, (*mean, *std))) or min(std) <= 0:
+            raise ValueError("no scaling has these")
     except (TypeError, ValueError):
         raise InputError(
             f"weights: {weights!r} says {told[:60]!r} of its scaling of pixels; expected a list of three means and one "
-            "of three deviations, such as [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]."
+            "of three deviations above 0, such as [[0.5, 0.5, 0.5], [0.5, 0.5, 0.5]]."
         ) from None
+    return Scaling(mean, std)
+
+
+def _of_classifier(tensors: Mapping[str, Tensor]) -> Scaling | None:
+    """Return the scaling of a classifier that the host saved, which has it among its tensors."""
+    found = [tensors[name].flatten().tolist() for name in ("mean", "std") if name in tensors]
+    if len(found) < 2 or any(len(values) != 3 for values in found):
+        return None
+    mean, std = ((one, two, three) for one, two, three in found)
     return Scaling(mean, std)
 
 
@@ -85,29 +104,27 @@ def metadata(path: str | Path) -> dict[str, str]:
     """Return what K's own files say beside the tensors: `parts` and `scaling`, as JSON; other files say nothing.
 
     Raises:
-        InputError: the file is damaged.
+        InputError: the file is damaged, or none that holds weights.
     """
-    if Path(path).suffix != ".safetensors":
-        return {}
     from safetensors import safe_open
 
     try:
         with safe_open(path, "pt") as file:
             return file.metadata() or {}
-    except Exception:  # the host's reader says what the file is instead
+    except Exception:  # another format, whatever its name says: the host's reader knows
         read_checkpoint(path)
-        raise
+        return {}
 
 
 @click.command()
 @click.argument("run", type=click.Path(path_type=Path))
 @click.argument("out", type=click.Path(path_type=Path))
-@click.option("--cache", type=click.Path(path_type=Path), help="Cache of the run [BENCH_CACHE].")
-def main(run: Path, out: Path, cache: Path | None) -> None:
+@click.option("--cache", help="Cache of the run [BENCH_CACHE].")
+def main(run: Path, out: Path, cache: str | None) -> None:
     """Write the part extractor that RUN trained to OUT, in half precision and with the names of its parts."""
     from safetensors.torch import save_file
 
-    from benchmark import load_run, read_tensors
+    from benchmark import load_run
 
     try:
         folder = load_run(run).artifact("extractor", cache)

@@ -16,7 +16,9 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torchvision.models.detection.rpn import RegionProposalNetwork
 
 from bench_unmask.extractor.artifact import PartExtractor, backend_class, check_library
+from bench_unmask.extractor.backend import Scaling
 from bench_unmask.extractor.options import PartExtractorOptions
+from bench_unmask.extractor.shipped import scaling_of
 from bench_unmask.extractor.training import load_initial_weights
 from benchmark import Rng
 from benchmark.dataset import ArraySplit
@@ -160,6 +162,16 @@ def test_pixels_are_scaled_as_the_weights_were_trained(pictures, tmp_path):
         grey, white = first_layer_sees(extractor)
         assert float(grey.abs().max()) < 1e-6
         assert white.unique().tolist() == pytest.approx([1.0])
+
+
+def test_files_say_how_pixels_were_scaled_whatever_they_are_called(pictures, tmp_path):
+    """K's own under another suffix, and a classifier that the host saved, which has its scaling among the tensors."""
+    told = json.dumps([[0.5, 0.5, 0.5], [0.25, 0.25, 0.25]])
+    save_file({"fc.weight": torch.zeros(3, 4)}, tmp_path / "own.pt", metadata={"scaling": told})
+    mean, std = torch.full((1, 3, 1, 1), 0.5), torch.full((1, 3, 1, 1), 0.25)
+    save_file({"network.fc.weight": torch.zeros(3, 4), "mean": mean, "std": std}, tmp_path / "host.safetensors")
+    for name in ("own.pt", "host.safetensors"):
+        assert scaling_of(str(tmp_path / name)) == Scaling((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
@@ -550,9 +562,14 @@ def scaled_otherwise(path):
     save_file({"fc.weight": torch.zeros(3, 4)}, path, metadata={"scaling": "[0.5]"})
 
 
+def scaled_by_nothing(path):
+    save_file({"fc.weight": torch.zeros(3, 4)}, path, metadata={"scaling": "[[0, 0, 0], [1, 1, 0]]"})
+
+
 @pytest.mark.parametrize(
     ("make", "name", "message"),
     [
+        (scaled_by_nothing, "w.safetensors", "three deviations above 0"),
         (truncated, "w.safetensors", "is cut off or damaged"),
         (with_code, "w.pt", "A pickle is never executed here"),
         (
