@@ -87,10 +87,10 @@ def test_time_disk_and_memory_are_said_before_any_work(plan):
 
 
 def test_what_cannot_fit_is_refused_with_the_option_that_helps(plan):
-    code, said = plan(4 * 10**6)
+    code, said = plan(3 * 10**5)
     assert code == 2
     assert len(said.splitlines()) == 1, said
-    assert said.startswith("error: what is to be made will take about 3.8 TiB in the cache")
+    assert said.startswith("error: what is to be made will take about 293 GiB in the cache")
     assert "--cache" in said
     assert "`limit`" in said
     code, said = plan(200, batch_size=10**6)
