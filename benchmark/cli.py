@@ -130,8 +130,8 @@ def run(
     # First: what is imported below takes seconds, too.
     executing = prepared(executor, _executor_options(workers, ray_address, executor_set), loaded, registry)
     from benchmark.display import make_display
+    from benchmark.location import default_cache
     from benchmark.run import RunRequest, resolve_device, run_suite
-    from benchmark.store import default_cache
 
     display = make_display()
     try:
@@ -221,8 +221,8 @@ def verify_attack(
     # First, as in `run`.
     executing = prepared(executor, _executor_options(workers, ray_address, executor_set), loaded, registry)
     from benchmark.display import make_display
+    from benchmark.location import default_cache
     from benchmark.run import resolve_device
-    from benchmark.store import default_cache
     from benchmark.verification import verify_suite
 
     display = make_display()
@@ -482,7 +482,7 @@ def prepare(context: click.Context, name: str | None, plugins: Sequence[str]) ->
 def doctor(plugins: Sequence[str]) -> None:
     """Show versions, devices, the data sets that are found and the plugins that failed."""
     from benchmark.inspection import describe_machine
-    from benchmark.store import default_cache
+    from benchmark.location import default_cache
 
     say(describe_machine(_registry(plugins), default_cache()))
 

@@ -131,7 +131,8 @@ def opened(cache: str | None) -> Store:
     Raises:
         InputError, StorageError: it cannot.
     """
-    from benchmark.store import Store, default_cache
+    from benchmark.location import default_cache
+    from benchmark.store import Store
 
     store = Store(cache or default_cache())
     store.check()

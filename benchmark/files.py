@@ -11,6 +11,7 @@ import os
 import resource
 import shutil
 import socket
+import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ from benchmark.errors import StorageError
 
 WAITING_SECONDS = 5.0
 """So long a lock is waited for without a word."""
+ASIDE = ".aside"
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -122,15 +124,25 @@ def write_whole(path: Path, content: bytes, *, synced: bool = True, own: bool = 
     """
     if not own and path.is_dir():
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    aside = path.with_name(f".{path.name}.aside")
-    with open(aside, "wb") as file:
-        file.write(content)
-        if synced:
-            file.flush()
-            os.fsync(file.fileno())
-    if path.is_dir():  # damage: no file of ours is a folder
-        remove(path)
-    os.replace(aside, path)
+    # A name of its own: others may be writing the same file.
+    aside = path.with_name(f".{path.name[:200]}.{uuid.uuid4().hex[:16]}{ASIDE}")
+    try:
+        with open(aside, "wb") as file:
+            file.write(content)
+            if synced:
+                file.flush()
+                os.fsync(file.fileno())
+        if path.is_dir():  # damage: no file of ours is a folder
+            remove(path)
+        os.replace(aside, path)
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink()
+
+
+def is_aside(name: str) -> bool:
+    """Tell whether a file is what a `write_whole` that was killed has left behind."""
+    return name.startswith(".") and name.endswith(ASIDE)
 
 
 def file_digest(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -14,8 +15,9 @@ from pathlib import Path
 from time import time
 from typing import get_args
 
-from benchmark.artifact import MANIFEST, DamagedArtifactError, digest, parsed, place
+from benchmark.artifact import MANIFEST, DamagedArtifactError, digest, is_key, key_of, parsed, place
 from benchmark.errors import InputError, unknown_name
+from benchmark.files import is_aside
 from benchmark.plan.task import TaskKind
 from benchmark.store import SIDE_BY_SIDE, Store
 from benchmark.wording import columns, legible, seconds_text, size_text
@@ -24,6 +26,8 @@ SHORT = 16
 """So many digits of a key tell it from all others of a cache."""
 AT_ONCE = 1000
 """So many files are read at once where a cache lies at an address."""
+UPLOADING_SECONDS = 3600.0
+"""So long after its last file an artifact without a manifest may still be on its way to an address."""
 UNFINISHED, DAMAGED = "unfinished", "damaged"
 """Kinds beside those of tasks: what is half done on this machine, and artifacts whose manifest cannot be read."""
 
@@ -81,7 +85,7 @@ def runs_of(store: Store) -> list[UsedBy]:
     Raises:
         StorageError: the address does not answer.
     """
-    files = store.files("runs")
+    files = {name: about for name, about in store.files("runs").items() if not is_aside(name)}
     texts = store.contents([f"runs/{name}" for name in files])
     found = []
     for name, stored in files.items():
@@ -106,34 +110,42 @@ def holdings(store: Store) -> list[Holding]:
             users.setdefault(key, []).append(run)
     sizes: Counter[str] = Counter()
     made: dict[str, float] = {}
+    written: dict[str, float] = {}
     for name, stored in store.files("artifacts").items():
-        _, key, *rest = name.split("/")
-        if rest:
-            sizes[key] += stored.bytes
-            if rest == [MANIFEST]:
-                made[key] = stored.written
+        if ours := key_of(name):
+            sizes[ours] += stored.bytes
+            written[ours] = max(written.get(ours, 0.0), stored.written)
+            if key_of(name, manifest=True):
+                made[ours] = stored.written
     found = []
-    keys = sorted(made)
+    # Without a manifest it is being uploaded, or was once.
+    keys = sorted(key for key in sizes if key in made or written[key] < time() - UPLOADING_SECONDS)
     for start in range(0, len(keys), AT_ONCE):
-        names = {f"{place(key)}/{MANIFEST}": key for key in keys[start : start + AT_ONCE]}
-        for name, text in store.contents(list(names)).items():
-            key = names[name]
+        names = {key: f"{place(key)}/{MANIFEST}" for key in keys[start : start + AT_ONCE]}
+        texts = store.contents([name for key, name in names.items() if key in made])
+        for key, name in names.items():
+            if key in made and name not in texts:
+                continue  # it has been taken away
             try:
-                meta = parsed(key, text)["meta"]
+                meta = parsed(key, texts.get(name, b""))["meta"]
                 kind, label = str(meta.get("kind", "")), str(meta.get("label", ""))
             except DamagedArtifactError:
                 kind, label = DAMAGED, ""
             asked = users.get(key[:SHORT], [])
-            used = max([made[key], *(run.when for run in asked)])
-            found.append(Holding(key, kind, label, sizes[key], made[key], used, tuple(run.run for run in asked)))
+            when = made.get(key, written[key])
+            used = max([when, *(run.when for run in asked)])
+            found.append(Holding(key, kind, label, sizes[key], when, used, tuple(run.run for run in asked)))
     unfinished: dict[str, list[os.stat_result]] = {}
     for folder in sorted((store.root / "partial").glob("*")):
-        files = [path.stat() for path in folder.rglob("*") if path.is_file()]
-        unfinished.setdefault(folder.name.partition(".")[0], []).extend(files)
+        key = folder.name.partition(".")[0]
+        if is_key(key):
+            with contextlib.suppress(OSError):  # it is being taken away
+                files = [path.stat() for path in folder.rglob("*") if path.is_file()]
+                unfinished.setdefault(key, []).extend(files)
     for key, files in unfinished.items():
         if files:
-            written = max(file.st_mtime for file in files)
-            found.append(Holding(key, UNFINISHED, "", sum(file.st_size for file in files), written, written))
+            latest = max(file.st_mtime for file in files)
+            found.append(Holding(key, UNFINISHED, "", sum(file.st_size for file in files), latest, latest))
     return sorted(found, key=lambda holding: (holding.used, holding.key))
 
 
@@ -189,10 +201,14 @@ def prune(store: Store, chosen: Iterable[Holding]) -> Pruned:
     Raises:
         StorageError: the address does not answer.
     """
+
+    def taken_away(one: Holding) -> bool:
+        return store.remove_unfinished(one.key) if one.kind == UNFINISHED else store.remove(one.key)
+
     pruned = Pruned()
     chosen = list(chosen)
     with ThreadPoolExecutor(SIDE_BY_SIDE) as removing:
-        for one, gone in zip(chosen, removing.map(lambda one: store.remove(one.key), chosen), strict=True):
+        for one, gone in zip(chosen, removing.map(taken_away, chosen), strict=True):
             (pruned.removed if gone else pruned.busy).append(one)
     return pruned
 
@@ -244,6 +260,8 @@ def size(option: str, text: str) -> int:
     if found is None:
         raise InputError(f"{option} {text!r}: write a number and kB, MB, GB or TB (or KiB, …), such as 50GB.")
     power = " KMGT".index(found[2].upper() or " ")
+    if len(found[1]) > 15:
+        raise InputError(f"{option} {found[1][:15]}…: that is more than any cache holds.")
     return int(float(found[1]) * (1024 if found[3] else 1000) ** power)
 
 

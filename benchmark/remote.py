@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -26,12 +25,6 @@ from benchmark.files import WAITING_SECONDS, HeldError
 
 LEASE_SECONDS = 60.0
 """A claim that has not been renewed for so long is of a process that has died; one that lives renews it four times."""
-URL = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]+://")
-
-
-def is_url(location: str) -> bool:
-    """Tell an address from a folder."""
-    return URL.match(location) is not None
 
 
 @dataclass(frozen=True)

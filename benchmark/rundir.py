@@ -25,7 +25,7 @@ import yaml
 from benchmark import document
 from benchmark.artifact import digest
 from benchmark.errors import InputError
-from benchmark.files import HeldError, exclusive, file_digest, remove, storage_error, write_whole
+from benchmark.files import HeldError, exclusive, file_digest, is_aside, remove, storage_error, write_whole
 from benchmark.store import FOLDERS, MARK, SYNC_SECONDS
 
 MANIFEST = "manifest.json"
@@ -129,7 +129,7 @@ class RunDir:
             if self.path.exists() and not self.path.is_dir():
                 raise InputError(f"--output {str(self.path)!r} is a file. Give a folder.")
             # A start that was stopped at once leaves the lock, and perhaps a manifest that had not got its name yet.
-            left = {LOCK, f".{MANIFEST}.aside"}
+            left = {LOCK}
             place, kept = self.path.resolve(), cache.resolve()
             if kept.is_relative_to(place):
                 top = kept.relative_to(place).parts[:1]
@@ -141,7 +141,7 @@ class RunDir:
                 left |= set(top or (*FOLDERS, MARK))
             if self.path.is_dir() and not any((self.path / name).exists() for name in (MANIFEST, JOURNAL)):
                 for entry in self.path.iterdir():
-                    if entry.name not in left:
+                    if entry.name not in left and not is_aside(entry.name):
                         raise InputError(
                             f"--output {str(self.path)!r} has files in it that no run wrote (there is no {MANIFEST}, "
                             f"but {entry.name!r}). Give an empty or a new folder, so that nothing of yours is "

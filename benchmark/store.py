@@ -28,7 +28,7 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from benchmark.artifact import MANIFEST, DamagedArtifactError, check_files, digest, parsed, place
+from benchmark.artifact import MANIFEST, DamagedArtifactError, check_files, digest, key_of, parsed, place
 from benchmark.errors import InputError
 from benchmark.files import (
     HeldError,
@@ -41,7 +41,8 @@ from benchmark.files import (
     storing,
     write_whole,
 )
-from benchmark.remote import LEASE_SECONDS, Remote, Stored, is_url
+from benchmark.location import is_address, local_cache
+from benchmark.remote import LEASE_SECONDS, Remote, Stored
 from benchmark.wording import legible
 
 SYNC_SECONDS = 1.0
@@ -54,28 +55,6 @@ LISTING_SECONDS = 5.0
 """What an address is said to lack is asked again after so long."""
 SIDE_BY_SIDE = 8
 """Artifacts that are fetched at the same time."""
-
-
-def default_cache() -> str:
-    """Return the folder or the address of the cache: BENCH_CACHE, or ~/.cache/unmask-bench.
-
-    Raises:
-        InputError: this user has no home folder.
-    """
-    named = os.environ.get("BENCH_CACHE")
-    return named if named and is_url(named) else str(_local_cache())
-
-
-def _local_cache() -> Path:
-    """Return the folder for caches on this machine: BENCH_CACHE where that is a folder, or ~/.cache/unmask-bench."""
-    named = os.environ.get("BENCH_CACHE")
-    try:
-        return Path(named if named and not is_url(named) else "~/.cache/unmask-bench").expanduser()
-    except RuntimeError:
-        raise InputError(
-            "there is no home folder to keep the cache in (HOME is not set, and the system knows none of this user). "
-            "Name a folder by --cache DIR or the environment variable BENCH_CACHE."
-        ) from None
 
 
 class Store:
@@ -94,10 +73,10 @@ class Store:
 
     def __init__(self, location: str | Path, *, lease: float = LEASE_SECONDS) -> None:
         self.location = str(location)
-        self._remote = Remote(self.location, lease) if is_url(self.location) else None
+        self._remote = Remote(self.location, lease) if is_address(self.location) else None
         self.root = Path(location)
         if self._remote is not None:
-            self.root = _local_cache() / "copies" / digest(self._remote.url)[:16]
+            self.root = local_cache() / "copies" / digest(self._remote.url)[:16]
         self._verified: set[str] = set()
         self._there: set[str] = set()  # at the address, as far as is known
         self._manifests: dict[str, bytes] = {}  # read there ahead of time
@@ -177,7 +156,7 @@ class Store:
         if self._remote is None:
             return (self.folder(key) / MANIFEST).is_file()
         if key not in self._there and (self._listed is None or monotonic() - self._listed > LISTING_SECONDS):
-            self._there = {name.split("/")[1] for name in self._remote.list("artifacts") if name.endswith(MANIFEST)}
+            self._there = {known for name in self._remote.list("artifacts") if (known := key_of(name, manifest=True))}
             self._listed = monotonic()
         return key in self._there
 
@@ -252,7 +231,8 @@ class Store:
             self._verify(key)
             return
         aside = self.root / "partial" / f"{key}.verified"
-        with storing(self.root):
+        with storing(self.root), self._copying(key):
+            remove(aside)
             try:
                 files = parsed(key, self._text_of(key))["files"]
                 self._remote.download(place(key), aside, list(files))
@@ -268,9 +248,7 @@ class Store:
             StorageError: the address does not answer, or no space is left here.
         """
         assert self._remote is not None
-        with storing(self.root), contextlib.ExitStack() as held:
-            make_folder(self.root / "locks")
-            held.enter_context(exclusive(self.root / "locks" / f"{key}.copy", lambda holder: None))
+        with storing(self.root), self._copying(key):
             with contextlib.suppress(DamagedArtifactError):
                 self._verify(key)
                 return
@@ -286,6 +264,13 @@ class Store:
                 remove(target)
             os.replace(aside, target)
             self._verify(key)
+
+    @contextlib.contextmanager
+    def _copying(self, key: str) -> Iterator[None]:
+        """Keep other processes of this machine from copying the same artifact to the same place."""
+        make_folder(self.root / "locks")
+        with exclusive(self.root / "locks" / f"{key}.copy", lambda holder: None):
+            yield
 
     def _try_to_fetch(self, key: str) -> None:
         with contextlib.suppress(DamagedArtifactError):
@@ -366,6 +351,22 @@ class Store:
         try:
             with self._alone(key, waiting=None):
                 self._take_away(key)
+        except HeldError:
+            return False
+        return True
+
+    def remove_unfinished(self, key: str) -> bool:
+        """Remove what is half done of an artifact on this machine, and nothing of one that is there.
+
+        False where another process is at work on it.
+        """
+        try:
+            with storing(self.root), contextlib.ExitStack() as held:
+                make_folder(self.root / "locks")
+                for lock in (key, f"{key}.copy"):
+                    held.enter_context(exclusive(self.root / "locks" / lock, None))
+                for rest in (self.root / "partial").glob(f"{key}*"):
+                    remove(rest)
         except HeldError:
             return False
         return True

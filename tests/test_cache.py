@@ -146,12 +146,75 @@ def test_what_is_half_done_is_told_and_removed(bench, tmp_path):
     assert not list((tmp_path / "cache" / "partial").iterdir())
 
 
+def test_what_is_half_done_goes_and_what_was_finished_stays(bench, cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "home"))
+    store, key = Store(cache), digest("made again")
+    store.prepare()
+    for _ in range(2):
+        with store.building(key, anew=True) as building:
+            (building.out / "file").write_text("content")
+            if not store.has(key):
+                building.publish({"kind": "train"})
+    (store.root / "partial" / f"{key}.copy").mkdir()
+    (store.root / "partial" / f"{key}.copy" / "file").write_text("half a copy")
+    assert [one["kind"] for one in held(bench, cache)] == ["train", "unfinished"]
+    _, said = bench("prune", "--kind", "unfinished", "--yes", "--cache", cache)
+    assert "removed 1 of 2 artifacts" in said
+    assert [one["kind"] for one in held(bench, cache)] == ["train"]
+    assert bench("verify", "--cache", cache)[0] == 0
+    assert not list((store.root / "partial").iterdir())
+
+
+def test_what_others_left_in_a_cache_is_neither_ours_nor_in_the_way(bench, cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "home"))
+    store, key = Store(cache), digest("key")
+    store.prepare()
+    with store.building(key) as building:
+        building.publish({"kind": "train"})
+    foreign = [store.root / "partial" / ".Trash-1000" / "file", store.root / "partial" / "notes" / "file"]
+    for path in foreign:
+        path.parent.mkdir()
+        path.write_text("not ours")
+    files, root = fsspec.url_to_fs(cache)
+    for name in ("artifacts/.DS_Store", "artifacts/ab/notes.txt", "runs/.0123.json.0123456789abcdef.aside"):
+        files.makedirs(f"{root}/{name}".rpartition("/")[0], exist_ok=True)
+        files.pipe_file(f"{root}/{name}", b'{"run": "r", "suite": "s", "keys": []}')
+    _, said = bench("ls", "--by", "run", "--cache", cache)
+    assert "1 artifacts" in said
+    assert " r " not in said
+    assert bench("verify", "--cache", cache)[0] == 0
+    assert bench("prune", "--unused-for", "1m", "--yes", "--cache", cache)[0] == 0
+    assert [one["key"] for one in held(bench, cache)] == [key]
+    assert Store(cache).has(key)
+    code, _ = bench("prune", "--to", "0B", "--yes", "--cache", cache)
+    assert (code, held(bench, cache)) == (0, [])
+    assert [path.read_text() for path in foreign] == ["not ours"] * 2
+
+
+def test_what_has_no_manifest_is_told_and_removed(bench, cache, tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "home"))
+    store, keys = Store(cache), [digest("uploaded by half"), digest("on its way")]
+    store.prepare()
+    files, root = fsspec.url_to_fs(cache)
+    for key, days in zip(keys, (1, 0), strict=True):
+        files.makedirs(f"{root}/artifacts/{key[:2]}/{key}", exist_ok=True)
+        files.pipe_file(f"{root}/artifacts/{key[:2]}/{key}/part.json", bytes(1000))
+        grow_old(cache, key, days=days)
+    (one,) = held(bench, cache)
+    assert (one["key"], one["kind"], one["bytes"]) == (keys[0], "damaged", 1000)
+    code, said = bench("verify", "--cache", cache)
+    assert (code, "0 of 1 intact" in said) == (1, True)
+    bench("prune", "--kind", "damaged", "--yes", "--cache", cache)
+    assert [path.rpartition("/")[2] for path in files.find(f"{root}/artifacts")] == ["part.json"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["prune"], "say what may go, by --older-than"),
         (["prune", "--older-than", "soon"], "--older-than 'soon': write a number and m, h, d or w"),
         (["prune", "--to", "all"], "--to 'all': write a number and kB, MB, GB or TB"),
+        (["prune", "--to", "9" * 400 + "TB"], "that is more than any cache holds"),
         (["ls", "--kind", "craf"], "unknown kind 'craf'. Did you mean 'craft'?"),
         (["prune", "--unused-by", "nowhere"], "nowhere"),
     ],

@@ -277,7 +277,7 @@ def test_tables_and_report_carry_the_key_of_what_they_were_made_from(place):
     assert load_run(again(place, out="other", seeds="[1]").path).key != run.key
 
 
-@pytest.mark.parametrize("left", [[".lock"], [".lock", ".manifest.json.aside"], []])
+@pytest.mark.parametrize("left", [[".lock"], [".lock", ".manifest.json.0123456789abcdef.aside"], []])
 def test_a_start_that_was_killed_at_once_leaves_a_folder_that_can_be_used(place, left):
     folder = place / "new"
     folder.mkdir()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import logging
@@ -19,7 +20,7 @@ import pytest
 from inline import toy_run
 
 from benchmark import load_run
-from benchmark.artifact import DamagedArtifactError, digest
+from benchmark.artifact import DamagedArtifactError, digest, place
 from benchmark.cli import main
 from benchmark.store import Store
 
@@ -142,6 +143,46 @@ def test_a_damaged_copy_is_fetched_anew_and_a_damaged_original_made_anew(machine
     assert not machine("third", address).has(KEY)
     publish(other, text="again")
     assert text_of(machine("third", address)) == "again"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "{outside}",
+        "../../../../../../outside",
+        "a/../../outside",
+        "..",
+        "",
+        "C:/outside",
+        "C:outside",
+        "..\\outside",
+        "a\0b",
+    ],
+)
+def test_a_manifest_names_no_file_outside_its_artifact(machine, address, tmp_path, name):
+    store = machine("one", address)
+    files, root = fsspec.url_to_fs(address)
+    name = name.format(outside=tmp_path / "outside")
+    body = {"key": KEY, "files": {name: [4, digest("any")]}, "meta": {}}
+    files.pipe_file(f"{root}/{place(KEY)}/artifact.json", json.dumps({**body, "checksum": digest(body)}).encode())
+    with contextlib.suppress(ValueError):  # some stores know no such names
+        files.pipe_file(f"{root}/{place(KEY)}/{name}", b"evil")
+    before = {path for path in tmp_path.rglob("*") if path.is_file()}
+    with pytest.raises(DamagedArtifactError, match=r"artifact\.json is missing or damaged"):
+        store.open(KEY)
+    with pytest.raises(DamagedArtifactError, match=r"artifact\.json is missing or damaged"):
+        store.verify(KEY)
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} - before <= {store.root / "locks" / f"{KEY}.copy"}
+
+
+@pytest.mark.parametrize("files", [[], {"file": 4}, {"file": ["4", "a"]}, {"file": [4, "a", "b"]}, {"file": [4, None]}])
+def test_a_manifest_of_another_form_is_damage(machine, tmp_path, files):
+    store = machine("one", f"memory://bucket/{digest(str(tmp_path))[:8]}")
+    there, root = fsspec.url_to_fs(store.location)
+    body = {"key": KEY, "files": files, "meta": {}}
+    there.pipe_file(f"{root}/{place(KEY)}/artifact.json", json.dumps({**body, "checksum": digest(body)}).encode())
+    with pytest.raises(DamagedArtifactError, match="damaged"):
+        store.open(KEY)
 
 
 def test_what_is_half_uploaded_is_not_there(machine, address):

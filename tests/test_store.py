@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from benchmark.arrays import ArrayReader, ArrayWriter
 from benchmark.artifact import DamagedArtifactError, digest
-from benchmark.files import storage_error
-from benchmark.store import Store
+from benchmark.files import storage_error, write_whole
+from benchmark.store import FOLDERS, Store
 
 KEY = digest("a key")
 
@@ -90,7 +90,7 @@ def test_a_discarded_artifact_can_be_made_again(store):
 CHILD = """
 import sys, time
 from pathlib import Path
-from benchmark.store import Store
+from benchmark.store import FOLDERS, Store
 
 store, key, do = Store(Path(sys.argv[1])), sys.argv[2], sys.argv[3]
 if do == "discard":
@@ -297,7 +297,7 @@ import resource, sys
 from pathlib import Path
 import numpy as np
 from benchmark.arrays import ArrayReader, ArrayWriter
-from benchmark.store import Store
+from benchmark.store import FOLDERS, Store
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
@@ -331,3 +331,42 @@ def test_arrays_larger_than_memory_are_written_and_read(tmp_path):
     done = subprocess.run([sys.executable, "-c", LARGE, str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 130, "MiB, of 250 MiB of arrays"
+
+
+STARTS = """
+import sys
+from benchmark.store import FOLDERS, Store
+print("here", flush=True)
+sys.stdin.readline()
+for number in range(40):
+    Store(f"{sys.argv[1]}/{number}").prepare()
+"""
+
+
+def test_processes_that_start_at_the_same_time_on_a_new_cache_do_not_disturb_each_other(tmp_path):
+    running = [
+        subprocess.Popen(
+            [sys.executable, "-c", STARTS, str(tmp_path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(4)
+    ]
+    for process in running:
+        assert process.stdout.readline() == "here\n"
+    for process in running:
+        process.stdin.write("\n")
+        process.stdin.flush()
+    for process in running:
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+    for number in range(40):
+        assert {path.name for path in (tmp_path / str(number)).iterdir()} == {*FOLDERS, "cache.json"}
+
+
+def test_what_cannot_be_written_leaves_nothing_beside_it(tmp_path):
+    with pytest.raises(TypeError):
+        write_whole(tmp_path / "file", "text")
+    assert not list(tmp_path.iterdir())
