@@ -299,10 +299,14 @@ def submit(
     if given["shard"] is not None:
         raise InputError("--shard: bench submit cuts the grid itself, into as many parts as --shards says.")
     registry, loaded = _load(suite, given["profile"], given["sets"], given["plugins"], given["only"])
+    from benchmark.location import check_location, default_cache, is_address
     from benchmark.plan.plan import shard as take_part
     from benchmark.plan.planner import make_plan
     from benchmark.submission import merge_command, submit_shards, wait_for
 
+    named = given["cache"] or default_cache()
+    check_location(named)
+    cache = named if is_address(named) else None  # that of a folder is found
     made = make_plan(loaded, registry)
     for index in range(1, shards + 1):
         take_part(made, index, shards)
@@ -317,7 +321,7 @@ def submit(
     parameters = _named_values("--job-set", job_set, "timeout_min=600")
     jobs = submit_shards(suite, arguments, outputs, cluster=cluster, parameters=parameters, logs=logs)
     if not wait:
-        say(f"when they have ended: {merge_command(outputs, whole, given['plugins'])}")
+        say(f"when they have ended: {merge_command(outputs, whole, given['plugins'], cache)}")
         return 0
     wait_for(jobs, outputs)
     from benchmark.display import make_display
@@ -330,7 +334,7 @@ def submit(
             whole,
             registry,
             display,
-            cache=None,
+            cache=cache,
             report=not given["no_report"],
             replaces=given["replace"],
             command=["bench", *sys.argv[1:]],

@@ -355,13 +355,14 @@ def describe_machine(registry: Registry, cache: str) -> str:
 
 
 def _cache_state(cache: str) -> str:
+    from benchmark.location import shown
     from benchmark.store import Store
 
     try:
         store = Store(cache)
         store.check()
     except BenchError as error:
-        return f"{cache}: {error}"
+        return f"{shown(cache)}: {error}"
     where = cache if Path(cache) == store.root else f"{cache}, and this machine's copy of it in {store.root}"
     free = _free(store.root)
     return f"{where}: {free / 1024**3:.1f} GiB free" if free is not None else where

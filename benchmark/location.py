@@ -16,6 +16,37 @@ def is_address(location: str) -> bool:
     return _ADDRESS.match(location) is not None
 
 
+def shown(location: str) -> str:
+    """Return an address as it may be told and written down: without what may be a secret in it."""
+    if not is_address(location):
+        return location
+    protocol, _, rest = location.partition("://")
+    rest, query, _ = rest.partition("?")
+    secret = _secret(rest)
+    return f"{protocol}://{'…@' * bool(secret)}{rest[len(secret) :]}{'?…' * bool(query)}"
+
+
+def _secret(rest: str) -> str:
+    """Return `user:password@` at the beginning of an address after its `://`, "" where there is none."""
+    found = re.match(r"[^@/]*:(?!\d+(/|$))[^@]*@", rest)
+    return "" if found is None else found[0]
+
+
+def check_location(location: str) -> None:
+    """Look whether a cache may be named so.
+
+    Raises:
+        InputError: an address has a password in it, or may have; manifests, reports and messages would tell it.
+    """
+    if shown(location) != location:
+        protocol = location.partition("://")[0]
+        raise InputError(
+            f"--cache {shown(location)}: an address with a password or a query in it is not taken, since the run's "
+            "manifest and messages tell the address. Leave it out, and give what is secret by the environment: that of "
+            f"the store's own package, or fsspec's (such as FSSPEC_{protocol.upper()}_PASSWORD)."
+        )
+
+
 def default_cache() -> str:
     """Return the folder or the address of the cache: BENCH_CACHE, or ~/.cache/unmask-bench.
 

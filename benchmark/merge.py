@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from benchmark.display import LineDisplay, TerminalDisplay
 from benchmark.engine import Outcome
 from benchmark.errors import InputError
 from benchmark.files import file_digest
+from benchmark.location import default_cache, is_address, shown
 from benchmark.names import IDENTITY
 from benchmark.plan.plan import Plan, shard
 from benchmark.plan.planner import make_plan
@@ -66,7 +67,8 @@ def merge_runs(
         output: the run directory of the whole.
         registry: the plugins.
         display: hears warnings.
-        cache: a folder or an address; that of the first shard, if None.
+        cache: a folder or an address; that of the first shard, if None. An address is opened only if it is given here
+            or by BENCH_CACHE.
         report: whether reports are written.
         replaces: put this run in the place of another that the output folder holds.
         command: as it was given.
@@ -85,18 +87,19 @@ def merge_runs(
                 f"{one} was run with other data, files or plugins than there are here: its tasks have other keys. "
                 "Merge where it was run, with the same --plugin and folder of data, or run it anew."
             )
-    store = Store(cache or shards[0].run.manifest["cache"])
+    places = list(dict.fromkeys(_place(one, {str(cache), default_cache()}) for one in shards))
+    store = Store(cache or places[0])
     run = RunDir(output)
     run.prepare(store.root)
     store.prepare()
     with run.locked():
         run.claim(identity, replaces)
-        outcome = _gathered(plan, store, shards)
+        outcome = _gathered(plan, store, shards, places)
         key = digest(identity.key, sorted(set(plan.answers())))
         first = shards[0].run.manifest
         manifest = {
             "key": key,
-            "cache": store.location,
+            "cache": store.place,
             **manifest_of(
                 suite,
                 registry,
@@ -182,7 +185,22 @@ def _suite_of(run: Run, registry: Registry) -> Suite:
     return replace(suite, profile=run.manifest["profile"], path=Path(run.manifest["source"]))
 
 
-def _gathered(plan: Plan, store: Store, shards: Sequence[Shard]) -> Outcome:
+def _place(one: Shard, named: Collection[str]) -> str:
+    """Return where the cache of a shard is.
+
+    Raises:
+        InputError: at an address that is not among the `named`: who wrote a run does not choose what is opened here.
+    """
+    place = str(one.run.manifest["cache"])
+    if is_address(place) and place not in named:
+        raise InputError(
+            f"{one} had its cache at {shown(place)!r}. If you know that address, give it: --cache {shown(place)} (or "
+            "BENCH_CACHE). Shards of several addresses are merged once their artifacts lie in one of them."
+        )
+    return place
+
+
+def _gathered(plan: Plan, store: Store, shards: Sequence[Shard], places: Sequence[str]) -> Outcome:
     """Return how all tasks ended, with what the tables are made of in `store`.
 
     Raises:
@@ -193,8 +211,7 @@ def _gathered(plan: Plan, store: Store, shards: Sequence[Shard]) -> Outcome:
         lines = one.run.journal
         last = max((number for number, line in enumerate(lines) if line["event"] == "run started"), default=0)
         failed |= {line["key"]: line for line in lines[last:] if line["event"] == "task failed"}
-    places = dict.fromkeys(one.run.manifest["cache"] for one in shards)
-    others = [Store(place) for place in places if Path(place).absolute() != Path(store.location).absolute()]
+    others = [other for other in map(Store, places) if other.place != store.place]
     answers = set(plan.answers())
     read = answers | {plan.tasks[key].of(Judge).fit for key in answers if plan.tasks[key].kind == "judge"}
     records = {}

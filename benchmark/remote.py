@@ -44,6 +44,7 @@ class Remote:
 
     Raises:
         InputError: nothing that is installed opens such addresses.
+        StorageError: the address does not answer.
     """
 
     def __init__(self, url: str, lease: float = LEASE_SECONDS) -> None:
@@ -51,7 +52,8 @@ class Remote:
         self._opened: tuple[int, Any, str] | None = None
         if "::" in url:
             raise InputError(f"--cache {url}: one address is needed, not one within another ('::').")
-        self._open()
+        with self._talking():  # some connect at once
+            pass
 
     def _open(self) -> tuple[Any, str]:
         """Return the file system, and the root within it: anew in a process that was forked from this one."""

@@ -114,7 +114,7 @@ def run_suite(
         key = digest(identity.key, sorted(set(plan.answers())))
         manifest = {
             "key": key,
-            "cache": store.location,
+            "cache": store.place,
             **manifest_of(
                 suite,
                 registry,

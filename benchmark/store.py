@@ -41,7 +41,7 @@ from benchmark.files import (
     storing,
     write_whole,
 )
-from benchmark.location import is_address, local_cache
+from benchmark.location import check_location, is_address, local_cache
 from benchmark.remote import LEASE_SECONDS, Remote, Stored
 from benchmark.wording import legible
 
@@ -68,11 +68,13 @@ class Store:
         root: the folder, or that of the copy.
 
     Raises:
-        InputError: its name is no UTF-8, or nothing that is installed opens such an address.
+        InputError: its name is no UTF-8, an address has a password in it, or nothing that is installed opens such.
+        StorageError: the address does not answer.
     """
 
     def __init__(self, location: str | Path, *, lease: float = LEASE_SECONDS) -> None:
         self.location = str(location)
+        check_location(self.location)
         self._remote = Remote(self.location, lease) if is_address(self.location) else None
         self.root = Path(location)
         if self._remote is not None:
@@ -87,6 +89,11 @@ class Store:
                 f"the name of the cache folder {str(self.root)!r} is no UTF-8, and the libraries that read artifacts "
                 "cannot open files there. Choose another by --cache DIR or the environment variable BENCH_CACHE."
             )
+
+    @property
+    def place(self) -> str:
+        """The address, or the folder as it is called from wherever a process is at work."""
+        return self.location if self._remote is not None else str(self.root.absolute())
 
     def check(self) -> None:
         """Look whether the cache can be read, if there is one.

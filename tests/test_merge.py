@@ -6,11 +6,13 @@ import json
 import shutil
 from pathlib import Path
 
+import fsspec
 import pytest
 from inline import toy_run
 
 from benchmark import load_run
 from benchmark.rundir import RESULTS
+from benchmark.store import Store
 from suites import SUITE, write_suite
 
 AXES = {
@@ -165,3 +167,16 @@ def test_what_cannot_be_submitted_is_refused(tmp_path, monkeypatch, capsys, opti
     assert stop.value.code == 2
     assert told in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_says_its_cache_as_it_is_from_everywhere_and_opens_no_address(merge, runs, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert Store("folder").place == str(tmp_path / "folder")
+    own = [runs / f"own{index}" for index in (1, 2)]
+    address = "memory://a-strangers/cache"
+    moved = changed(runs / "own3", tmp_path / "moved", lambda manifest: manifest.update(cache=address))
+    for given in ([*own, moved], [moved, *own]):
+        said = refused(merge, *given)
+        assert f"had its cache at '{address}'. If you know that address, give it: --cache {address}" in said
+    assert not fsspec.filesystem("memory").find("a-strangers")
+    assert "is in no cache of these shards" in refused(merge, *own, moved, options=("--cache", address))

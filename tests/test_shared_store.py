@@ -414,6 +414,47 @@ def test_what_is_no_address_is_told(refused):
     assert "one address is needed" in refused("simplecache::s3://bucket/cache")
 
 
+@pytest.mark.parametrize(
+    "cache", ["sftp://user:SECRET@host/folder", "memory://SECRET:SECRET@bucket/x", "memory://bucket/x?token=SECRET"]
+)
+def test_an_address_with_a_password_is_refused_and_told_nowhere(bench_says, cache, toy_suite, tmp_path, monkeypatch):
+    suite, toy = str(toy_suite()), ["--plugin", "toy", "--plugin", "inline"]
+    for given in (["--cache", cache], []):
+        monkeypatch.setenv("BENCH_CACHE", cache)
+        for command in (
+            ["plan", suite, *toy],
+            ["run", suite, *toy, "--output", str(tmp_path / "run")],
+            ["submit", suite, *toy, "--shards", "2", "--cluster", "local", "--logs", str(tmp_path / "logs")],
+            ["cache", "ls"],
+        ):
+            code, said = bench_says(*command, *given)
+            assert (code, said.count("\n")) == (2, 1)
+            assert "with a password or a query in it is not taken" in said
+            assert "SECRET" not in said
+    code, said = bench_says("doctor")
+    assert "SECRET" not in said
+    assert not (tmp_path / "run").exists()
+    assert not (tmp_path / "logs").exists()
+
+
+@pytest.fixture
+def bench_says(capfd):
+    """Return a function that runs `bench`, and returns exit code and what was said."""
+
+    def call(*arguments: str) -> tuple[int, str]:
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main(list(arguments))
+        captured = capfd.readouterr()
+        return stop.value.code, captured.out + captured.err
+
+    return call
+
+
+def test_a_store_that_connects_when_it_is_opened_and_cannot_is_told(refused):
+    assert "cannot be reached (ConnectionRefusedError" in refused("ftp://127.0.0.1:9/cache")
+
+
 def test_a_cache_of_a_newer_version_is_not_touched(refused, address, tmp_path):
     files, root = fsspec.url_to_fs(address)
     files.pipe_file(f"{root}/cache.json", json.dumps({"format": 2}).encode())
