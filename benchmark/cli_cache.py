@@ -71,8 +71,9 @@ def verify_cache(cache: str | None, kinds: Sequence[str], remove: bool) -> int:
         say(f"{one.label or one.kind}: {reason}")
     say(f"{len(held) - len(found)} of {len(held)} intact in {store.location}")
     if found and remove:
-        pruned = prune(store, [one for one, _ in found])
-        say(f"{len(pruned.removed)} removed")
+        pruned = prune(store, [one for one, _ in found], damaged_only=True)
+        mended = len(found) - len(pruned.removed) - len(pruned.busy)  # by an intact copy here, or by another process
+        say(f"{f'{mended} intact again, ' if mended else ''}{len(pruned.removed)} removed")
         return 1 if pruned.busy else 0
     return 1 if found else 0
 

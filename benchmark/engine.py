@@ -200,7 +200,7 @@ class _Run:
     def _verify_cached(self) -> None:
         """Read the checksums of cached artifacts that the tables and the next tasks read; drop the damaged ones."""
         while True:
-            missing = self.plan.missing(self.store)
+            missing = self.plan.missing(self.store, self.again)
             wanted = set(self.plan.answers())
             wanted |= {need for task in missing.values() for need in task.needs}
             damaged = False
@@ -209,7 +209,8 @@ class _Run:
                 try:
                     self.store.open(key)
                 except DamagedArtifactError as error:
-                    self._drop(key, f"{error}; it is made again")
+                    if self._drop(key, f"{error}; it is made again"):
+                        self.again.add(key)  # while another run is at work on it, it stays, and its task waits
                     damaged = True
             if not damaged:
                 return

@@ -195,21 +195,27 @@ class Pruned:
     busy: list[Holding] = field(default_factory=list)
 
 
-def prune(store: Store, chosen: Iterable[Holding]) -> Pruned:
+def prune(store: Store, chosen: Iterable[Holding], *, damaged_only: bool = False) -> Pruned:
     """Remove holdings.
+
+    Args:
+        damaged_only: verify each again, when nobody else is at work on it; what is intact by then is in neither list.
 
     Raises:
         StorageError: the address does not answer.
     """
 
-    def taken_away(one: Holding) -> bool:
+    def taken_away(one: Holding) -> bool | None:
+        if damaged_only and not store.discard(one.key, damaged_only=True):
+            return None
         return store.remove_unfinished(one.key) if one.kind == UNFINISHED else store.remove(one.key)
 
     pruned = Pruned()
     chosen = list(chosen)
     with ThreadPoolExecutor(SIDE_BY_SIDE) as removing:
         for one, gone in zip(chosen, removing.map(taken_away, chosen), strict=True):
-            (pruned.removed if gone else pruned.busy).append(one)
+            if gone is not None:
+                (pruned.removed if gone else pruned.busy).append(one)
     return pruned
 
 

@@ -2,7 +2,7 @@
 
 They have the names that `benchmark.store` gives to files, so that a folder may be copied to an address and back.
 Whatever fsspec opens will do. Where it creates no object exclusively (S3 and Google Cloud Storage do), two machines may
-now and then make the same artifact: twice the work, and the same bytes.
+now and then make the same artifact: twice the work, and the same content, of which the first that is there stays.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import json
 import os
 import socket
 import threading
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,8 @@ from benchmark.files import WAITING_SECONDS, HeldError
 
 LEASE_SECONDS = 60.0
 """A claim that has not been renewed for so long is of a process that has died; one that lives renews it four times."""
+RESOLUTION_SECONDS = 1.0
+"""So exactly do stores tell when an object was written."""
 
 
 @dataclass(frozen=True)
@@ -208,7 +211,8 @@ class Remote:
             key: of an artifact.
             copy: name of the local copy whose lock of `key` the caller holds: a claim of that copy is of a process that
                 has died.
-            waiting: hears who holds it after some seconds, and then it is waited for; None does not wait.
+            waiting: hears who holds it after some seconds, and then it is waited for; None does not wait, and goes by
+                the time at which the address says that the claim was renewed.
 
         Raises:
             HeldError: it is held, and `waiting` is None.
@@ -224,8 +228,10 @@ class Remote:
             done.set()
             renewing.join()
             with contextlib.suppress(StorageError):  # it expires
-                for old in range(max(1, number - 1), number + 1):
-                    self.remove(f"locks/{key}/{old}")
+                # Ours last: while it is there, nobody takes an older one for the newest.
+                for name in sorted(self.list(f"locks/{key}"), key=lambda name: (name.isdecimal(), len(name), name)):
+                    if not name.isdecimal() or int(name) <= number:
+                        self.remove(f"locks/{key}/{name}")
 
     def _acquired(self, key: str, copy: str, waiting: Callable[[str], None] | None) -> int:
         began = changed = monotonic()
@@ -236,7 +242,8 @@ class Remote:
             if (newest, content) != seen:
                 seen, changed = (newest, content), monotonic()
             holder = _Claim.read(content, self._lease)
-            if not newest or holder.copy == copy or monotonic() - changed > holder.lease:
+            standing = monotonic() - changed if waiting is not None else self._age(key, newest) if newest else 0.0
+            if not newest or holder.copy == copy or standing > holder.lease:
                 mine = newest + 1
                 if self.create(f"locks/{key}/{mine}", _Claim(copy, self._lease).text(0)):
                     if self._newest(key)[0] == mine:
@@ -250,6 +257,19 @@ class Remote:
                 waiting = _silent
             sleep(pause)
             pause = min(2 * pause, 2.0, self._lease / 8)
+
+    def _age(self, key: str, number: int) -> float:
+        """Return how long ago a claim was renewed, by the clock of the address alone; 0 where it tells no times."""
+        mark = f"look-{uuid.uuid4().hex}"
+        self.write(f"locks/{key}/{mark}", b"")
+        try:
+            found = self.list(f"locks/{key}")
+        finally:
+            self.remove(f"locks/{key}/{mark}")
+        claim, now = found.get(str(number)), found.get(mark)
+        if claim is None or now is None or not claim.written:
+            return 0.0
+        return now.written - claim.written - RESOLUTION_SECONDS
 
     def _newest(self, key: str) -> tuple[int, bytes]:
         """Return the highest number of a claim and its content; 0 where there is none."""

@@ -11,7 +11,7 @@ Whatever lies there may be damaged: what is read is verified first, and what dif
 
 At an address (`benchmark.remote`), artifacts have the same names. Beside it this machine keeps a cache folder, in which
 tasks work and from which all is read: a copy of what was asked for, so that each artifact is fetched once per machine.
-What is published goes to the address first; what is there, the address says.
+What is published goes to the address last; what is there, the address says.
 """
 
 from __future__ import annotations
@@ -330,6 +330,7 @@ class Store:
 
         Args:
             damaged_only: verify it first, and leave it where it is intact, since another process has made it again.
+                At an address, a copy of this machine that is intact takes the place of what is damaged there.
 
         Raises:
             StorageError: the address does not answer.
@@ -337,15 +338,28 @@ class Store:
         self._verified.discard(key)
         try:
             with self._alone(key, waiting=None):
-                if damaged_only:
-                    try:
-                        self.open(key)
-                        return False
-                    except DamagedArtifactError:
-                        pass
+                if damaged_only and self._is_sound(key):
+                    return False
                 self._take_away(key)
         except HeldError:
             pass
+        return True
+
+    def _is_sound(self, key: str) -> bool:
+        """Tell whether an artifact is intact; at an address an intact copy of this machine puts it right first."""
+        self._manifests.pop(key, None)
+        try:
+            try:
+                self.verify(key)
+            except DamagedArtifactError:
+                if self._remote is None:
+                    raise
+                self._verify(key)
+                self._remote.remove(f"{place(key)}/{MANIFEST}")  # what is being replaced is not there
+                self._upload(key)
+            self.open(key)
+        except DamagedArtifactError:
+            return False
         return True
 
     def remove(self, key: str) -> bool:
@@ -483,7 +497,7 @@ class Store:
                 yield None
                 return
             partial = self.root / "partial"
-            building = Building(self, key, partial / key, partial / f"{key}.work")
+            building = Building(self, key, partial / key, partial / f"{key}.work", anew)
             with building.storing():
                 if anew:
                     remove(building.out)
@@ -493,25 +507,31 @@ class Store:
 
     def _is_there(self, key: str) -> bool:
         """Tell whether an artifact is there at this moment; what only this machine has goes to the address."""
-        if self._remote is None:
-            return self.has(key)
-        text = self._remote.read(f"{place(key)}/{MANIFEST}")
-        if text is None:
-            try:
-                self._verify(key)
-            except DamagedArtifactError:
-                return False
-            self._upload(key, self.folder(key), self._manifest(key)["files"])
-        else:
-            self._manifests[key] = text
-        self._there.add(key)
+        if self._remote is not None and self._is_published(key):
+            return True
+        if not (self.folder(key) / MANIFEST).is_file():
+            return False
+        try:
+            self._verify(key)
+        except DamagedArtifactError:
+            return False
+        self._upload(key)
         return True
 
-    def _upload(self, key: str, folder: Path, files: Iterable[str]) -> None:
-        """Let an artifact appear at the address, its manifest last."""
+    def _is_published(self, key: str) -> bool:
+        """Ask the address whether an artifact is there at this moment."""
+        assert self._remote is not None
+        text = self._remote.read(f"{place(key)}/{MANIFEST}")
+        if text is not None:
+            self._manifests[key] = text
+            self._there.add(key)
+        return text is not None
+
+    def _upload(self, key: str) -> None:
+        """Let what this machine has appear at the address, its manifest last."""
         if self._remote is not None:
-            self._remote.upload(folder, place(key), list(files))
-            self._remote.upload(folder, place(key), [MANIFEST])
+            self._remote.upload(self.folder(key), place(key), list(self._manifest(key)["files"]))
+            self._remote.upload(self.folder(key), place(key), [MANIFEST])
             self._there.add(key)
 
 
@@ -522,12 +542,14 @@ class Building:
     Attributes:
         out: files that will be published.
         work: checkpoints that will not; a folder only once `checkpoints` has been asked for.
+        anew: it takes the place of one that is there.
     """
 
     store: Store
     key: str
     out: Path
     work: Path
+    anew: bool
 
     def checkpoints(self) -> Path:
         """Return the folder `work`, which is there now: most tasks are over before they have anything to keep in it.
@@ -553,8 +575,8 @@ class Building:
         What took long to make (`SYNC_SECONDS`) is seen on the disk before. Of what did not, a power cut may take some
         bytes: who reads it notices by its checksums, and to make it again costs less than to wait for the disk.
 
-        Where one is there already and has the same files, which is the rule, they are replaced one by one: whoever
-        reads it meanwhile finds the same bytes. Other files replace it as a whole.
+        Where one is there already and has the same files, they are replaced one by one: whoever reads it meanwhile
+        finds the same bytes. Other files, such as parts of arrays that were cut at other images, replace it as a whole.
 
         Raises:
             StorageError: no space is left.
@@ -578,7 +600,6 @@ class Building:
         if synced:
             fsync(manifest)
             fsync(self.out)
-        self.store._upload(self.key, self.out, files)
         target = self.store.folder(self.key)
         make_folder(target.parent)
         if self._same_files(body["files"]):
@@ -598,6 +619,10 @@ class Building:
             if os.path.lexists(rest):
                 remove(rest)
         self.store._verified.add(self.key)
+        # Last: what is finished stays here if the address does not answer, and goes there by the next try. Whoever was
+        # suspended for so long that another has done his work keeps from replacing what that one has published.
+        if self.store._remote is not None and (self.anew or not self.store._is_published(self.key)):
+            self.store._upload(self.key)
 
     def _same_files(self, files: Mapping[str, Any]) -> bool:
         """Tell whether the artifact that is there, if any, is one of these files."""

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import fsspec
@@ -14,6 +16,7 @@ from inline import toy_run
 
 from benchmark.artifact import digest
 from benchmark.cli import main
+from benchmark.holdings import damaged, holdings, prune
 from benchmark.store import Store
 
 
@@ -90,6 +93,11 @@ def test_the_cache_is_listed_verified_and_pruned(bench, cache, tmp_path, toy_sui
     code, said = bench("verify", "--cache", cache)
     assert code == 1
     assert f"artifact {crafted['key'][:12]} is damaged: {part.rpartition('/')[2]} differs" in said
+    if (tmp_path / "home" / "copies").exists():
+        code, said = bench("verify", "--remove", "--cache", cache)
+        assert (code, said.endswith("1 intact again, 0 removed\n")) == (0, True), "by the copy of this machine"
+        shutil.rmtree(tmp_path / "home" / "copies")
+        files.pipe_file(part, content[1:])
     code, said = bench("verify", "--remove", "--cache", cache)
     assert (code, said.endswith("1 removed\n")) == (0, True)
     assert {one["key"] for one in held(bench, cache)} == (keys["first"] | keys["second"]) - {crafted["key"]}
@@ -103,6 +111,25 @@ def test_the_cache_is_listed_verified_and_pruned(bench, cache, tmp_path, toy_sui
 
     again = toy_run(toy_suite(), tmp_path / "first", cache).run.costs
     assert set(again[again.status == "done"].key) == alone, "what is gone is made again, and no more"
+
+
+def test_two_that_verify_at_the_same_time_find_no_damage_where_there_is_none(bench, tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "home"))
+    cache = f"memory://bucket/{digest(str(tmp_path))[:8]}"
+    store = Store(cache)
+    store.prepare()
+    for number in range(20):
+        with store.building(digest(number)) as building:
+            for name in range(5):
+                (building.out / str(name)).write_bytes(bytes(20_000))
+            building.publish({"kind": "craft"})
+    everything = holdings(store)
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(lambda _: damaged(Store(cache), everything), range(3))) == [[], [], []]
+    # What was damaged when somebody looked may be intact by now.
+    pruned = prune(store, everything, damaged_only=True)
+    assert (pruned.removed, pruned.busy) == ([], [])
+    assert len(held(bench, cache)) == 20
 
 
 def test_prune_by_age_use_and_size(bench, cache, tmp_path):

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
 from random import Random
+from threading import Timer
 
 import pytest
 from inline import toy_run
 
+from benchmark.files import exclusive
 from suites import write_suite
 
 TABLES = ("metrics", "samples", "curves", "comparisons", "artifacts")
@@ -141,3 +144,22 @@ def test_damages_of_any_file_are_made_good(caches, tmp_path, seed):
 def test_five_hundred_damages_are_made_good(caches, tmp_path):
     for seed in range(100, 200):
         suffers(caches, tmp_path, seed, 5)
+
+
+def test_a_damaged_artifact_that_another_process_holds_is_waited_for(tmp_path):
+    suite = write_suite(tmp_path)
+    first = toy_run(suite, tmp_path / "run", tmp_path / "cache")
+    costs, metrics = first.run.costs, first.run.metrics
+    key = costs[costs.kind == "judge"].key.iloc[0]
+    flip(next((tmp_path / "cache").glob(f"artifacts/*/{key}/part*")), Random(0))
+    held = contextlib.ExitStack()
+    held.enter_context(exclusive(tmp_path / "cache" / "locks" / key, None))
+    timer = Timer(8, held.close)
+    timer.start()
+    again = toy_run(suite, tmp_path / "run", tmp_path / "cache")
+    timer.join()
+    assert again.code == first.code
+    (warning,) = again.run.manifest["warnings"]
+    assert "differs from its checksum; it is made again" in warning["text"]
+    assert again.said.count("it is made again") == 1
+    assert again.run.metrics.equals(metrics)

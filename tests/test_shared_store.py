@@ -22,6 +22,7 @@ from inline import toy_run
 from benchmark import load_run
 from benchmark.artifact import DamagedArtifactError, digest, place
 from benchmark.cli import main
+from benchmark.errors import StorageError
 from benchmark.store import Store
 
 KEY = digest("a key")
@@ -280,6 +281,59 @@ def test_the_same_machine_knows_that_its_process_is_dead_and_goes_on_from_its_ch
     with one.building(KEY) as building:
         assert (building.checkpoints() / "checkpoint").read_text() == "epoch 3"
     assert time.monotonic() - began < 3
+
+
+def test_a_dead_machine_keeps_nobody_from_removing_what_it_was_at_work_on(machine, address):
+    one = machine("one", address)
+    publish(one)
+    files, root = fsspec.url_to_fs(address)
+    claim = {"copy": "another", "lease": 0.5, "pid": 1, "host": "gone", "since": "then"}
+    for number in (1, 2, 3):
+        files.pipe_file(f"{root}/locks/{KEY}/{number}", json.dumps(claim).encode())
+    assert not one.remove(KEY), "it may be alive"
+    assert one.has(KEY)
+    time.sleep(2.6)
+    assert one.remove(KEY)
+    assert not machine("other", address).has(KEY)
+    assert not files.find(f"{root}/locks")
+
+
+def test_an_outage_while_it_is_published_costs_no_finished_work(machine, tmp_path, monkeypatch):
+    address = f"memory://bucket/{digest(str(tmp_path))[:8]}"
+    one = machine("one", address)
+    with monkeypatch.context() as outage:
+        outage.setattr(fsspec.get_filesystem_class("memory"), "put", lambda *paths, **options: 1 / 0)
+        with pytest.raises(StorageError, match="Finished work is kept"):
+            publish(one)
+    assert not machine("other", address).has(KEY)
+    with machine("one", address).building(KEY) as building:
+        assert building is None
+    assert text_of(machine("other", address)) == "content"
+
+
+def test_a_damaged_original_is_put_right_by_who_has_an_intact_copy(machine, address):
+    one = machine("one", address)
+    publish(one)
+    files, root = fsspec.url_to_fs(address)
+    (file,) = files.glob(f"{root}/artifacts/*/*/inner/*")
+    files.pipe_file(file, b"damaged")
+    with pytest.raises(DamagedArtifactError):
+        machine("other", address).open(KEY)
+    assert not one.discard(KEY, damaged_only=True), "it need not be made again"
+    assert text_of(machine("other", address)) == "content"
+
+
+def test_who_lost_its_claim_leaves_what_another_has_published(machine, address):
+    one, two = machine("one", address), machine("two", address)
+    files, root = fsspec.url_to_fs(address)
+    with one.building(KEY) as building:
+        (building.out / "part").write_text("by one")
+        files.rm_file(f"{root}/locks/{KEY}/1")  # as if it had been suspended until its claim expired
+        publish(two, text="by two")
+        before = files.cat_file(f"{root}/{place(KEY)}/artifact.json")
+        building.publish({})
+    assert files.cat_file(f"{root}/{place(KEY)}/artifact.json") == before
+    assert text_of(machine("third", address)) == "by two"
 
 
 def test_a_damaged_claim_is_a_claim_and_expires(machine, address):

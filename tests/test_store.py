@@ -370,3 +370,13 @@ def test_what_cannot_be_written_leaves_nothing_beside_it(tmp_path):
     with pytest.raises(TypeError):
         write_whole(tmp_path / "file", "text")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_damaged_is_not_taken_for_there_by_who_would_make_it(store):
+    publish(store)
+    (store.folder(KEY) / "file.txt").write_text("damage")
+    with store.building(KEY) as building:
+        assert building is not None
+        (building.out / "file.txt").write_text("again")
+        building.publish({})
+    assert (store.open(KEY) / "file.txt").read_text() == "again"
