@@ -298,6 +298,7 @@ def submit(
     given = run.make_context("bench submit", [suite, *context.args]).params
     if given["shard"] is not None:
         raise InputError("--shard: bench submit cuts the grid itself, into as many parts as --shards says.")
+    parameters = _named_values("--job-set", job_set, "timeout_min=600")
     registry, loaded = _load(suite, given["profile"], given["sets"], given["plugins"], given["only"])
     from benchmark.location import check_location, default_cache, is_address
     from benchmark.plan.plan import shard as take_part
@@ -318,7 +319,6 @@ def submit(
         while "--output" in arguments:
             at = arguments.index("--output")
             del arguments[at : at + 2]
-    parameters = _named_values("--job-set", job_set, "timeout_min=600")
     jobs = submit_shards(suite, arguments, outputs, cluster=cluster, parameters=parameters, logs=logs)
     if not wait:
         say(f"when they have ended: {merge_command(outputs, whole, given['plugins'], cache)}")
@@ -552,7 +552,10 @@ def _named_values(option: str, sets: Sequence[str], example: str) -> dict[str, A
         name, equals, value = text.partition("=")
         if not equals:
             raise InputError(f"{option} {text!r}: write NAME=VALUE, for example {example}.")
-        values[name] = core_scalar(value)
+        try:
+            values[name] = core_scalar(value)
+        except ValueError as error:
+            raise InputError(f"{option} {name}: {error}.") from None
     return values
 
 

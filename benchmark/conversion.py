@@ -61,7 +61,10 @@ def _option(name: str, info: FieldInfo, meaning: str) -> click.Option:
     def read(context: click.Context, parameter: click.Parameter, text: str | None) -> Any:
         if text is None:
             return None
-        return [core_scalar(part) for part in text.split(",")] if several else core_scalar(text)
+        try:
+            return [core_scalar(part) for part in text.split(",")] if several else core_scalar(text)
+        except ValueError as error:
+            raise InputError(f"{parameter.opts[0]}: {error}.") from None
 
     return click.Option(
         [f"--{name.replace('_', '-')}"],

@@ -258,3 +258,19 @@ def test_tags_follow_from_what_a_component_declares_and_are_documented(bench):
     text = (Path(__file__).parents[1] / "docs" / "measures.md").read_text()
     for tag in TAGS:
         assert f"| `{tag.name}` | {tag.title} | {tag.framework} | {tag.given} |" in text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["run", "quickstart", "--executor", "local", "--executor-set", f"memory={'1' * 5000}"],
+        ["submit", "quickstart", "--shards", "2", "--job-set", f"timeout_min={'1' * 5000}"],
+    ],
+)
+def test_a_number_of_too_many_digits_is_told(arguments, capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    said = capfd.readouterr().err
+    assert (stop.value.code, said.count("\n")) == (2, 1)
+    assert f"{arguments[-2]} {arguments[-1].partition('=')[0]}: a number of 5000 characters is too long" in said
