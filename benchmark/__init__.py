@@ -171,7 +171,7 @@ PAGE: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "suite": ("SECTIONS", "Published"),
         "trust.alarms": ("ALARMS", "AlarmKind"),
-        "trust.probe_kinds": ("PROBES", "ProbeKind", "DRAWN", "DRAWS"),
+        "trust.probe_kinds": ("PROBES", "ProbeKind", "DRAWN", "DRAWS", "JUDGED"),
         "trust.marks": ("TRUST_MARKS", "Mark", "TRUST_RULES"),
         "taxonomy": ("TAGS", "Tag", "tags_of", "AttackTraits", "DefenseTraits", "HOLDING"),
         "rundir": ("REPORT",),

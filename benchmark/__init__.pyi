@@ -189,6 +189,7 @@ from benchmark.trust.probe_kinds import PROBES as PROBES
 from benchmark.trust.probe_kinds import ProbeKind as ProbeKind
 from benchmark.trust.probe_kinds import DRAWN as DRAWN
 from benchmark.trust.probe_kinds import DRAWS as DRAWS
+from benchmark.trust.probe_kinds import JUDGED as JUDGED
 from benchmark.trust.marks import TRUST_MARKS as TRUST_MARKS
 from benchmark.trust.marks import Mark as Mark
 from benchmark.trust.marks import TRUST_RULES as TRUST_RULES

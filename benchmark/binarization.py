@@ -188,7 +188,8 @@ def flagged_edge(
     for number in range(ROUNDS):
         start = random_start(many, ball.norm, ball.eps, rng.spawn(number).numpy)
         found = ball.out(ascend(loss, many, norm=ball.norm, eps=ball.eps, step=ball.eps / 4, steps=STEPS, start=start))
-        chosen = found[flagged(found)]
+        with torch.no_grad():
+            chosen = found[flagged(found) & (logits(found).argmax(1) != y)]
         if len(chosen):
             return chosen[:1]
     return None

@@ -269,8 +269,9 @@ class Look:
         spread: largest output less the smallest, over all images.
         blind: the gradient of the cross-entropy in the image is exactly zero.
         broken: it is NaN or infinite, or that of the detector's loss is.
-        astray: one of a few steps in random directions lowers the margin of the true class by more than a step of the
-            same size along this gradient, where there is one.
+        asked: the image is answered rightly and has a gradient, so that steps are tried.
+        astray: of these, one of a few steps in random directions lowers the margin of the true class by more than a
+            step of the same size along the gradient, whichever size of several.
         twice: largest difference of a logit between two passes of the same batch, as a share of the logits' spread.
         alone: the same between an image alone and in the batch; None where the network refuses a single image.
     """
@@ -281,6 +282,7 @@ class Look:
     spread: float
     blind: int
     broken: int
+    asked: int
     astray: int
     twice: float
     alone: float | None

@@ -54,6 +54,21 @@ class Shatters(Then):
         return self.inner(x + 0.02 * (2000 * x).sin())
 
 
+class Between(Then):
+    """Turns its answer between the values of 8 bits, and answers rightly at each of them."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        off = (255 * x - (255 * x).round()).abs().flatten(1).mean(1)
+        return self.inner(x) * (1 - 10 * off[:, None])
+
+
+class Grainy(Then):
+    """Its answers are grainy, and its gradient passes straight through: sound, though small steps are chance."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x + 0.04 * (2000 * x.detach()).sin())
+
+
 class Decoy(Then):
     """Answers by the network, and sends its gradient through another one."""
 
@@ -141,6 +156,8 @@ def register_models(register):
     register("timid", around(Timid))
     register("quantises", around(Quantises))
     register("shatters", around(Shatters))
+    register("grainy", around(Grainy))
+    register("between", around(Between))
     register("decoy", around(Decoy))
     register("drops-out", around(DropsOut))
     register("batch-statistics", around(UsesBatchStatistics))

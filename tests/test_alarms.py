@@ -23,6 +23,7 @@ models:
   timid: {use: timid}
   quantises: {use: quantises}
   shatters: {use: shatters}
+  grainy: {use: grainy}
   decoy: {use: decoy}
   drops-out: {use: drops-out}
   batch-statistics: {use: batch-statistics}

@@ -96,6 +96,26 @@ def test_what_masks_gradients_is_flagged_where_nothing_but_gradients_was_tried(r
     assert list(rows.alarms.ne("")) == [True]
 
 
+def test_compression_and_coarse_rounding_as_shipped_raise_no_alarm(run, tmp_path):
+    """Their gradients pass straight through and are sound, though one small step may do nothing."""
+    defenses = {
+        "jpeg": "{use: jpeg, quality: 75}",
+        "jpeg-10": "{use: jpeg, quality: 10}",
+        "squeezing": "{use: feature-squeezing, bit_depth: 4}",
+        "squeezing-2": "{use: feature-squeezing, bit_depth: 2}",
+    }
+    named = "".join(f"  {name}: {use}\n" for name, use in defenses.items())
+    grid = "grid:\n  - {attacks: pgd, defenses: all, knowledge: white-box}\n"
+    (tmp_path / "suite.yaml").write_text(f"{SUITE[: SUITE.index('defenses:')]}defenses:\n{named}{grid}")
+    registry = load_plugins(["inline"])
+    suite = load_suite(str(tmp_path / "suite.yaml"), registry=registry)
+    code, said = start_inline(suite, registry, tmp_path / "run", run.path.parent / "cache")
+    assert code == 0, said
+    found = load_run(tmp_path / "run")
+    assert set(found.trust.defense) == set(defenses)
+    assert found.alarms.empty, found.alarms.finding.tolist()
+
+
 def test_what_the_host_refuses_has_no_number_and_says_why(run):
     rows = run.metrics[run.metrics.defense == "batch-statistics"]
     assert set(rows.status) == {"failed"}

@@ -112,6 +112,9 @@ def test_what_a_defense_looks_at_by_itself_is_no_point_of_the_attack(run):
 def test_draws_are_made_around_what_is_flagged_too(run):
     row = run.probes[(run.probes.defense == "marked") & (run.probes.probe == "random-draws")].iloc[0]
     assert (row.verdict, row.n) == ("fail", 8), row.finding
+    assert "10,000 draws each, of which at most 256 that turn the class are judged, turn" in row.finding
+    plain = run.probes[(run.probes.attack == "no steps") & (run.probes.probe == "random-draws")].iloc[0]
+    assert "10,000 draws each turn" in plain.finding
 
 
 def test_a_detector_is_asked_about_few_of_the_draws_that_turn_the_class(run, tmp_path):
@@ -121,6 +124,24 @@ def test_a_detector_is_asked_about_few_of_the_draws_that_turn_the_class(run, tmp
     # 8 images, 10,000 draws each through the network, 256 of those that turn it through the detector; and the rest
     # looked at once or twice.
     assert spent.forward <= row["forward"] <= 8 * (10_000 + 256) + 4 * 60 + 32
+
+
+def test_of_what_is_rounded_probes_look_at_rounded_images(run_toy):
+    """At 0.89/255 every step is rounded away, and the network is wrong between values of 8 bits alone."""
+    done = run_toy(
+        datasets="{blobs: {use: blobs, eight_bit: true}}",
+        models="{between: {use: between}}",
+        attacks="{pgd: {use: pgd, norm: linf, eps: 0.0035, steps: 5}}",
+        protocol="{adversarial: 8-bit}",
+        probes="[more-steps, random-draws, silent-success]",
+        plugins=("alarming",),
+    )
+    assert done.code == 0, done.said
+    found = done.run.probes[done.run.probes.attack == "pgd"].set_index("probe")
+    kept = found.loc[["more-steps", "random-draws"]]
+    assert (kept.verdict.tolist(), kept.value.tolist()) == (["pass"] * 2, [0.0] * 2), kept.finding.tolist()
+    # What the attack found between the values it also returned: rounding is none of its faults.
+    assert found.verdict["silent-success"] == "pass", found.finding["silent-success"]
 
 
 def test_what_was_doubled_is_said(run):

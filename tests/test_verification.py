@@ -129,6 +129,33 @@ def test_attacks_that_work_pass_and_broken_ones_fail(suite, tmp_path, capfd):
     assert (code, again) == (1, out), err
 
 
+UNFOOLED = """
+suite: unfooled
+datasets: {blobs: {use: blobs}}
+models: {linear: {use: linear}}
+attacks: {joint: {use: joint-pgd, norm: linf, eps: 0.01, targets: 0, steps: 2}}
+defenses: {aware: {use: aware}}
+protocol: {false_positive_rate: 0.5}
+grid: [{attacks: joint, defenses: aware, knowledge: white-box}]
+"""
+
+
+def test_a_flagged_point_that_fools_nobody_is_no_problem(tmp_path, capfd):
+    """The budget is a thirtieth of what tells the classes apart, and the detector flags half of all images."""
+    path = tmp_path / "unfooled.yaml"
+    path.write_text(UNFOOLED)
+    code, _, err = call(
+        capfd, str(path), "--images", "6", "--cache", str(tmp_path / "cache"), "--plugin", "toy",
+        "--plugin", "inline", "--executor", "inline", "-o", str(tmp_path / "found.json"),
+    )  # fmt: skip
+    assert code in (0, 1), err
+    found = {row["test"]: row for row in json.loads((tmp_path / "found.json").read_text())}
+    assert found["undetected"]["n"] > 0
+    inverted = found["inverted"]
+    assert (inverted["verdict"], inverted["n"], inverted["not_made"]) == ("not run", 0, 6)
+    assert "that is flagged, and fools the network" in inverted["finding"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

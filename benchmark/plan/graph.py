@@ -34,7 +34,7 @@ from benchmark.plan.task import (
     Train,
 )
 from benchmark.suite import Component
-from benchmark.trust.looks import ALONE, DIRECTIONS, SHOWN
+from benchmark.trust.looks import ALONE, DIRECTIONS, SHOWN, STEPS
 
 UNKNOWN_FIT_EPOCHS = 10
 """Passes over the training images that the progress display assumes of a hardener that does not say."""
@@ -325,7 +325,8 @@ class Graph:
         spec = Look(dataset=self.components.data(dataset, split), split=split, network=networks, held=held)
         count = min(SHOWN, self.datasets[dataset].sizes[split])
         label = f"look at {self.who(networks)}" + (", as a pipeline" if held == "pipeline" else "")
-        work = self.passes(networks, (4 + DIRECTIONS) * count + min(ALONE, count), count)
+        steps = len(STEPS) * (1 + DIRECTIONS)
+        work = self.passes(networks, (3 + steps) * count + min(ALONE, count), count)
         return self.add(label, spec, work)
 
     @once

@@ -182,6 +182,8 @@ class Probing:
             asks=asks,
             norm=budget.norm,
             repeats=repeats,
+            # An attack's way is held against its end as the attack made it.
+            rounded=crafting.rounded and asks in ("doubled", "unconstrained", "draws"),
             eps=float(budget.eps) if asks == "draws" else None,
             # What looks at no adversarial image is the same for all budgets of a sweep.
             craft=None if asks in ("neighbours", "unconstrained") else craft,

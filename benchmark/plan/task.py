@@ -33,9 +33,10 @@ Held = Literal["classifier", "pipeline"]
 
 VERSIONS: dict[TaskKind, str] = {
     **dict.fromkeys(get_args(TaskKind), "1"),
-    "look": "2",
+    "look": "3",
     "separate": "2",
     "examine": "4",
+    "verify": "2",
 }
 """What the host itself does in a task, by its kind: raised when its answers change. "1" is not in keys."""
 KEYED: dict[TaskKind, str] = {"look": "probe"}
@@ -345,6 +346,7 @@ class Examine(OfSplit):
     Attributes:
         victim, held, batch_size, seed, draws: those of the crafting.
         repeats: judgements of a randomised defense.
+        rounded: what is found to images of 8 bits, where it is held against such.
         eps: of the ball that is drawn from.
         craft: the crafting, None for what is asked of the victim alone.
         doubled: options of which the attack has twice as many.
@@ -362,6 +364,7 @@ class Examine(OfSplit):
     asks: Asks
     norm: str
     repeats: int = field(default=1, metadata=_SPARSE)
+    rounded: bool = field(default=False, metadata=_SPARSE)
     eps: float | None = field(default=None, metadata=_SPARSE)
     craft: Key | None = field(default=None, metadata=_SPARSE)
     doubled: tuple[str, ...] | None = field(default=None, metadata=_SPARSE)

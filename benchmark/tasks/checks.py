@@ -42,6 +42,20 @@ def check_adversarial(x_adv: Any, x: Tensor, norm: str, eps: float | None, first
             )
 
 
+def made(x_adv: Any, x: Tensor, norm: str, eps: float | None, first: int, *, eight_bit: bool) -> Tensor:
+    """Return what an attack made of images `x` as images, of 8 bits where asked.
+
+    Raises:
+        TaskError: it is not what the attack promised, or rounds images that are not of 8 bits.
+    """
+    check_adversarial(x_adv, x, norm, eps, first)
+    images: Tensor = x_adv.detach().float().clamp(0, 1)
+    if eight_bit:
+        images = rounded(images, x, first)
+        check_adversarial(images, x, norm, eps, first)
+    return images
+
+
 def rounded(x_adv: Tensor, x: Tensor, first: int) -> Tensor:
     """Return adversarial images of 8 bits: each pixel is the one next to the attack's, on the clean pixel's side.
 

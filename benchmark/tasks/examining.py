@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from benchmark.plan.task import Examine, Task
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.store import Building
-from benchmark.tasks.checks import check_adversarial
+from benchmark.tasks.checks import made, rounded
 from benchmark.tasks.recording import draw, recorded, roughness, stacked
 from benchmark.tasks.verdicts import answers_of, verdict_on
 from benchmark.tasks.victims import victim_of
@@ -113,7 +114,8 @@ def _draws(crafting: Crafting) -> dict[str, np.ndarray]:
     for number in range(len(chosen) if drawn else 0):
         image, rng = x[number : number + 1], crafting.rng.spawn("draws", number)
         best, asked = np.inf, 0
-        for wrong in draw(network, image, y[number], crafting.norm, eps, DRAWS, JUDGE_BATCH, rng):
+        shape = partial(rounded, x=image, first=chosen[number]) if crafting.spec.rounded else None
+        for wrong in draw(network, image, y[number], crafting.norm, eps, DRAWS, JUDGE_BATCH, rng, shape):
             shown = wrong[: JUDGED - asked]
             doubt, asked = crafting.doubt(shown, y[number]), asked + len(shown)
             if float(doubt.min()) < best:
@@ -204,8 +206,7 @@ class Crafting:
             rng = self.rng.spawn(number, part.start)
             rng.spawn("globals").seed_globals()
             x_adv = attack.craft(victim, x[part].clone(), y[part].clone(), rng)
-            check_adversarial(x_adv, x[part], self.norm, self.eps, part.start)
-            return x_adv.detach().float().clamp(0, 1)
+            return made(x_adv, x[part], self.norm, self.eps, part.start, eight_bit=self.spec.rounded)
 
         memory, done = MicroBatches(self.progress), list[Tensor]()
         for start in range(0, len(x), batch):

@@ -18,7 +18,7 @@ from benchmark.plan.task import Craft, Observe, Predict, Task
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.store import Building
-from benchmark.tasks.checks import check_adversarial, finite, rounded
+from benchmark.tasks.checks import finite, made
 from benchmark.tasks.verdicts import AGAIN_ALONE, SCORE_TOLERANCE, spread_of
 from benchmark.tasks.victims import victim_of
 from benchmark.tasks.workshop import JUDGE_BATCH, Workshop
@@ -40,11 +40,7 @@ def craft(shop: Workshop, task: Task, building: Building, progress: Progress) ->
         x_adv = attack.craft(victim, handed, labels, rng.spawn(start, part.start))
         if not unchanged(handed, x) or not unchanged(labels, y):
             raise IsolationError("the attack wrote into the images or labels that it was handed: x.clone() first")
-        check_adversarial(x_adv, x, attack.options.norm, eps, start + part.start)
-        x_adv = x_adv.detach().float().clamp(0, 1)
-        if spec.rounded:
-            x_adv = rounded(x_adv, x, start + part.start)
-            check_adversarial(x_adv, x, attack.options.norm, eps, start + part.start)
+        x_adv = made(x_adv, x, attack.options.norm, eps, start + part.start, eight_bit=spec.rounded)
         return {"x_adv": x_adv, "size": perturbation_size(x_adv - x, attack.options.norm)}
 
     return shop.per_image(task, split, None, spec.batch_size, building, progress, work, eight_bit=("x_adv",))

@@ -179,15 +179,24 @@ def recorded(victim: Victim, x: Tensor, y: Tensor, norm: str, eps: float | None)
 
 
 def draw(
-    classifier: nn.Module, x: Tensor, y: Tensor, norm: str, eps: float, count: int, batch: int, rng: Any
+    classifier: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    norm: str,
+    eps: float,
+    count: int,
+    batch: int,
+    rng: Any,
+    shape: Callable[[Tensor], Tensor] | None = None,
 ) -> Iterator[Tensor]:
     """Yield, of `count` uniform draws from the ball around the image `x` (1, C, H, W), those that are misclassified.
 
-    Batch by batch, as many as there are, (B, C, H, W).
+    Batch by batch, as many as there are, (B, C, H, W); of what `shape` makes of them, where it is given.
     """
     for start in range(0, count, batch):
         around = x.expand(min(batch, count - start), *x.shape[1:])
         drawn = random_start(around, norm, eps, rng.spawn(start).numpy)
+        drawn = drawn if shape is None else shape(drawn)
         with torch.no_grad():
             wrong = classifier(drawn).argmax(1) != y
         if wrong.any():

@@ -108,7 +108,10 @@ class _Detector:
         return self.flagged(x) == self._inverted
 
     def beside(self, network: Binarised, victim: Victim) -> Victim:
-        """Return the victim with the detector beside its network, of the sign that the test has."""
+        """Return the victim with the detector beside its network, of the sign that the test has.
+
+        Without `class_suspicions`: the classes of a problem are not those that the detector knows.
+        """
         sign = -1.0 if self._inverted else 1.0
 
         def judge(x: Tensor, rng: Rng) -> tuple[Tensor, Tensor]:

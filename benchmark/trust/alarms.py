@@ -197,9 +197,9 @@ BROKEN = 0.1
 """An accuracy whose interval reaches down to this need not fall any more."""
 BLIND = 0.25
 """Share of these images with a gradient of exactly zero from which on it is an alarm; single images may saturate."""
-MOST_ASTRAY = 0.125
-"""A share of images whose gradient leads nowhere is an alarm where its interval lies above this: 5 of 16. Of a sound
-gradient next to none does; of one that has nothing to do with the network four in five."""
+MOST_ASTRAY = 0.1
+"""A share of images whose gradient leads nowhere is an alarm where its interval lies above this: 4 of 16. Of sound
+gradients next to none do, two of a hundred through a coarse rounding; of those of another network two in three."""
 LOGIT_TOLERANCE = 1e-2
 """Differences of logits above this share of their spread over these images are no rounding: sums of float32 in
 another order come to some 1e-7 and TF32 rounds by 5e-4, dropout and batch statistics move logits by more."""
@@ -313,12 +313,13 @@ def _looks(cells: Sequence[Judged]) -> Iterator[Alarm]:
             finding = f"{network.who}: the gradient in the image is {what} for {count} of {n} images shown"
             yield Alarm(ALARMS["gradient"], finding, count / n, math.nan, n, gradient)
         steady_answers = max(seen.twice, math.inf if seen.alone is None else seen.alone) <= LOGIT_TOLERANCE
-        if gradient and steady_answers and wilson(seen.astray, n).low > MOST_ASTRAY:
+        if gradient and steady_answers and seen.asked and wilson(seen.astray, seen.asked).low > MOST_ASTRAY:
             finding = (
-                f"{network.who}: of {DIRECTIONS} random steps one lowers the margin by more than a step of that size "
-                f"along the gradient, for {seen.astray} of {n} images shown"
+                f"{network.who}: one of {DIRECTIONS} random steps lowers the margin by more than one along the "
+                f"gradient, small or large, for {seen.astray} of {seen.asked} images shown"
             )
-            yield Alarm(ALARMS["random-step"], finding, seen.astray / n, math.nan, n, gradient)
+            value = seen.astray / seen.asked
+            yield Alarm(ALARMS["random-step"], finding, value, math.nan, seen.asked, gradient)
         if everything and seen.twice > LOGIT_TOLERANCE:
             finding = (
                 f"{network.who}: the same {n} images again give logits that differ by {tenths(seen.twice)} of their "

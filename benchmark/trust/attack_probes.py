@@ -14,7 +14,7 @@ from benchmark.names import CLEAN, ProbeName
 from benchmark.options import Budget
 from benchmark.statistics import Estimate, PairedDifference, compare_paired, mean, rate
 from benchmark.trust.alarms import contradicts
-from benchmark.trust.probe_kinds import DRAWS, IMPROVED, LAST, Probed, ProbeKind
+from benchmark.trust.probe_kinds import DRAWS, IMPROVED, JUDGED, LAST, Probed, ProbeKind
 from benchmark.wording import tenths
 
 if TYPE_CHECKING:
@@ -195,7 +195,10 @@ def _drawn(result: CellResult, answers: Mapping[str, np.ndarray]) -> _Said:
         return _Said(_share(np.zeros(len(result.cell.y))), "the attack leaves no image to draw around")
     found = _share((_won(result, answers, "after") > 0)[left])
     count = round(found.value * found.n)
-    return _Said(found, f"{DRAWS:,} draws each turn {count} of {found.n} images wrong that withstand the attack")
+    # A system that is more than a network gives answers of its own, and is asked about few of the draws.
+    judged = f", of which at most {JUDGED} that turn the class are judged," if "before.label" in answers else ""
+    words = f"{DRAWS:,} draws each{judged} turn {count} of {found.n} images wrong that withstand the attack"
+    return _Said(found, words)
 
 
 def _transferred(result: CellResult) -> _Said | str:

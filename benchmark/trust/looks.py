@@ -18,8 +18,9 @@ SHOWN = 16
 """Images that a network is looked at with."""
 ALONE = 4
 """Those of them that are shown to it one by one, too."""
-STEP, DIRECTIONS = 4 / 255, 4
-"""Size in linf of a step along the gradient, and how many such steps in random directions it is held against."""
+STEPS, DIRECTIONS = (4 / 255, 16 / 255), 4
+"""Sizes in linf of a step along the gradient, and how many in random directions each is held against. Two sizes: a
+stand-in for rounding or compression is sound and may still say nothing of a small step."""
 ROUNDING = 1e-3
 """Margins that differ by less than this share are equal."""
 SUM_TOLERANCE = 1e-3
@@ -63,7 +64,7 @@ def look(network: nn.Module, x: Tensor, y: Tensor, detector_loss: Callable[[Tens
         with torch.no_grad():
             return margins(network(images.clamp(0, 1)), y)
 
-    blind = broken = astray = torch.zeros(len(x), dtype=torch.bool, device=x.device)
+    blind = broken = asked = astray = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     for loss in (classification_loss(network, y), detector_loss):
         if loss is None:
             continue
@@ -76,10 +77,12 @@ def look(network: nn.Module, x: Tensor, y: Tensor, detector_loss: Callable[[Tens
         broken = broken | ~gradient.isfinite().all(1)
         if loss is not detector_loss:  # which may well be flat where nothing is suspicious
             blind = (gradient == 0).all(1)
-            led = margin(x + STEP * gradient.sign().view_as(x))
-            chance = Rng(0).spawn("directions").numpy.choice([-STEP, STEP], (DIRECTIONS, *x.shape)).astype(np.float32)
-            least = torch.stack([margin(x + torch.from_numpy(step).to(x.device)) for step in chance]).amin(0)
-            astray = ~blind & (led - least > ROUNDING * led.abs())
+            asked = astray = ~blind & (margins(logits, y) > 0)
+            chance = Rng(0).spawn("directions").numpy.choice([-1, 1], (DIRECTIONS, *x.shape)).astype(np.float32)
+            for size in STEPS:
+                led = margin(x + size * gradient.sign().view_as(x))
+                least = torch.stack([margin(x + size * torch.from_numpy(one).to(x.device)) for one in chance]).amin(0)
+                astray = astray & (led - least > ROUNDING * led.abs())
     return Look(
         images=len(x),
         in_unit=bool(((logits >= 0) & (logits <= 1)).all()),
@@ -87,6 +90,7 @@ def look(network: nn.Module, x: Tensor, y: Tensor, detector_loss: Callable[[Tens
         spread=float(logits.max() - logits.min()) if logits.isfinite().all() else 0.0,
         blind=int(blind.sum()),
         broken=int(broken.sum()),
+        asked=int(asked.sum()),
         astray=int(astray.sum()),
         twice=differs(logits, again),
         alone=alone,

@@ -35,7 +35,8 @@ def protocol(run: Run, place: Place, metric: str) -> dict[str, Any]:
     """Return the parts of the protocol that a measure of a cell depends on.
 
     The false-positive rate moves what the host's threshold does, `success` what counts successful attacks, `repeats`
-    what a randomised defense is judged by, `draws` what its `AVERAGING` attackers craft. Where a run does not say, it
+    what a randomised defense is judged by, `draws` what its `AVERAGING` attackers craft, `adversarial` (where it is not
+    the default) every attacked image. Where a run does not say, it
     depends on all.
     """
     parts = dict(run.manifest.get("protocol") or {})
@@ -48,6 +49,8 @@ def protocol(run: Run, place: Place, metric: str) -> dict[str, Any]:
         parts.pop("repeats", None)
     if not chance or place.attack == CLEAN or place.knowledge not in AVERAGING:
         parts.pop("draws", None)
+    if place.attack == CLEAN:
+        parts.pop("adversarial", None)
     return parts
 
 

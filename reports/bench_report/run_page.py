@@ -355,7 +355,7 @@ class RunBuilder:
                 ", with changes that are not committed" if git.get("changed") else ""
             )
         protocol = manifest.get("protocol") or {}
-        draws = as_text(protocol.get("draws"))
+        draws, made = as_text(protocol.get("draws")), as_text(protocol.get("adversarial", "exact"))
         facts = [
             ("Suite file", as_text(manifest.get("source"))),
             ("Profile", as_text(manifest.get("profile")) or "none"),
@@ -376,6 +376,7 @@ class RunBuilder:
                 sentences.SUCCESS.get(as_text(protocol.get("success")), as_text(protocol.get("success"))),
             ),
             ("Images judged", "validation images, to choose by" if protocol.get("split") == "val" else "test images"),
+            ("Adversarial examples", sentences.ADVERSARIAL.get(made, made)),
             ("Repeats", f"{as_text(protocol.get('repeats'))} judgements of a randomised defense"),
             ("Draws", f"{draws} of a randomised defense, per pass of attackers who hold it" if draws else ""),
             *(

@@ -7,14 +7,15 @@ from bench_report.sentences.phrases import listed, rate
 from bench_report.table import is_group
 from bench_report.values import Word
 from bench_report.words import plural
-from benchmark import CLEAN, DRAWN, DRAWS
+from benchmark import CLEAN, DRAWN, DRAWS, JUDGED
 
 
 def _noise(run: Evidence) -> Answer:
     told = run.probe("random-draws")
     if told is None:
         return "not done", ["No attack draws noise at random."]
-    return "done", [*told, f"Drawn around {DRAWN} images of an attack at most, {DRAWS:,} draws each."]
+    around = f"Drawn around {DRAWN} images of an attack at most, {DRAWS:,} draws each through the network"
+    return "done", [*told, f"{around}; a defense around it judges {JUDGED} of those that turn the class at most."]
 
 
 def _targeted(run: Evidence) -> Answer:

@@ -26,6 +26,7 @@ from bench_report.sentences.found import (
     paired,
 )
 from bench_report.sentences.measures import (
+    ADVERSARIAL,
     SUCCESS,
     counts,
     definition,
@@ -101,6 +102,7 @@ from bench_report.sentences.verdicts import (
 )
 
 __all__ = [
+    "ADVERSARIAL",
     "ALT_COLUMNS",
     "ALT_ROWS",
     "ATTACKERS",

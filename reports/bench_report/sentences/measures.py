@@ -18,6 +18,11 @@ SUCCESS = {
     "any-wrong": "the attacked image is labelled wrongly by the deployed classifier, whatever it said of the clean one",
 }
 """What a protocol calls a successful attack."""
+ADVERSARIAL = {
+    "exact": "as the attack made them",
+    "8-bit": "rounded to images of 8 bits, each pixel towards the clean one, and judged so",
+}
+"""What a protocol does to adversarial examples before they are judged."""
 
 
 def judged(protocols: Iterable[Mapping[str, Any]]) -> str:

@@ -922,6 +922,20 @@ def test_draws_matter_to_attackers_who_hold_a_randomised_defense_alone(make_run,
     assert {row.defense for row in view.rows if row.attack == "none"} == {"none", "jpeg"}  # no one draws for these
 
 
+def test_rounded_adversarial_examples_are_told_and_move_no_clean_number(make_run):
+    from bench_report.build import build_report
+
+    runs = [make_run(name, models=("mlp",), attacks=("fgsm",)) for name in ("exact", "rounded")]
+    runs[1].manifest["protocol"] = runs[1].manifest["protocol"] | {"adversarial": "8-bit"}
+    report = build_report(runs).view
+    told = [dict(one.provenance.facts)["Adversarial examples"] for one in report.runs]
+    assert told[0] == "as the attack made them"
+    assert told[1].startswith("rounded to images of 8 bits")
+    metrics = {(row.attack, row.metric) for row in report.compare.rows}
+    assert ("none", "clean_accuracy") in metrics
+    assert {attack for attack, _ in metrics} == {"none"}  # what was attacked is not the same
+
+
 @pytest.mark.parametrize("told", [True, None])
 def test_one_judgement_of_a_randomised_defense_is_not_paired(make_run, page_of, told):
     runs = [make_run(name, models=("mlp",), attacks=("fgsm",), draw=n) for n, name in enumerate(("first", "second"))]
