@@ -81,8 +81,8 @@ def make_folder(file: Path, random: Random) -> None:
 
 def make_file_of_its_folder(file: Path, random: Random) -> None:
     depth = len(file.parts)
-    cache = next(n for n, part in enumerate(file.parts) if part in ("artifacts", "partial", "locks"))
-    if depth - cache <= 2:  # the three folders of a cache themselves are not part of what it keeps
+    cache = next((n for n, part in enumerate(file.parts) if part in ("artifacts", "partial", "locks")), depth)
+    if depth - cache <= 2:  # a cache and its folders themselves are not part of what it keeps
         return
     shutil.rmtree(file.parent)
     file.parent.write_text("a file")

@@ -198,7 +198,7 @@ def test_who_knows_a_randomised_defense_averages_over_its_draws(run_toy):
     [
         (
             "grid.1.knowledge=adaptive",
-            "found the text 'adaptive', allowed: white-box, gray-box, gray-box-retrained, black-",
+            "found the text 'adaptive', allowed: 'white-box', 'gray-box', 'gray-box-retrained' or 'black-",
         ),
         ("grid.0.knowledge=white-box", "the attack 'pgd' does not try to evade a detector.*gray-box for 'i-defender'"),
         ("attacks.joint.weight=[0.9, 0.1]", r"two weights from 0 to 1 .*the smaller one first.*found \[0.9, 0.1\]"),

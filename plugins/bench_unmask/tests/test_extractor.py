@@ -140,7 +140,7 @@ def test_pixels_are_scaled_as_the_weights_were_trained(pictures, tmp_path):
 
     def built(name: str, weights: str | None) -> PartExtractor:
         extractor = extractor_of(**lite, weights=weights)
-        extractor.build(context(pictures, tmp_path / "work"))
+        extractor.build(context(pictures, tmp_path / f"work of {name}"))
         (tmp_path / name).mkdir()
         extractor.save(tmp_path / name)
         return extractor

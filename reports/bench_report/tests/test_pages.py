@@ -581,6 +581,7 @@ def test_terms_are_explained_to_the_pointer_and_to_the_keyboard(drawn, open_page
     head.locator("button").focus()
     assert tip.is_visible()
     assert head.locator("button").get_attribute("aria-describedby") == "term"
+    page.mouse.move(0, 0)  # or what the page is scrolled to comes to lie under it
     page.locator('.block .badge[data-term="white-box"]').first.focus()
     assert "knows the whole defense" in tip.inner_text()
     page.locator('[data-tool="measure"]').select_option("auroc")
