@@ -512,7 +512,10 @@ class _Held(Source):
     def read(self, member: Member) -> bytes:
         """Return the bytes of an image."""
         table, row = member.key
-        content = self._column(table)[row].as_py()
+        column = self._column(table)
+        if row >= len(column):
+            self._refuse(member, "the column of images ends before this row: the table is damaged")
+        content = column[row].as_py()
         if content is None:
             self._refuse(member, "the row holds no bytes; where it names a file, set `image:` to that column")
         return bytes(content)

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
@@ -281,6 +281,7 @@ def test_places_that_cannot_be_read(make, tmp_path) -> None:
     st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=5),
     st.sampled_from(["csv", "parquet", "jsonl"]),
 )
+@example([(2158, 1)], "parquet")  # fewer images than labels
 def test_damaged_tables_give_images_or_one_message(make, edits, kind) -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / f"t.{kind}"
