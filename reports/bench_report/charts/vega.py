@@ -12,8 +12,9 @@ from bench_report.charts.specs import CONFIG, DESCRIPTIONS
 
 
 def coordinate(value: float) -> float:
-    """Return a number as charts hold it: six digits, more than any screen shows."""
-    return float(f"{value:.6g}")
+    """Return a number as charts hold it: six digits, more than any screen shows, and none behind a whole number."""
+    short = float(f"{value:.6g}")
+    return int(short) if short.is_integer() else short
 
 
 @cache
@@ -49,6 +50,7 @@ def chart_svg(kind: str, data: Mapping[str, list[dict[str, Any]]]) -> str:
     longest = max((len(row["s"]) for row in data.get("names", ()) if "end" in row), default=0)
     padding = {"left": 5, "top": 5, "right": 24 + 2 * longest, "bottom": 5}
     svg: str = vl_convert.vega_to_svg({**description, "data": sets, "padding": padding})
+    svg = re.sub(r'<path class="(?:back|fore)ground"[^>]* d="(?:M0,0h0v0h0Z)?"[^>]*/>', "", svg)  # nothing to be seen
     # Places to a hundredth of a pixel: they come with fifteen digits.
     return re.sub(r' (?:d|transform|[xy][12]?)="[^"]*"', lambda place: _shortened(place[0]), svg)
 
