@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.artifact import MANIFEST, digest
+from benchmark.artifact import MANIFEST
 from benchmark.display import LineDisplay, TerminalDisplay
 from benchmark.engine import Outcome
 from benchmark.errors import InputError
@@ -82,7 +82,7 @@ def merge_runs(
     identity = Identity(suite.resolved, None)
     for one in shards:
         part = Identity(suite.resolved, f"{one.index}/{one.count}")
-        if digest(part.key, sorted(set(shard(plan, one.index, one.count).answers()))) != one.run.manifest["key"]:
+        if part.key_of(shard(plan, one.index, one.count).answers()) != one.run.manifest["key"]:
             raise InputError(
                 f"{one} was run with other data, files or plugins than there are here: its tasks have other keys. "
                 "Merge where it was run, with the same --plugin and folder of data, or run it anew."
@@ -95,15 +95,15 @@ def merge_runs(
     with run.locked():
         run.claim(identity, replaces)
         outcome = _gathered(plan, store, shards, places)
-        key = digest(identity.key, sorted(set(plan.answers())))
+        key = identity.key_of(plan.answers())
         first = shards[0].run.manifest
         manifest = {
-            "key": key,
-            "cache": store.place,
             **manifest_of(
                 suite,
                 registry,
                 plan,
+                key=key,
+                cache=store.place,
                 command=command,
                 device="cpu",
                 executor=first["executor"],

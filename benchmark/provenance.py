@@ -23,6 +23,8 @@ def manifest_of(
     registry: Registry,
     plan: Plan,
     *,
+    key: str,
+    cache: str,
     command: Sequence[str],
     device: str,
     executor: str,
@@ -30,6 +32,8 @@ def manifest_of(
 ) -> dict[str, Any]:
     """Return what the manifest says of a run before its end; `device` is `cpu` or `cuda`."""
     return {
+        "key": key,
+        "cache": cache,
         "format": 2,
         "suite": suite.name,
         "title": suite.title,

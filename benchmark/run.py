@@ -12,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.artifact import DamagedArtifactError, digest
+from benchmark.artifact import DamagedArtifactError
 from benchmark.display import LineDisplay, TerminalDisplay
 from benchmark.engine import Outcome, execute
 from benchmark.errors import BenchError, InputError, Stopped
@@ -111,20 +111,18 @@ def run_suite(
     identity = Identity(suite.resolved, None if request.part is None else "/".join(map(str, request.part)))
     with run.locked():
         run.claim(identity, request.replace)
-        key = digest(identity.key, sorted(set(plan.answers())))
-        manifest = {
-            "key": key,
-            "cache": store.place,
-            **manifest_of(
-                suite,
-                registry,
-                plan,
-                command=request.command,
-                device=request.device,
-                executor=request.executor,
-                workers=request.workers,
-            ),
-        }
+        key = identity.key_of(plan.answers())
+        manifest = manifest_of(
+            suite,
+            registry,
+            plan,
+            key=key,
+            cache=store.place,
+            command=request.command,
+            device=request.device,
+            executor=request.executor,
+            workers=request.workers,
+        )
         run.begin(identity, manifest)
         note_use(store, run.path, suite.name, plan.required(plan.answers()))
         with end_told(run, registry, display):

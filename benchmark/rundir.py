@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -102,6 +102,10 @@ class Identity:
     def key(self) -> str:
         """The digest of these facts."""
         return digest("run", self.facts)
+
+    def key_of(self, answers: Iterable[str]) -> str:
+        """Return the key of a run: what it is of, and the keys of all that its plan answers with."""
+        return digest(self.key, sorted(set(answers)))
 
 
 class RunDir:
