@@ -2,10 +2,10 @@
 
     python perf/attacks.py [--rounds 5] [--device cpu]
 
-Every library attacks the same 256 digits against the same small CNN, trained for one epoch, with the same budget, step
-and number of steps, in turns. The bare loop is what no library can go below: as many forward and backward passes with a
-step of the sign, and nothing that keeps a budget. Medians of a processor's seconds (of the clock's on a GPU), the ratio
-to ours, and the accuracy that is left. A library that is not installed is left out, with a word.
+Every library attacks the same 256 digits against the same small CNN, trained for four epochs, with the same budget,
+step and number of steps, in turns. The bare loop is what no library can go below: as many forward and backward passes
+with a step of the sign, and nothing that keeps a budget. Medians of a processor's seconds (of the clock's on a GPU),
+the ratio to ours, and the accuracy that is left. A library that is not installed is left out, with a word.
 """
 
 from __future__ import annotations

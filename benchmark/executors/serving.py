@@ -65,9 +65,9 @@ class Server:
             tell: hears the events before; also from another thread.
         """
 
-        def send(kind: str, *values: Any, key: str = task.key) -> None:
+        def send(kind: str, *values: Any) -> None:
             names = ("done", "total", "unit") if kind == "progress" else ("text",)
-            tell(Event(kind, key, dict(zip(names, values, strict=True))))  # type: ignore[arg-type]
+            tell(Event(kind, task.key, dict(zip(names, values, strict=True))))  # type: ignore[arg-type]
 
         clock = None if self._timeout is None else threading.Timer(self._timeout, _late, (task.key, tell, _here()))
 
