@@ -85,6 +85,29 @@ def test_non_local_means_is_the_formula(channels, search, patch, strength):
     np.testing.assert_allclose(non_local_means(x, strength, search, patch).numpy(), expected, atol=1e-5)
 
 
+@settings(max_examples=20, deadline=None)
+@given(
+    channels=st.integers(1, 2),
+    search=st.sampled_from([1, 3, 5]),
+    patch=st.sampled_from([1, 3]),
+    height=st.integers(4, 6),
+    width=st.integers(4, 6),
+    seed=st.integers(0, 100),
+)
+def test_non_local_means_has_its_gradient(channels, search, patch, height, width, seed):
+    x = (0.3 * picture((2, channels, height, width), seed)).double().requires_grad_()
+    assert torch.autograd.gradcheck(lambda x: non_local_means(x, 0.2, search, patch), (x,))
+
+
+def test_what_is_unlike_weighs_nothing_and_costs_no_more():
+    """A weight of exp(-10^4) is 0; the gradient stays finite."""
+    x = picture((1, 1, 6, 6)).requires_grad_()
+    smoothed = non_local_means(x, 1e-3, 5, 3)
+    torch.testing.assert_close(smoothed, x)
+    (gradient,) = torch.autograd.grad(smoothed.sum(), x)
+    torch.testing.assert_close(gradient, torch.ones_like(x))
+
+
 def test_non_local_means_keeps_edges_and_removes_noise():
     clean = torch.zeros(1, 1, 16, 16)
     clean[..., 8:] = 1
