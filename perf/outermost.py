@@ -39,12 +39,13 @@ def _after(module: torch.nn.Module, inputs: tuple[Any, ...], output: Any) -> Non
         images = inputs[0].shape[0]
         counts["forward"] += images
         counts["forward_seconds"] += perf_counter() - _state.started
-        if isinstance(output, Tensor) and output.requires_grad:
+        last = output[-1] if isinstance(output, list | tuple) and output else output  # ART's wrapper gives a list
+        if isinstance(last, Tensor) and last.requires_grad:
 
             def count(gradient: Tensor) -> None:
                 counts["backward"] += images
 
-            output.register_hook(count)
+            last.register_hook(count)
 
 
 def _timed(function: Any) -> Any:

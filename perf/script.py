@@ -1,6 +1,6 @@
 """A grid beside the plain script that a user would write: ART in nested loops. Model passes and seconds.
 
-    python perf/script.py [--images 600] [--rounds 1]
+    python perf/script.py [--images 451] [--rounds 1]
 
 Two networks, eight attacks, three defenses on digits: the script trains each network once and, as scripts do, fits,
 attacks and judges in the innermost loop. The grid runs from an empty cache with one worker, start and report included.
@@ -22,14 +22,14 @@ from time import perf_counter
 
 HERE = Path(__file__).resolve().parent
 EPS = {"linf": 0.1, "l2": 1.0}
-STEPS, EPOCHS, COMPONENTS = 20, 5, 2
+STEPS, EPOCHS, COMPONENTS = 40, 5, 2
 ATTACKS = {
     f"{use}-{norm}": {"use": use, "norm": norm, "eps": eps}
     | ({} if use == "fgsm" else {"steps": STEPS, "step": eps / 8})
     for norm, eps in EPS.items()
     for use in ("fgsm", "bim", "pgd", "mi-fgsm")
 }
-WIDTHS = {"narrow": 16, "wide": 32}
+WIDTHS = {"narrow": 32, "wide": 64}
 
 
 def suite(images: int, more: bool) -> dict:
@@ -134,7 +134,7 @@ def timed(command: list[str], log: Path) -> tuple[float, dict[str, float]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=600)
+    parser.add_argument("--images", type=int, default=451)
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--as-a-script", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
