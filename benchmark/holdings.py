@@ -76,7 +76,7 @@ def note_use(store: Store, run: Path, suite: str, keys: Iterable[str]) -> None:
     where = legible(str(run.absolute()))
     about = {"run": where, "suite": suite, "keys": sorted({key[:SHORT] for key in keys})}
     name = digest(socket.gethostname(), where)[:SHORT]
-    store.write(f"runs/{name}.json", json.dumps(about).encode())
+    store.objects.write(f"runs/{name}.json", json.dumps(about).encode())
 
 
 def runs_of(store: Store) -> list[UsedBy]:
@@ -85,8 +85,8 @@ def runs_of(store: Store) -> list[UsedBy]:
     Raises:
         StorageError: the address does not answer.
     """
-    files = {name: about for name, about in store.files("runs").items() if not is_aside(name)}
-    texts = store.contents([f"runs/{name}" for name in files])
+    files = {name: about for name, about in store.objects.list("runs").items() if not is_aside(name)}
+    texts = store.objects.read_many([f"runs/{name}" for name in files])
     found = []
     for name, stored in files.items():
         try:
@@ -111,7 +111,7 @@ def holdings(store: Store) -> list[Holding]:
     sizes: Counter[str] = Counter()
     made: dict[str, float] = {}
     written: dict[str, float] = {}
-    for name, stored in store.files("artifacts").items():
+    for name, stored in store.objects.list("artifacts").items():
         if ours := key_of(name):
             sizes[ours] += stored.bytes
             written[ours] = max(written.get(ours, 0.0), stored.written)
@@ -122,7 +122,7 @@ def holdings(store: Store) -> list[Holding]:
     keys = sorted(key for key in sizes if key in made or written[key] < time() - UPLOADING_SECONDS)
     for start in range(0, len(keys), AT_ONCE):
         names = {key: f"{place(key)}/{MANIFEST}" for key in keys[start : start + AT_ONCE]}
-        texts = store.contents([name for key, name in names.items() if key in made])
+        texts = store.objects.read_many([name for key, name in names.items() if key in made])
         for key, name in names.items():
             if key in made and name not in texts:
                 continue  # it has been taken away

@@ -23,19 +23,12 @@ from typing import Any
 
 from benchmark.errors import BenchError, InputError, StorageError, first_line
 from benchmark.files import WAITING_SECONDS, HeldError
+from benchmark.objects import Stored
 
 LEASE_SECONDS = 60.0
 """A claim that has not been renewed for so long is of a process that has died; one that lives renews it four times."""
 RESOLUTION_SECONDS = 1.0
 """So exactly do stores tell when an object was written."""
-
-
-@dataclass(frozen=True)
-class Stored:
-    """An object: its size in bytes, and when it was written, in seconds since 1970."""
-
-    bytes: int
-    written: float
 
 
 class Remote:

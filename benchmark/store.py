@@ -11,7 +11,7 @@ Whatever lies there may be damaged: what is read is verified first, and what dif
 
 At an address (`benchmark.remote`), artifacts have the same names. Beside it this machine keeps a cache folder, in which
 tasks work and from which all is read: a copy of what was asked for, so that each artifact is fetched once per machine.
-What is published goes to the address last; what is there, the address says.
+What is published goes to the address last; what is there, the address says (`benchmark.originals`).
 """
 
 from __future__ import annotations
@@ -20,15 +20,14 @@ import contextlib
 import json
 import os
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
-from benchmark.artifact import MANIFEST, DamagedArtifactError, check_files, digest, key_of, parsed, place
+from benchmark.artifact import MANIFEST, DamagedArtifactError, check_files, digest, parsed, place
 from benchmark.errors import InputError
 from benchmark.files import (
     HeldError,
@@ -42,7 +41,9 @@ from benchmark.files import (
     write_whole,
 )
 from benchmark.location import check_location, is_address, local_cache
-from benchmark.remote import LEASE_SECONDS, Remote, Stored
+from benchmark.objects import Folder
+from benchmark.originals import Originals
+from benchmark.remote import LEASE_SECONDS, Remote
 from benchmark.wording import legible
 
 SYNC_SECONDS = 1.0
@@ -51,8 +52,6 @@ FOLDERS = ("artifacts", "partial", "locks", "runs")
 MARK = "cache.json"
 """Says by which format a cache is to be read."""
 FORMAT = 1
-LISTING_SECONDS = 5.0
-"""What an address is said to lack is asked again after so long."""
 SIDE_BY_SIDE = 8
 """Artifacts that are fetched at the same time."""
 
@@ -66,6 +65,7 @@ class Store:
 
     Attributes:
         root: the folder, or that of the copy.
+        objects: what lies in the folder, or at the address, by name.
 
     Raises:
         InputError: its name is no UTF-8, an address has a password in it, or nothing that is installed opens such.
@@ -75,14 +75,14 @@ class Store:
     def __init__(self, location: str | Path, *, lease: float = LEASE_SECONDS) -> None:
         self.location = str(location)
         check_location(self.location)
-        self._remote = Remote(self.location, lease) if is_address(self.location) else None
         self.root = Path(location)
-        if self._remote is not None:
-            self.root = local_cache() / "copies" / digest(self._remote.url)[:16]
+        self.objects: Folder | Remote = Folder(self.root)
+        self._originals: Originals | None = None
+        if is_address(self.location):
+            self.objects = remote = Remote(self.location, lease)
+            self.root = local_cache() / "copies" / digest(remote.url)[:16]
+            self._originals = Originals(remote)
         self._verified: set[str] = set()
-        self._there: set[str] = set()  # at the address, as far as is known
-        self._manifests: dict[str, bytes] = {}  # read there ahead of time
-        self._listed: float | None = None
         where = str(self.root.absolute())
         if legible(where) != where:
             raise InputError(
@@ -93,7 +93,7 @@ class Store:
     @property
     def place(self) -> str:
         """The address, or the folder as it is called from wherever a process is at work."""
-        return self.location if self._remote is not None else str(self.root.absolute())
+        return self.location if self._originals is not None else str(self.root.absolute())
 
     def check(self) -> None:
         """Look whether the cache can be read, if there is one.
@@ -102,7 +102,7 @@ class Store:
             InputError: a newer version wrote it.
             StorageError: the address does not answer.
         """
-        mark = self._mark()
+        mark = self.objects.read(MARK)
         if mark is None:
             return
         try:
@@ -114,14 +114,6 @@ class Store:
                 f"the cache {self.location!r} was written by a newer version of unmask-bench (format {found}; this one "
                 f"reads {FORMAT}). Update unmask-bench, or choose another cache by --cache or BENCH_CACHE."
             )
-
-    def _mark(self) -> bytes | None:
-        if self._remote is not None:
-            return self._remote.read(MARK)
-        try:
-            return (self.root / MARK).read_bytes()
-        except OSError:
-            return None
 
     def prepare(self) -> None:
         """Look whether the cache can be read, and create its folders.
@@ -138,15 +130,15 @@ class Store:
             probe = self.root / "locks" / f".probe-{os.getpid()}"
             probe.write_bytes(b"")
             probe.unlink()
-            if self._remote is None and self._mark() != mark:
+            if self._originals is None and self.objects.read(MARK) != mark:
                 write_whole(self.root / MARK, mark)
         except OSError as error:
             raise storage_error(error, self.root) or InputError(
                 f"the cache folder {str(self.root)!r} cannot be written to: {error.strerror}. "
                 "Choose another by --cache DIR or the environment variable BENCH_CACHE."
             ) from None
-        if self._remote is not None and self._mark() != mark:
-            self._remote.write(MARK, mark)
+        if self._originals is not None and self.objects.read(MARK) != mark:
+            self.objects.write(MARK, mark)
 
     def folder(self, key: str) -> Path:
         """Return where the finished artifact of `key` lies on this machine."""
@@ -160,16 +152,15 @@ class Store:
         Raises:
             StorageError: the address does not answer.
         """
-        if self._remote is None:
-            return (self.folder(key) / MANIFEST).is_file()
-        if key not in self._there and (self._listed is None or monotonic() - self._listed > LISTING_SECONDS):
-            self._there = {known for name in self._remote.list("artifacts") if (known := key_of(name, manifest=True))}
-            self._listed = monotonic()
-        return key in self._there
+        return self._is_here(key) if self._originals is None else self._originals.has(key)
+
+    def _is_here(self, key: str) -> bool:
+        return (self.folder(key) / MANIFEST).is_file()
 
     def appeared(self, key: str) -> None:
         """Take note that another process has published an artifact."""
-        self._there.add(key)
+        if self._originals is not None:
+            self._originals.appeared(key)
 
     def bring(self, keys: Collection[str], *, manifests_only: bool = False) -> None:
         """Fetch what is needed soon, side by side; what cannot be fetched is told by whoever opens it.
@@ -177,11 +168,10 @@ class Store:
         Raises:
             StorageError: the address does not answer.
         """
-        if self._remote is None:
+        if self._originals is None:
             return
-        away = [key for key in keys if not (self.folder(key) / MANIFEST).is_file() and self.has(key)]
-        names = {f"{place(key)}/{MANIFEST}": key for key in away if key not in self._manifests}
-        self._manifests |= {names[name]: text for name, text in self._remote.read_many(list(names)).items()}
+        away = [key for key in keys if not self._is_here(key) and self.has(key)]
+        self._originals.read_ahead(away)
         if not manifests_only:
             with ThreadPoolExecutor(SIDE_BY_SIDE) as fetching:
                 list(fetching.map(self._try_to_fetch, away))
@@ -196,9 +186,9 @@ class Store:
         try:
             manifest = self._manifest(key)
         except DamagedArtifactError:
-            if self._remote is None:
+            if self._originals is None:
                 raise
-            manifest = parsed(key, self._text_of(key))
+            manifest = self._originals.manifest(key)
         meta: dict[str, Any] = manifest["meta"]
         return meta
 
@@ -213,7 +203,7 @@ class Store:
             try:
                 self._verify(key)
             except DamagedArtifactError:
-                if self._remote is None:
+                if self._originals is None:
                     raise
                 self._fetch(key)
             self._verified.add(key)
@@ -234,16 +224,14 @@ class Store:
             DamagedArtifactError: a file is missing, differs, or is none of the artifact's.
             StorageError: the address does not answer, or no space is left here.
         """
-        if self._remote is None:
+        if self._originals is None:
             self._verify(key)
             return
         aside = self.root / "partial" / f"{key}.verified"
         with storing(self.root), self._copying(key):
             remove(aside)
             try:
-                files = parsed(key, self._text_of(key))["files"]
-                self._remote.download(place(key), aside, list(files))
-                check_files(key, aside, files)
+                check_files(key, aside, self._originals.download(key, aside)["files"])
             finally:
                 remove(aside)
 
@@ -254,17 +242,14 @@ class Store:
             DamagedArtifactError: it is not there, or what is there is damaged.
             StorageError: the address does not answer, or no space is left here.
         """
-        assert self._remote is not None
+        assert self._originals is not None
         with storing(self.root), self._copying(key):
             with contextlib.suppress(DamagedArtifactError):
                 self._verify(key)
                 return
-            text = self._text_of(key)
             aside = self.root / "partial" / f"{key}.copy"
             remove(aside)
-            make_folder(aside)
-            self._remote.download(place(key), aside, list(parsed(key, text)["files"]))
-            (aside / MANIFEST).write_bytes(text)
+            self._originals.download(key, aside)
             target = self.folder(key)
             make_folder(target.parent)
             if os.path.lexists(target):
@@ -282,19 +267,6 @@ class Store:
     def _try_to_fetch(self, key: str) -> None:
         with contextlib.suppress(DamagedArtifactError):
             self._fetch(key)
-
-    def _text_of(self, key: str) -> bytes:
-        """Return the manifest at the address, as it stands there.
-
-        Raises:
-            DamagedArtifactError: there is none.
-        """
-        assert self._remote is not None
-        text = self._manifests.pop(key, None) or self._remote.read(f"{place(key)}/{MANIFEST}")
-        if text is None:
-            self._there.discard(key)
-            raise DamagedArtifactError(key, f"{MANIFEST} is missing or damaged")
-        return text
 
     def recheck(self, keys: Iterable[str]) -> DamagedArtifactError | None:
         """Verify anew those of the artifacts that this process has verified before; return what is wrong, if anything.
@@ -347,15 +319,16 @@ class Store:
 
     def _is_sound(self, key: str) -> bool:
         """Tell whether an artifact is intact; at an address an intact copy of this machine puts it right first."""
-        self._manifests.pop(key, None)
+        if self._originals is not None:
+            self._originals.forget(key)
         try:
             try:
                 self.verify(key)
             except DamagedArtifactError:
-                if self._remote is None:
+                if self._originals is None:
                     raise
                 self._verify(key)
-                self._remote.remove(f"{place(key)}/{MANIFEST}")  # what is being replaced is not there
+                self._originals.withdraw(key)
                 self._upload(key)
             self.open(key)
         except DamagedArtifactError:
@@ -393,13 +366,8 @@ class Store:
         return True
 
     def _take_away(self, key: str) -> None:
-        if self._remote is not None:
-            names = self._remote.list(place(key))
-            # In this order: without a manifest nobody takes it for whole.
-            for name in sorted(names, key=lambda name: name != MANIFEST):
-                self._remote.remove(f"{place(key)}/{name}")
-            self._there.discard(key)
-            self._manifests.pop(key, None)
+        if self._originals is not None:
+            self._originals.remove(key)
         folder = self.folder(key)
         if os.path.lexists(folder):
             aside = self.root / "partial" / f"{key}.discarded"
@@ -409,50 +377,6 @@ class Store:
             remove(aside)
         remove(self.root / "partial" / key)
         remove(self.root / "partial" / f"{key}.work")
-
-    def files(self, folder: str) -> dict[str, Stored]:
-        """Return all files below a folder of the cache, by their names within it.
-
-        Raises:
-            StorageError: the address does not answer.
-        """
-        if self._remote is not None:
-            return self._remote.list(folder)
-        found, top = {}, self.root / folder
-        for where, _, names in os.walk(top):
-            for name in names:
-                path = Path(where, name)
-                with contextlib.suppress(OSError):  # it is being taken away
-                    about = path.stat()
-                    found[path.relative_to(top).as_posix()] = Stored(about.st_size, about.st_mtime)
-        return found
-
-    def contents(self, names: Sequence[str]) -> dict[str, bytes]:
-        """Return the contents of those of these files that are there.
-
-        Raises:
-            StorageError: the address does not answer.
-        """
-        if self._remote is not None:
-            return self._remote.read_many(names)
-        found = {}
-        for name in names:
-            with contextlib.suppress(OSError):
-                found[name] = (self.root / name).read_bytes()
-        return found
-
-    def write(self, name: str, content: bytes) -> None:
-        """Write a file, whole or not at all.
-
-        Raises:
-            StorageError: no space is left, or the address does not answer.
-        """
-        if self._remote is not None:
-            self._remote.write(name, content)
-            return
-        with storing(self.root):
-            make_folder((self.root / name).parent)
-            write_whole(self.root / name, content, synced=False)
 
     @contextlib.contextmanager
     def _alone(self, key: str, waiting: Callable[[str], None] | None) -> Iterator[None]:
@@ -466,8 +390,8 @@ class Store:
             with storing(self.root):
                 make_folder(self.root / "locks")
                 held.enter_context(exclusive(self.root / "locks" / key, waiting))
-            if self._remote is not None:
-                held.enter_context(self._remote.claimed(key, self._copy, waiting))
+            if self._originals is not None:
+                held.enter_context(self._originals.remote.claimed(key, self._copy, waiting))
             yield
 
     @cached_property
@@ -507,9 +431,9 @@ class Store:
 
     def _is_there(self, key: str) -> bool:
         """Tell whether an artifact is there at this moment; what only this machine has goes to the address."""
-        if self._remote is not None and self._is_published(key):
+        if self._originals is not None and self._originals.has_now(key):
             return True
-        if not (self.folder(key) / MANIFEST).is_file():
+        if not self._is_here(key):
             return False
         try:
             self._verify(key)
@@ -518,21 +442,10 @@ class Store:
         self._upload(key)
         return True
 
-    def _is_published(self, key: str) -> bool:
-        """Ask the address whether an artifact is there at this moment."""
-        assert self._remote is not None
-        text = self._remote.read(f"{place(key)}/{MANIFEST}")
-        if text is not None:
-            self._manifests[key] = text
-            self._there.add(key)
-        return text is not None
-
     def _upload(self, key: str) -> None:
-        """Let what this machine has appear at the address, its manifest last."""
-        if self._remote is not None:
-            self._remote.upload(self.folder(key), place(key), list(self._manifest(key)["files"]))
-            self._remote.upload(self.folder(key), place(key), [MANIFEST])
-            self._there.add(key)
+        """Let what this machine has appear at the address, if there is one."""
+        if self._originals is not None:
+            self._originals.upload(key, self.folder(key), self._manifest(key)["files"])
 
 
 @dataclass(frozen=True)
@@ -621,7 +534,8 @@ class Building:
         self.store._verified.add(self.key)
         # Last: what is finished stays here if the address does not answer, and goes there by the next try. Whoever was
         # suspended for so long that another has done his work keeps from replacing what that one has published.
-        if self.store._remote is not None and (self.anew or not self.store._is_published(self.key)):
+        originals = self.store._originals
+        if originals is not None and (self.anew or not originals.has_now(self.key)):
             self.store._upload(self.key)
 
     def _same_files(self, files: Mapping[str, Any]) -> bool:
