@@ -175,6 +175,8 @@ class ArrayReader:
             if low < high:
                 for name, list_ in pieces.items():
                     list_.append(self._rows(number, name, slice(low - first, high - first)))
+        if start >= stop and self._starts:
+            pieces = {name: [self._rows(0, name, slice(0, 0))] for name in pieces}
         return {name: np.concatenate(list_) if len(list_) != 1 else list_[0] for name, list_ in pieces.items()}
 
     def take(self, name: str, indices: Sequence[int]) -> np.ndarray:
@@ -203,5 +205,6 @@ class Column:
         return len(self._reader)
 
     def __getitem__(self, rows: slice) -> np.ndarray:
-        start, stop, _ = rows.indices(len(self))
-        return self._reader.read(start, stop, [self._name])[self._name]
+        chosen = range(len(self))[rows]
+        first, last = sorted((chosen[0], chosen[-1])) if chosen else (0, -1)
+        return self._reader.read(first, last + 1, [self._name])[self._name][:: chosen.step]

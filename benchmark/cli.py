@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmark.cli_cache import cache, cache_option, opened
+from benchmark.cli_cache import cache, cache_option, not_empty, opened
 from benchmark.errors import InputError, Stopped
 from benchmark.exits import code_of, listening
 from benchmark.wording import endure, say
@@ -68,7 +68,7 @@ executor_options = [
         default=0,
         show_default=True,
         metavar="N",
-        help="Try a task again that lost its worker, took too long or met an error that is not one of input.",
+        help="Try a task again that lost its worker, took too long or met an error that no message foresees.",
     ),
 ]
 
@@ -300,14 +300,13 @@ def submit(
         raise InputError("--shard: bench submit cuts the grid itself, into as many parts as --shards says.")
     parameters = _named_values("--job-set", job_set, "timeout_min=600")
     registry, loaded = _load(suite, given["profile"], given["sets"], given["plugins"], given["only"])
-    from benchmark.location import check_location, default_cache, is_address
+    from benchmark.location import absolute, check_location, default_cache
     from benchmark.plan.plan import shard as take_part
     from benchmark.plan.planner import make_plan
     from benchmark.submission import merge_command, submit_shards, wait_for
 
-    named = given["cache"] or default_cache()
-    check_location(named)
-    cache = named if is_address(named) else None  # that of a folder is found
+    cache = absolute(given["cache"] or default_cache())
+    check_location(cache)
     made = make_plan(loaded, registry)
     for index in range(1, shards + 1):
         take_part(made, index, shards)
@@ -334,7 +333,7 @@ def submit(
             whole,
             registry,
             display,
-            cache=cache,
+            caches=[cache],
             report=not given["no_report"],
             replaces=given["replace"],
             command=["bench", *sys.argv[1:]],
@@ -346,12 +345,24 @@ def submit(
 @cli.command()
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
 @click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", required=True, help="Run directory.")
-@click.option("--cache", metavar="PLACE", help="Cache that has, or gets, all answers [that of the first shard].")
+@click.option(
+    "--cache",
+    "caches",
+    multiple=True,
+    metavar="DIR|URL",
+    callback=not_empty,
+    help="A cache of the shards, where it is not the default one; the first has, or gets, all answers.",
+)
 @click.option("--no-report", is_flag=True, help="Write the tables only.")
 @click.option("--replace", is_flag=True, help="Put this run in the place of another that --output holds.")
 @plugin_option
 def merge(
-    runs: Sequence[Path], output: Path, cache: str | None, no_report: bool, replace: bool, plugins: Sequence[str]
+    runs: Sequence[Path],
+    output: Path,
+    caches: Sequence[str],
+    no_report: bool,
+    replace: bool,
+    plugins: Sequence[str],
 ) -> int:
     """Make one run of the shards of a suite (`bench run SUITE --shard I/N`), as if nobody had split it."""
     registry = _registry(plugins)
@@ -365,7 +376,7 @@ def merge(
             output,
             registry,
             display,
-            cache=cache,
+            caches=caches,
             report=not no_report,
             replaces=replace,
             command=["bench", *sys.argv[1:]],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,9 +15,18 @@ from benchmark.wording import say
 if TYPE_CHECKING:
     from benchmark.store import Store
 
+
+def not_empty(context: click.Context, option: click.Parameter, value: Any) -> Any:
+    """Return the value of an option: a variable of the shell that is not set is not taken for the default."""
+    if "" in (value if isinstance(value, tuple) else (value,)):
+        raise InputError(f"{option.opts[0]}: it is empty. Name a folder or an address, or leave the option out.")
+    return value
+
+
 cache_option = click.option(
     "--cache",
     metavar="DIR|URL",
+    callback=not_empty,
     help="Cache: a folder, or an address such as s3://BUCKET/FOLDER [~/.cache/unmask-bench or BENCH_CACHE].",
 )
 
@@ -104,15 +113,14 @@ def prune_cache(
     """Remove what meets all that is asked for; a run that needs it makes it again."""
     from time import time
 
-    from benchmark.holdings import Choice, age, describe_prune, holdings, known_kinds, prune, size
-    from benchmark.results.read import load_run
+    from benchmark.holdings import Choice, age, describe_prune, holdings, known_kinds, needed_by, prune, size
 
     if not (kinds or older_than or unused_for or unused_by or to):
         raise InputError(
             "bench cache prune: say what may go, by --older-than, --unused-for, --unused-by, --to or --kind."
         )
-    needed = [set(load_run(run).costs["key"]) for run in unused_by]
     store = opened(cache)
+    needed = [needed_by(store, run) for run in unused_by]
     held = holdings(store)
     chosen = Choice(
         kinds=known_kinds(kinds, held),

@@ -107,8 +107,8 @@ def execute(
         meanwhile: called while tasks are at work and nothing is heard of them, again and again as long as it says that
             it did something; what it does shall be short, since tasks that end meanwhile wait for it.
         task_timeout: seconds after which a task that has been started is ended; waiting for another run counts not.
-        retries: so often a task is tried again that was ended so, lost its worker, or met an error that may not come
-            again; it goes on where it was.
+        retries: so often a task is tried again that was ended so, lost its worker, or met an error that no message
+            foresees; it goes on from what it has left in the cache.
 
     Raises:
         ExecutorError: the executor cannot run tasks any more.
@@ -172,7 +172,7 @@ class _Run:
             tasks = copy.deepcopy(self.plan.tasks)
             self.executor.start(
                 Setup(
-                    self.store.location,
+                    self.store.place,
                     modules,
                     device,
                     threads,
@@ -180,6 +180,7 @@ class _Run:
                     self.fresh,
                     self.task_timeout,
                     library_versions(),
+                    self.store.folder_id if self.executor.elsewhere else "",
                 )
             )
             while self.todo or self.running:
@@ -282,7 +283,11 @@ class _Run:
         if self.task_timeout is not None:
             before = monotonic() - self.task_timeout - GRACE
             for key in [key for key, since in self.since.items() if since < before]:
-                self._end(self.plan.tasks[key], "")
+                if self.executor.at_work(key):
+                    self._end(self.plan.tasks[key], "")
+                else:  # who was has died; the next one says that it has started
+                    del self.since[key]
+                    self.display.again({key: self._work(self.plan.tasks[key])})
 
     def _end(self, task: Task, traceback: str) -> None:
         """End a task that takes too long."""
@@ -290,7 +295,7 @@ class _Run:
         self.executor.cancel(task.key)
         reason = (
             f"it took longer than --task-timeout {self.task_timeout:g} ({seconds_text(self.task_timeout)}) and was "
-            "ended. What it has done is kept: with more time it goes on from there."
+            "ended. With more time it goes on from what it has left in the cache, if anything."
         )
         self._hear(Event("failed", task.key, {"reason": reason, "traceback": traceback, "again": True}))
 

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic, sleep
+from time import monotonic, sleep, time
 
 from benchmark.errors import StorageError
 
@@ -143,6 +143,21 @@ def write_whole(path: Path, content: bytes, *, synced: bool = True, own: bool = 
 def is_aside(name: str) -> bool:
     """Tell whether a file is what a `write_whole` that was killed has left behind."""
     return name.startswith(".") and name.endswith(ASIDE)
+
+
+def sweep(folder: Path, seconds: float = 0.0) -> None:
+    """Remove what `write_whole`s that were killed have left in a folder.
+
+    Args:
+        folder: may be missing.
+        seconds: only what is older. 0 where nobody else writes there now.
+    """
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if is_aside(entry.name):
+                with contextlib.suppress(OSError):  # somebody else has removed it
+                    if time() - entry.stat(follow_symlinks=False).st_mtime >= seconds:
+                        os.unlink(entry.path)
 
 
 def file_digest(path: Path) -> str:

@@ -19,6 +19,7 @@ from benchmark.artifact import MANIFEST, DamagedArtifactError, digest, is_key, k
 from benchmark.errors import InputError, unknown_name
 from benchmark.files import is_aside
 from benchmark.plan.task import TaskKind
+from benchmark.results.read import load_run
 from benchmark.store import SIDE_BY_SIDE, Store
 from benchmark.wording import columns, legible, seconds_text, size_text
 
@@ -37,7 +38,7 @@ class UsedBy:
     """A run that has asked for artifacts of a cache.
 
     Attributes:
-        run: its directory.
+        run: its directory; of `bench verify-attack` the suite's file.
         when: it began last, in seconds since 1970.
         keys: of the artifacts, the first `SHORT` digits of each.
     """
@@ -73,7 +74,7 @@ def note_use(store: Store, run: Path, suite: str, keys: Iterable[str]) -> None:
     Raises:
         StorageError: no space is left, or the address does not answer.
     """
-    where = legible(str(run.absolute()))
+    where = _named(run)
     about = {"run": where, "suite": suite, "keys": sorted({key[:SHORT] for key in keys})}
     name = digest(socket.gethostname(), where)[:SHORT]
     store.objects.write(f"runs/{name}.json", json.dumps(about).encode())
@@ -96,6 +97,24 @@ def runs_of(store: Store) -> list[UsedBy]:
         except (ValueError, KeyError, TypeError):
             continue  # damage; the run's next try writes it anew
     return sorted(found, key=lambda run: -run.when)
+
+
+def needed_by(store: Store, run: Path) -> set[str]:
+    """Return what a run needs of a cache: the first `SHORT` digits of keys.
+
+    What it asked for when it began last, so that of one that was interrupted all is needed; where this cache does not
+    know the run, what its tables were made from.
+
+    Raises:
+        InputError: it is no run directory, or an unfinished one that this cache does not know.
+        StorageError: the address does not answer.
+    """
+    noted = [known.keys for known in runs_of(store) if known.run == _named(run)]
+    return set().union(*noted) if noted else {key[:SHORT] for key in load_run(run).costs["key"]}
+
+
+def _named(run: Path) -> str:
+    return legible(os.path.abspath(run))
 
 
 def holdings(store: Store) -> list[Holding]:
@@ -156,7 +175,7 @@ class Choice:
     Attributes:
         kinds: of these kinds.
         made_before, used_before: made, and last asked for, before that time, in seconds since 1970.
-        unused_by: keys that must not be among them.
+        unused_by: the first `SHORT` digits of keys that must not be among them.
         leaving: of these the ones that were used least recently, until the cache holds no more bytes.
     """
 
@@ -174,7 +193,7 @@ class Choice:
             if (not self.kinds or one.kind in self.kinds)
             and (self.made_before is None or one.made < self.made_before)
             and (self.used_before is None or one.used < self.used_before)
-            and (self.unused_by is None or one.key not in self.unused_by)
+            and (self.unused_by is None or one.key[:SHORT] not in self.unused_by)
         ]
         if self.leaving is None:
             return chosen

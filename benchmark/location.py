@@ -16,6 +16,11 @@ def is_address(location: str) -> bool:
     return _ADDRESS.match(location) is not None
 
 
+def absolute(location: str) -> str:
+    """Return an address, or a folder as it is called from wherever a process is at work."""
+    return location if is_address(location) else str(Path(location).absolute())
+
+
 def shown(location: str) -> str:
     """Return an address as it may be told and written down: without what may be a secret in it."""
     if not is_address(location):

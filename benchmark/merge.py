@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from benchmark.display import LineDisplay, TerminalDisplay
 from benchmark.engine import Outcome
 from benchmark.errors import InputError
 from benchmark.files import file_digest
-from benchmark.location import default_cache, is_address, shown
+from benchmark.location import absolute, default_cache, is_address, shown
 from benchmark.names import IDENTITY
 from benchmark.plan.plan import Plan, shard
 from benchmark.plan.planner import make_plan
@@ -52,7 +54,7 @@ def merge_runs(
     registry: Registry,
     display: LineDisplay | TerminalDisplay,
     *,
-    cache: str | Path | None,
+    caches: Sequence[str],
     report: bool,
     replaces: bool,
     command: Sequence[str],
@@ -60,15 +62,15 @@ def merge_runs(
     """Make the tables of the whole grid of what the shards have left in their caches, and return the exit code.
 
     Nothing is trained, crafted or judged; a cell that failed in its shard has failed. What lies in another cache than
-    `cache` is copied there.
+    the first is copied there.
 
     Args:
         folders: run directories of all shards.
         output: the run directory of the whole.
         registry: the plugins.
         display: hears warnings.
-        cache: a folder or an address; that of the first shard, if None. An address is opened only if it is given here
-            or by BENCH_CACHE.
+        caches: folders or addresses, of which the first has, or gets, all answers; by default that of the first shard.
+            No other is opened, save the default one: who wrote a run does not choose it.
         report: whether reports are written.
         replaces: put this run in the place of another that the output folder holds.
         command: as it was given.
@@ -87,8 +89,8 @@ def merge_runs(
                 f"{one} was run with other data, files or plugins than there are here: its tasks have other keys. "
                 "Merge where it was run, with the same --plugin and folder of data, or run it anew."
             )
-    places = list(dict.fromkeys(_place(one, {str(cache), default_cache()}) for one in shards))
-    store = Store(cache or places[0])
+    places = list(dict.fromkeys([*map(absolute, caches), *_places(shards, caches)]))
+    store = Store(places[0])
     run = RunDir(output)
     run.prepare(store.root)
     store.prepare()
@@ -185,19 +187,26 @@ def _suite_of(run: Run, registry: Registry) -> Suite:
     return replace(suite, profile=run.manifest["profile"], path=Path(run.manifest["source"]))
 
 
-def _place(one: Shard, named: Collection[str]) -> str:
-    """Return where the cache of a shard is.
+def _places(shards: Sequence[Shard], named: Sequence[str]) -> list[str]:
+    """Return where the caches of the shards are.
 
     Raises:
-        InputError: at an address that is not among the `named`: who wrote a run does not choose what is opened here.
+        InputError: elsewhere than at one of the `named`, or in the default one.
     """
-    place = str(one.run.manifest["cache"])
-    if is_address(place) and place not in named:
+    known = {_real(location) for location in (*named, default_cache())}
+    places = [str(one.run.manifest["cache"]) for one in shards]
+    if unknown := {place: one for place, one in zip(places, shards, strict=True) if _real(place) not in known}:
+        told = ", ".join(f"{one} had its cache at {shown(place)!r}" for place, one in unknown.items())
+        options = shlex.join(word for place in unknown for word in ("--cache", shown(place)))
         raise InputError(
-            f"{one} had its cache at {shown(place)!r}. If you know that address, give it: --cache {shown(place)} (or "
-            "BENCH_CACHE). Shards of several addresses are merged once their artifacts lie in one of them."
+            f"{told}: what a manifest names is not opened for that alone. If you know it, give {options} (after the "
+            "--cache that is to have all answers, if that is another)."
         )
-    return place
+    return places
+
+
+def _real(location: str) -> str:
+    return location if is_address(location) else os.path.realpath(location)
 
 
 def _gathered(plan: Plan, store: Store, shards: Sequence[Shard], places: Sequence[str]) -> Outcome:

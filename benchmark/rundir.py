@@ -25,7 +25,7 @@ import yaml
 from benchmark import document
 from benchmark.artifact import digest
 from benchmark.errors import InputError
-from benchmark.files import HeldError, exclusive, file_digest, is_aside, remove, storage_error, write_whole
+from benchmark.files import HeldError, exclusive, file_digest, is_aside, remove, storage_error, sweep, write_whole
 from benchmark.store import FOLDERS, MARK, SYNC_SECONDS
 
 MANIFEST = "manifest.json"
@@ -214,6 +214,7 @@ class RunDir:
         Raises:
             StorageError, InputError: the folder cannot be written to.
         """
+        sweep(self.path)
         suite = identity.text
         # In this order: a folder that has a manifest is known as ours.
         self._write_manifest({**manifest, "identity": identity.key, "shard": identity.shard}, {SUITE: suite})

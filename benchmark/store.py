@@ -38,9 +38,10 @@ from benchmark.files import (
     remove,
     storage_error,
     storing,
+    sweep,
     write_whole,
 )
-from benchmark.location import check_location, is_address, local_cache
+from benchmark.location import absolute, check_location, is_address, local_cache
 from benchmark.objects import Folder
 from benchmark.originals import Originals
 from benchmark.remote import LEASE_SECONDS, Remote
@@ -49,9 +50,13 @@ from benchmark.wording import legible
 SYNC_SECONDS = 1.0
 """What took so long to make is not left to the next power cut."""
 FOLDERS = ("artifacts", "partial", "locks", "runs")
+ROOT_ID = "locks/root-id"
+"""Tells the folder on this machine from all others: a copy of an address, or a cache that machines share."""
 MARK = "cache.json"
 """Says by which format a cache is to be read."""
 FORMAT = 1
+ASIDE_SECONDS = 3600.0
+"""So long after it was begun a file that is no more than begun will not be finished."""
 SIDE_BY_SIDE = 8
 """Artifacts that are fetched at the same time."""
 
@@ -93,7 +98,7 @@ class Store:
     @property
     def place(self) -> str:
         """The address, or the folder as it is called from wherever a process is at work."""
-        return self.location if self._originals is not None else str(self.root.absolute())
+        return absolute(self.location)
 
     def check(self) -> None:
         """Look whether the cache can be read, if there is one.
@@ -132,6 +137,8 @@ class Store:
             probe.unlink()
             if self._originals is None and self.objects.read(MARK) != mark:
                 write_whole(self.root / MARK, mark)
+            for swept in (self.root, self.root / "runs"):
+                sweep(swept, ASIDE_SECONDS)
         except OSError as error:
             raise storage_error(error, self.root) or InputError(
                 f"the cache folder {str(self.root)!r} cannot be written to: {error.strerror}. "
@@ -391,17 +398,34 @@ class Store:
                 make_folder(self.root / "locks")
                 held.enter_context(exclusive(self.root / "locks" / key, waiting))
             if self._originals is not None:
-                held.enter_context(self._originals.remote.claimed(key, self._copy, waiting))
+                held.enter_context(self._originals.remote.claimed(key, self._root_id, waiting))
             yield
 
     @cached_property
-    def _copy(self) -> str:
-        """The name of this machine's copy, which its processes share and no other has."""
-        file = self.root / "copy"
-        with storing(self.root), exclusive(self.root / "locks" / "copy", lambda holder: None):
-            if not file.is_file() or not file.stat().st_size:
-                write_whole(file, uuid.uuid4().hex.encode())
-            return file.read_text()
+    def _root_id(self) -> str:
+        file = self.root / ROOT_ID
+        with storing(self.root):
+            make_folder(file.parent)
+            with exclusive(self.root / "locks" / "root", lambda holder: None):
+                if not file.is_file() or not file.stat().st_size:
+                    write_whole(file, uuid.uuid4().hex.encode())
+                return file.read_text()
+
+    @property
+    def folder_id(self) -> str:
+        """What tells the folder from all others of its name, also on other machines; "" of an address.
+
+        Raises:
+            StorageError: no space is left.
+        """
+        return "" if self._originals is not None else self._root_id
+
+    def is_folder(self, folder_id: str) -> bool:
+        """Tell whether this is the folder that another process, perhaps on another machine, means by a `folder_id`."""
+        try:
+            return (self.root / ROOT_ID).read_text() == folder_id
+        except (OSError, ValueError):
+            return False
 
     @contextlib.contextmanager
     def building(
@@ -421,12 +445,14 @@ class Store:
                 yield None
                 return
             partial = self.root / "partial"
-            building = Building(self, key, partial / key, partial / f"{key}.work", anew)
-            with building.storing():
+            out, work = partial / key, partial / f"{key}.work"
+            with storing(self.root):
                 if anew:
-                    remove(building.out)
-                    remove(building.work)
-                make_folder(building.out)
+                    remove(out)
+                    remove(work)
+                resumed = os.path.lexists(out) or os.path.lexists(work)
+                make_folder(out)
+            building = Building(self, key, out, work, anew, resumed)
             yield building
 
     def _is_there(self, key: str) -> bool:
@@ -456,6 +482,7 @@ class Building:
         out: files that will be published.
         work: checkpoints that will not; a folder only once `checkpoints` has been asked for.
         anew: it takes the place of one that is there.
+        resumed: an earlier try has left something of it.
     """
 
     store: Store
@@ -463,6 +490,7 @@ class Building:
     out: Path
     work: Path
     anew: bool
+    resumed: bool
 
     def checkpoints(self) -> Path:
         """Return the folder `work`, which is there now: most tasks are over before they have anything to keep in it.
@@ -485,8 +513,9 @@ class Building:
     def publish(self, meta: Mapping[str, Any]) -> None:
         """Checksum all files, then let the artifact appear in one rename.
 
-        What took long to make (`SYNC_SECONDS`) is seen on the disk before. Of what did not, a power cut may take some
-        bytes: who reads it notices by its checksums, and to make it again costs less than to wait for the disk.
+        What took long to make (`SYNC_SECONDS`, or more than one try) is seen on the disk before. Of what did not, a
+        power cut may take some bytes: who reads it notices by its checksums, and to make it again costs less than to
+        wait for the disk.
 
         Where one is there already and has the same files, they are replaced one by one: whoever reads it meanwhile
         finds the same bytes. Other files, such as parts of arrays that were cut at other images, replace it as a whole.
@@ -499,7 +528,7 @@ class Building:
 
     def _publish(self, meta: Mapping[str, Any]) -> None:
         files: dict[str, tuple[int, str]] = {}
-        synced = meta.get("seconds", SYNC_SECONDS) >= SYNC_SECONDS
+        synced = self.resumed or meta.get("seconds", SYNC_SECONDS) >= SYNC_SECONDS
         for file in sorted(self.out.rglob("*")):
             if file.is_file():
                 if synced:

@@ -114,8 +114,7 @@ def wait_for(jobs: Sequence[Any], outputs: Sequence[Path]) -> None:
         raise InputError("; ".join(wrong) + ". The same command goes on with what is missing.")
 
 
-def merge_command(outputs: Sequence[Path], whole: Path, plugins: Sequence[str], cache: str | None) -> str:
+def merge_command(outputs: Sequence[Path], whole: Path, plugins: Sequence[str], cache: str) -> str:
     """Return the command that makes one run of the shards."""
     words = [word for plugin in plugins for word in ("--plugin", plugin)]
-    words += [] if cache is None else ["--cache", cache]
-    return shlex.join(["bench", "merge", *map(str, outputs), "-o", str(whole), *words])
+    return shlex.join(["bench", "merge", *map(str, outputs), "-o", str(whole), *words, "--cache", cache])

@@ -15,6 +15,7 @@ from benchmark.binarization import LEAST
 from benchmark.engine import execute
 from benchmark.errors import InputError
 from benchmark.files import write_whole
+from benchmark.holdings import note_use
 from benchmark.plan.plan import PlannedVerification, Test, Tested
 from benchmark.plan.planner import plan_verification
 from benchmark.results.export import csv_text
@@ -85,6 +86,7 @@ def verify_suite(
         raise InputError(f"{suite.path}: no attack of the suite can be tested so. {told}.")
     store = Store(cache)
     store.prepare()
+    note_use(store, suite.path, suite.name, plan.required(plan.answers()))
     outcome = execute(
         plan,
         store,

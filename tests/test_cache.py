@@ -113,6 +113,20 @@ def test_the_cache_is_listed_verified_and_pruned(bench, cache, tmp_path, toy_sui
     assert set(again[again.status == "done"].key) == alone, "what is gone is made again, and no more"
 
 
+def test_what_an_interrupted_run_has_not_come_to_is_needed_by_it(bench, tmp_path, toy_suite):
+    cache, suite = str(tmp_path / "cache"), toy_suite()
+    stopped = toy_run(suite, tmp_path / "stopped", cache, plugins=("unlucky",), executor="interrupted")
+    assert stopped.code == 130
+    assert {one["kind"] for one in held(bench, cache)} >= {"train", "unfinished"}
+    unused = ("prune", "--unused-by", str(tmp_path / "stopped" / ".." / "stopped"), "--cache", cache)
+    assert "would remove 0 of" in bench(*unused)[1]
+    assert toy_run(suite, tmp_path / "whole", cache).code == 0
+    assert "would remove 0 of" in bench(*unused)[1]
+    # Of another cache it does not know, it needs what its tables are made from.
+    shutil.rmtree(tmp_path / "cache" / "runs")
+    assert "would remove 0 of" not in bench(*unused)[1]
+
+
 def test_two_that_verify_at_the_same_time_find_no_damage_where_there_is_none(bench, tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "home"))
     cache = f"memory://bucket/{digest(str(tmp_path))[:8]}"
@@ -244,6 +258,7 @@ def test_what_has_no_manifest_is_told_and_removed(bench, cache, tmp_path, monkey
         (["prune", "--to", "9" * 400 + "TB"], "that is more than any cache holds"),
         (["ls", "--kind", "craf"], "unknown kind 'craf'. Did you mean 'craft'?"),
         (["prune", "--unused-by", "nowhere"], "nowhere"),
+        (["ls", "--cache", ""], "--cache: it is empty. Name a folder or an address, or leave the option out."),
     ],
 )
 def test_unusable_options_are_told(bench, arguments, said):

@@ -105,7 +105,10 @@ def test_each_trouble_costs_the_cells_that_need_the_task_and_retries_spare_those
     failures = {failure["task"]: failure for failure in run.manifest["failures"]}
     reasons = {task: failure["reason"] for task, failure in failures.items()}
     hung = next(task for task in reasons if task.startswith("hangs against"))
-    assert reasons[hung].startswith("it took longer than --task-timeout 8 (8 s) and was ended."), reasons
+    assert reasons[hung] == (
+        "it took longer than --task-timeout 8 (8 s) and was ended. With more time it goes on from what it has left in "
+        "the cache, if anything."
+    )
     assert "time.sleep(1)" in failures[hung]["traceback"]  # where it was
     assert any("singular (" in reason for reason in reasons.values())
     assert any("scan-40.png" in reason for reason in reasons.values())
@@ -129,6 +132,25 @@ def test_no_space_where_a_plugin_writes_costs_its_own_cells_only(run_late):
         "OSError: [Errno 28] No space left on device: '/dev/shm/scratch'",
         "RuntimeError: the licence server said: No space left on device (os error 28)",
     }
+
+
+UNTRAINED = SMALL.replace("{use: linear}", "{use: linear, train: null}")
+
+
+def test_time_in_which_nobody_is_at_work_is_no_time_of_the_task(run_late):
+    code, run, said = run_late(UNTRAINED, executor="bereaved", task_timeout=1.5)
+    assert code == 0, said
+    assert (run.metrics.status == "ok").all()
+
+
+def test_a_machine_that_does_not_see_the_cache_folder_is_refused(run_late):
+    from benchmark.errors import ExecutorError
+
+    with pytest.raises(
+        ExecutorError, match=r"does not see the cache folder '.*machine'.*Give --cache a folder that all"
+    ):
+        run_late(UNTRAINED, executor="apart")
+    assert run_late(UNTRAINED, executor="beside")[0] == 0
 
 
 def test_what_vanishes_from_the_cache_under_a_run_is_made_again(run_late):

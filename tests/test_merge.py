@@ -52,6 +52,10 @@ def merge(tmp_path, capsys):
     return run
 
 
+def caches(*folders: Path | str) -> tuple[str, ...]:
+    return tuple(word for folder in folders for word in ("--cache", str(folder)))
+
+
 def refused(merge, *arguments, **options) -> str:
     code, said = merge(*arguments, **options)
     assert code == 2, said
@@ -62,7 +66,9 @@ def refused(merge, *arguments, **options) -> str:
 
 @pytest.mark.parametrize("kind", ["one", "own"])
 def test_shards_become_the_whole_byte_by_byte(runs, merge, tmp_path, kind):
-    options = ("--cache", str(tmp_path / "cache")) if kind == "own" else ()
+    options = ("--cache", str(runs / "cache"))
+    if kind == "own":
+        options = caches(tmp_path / "cache", *(runs / f"cache{index}" for index in (1, 2, 3)))
     code, said = merge(*(runs / f"{kind}{index}" for index in (3, 1, 2)), options=options)
     assert code == 1, said  # as the whole: one attack fails
     assert "12 of 16 cells done" in said
@@ -125,7 +131,8 @@ def test_other_software_other_numbers_and_other_answers_are_refused(runs, merge,
     for folder in lost:
         shutil.rmtree(folder)
     own = (runs / "own1", runs / "own2")
-    assert "is in no cache of these shards" in refused(merge, *own, moved, options=("--cache", str(tmp_path / "new")))
+    named = caches(tmp_path / "new", runs / "cache1", runs / "cache2", cache)
+    assert "is in no cache of these shards" in refused(merge, *own, moved, options=named)
 
 
 def test_submit_gives_shards_to_a_batch_system_and_merges_them(runs, tmp_path, monkeypatch, capsys):
@@ -169,14 +176,22 @@ def test_what_cannot_be_submitted_is_refused(tmp_path, monkeypatch, capsys, opti
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_run_says_its_cache_as_it_is_from_everywhere_and_opens_no_address(merge, runs, tmp_path, monkeypatch):
+@pytest.mark.parametrize("kind", ["folder", "address"])
+def test_a_run_says_its_cache_as_it_is_from_everywhere_and_has_nothing_opened(merge, runs, tmp_path, monkeypatch, kind):
     monkeypatch.chdir(tmp_path)
     assert Store("folder").place == str(tmp_path / "folder")
+    monkeypatch.setenv("BENCH_CACHE", str(runs / "cache1"))
     own = [runs / f"own{index}" for index in (1, 2)]
-    address = "memory://a-strangers/cache"
-    moved = changed(runs / "own3", tmp_path / "moved", lambda manifest: manifest.update(cache=address))
+    place = "memory://a-strangers/cache" if kind == "address" else str(tmp_path / "a-strangers")
+    moved = changed(runs / "own3", tmp_path / "moved", lambda manifest: manifest.update(cache=place))
+    mine = str(runs / "cache2")
     for given in ([*own, moved], [moved, *own]):
         said = refused(merge, *given)
-        assert f"had its cache at '{address}'. If you know that address, give it: --cache {address}" in said
+        assert f"shard 3/3 in '{moved}' had its cache at '{place}'" in said
+        assert f"shard 2/3 in '{own[1]}' had its cache at '{mine}'" in said
+        assert f"--cache {place}" in said
     assert not fsspec.filesystem("memory").find("a-strangers")
-    assert "is in no cache of these shards" in refused(merge, *own, moved, options=("--cache", address))
+    assert not (tmp_path / "a-strangers").exists()
+    assert not (tmp_path / "merged").exists()
+    named = caches(tmp_path / "new", mine, place)
+    assert "is in no cache of these shards" in refused(merge, *own, moved, options=named)

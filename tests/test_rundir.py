@@ -284,6 +284,7 @@ def test_a_start_that_was_killed_at_once_leaves_a_folder_that_can_be_used(place,
     for name in left:
         (folder / name).touch()
     assert again(place, out="new").code == 0
+    assert not list(folder.glob(".*.aside"))
 
 
 def test_a_run_whose_manifest_is_lost_goes_on(place):

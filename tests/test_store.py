@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import json
+import os
 import re
 import socket
 import subprocess
@@ -56,6 +57,19 @@ def test_what_is_half_done_survives_an_interruption(store):
         (building.checkpoints() / "checkpoint").write_text("epoch 3")
     with store.building(KEY) as building:
         assert (building.checkpoints() / "checkpoint").read_text() == "epoch 3"
+
+
+def test_what_took_more_than_one_try_is_seen_on_the_disk_however_short_the_last_was(store, monkeypatch):
+    """A crafting of hours that is resumed for its last second is not left to the next power cut."""
+    synced = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    for key, tries in ((KEY, 1), (digest("another"), 2)):
+        for left in reversed(range(tries)):
+            with store.building(key) as building:
+                (building.out / f"part-{left}").write_text("some")
+                if not left:
+                    building.publish({"seconds": 0.1})
+        assert bool(synced) == (tries > 1)
 
 
 def test_a_finished_artifact_is_not_built_again(store):
@@ -380,3 +394,29 @@ def test_what_is_damaged_is_not_taken_for_there_by_who_would_make_it(store):
         (building.out / "file.txt").write_text("again")
         building.publish({})
     assert (store.open(KEY) / "file.txt").read_text() == "again"
+
+
+def test_files_that_a_kill_kept_from_getting_their_names_go_with_time(store):
+    old, new = (store.root / "runs" / f".a.json.{digit * 16}.aside" for digit in "01")
+    for path in (old, new):
+        path.touch()
+    os.utime(old, (0, 0))
+    Store(store.root).prepare()
+    assert [path.name for path in (store.root / "runs").iterdir()] == [new.name], "somebody may be writing it now"
+
+
+@pytest.mark.parametrize(
+    "rows", [slice(None, None, 3), slice(8, 2, -2), slice(None, None, -1), slice(5, 5), slice(-2, 99)]
+)
+def test_a_column_is_sliced_as_an_array(store, rows):
+    with store.building(KEY) as building:
+        writer = ArrayWriter(building)
+        for start in (0, 4, 7):
+            writer.add({"x": np.arange(start, min(start + 4, 10))})
+            writer.flush()
+        writer.finish()
+        building.publish({})
+    column = ArrayReader(store.open(KEY)).columns()["x"]
+    whole = column[:]
+    assert len(column) == len(whole)
+    np.testing.assert_array_equal(column[rows], whole[rows])

@@ -7,7 +7,9 @@ import os
 import shutil
 import signal
 import time
+from dataclasses import replace
 from pathlib import Path
+from time import monotonic
 
 from inline import InlineExecutor
 from toy import BlobOptions, Blobs, Step
@@ -21,6 +23,8 @@ from benchmark import (
     Split,
     hookimpl,
 )
+from benchmark.engine import GRACE
+from benchmark.executors import Event
 
 
 class Refuses(Step):
@@ -133,8 +137,64 @@ class Watchful(InlineExecutor):
         assert all(file.is_file() for file in self.there)
 
 
+class Bereaved(InlineExecutor):
+    """Loses whoever has started an attack; the attack waits for a place elsewhere, longer than tasks may take."""
+
+    def start(self, setup) -> None:
+        super().start(setup)
+        self.waiting = None
+
+    def submit(self, task) -> None:
+        if task.kind != "craft":
+            super().submit(task)
+            return
+        self.events.append(Event("started", task.key))
+        self.waiting = (monotonic() + 2 * GRACE, task)
+
+    def at_work(self, key: str) -> bool:
+        return self.waiting is None
+
+    def wait(self, seconds: float):
+        if self.waiting is not None and monotonic() > self.waiting[0]:
+            (_, task), self.waiting = self.waiting, None
+            super().submit(task)
+        time.sleep(min(seconds, 0.05))
+        return super().wait(seconds)
+
+
+class Interrupted(InlineExecutor):
+    """Is interrupted in the middle of the first attack."""
+
+    def submit(self, task) -> None:
+        if task.kind != "craft":
+            super().submit(task)
+            return
+        with self.store.building(task.key) as building:
+            (building.out / "part").write_text("half")
+        raise KeyboardInterrupt
+
+
+class Apart(InlineExecutor):
+    """Works on another machine, where the cache's name is that of another folder."""
+
+    elsewhere = True
+
+    def start(self, setup) -> None:
+        super().start(replace(setup, cache=f"{setup.cache}-of-another-machine"))
+
+
+class Beside(InlineExecutor):
+    """Works on another machine that sees the cache."""
+
+    elsewhere = True
+
+
 @hookimpl
 def register_executors(register):
+    register("bereaved", Bereaved)
+    register("interrupted", Interrupted)
+    register("apart", Apart)
+    register("beside", Beside)
     register("forgetful", Forgetful)
     register("forgets-once", ForgetsOnce)
     register("watchful", Watchful)

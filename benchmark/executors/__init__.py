@@ -36,7 +36,7 @@ class Setup:
     """What a worker needs before its first task.
 
     Attributes:
-        cache: the store's folder or address.
+        cache: the store's folder, absolute, or its address.
         modules: plugin modules given by `--plugin`.
         device: `cpu` or `cuda`.
         threads: torch threads per task.
@@ -44,6 +44,8 @@ class Setup:
         fresh: make every artifact anew; the one that is there stays until then, since other runs may be reading it.
         task_timeout: seconds after which a task is `late`; None for never.
         versions: of the libraries that decide the numbers, where the command runs.
+        folder_id: what tells the cache folder from one that is called so on another machine; "" where none is at work,
+            or the cache is at an address.
     """
 
     cache: str
@@ -54,6 +56,7 @@ class Setup:
     fresh: bool = False
     task_timeout: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    folder_id: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,10 @@ class Executor(ABC):
         Raises:
             ExecutorError: no task can be run any more.
         """
+
+    def at_work(self, key: str) -> bool:
+        """Tell whether whoever has `started` a task is still there: it may have died, and the task wait for another."""
+        return True
 
     @abstractmethod
     def cancel(self, key: str) -> None:

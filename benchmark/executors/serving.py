@@ -35,7 +35,8 @@ class Server:
 
     Raises:
         PluginError: plugins that were given by hand cannot be loaded here.
-        ExecutorError: this machine has other versions of libraries than the one that the command runs on.
+        ExecutorError: this machine has other versions of libraries than the one that the command runs on, or does not
+            see its cache folder.
     """
 
     def __init__(self, setup: Setup, device: str, every: float = 0.25) -> None:
@@ -47,8 +48,14 @@ class Server:
                 f"the machine {socket.gethostname()} has {told}: numbers would depend on who has computed them. Give "
                 "all machines the same packages."
             )
+        store = Store(setup.cache)
+        if setup.folder_id and not store.is_folder(setup.folder_id):
+            raise ExecutorError(
+                f"the machine {socket.gethostname()} does not see the cache folder {setup.cache!r} of the machine that "
+                "the command runs on. Give --cache a folder that all machines share, or an address."
+            )
         self._worker = Worker(
-            Store(setup.cache),
+            store,
             load_plugins(setup.modules),
             torch.device(device),
             setup.threads,

@@ -10,10 +10,8 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench_ray.options import RayOptions
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
 STARTS = 2
 """So often a Ray of our own is tried to be started: it gives a busy machine half a minute."""
 CONNECT_SECONDS = 10.0
+ANSWER_SECONDS = 30.0
+"""So long a node may take to say whether a process is alive."""
 POLL_SECONDS = 0.2
 """So often the command asks what workers have said while no task ends."""
 RESOURCE_SECONDS = 5.0
@@ -49,8 +49,9 @@ class RayExecutor(Executor):
         super().__init__(options)
         self._address = options.address or os.environ.get("RAY_ADDRESS") or None
         self.elsewhere = self._address is not None
-        self._tasks: dict[Any, Task] = {}  # reference to the answer → task
-        self._mark: Path | None = None
+        self._tasks: dict[Any, tuple[int, Task]] = {}  # reference to the answer → number of the submission, task
+        self._places: dict[str, tuple[str, int]] = {}  # task → node and process that have started it
+        self._submitted = 0
         self._looked = 0.0
 
     def prepare(self, targets: Sequence[str], threads: int) -> None:
@@ -127,13 +128,8 @@ class RayExecutor(Executor):
         return {"num_cpus": count, "include_dashboard": False, "object_store_memory": STORE_BYTES}
 
     def _known(self, setup: Setup, kind: type[Run]) -> Run:
-        name = uuid.uuid4().hex
-        if "://" not in setup.cache:
-            setup = replace(setup, cache=str(Path(setup.cache).absolute()))
-            self._mark = Path(setup.cache) / f".ray-{name}"
-            self._mark.touch()
         plugins = [point.value for point in entry_points(group="bench") if _loaded(point.name)]
-        return kind(name, setup, plugins, self._mark, max(0.25, self.slots / EVENTS_PER_SECOND))
+        return kind(uuid.uuid4().hex, setup, plugins, max(0.25, self.slots / EVENTS_PER_SECOND))
 
     def _look_around(self, first: bool = False) -> None:
         """Find out how many tasks fit.
@@ -159,8 +155,9 @@ class RayExecutor(Executor):
 
     def submit(self, task: Task) -> None:
         """Give the task to Ray, which waits for a place for it."""
-        reference = self._work.remote(self._run.name, [self._reference], self._ear, task)
-        self._tasks[reference] = task
+        self._submitted += 1
+        reference = self._work.remote(self._run.name, [self._reference], self._ear, self._submitted, task)
+        self._tasks[reference] = self._submitted, task
 
     def wait(self, seconds: float) -> list[Event]:
         """Return what workers have said, and how tasks ended.
@@ -170,26 +167,48 @@ class RayExecutor(Executor):
         """
         import ray
 
-        if time.monotonic() - self._looked > RESOURCE_SECONDS:
-            self._look_around()
         waiting, ended = list(self._tasks), []
         try:
+            if time.monotonic() - self._looked > RESOURCE_SECONDS:
+                self._look_around()
             if waiting:
                 ended, _ = ray.wait(waiting, num_returns=1, timeout=min(seconds, POLL_SECONDS))
                 if ended:
                     ended, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0)
-            events: list[Event] = ray.get(self._ear.take.remote())
+            said: list[tuple[int, Event]] = ray.get(self._ear.take.remote())
         except ray.exceptions.RayError as error:
             raise ExecutorError(
                 f"the Ray cluster has gone ({first_line(error)}). Finished work is kept; the same command goes on from "
                 "here."
             ) from error
-        return [*events, *(self._last_word(reference) for reference in ended)]
+        events = self._of_what_is_submitted(said)
+        return [*events, *(self._last_word(reference) for reference in ended if reference in self._tasks)]
+
+    def _of_what_is_submitted(self, said: Iterable[tuple[int, Event]]) -> list[Event]:
+        """Return the events of tasks that are waited for: of a try that was ended, something may still come."""
+        import ray
+
+        waited_for = {number: reference for reference, (number, _) in self._tasks.items()}
+        events = []
+        for number, event in said:
+            if number in waited_for:
+                events.append(event)
+                if event.kind == "started":
+                    self._places[event.key] = event.data["place"]
+                if event.data.get("lasting"):  # what the process cannot put back must reach no other task
+                    ray.cancel(self._forget(waited_for.pop(number)), force=True)
+        return events
+
+    def _forget(self, reference: Any) -> Any:
+        _, task = self._tasks.pop(reference)
+        self._places.pop(task.key, None)
+        return reference
 
     def _last_word(self, reference: Any) -> Event:
         import ray
 
-        task = self._tasks.pop(reference)
+        task = self._tasks[reference][1]
+        self._forget(reference)
         try:
             event: Event = ray.get(reference)
         except ray.exceptions.RuntimeEnvSetupError as error:
@@ -210,22 +229,37 @@ class RayExecutor(Executor):
             raise ExecutorError(event.data["reason"])
         return event
 
+    def at_work(self, key: str) -> bool:
+        """Ask the node of the process that has started the task whether it is alive."""
+        import ray
+
+        from bench_ray.work import is_there
+
+        if key not in self._places:
+            return True
+        node, process = self._places[key]
+        there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+        try:
+            asked = ray.remote(is_there).options(num_cpus=0, scheduling_strategy=there).remote(process)
+            alive: bool = ray.get(asked, timeout=ANSWER_SECONDS)
+        except ray.exceptions.GetTimeoutError:
+            return True
+        except ray.exceptions.RayError:
+            return False  # the node has gone with it
+        return alive
+
     def cancel(self, key: str) -> None:
         """Have Ray kill the process that is at work on the task."""
         import ray
 
-        for reference in [reference for reference, task in self._tasks.items() if task.key == key]:
-            del self._tasks[reference]
-            ray.cancel(reference, force=True)
+        for reference in [reference for reference, (_, task) in self._tasks.items() if task.key == key]:
+            ray.cancel(self._forget(reference), force=True)
 
     def stop(self) -> None:
         """Leave the cluster, which ends this run's tasks there, or stop the one that was started here."""
         import ray
 
-        with contextlib.suppress(OSError):
-            if self._mark is not None:
-                self._mark.unlink(missing_ok=True)
-        self._tasks = {}
+        self._tasks, self._places = {}, {}
         with _signals_kept():
             ray.shutdown()
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -17,8 +16,6 @@ from benchmark import Event, ExecutorError, Server, Setup, Task
 
 KEPT = 4
 """Servers that a process keeps: of as many devices, or runs that share a cluster."""
-LAST_WORD_SECONDS = 0.2
-"""A process that must do no more work lets Ray fetch its answer first."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +26,12 @@ class Run:
         name: of the run, unlike that of any other.
         setup: what the host says.
         plugins: modules of the plugins on the machine of the command; a node may have them as code alone.
-        mark: a file in the cache folder, None where that is no folder.
         every: seconds between two words of progress of a task.
     """
 
     name: str
     setup: Setup
     plugins: Sequence[str]
-    mark: Path | None
     every: float
 
 
@@ -44,28 +39,32 @@ class Ear:
     """Keeps what workers say until the command asks for it: an actor."""
 
     def __init__(self) -> None:
-        self._events: list[Event] = []
+        self._said: list[tuple[int, Event]] = []
 
-    def hear(self, event: Event) -> None:
-        """Take note of an event."""
-        self._events.append(event)
+    def hear(self, number: int, event: Event) -> None:
+        """Take note of an event, and for which submission of the command it was said."""
+        self._said.append((number, event))
 
-    def take(self) -> list[Event]:
-        """Return the events since the last call."""
-        events, self._events = self._events, []
-        return events
+    def take(self) -> list[tuple[int, Event]]:
+        """Return what was said since the last call."""
+        said, self._said = self._said, []
+        return said
 
 
 _servers: OrderedDict[tuple[str, str], Server] = OrderedDict()
 
 
-def work(run: str, known: Sequence[Any], ear: Any, task: Task) -> Event:
+def work(run: str, known: Sequence[Any], ear: Any, number: int, task: Task) -> Event:
     """Run a task and return its last event, after all others have been heard.
+
+    Where the process must do no other task, the last event is heard, too, and this does not return: the command has Ray
+    end the process. If it returned and ended by itself, Ray might give it a task meanwhile, which would be lost.
 
     Args:
         run: name of the run.
         known: reference to the `Run`, fetched once per process.
         ear: actor that hears the other events.
+        number: of the submission.
         task: what is to be done.
     """
     try:
@@ -75,27 +74,49 @@ def work(run: str, known: Sequence[Any], ear: Any, task: Task) -> Event:
     heard = []
 
     def tell(event: Event) -> None:
-        reference = ear.hear.remote(event)
+        if event.kind == "started":
+            event = replace(event, data={"place": (ray.get_runtime_context().get_node_id(), os.getpid())})
+        reference = ear.hear.remote(number, event)
         if event.kind != "progress":
             heard.append(reference)
 
     event = server.run(task, tell)
     ray.get(heard)
-    if event.data.pop("lasting", False):  # what it cannot put back must reach no other task
-        threading.Timer(LAST_WORD_SECONDS, os._exit, (1,)).start()
+    if event.data.get("lasting", False):
+        ray.get(ear.hear.remote(number, event))
+        while True:
+            time.sleep(60)
     return event
 
 
+def is_there(process: int) -> bool:
+    """Tell whether a process of this node is alive."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def device_of(gpus: Sequence[int | str], visible: str | None) -> str:
+    """Return the device by torch's name.
+
+    Args:
+        gpus: of the task as Ray calls them, which are the node's.
+        visible: CUDA_VISIBLE_DEVICES of the process, by whose order torch counts.
+    """
+    if not gpus:
+        return "cpu"
+    gpu, names = str(gpus[0]), [name.strip() for name in (visible or "").split(",")]
+    return f"cuda:{names.index(gpu) if gpu in names else gpu}"
+
+
 def _server(name: str, known: Any) -> Server:
-    gpus = ray.get_gpu_ids()
-    device = f"cuda:{gpus[0]}" if gpus else "cpu"
+    device = device_of(ray.get_gpu_ids(), os.environ.get("CUDA_VISIBLE_DEVICES"))
     if (name, device) not in _servers:
         run: Run = ray.get(known)
-        if run.mark is not None and not run.mark.exists():
-            raise ExecutorError(
-                f"the Ray node {ray.util.get_node_ip_address()} does not see the cache folder {run.setup.cache!r} of "
-                "the machine that the command runs on. Give --cache a folder that all nodes share."
-            )
         has = {point.value for point in entry_points(group="bench")}
         modules = [*(module for module in run.plugins if module not in has), *run.setup.modules]
         setup = replace(run.setup, modules=list(dict.fromkeys(modules)))

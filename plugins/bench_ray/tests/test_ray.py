@@ -115,6 +115,23 @@ def test_an_address_where_nobody_is(tmp_path, address):
     assert "Traceback" not in done.stderr
 
 
+@needs_ray
+@pytest.mark.parametrize(
+    ("gpus", "visible", "device"),
+    [
+        ([], None, "cpu"),
+        ([1], None, "cuda:1"),
+        (["3"], "2,3", "cuda:1"),
+        ([2], "2, 3", "cuda:0"),
+        (["GPU-b7"], "GPU-a1,GPU-b7", "cuda:1"),
+    ],
+)
+def test_a_gpu_has_the_number_that_torch_knows_it_by(gpus, visible, device):
+    from bench_ray.work import device_of
+
+    assert device_of(gpus, visible) == device
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory) -> bytes:
     """The metrics of the same suite under `local`."""
