@@ -1,7 +1,10 @@
 """For all tests."""
 
 import os
+import time
+from types import SimpleNamespace
 
+import pytest
 from hypothesis import settings
 
 # Before anything computes: tests run beside others, and threads that wait for others cost more than they give.
@@ -14,6 +17,26 @@ os.fsync = lambda descriptor: None
 # How long an example takes is the machine's affair; timing is measured in perf/.
 settings.register_profile("unmask-bench", deadline=None)
 settings.load_profile("unmask-bench")
+
+
+@pytest.fixture(scope="session")
+def stop_clock():
+    """Return a function that stops the clock of this process: it goes on by `seconds` of what is returned, and by
+    `time.sleep`, which takes no time."""
+
+    def stop(patch):
+        clock = SimpleNamespace(seconds=time.monotonic())
+        patch.setattr(time, "monotonic", lambda: clock.seconds)
+        patch.setattr(time, "sleep", lambda seconds: vars(clock).update(seconds=clock.seconds + seconds))
+        return clock
+
+    return stop
+
+
+@pytest.fixture
+def clock(stop_clock, monkeypatch):
+    """Stop the clock, and return it."""
+    return stop_clock(monkeypatch)
 
 
 def pytest_xdist_auto_num_workers(config):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import numpy as np
@@ -42,7 +42,7 @@ class ArrayWriter:
         self._log = building.work / "parts.jsonl"
         self._pending: list[dict[str, np.ndarray]] = []
         self._bytes = 0
-        self._last = monotonic()
+        self._last = time.monotonic()
         with building.storing():
             self.done = self._trusted_parts()
         """Images that are on disk from an earlier try."""
@@ -77,7 +77,7 @@ class ArrayWriter:
         kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
         self._pending.append(kept)
         self._bytes += sum(array.nbytes for array in kept.values())
-        if monotonic() - self._last > FLUSH_SECONDS or self._bytes > FLUSH_BYTES:
+        if time.monotonic() - self._last > FLUSH_SECONDS or self._bytes > FLUSH_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -113,7 +113,7 @@ class ArrayWriter:
             write_whole(self._out / _part_name(self.done), data, synced=False)
         self._pending = []
         self._bytes = 0
-        self._last = monotonic()
+        self._last = time.monotonic()
         return hashlib.sha256(data).hexdigest(), self.done + count
 
 

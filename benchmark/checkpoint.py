@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+import time
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import torch
@@ -29,13 +29,13 @@ class TrainingCheckpoint:
     def __init__(self, file: Path, progress: Progress) -> None:
         self._file = file
         self._progress = progress
-        self._since = monotonic()
+        self._since = time.monotonic()
         self._took = 0.0
 
     @property
     def due(self) -> bool:
         """Whether the training has gone on long enough since it began, or since its state was last kept."""
-        return monotonic() - self._since > SECONDS * max(1.0, 2 * self._took)
+        return time.monotonic() - self._since > SECONDS * max(1.0, 2 * self._took)
 
     def write(self, state: dict[str, Any]) -> None:
         """Keep `state` in place of what was kept before.
@@ -44,13 +44,13 @@ class TrainingCheckpoint:
             StorageError: no space is left.
             OSError: it cannot be written for another reason.
         """
-        began = monotonic()
+        began = time.monotonic()
         content = io.BytesIO()
         torch.save(state, content)
         # The format of torch notices no flipped bit in a tensor.
         with storing(self._file.parent):
             write_whole(self._file, hashlib.sha256(content.getbuffer()).digest() + content.getbuffer())
-        self._since = monotonic()
+        self._since = time.monotonic()
         self._took = self._since - began
 
     def read(self, device: torch.device) -> dict[str, Any] | None:

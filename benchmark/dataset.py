@@ -148,7 +148,7 @@ class DecodedSplit(Split):
         most_looked_through: so many images are decoded to tell all damaged ones, once one is.
     """
 
-    most_cached_bytes: ClassVar[int] = 2**30
+    most_cached_bytes: int = 2**30
     most_looked_through: ClassVar[int] = 10_000
     _cache: tuple[np.ndarray, np.ndarray] | None = None
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections import defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass
-from time import monotonic
 from typing import TextIO
 
 from benchmark.engine import Display, Work
@@ -32,7 +32,7 @@ class _Clock:
 
     def __init__(self) -> None:
         self.total = self.done = 0
-        self.since = monotonic()
+        self.since = time.monotonic()
         self.waiting: dict[str, Work] = {}
         self.ahead: defaultdict[str, float] = defaultdict(float)  # sort → passes of waiting tasks
         self.running: dict[str, _Running] = {}  # by key
@@ -63,12 +63,12 @@ class _Clock:
 
     def started(self, key: str, work: Work) -> None:
         self._waits_no_more(key)
-        self.running[key] = _Running(work, monotonic())
+        self.running[key] = _Running(work, time.monotonic())
 
     def progress(self, key: str, share: float) -> None:
         running = self.running[key]
         running.share = share
-        running.first = running.first or (monotonic(), share)
+        running.first = running.first or (time.monotonic(), share)
 
     def finished(self, record: TaskRecord) -> None:
         self.done += 1
@@ -76,7 +76,7 @@ class _Clock:
         ended = self.running.pop(record.key, None)
         if ended is None:
             return
-        took = monotonic() - ended.since
+        took = time.monotonic() - ended.since
         self.busy += took
         if record.status == "done":
             passes, seconds = self.spent.get(ended.work.sort, (0.0, 0.0))
@@ -87,7 +87,7 @@ class _Clock:
 
     def left_and_share(self) -> tuple[str, float]:
         """Return the time left in words, and how much of the whole time is over."""
-        found, over = self.seconds_left(), monotonic() - self.since
+        found, over = self.seconds_left(), time.monotonic() - self.since
         if found is None:
             return "time left unknown yet", 0.0
         word, seconds = found
@@ -98,7 +98,7 @@ class _Clock:
 
         Work whose passes are no more than bounded, or not even that, counts as it is once some of its sort was done.
         """
-        now = monotonic()
+        now = time.monotonic()
         spent = dict(self.spent)
         busy = self.busy
         ahead = list(self.ahead.items())
@@ -113,7 +113,7 @@ class _Clock:
         # The pace of what was never seen is that of work whose passes were known, where there was any.
         counted = [pace for sort, pace in spent.items() if sort not in self.doubts] or spent.values()
         passes, seconds = map(sum, zip((0.0, 0.0), *counted))
-        if now - self.since < 3 or not passes:
+        if now - self.since < 3 or not passes or not busy:
             return None
         paces = {sort: took / of for sort, (of, took) in spent.items() if of}
         doubts = {self.doubts[sort] for sort, of in ahead if of > 0 and sort in self.doubts and sort not in paces}
@@ -133,7 +133,7 @@ class LineDisplay(Display):
         self._stream = stream or sys.stderr
         self._clock = _Clock()
         self._images: dict[str, tuple[str, int, int, str]] = {}
-        self._last = monotonic()
+        self._last = time.monotonic()
 
     def begin(self, cached: int, work: Mapping[str, Work]) -> None:
         """Print how much there is to do."""
@@ -148,10 +148,10 @@ class LineDisplay(Display):
         """Print a line now and then."""
         self._clock.progress(task.key, done / max(total, 1))
         self._images[task.key] = (task.label, done, total, unit)
-        if monotonic() - self._last > HEARTBEAT_SECONDS:
+        if time.monotonic() - self._last > HEARTBEAT_SECONDS:
             for label, at, of, what in self._images.values():
                 self._say(f"  … {label}: {at} of {of} {what}, {self._clock.left()}")
-            self._last = monotonic()
+            self._last = time.monotonic()
 
     def finished(self, record: TaskRecord) -> None:
         """Print a line per task that was run."""
@@ -160,7 +160,7 @@ class LineDisplay(Display):
             return
         clock.finished(record)
         self._images.pop(record.key, None)
-        self._last = monotonic()
+        self._last = time.monotonic()
         if record.status == "failed":
             self._say(f"[{clock.done}/{clock.total}] FAILED {record.label}: {record.reason}")
         elif record.status == "cached":

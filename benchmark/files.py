@@ -11,11 +11,11 @@ import os
 import resource
 import shutil
 import socket
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from time import monotonic, sleep, time
 
 from benchmark.errors import StorageError
 
@@ -60,7 +60,7 @@ def exclusive(path: Path, waiting: Callable[[str], None] | None) -> Iterator[Non
 
 
 def _acquire(descriptor: int, waiting: Callable[[str], None] | None) -> None:
-    since = monotonic()
+    since = time.monotonic()
     while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -68,11 +68,11 @@ def _acquire(descriptor: int, waiting: Callable[[str], None] | None) -> None:
         except BlockingIOError:
             if waiting is None:
                 raise HeldError(_holder(descriptor)) from None
-        if monotonic() - since > WAITING_SECONDS:
+        if time.monotonic() - since > WAITING_SECONDS:
             waiting(_holder(descriptor))
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             return
-        sleep(0.05)
+        time.sleep(0.05)
 
 
 def _holder(descriptor: int) -> str:
@@ -156,7 +156,7 @@ def sweep(folder: Path, seconds: float = 0.0) -> None:
         for entry in entries:
             if is_aside(entry.name):
                 with contextlib.suppress(OSError):  # somebody else has removed it
-                    if time() - entry.stat(follow_symlinks=False).st_mtime >= seconds:
+                    if time.time() - entry.stat(follow_symlinks=False).st_mtime >= seconds:
                         os.unlink(entry.path)
 
 

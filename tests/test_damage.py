@@ -24,22 +24,23 @@ INTERRUPTIONS = ("training 7", "crafting 3", "judging 3")
 
 
 @pytest.fixture(scope="module")
-def caches(tmp_path_factory):
+def caches(tmp_path_factory, stop_clock):
     """Return the suite, caches by what they hold (all of it, or what an interruption leaves), and the tables."""
     patch = pytest.MonkeyPatch()
     patch.syspath_prepend(str(Path(__file__).parent))
-    patch.setattr("benchmark.arrays.FLUSH_SECONDS", 0.0)
-    patch.setattr("benchmark.checkpoint.SECONDS", 0.0)
+    stop_clock(patch)
     folder = tmp_path_factory.mktemp("caches")
     suite = write_suite(folder, **SUITE)
     assert toy_run(suite, folder / "run", folder / "whole").code == 0
     found = {"whole": folder / "whole"}
     for phase in INTERRUPTIONS:
         patch.setenv("TOY_INTERRUPTED_IN", phase)
+        patch.setenv("TOY_LINGERS_IN", f"{phase.split()[0]} 60")
         found[phase] = folder / phase
         assert toy_run(suite, folder / "interrupted", found[phase]).code == 130
         assert list(found[phase].glob("partial/*.work/*")), "nothing was half done"
         patch.delenv("TOY_INTERRUPTED_IN")
+        patch.delenv("TOY_LINGERS_IN")
         # What a task has read before is damaged too, and only a task that is yet to run looks deep.
     yield suite, found, tables(folder / "run")
     patch.undo()

@@ -13,14 +13,6 @@ from benchmark.progress import TaskRecord
 
 
 @pytest.fixture
-def clock(monkeypatch):
-    """Return a clock that is put on by hand."""
-    now = SimpleNamespace(seconds=0.0)
-    monkeypatch.setattr(display, "monotonic", lambda: now.seconds)
-    return now
-
-
-@pytest.fixture
 def said():
     return io.StringIO()
 

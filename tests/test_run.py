@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from typing import Any
 
 import numpy as np
@@ -586,11 +587,10 @@ def test_costs_count_passes(run_toy):
     assert (costs.peak_memory_bytes > 0).all()
 
 
-def test_a_plugin_that_fails_while_it_hears_an_event_does_not_cost_the_run(run_toy):
+def test_a_plugin_that_fails_while_it_hears_an_event_does_not_cost_the_run(run_toy, monkeypatch):
     from types import ModuleType
 
     from benchmark import hookimpl
-    from benchmark.plugins import Provenance, Registry
 
     heard = []
     module: Any = ModuleType("listener")
@@ -609,15 +609,8 @@ def test_a_plugin_that_fails_while_it_hears_an_event_does_not_cost_the_run(run_t
         heard.append(exit_code)
 
     module.run_started, module.task_finished, module.run_finished = run_started, task_finished, run_finished
-    original = Registry.__init__
-
-    def with_listener(self):
-        original(self)
-        self.add_module("listener", module, Provenance("listener", "", "0"))
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Registry, "__init__", with_listener)
-        finished = run_toy()
+    monkeypatch.setitem(sys.modules, "listener", module)
+    finished = run_toy(plugins=("listener",))
     assert finished.code == 0
     assert "tracker is down" in finished.said
     assert heard[0] == "started"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import re
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -158,7 +160,8 @@ def test_two_processes_may_discard_at_the_same_time(store, other):
 
 
 def test_who_waits_hears_after_a_while_who_holds_the_lock(store, other, monkeypatch):
-    monkeypatch.setattr("benchmark.files.WAITING_SECONDS", 0.2)
+    hours = itertools.count(step=3600)  # at each look at the clock
+    monkeypatch.setattr(time, "monotonic", lambda: next(hours))
     process = other("build")
     assert process.stdout.readline() == "building\n"
 
@@ -349,6 +352,7 @@ def test_arrays_larger_than_memory_are_written_and_read(tmp_path):
 
 STARTS = """
 import sys
+import time
 from benchmark.store import FOLDERS, Store
 print("here", flush=True)
 sys.stdin.readline()

@@ -75,29 +75,35 @@ class InterruptedTrainingError(Exception):
     pass
 
 
-class Interrupting(Progress):
-    """Raises at the first message from image number `at` on."""
-
-    def __init__(self, at: int) -> None:
-        super().__init__()
-        self.at = at
-
-    def update(self, done: int, total: int, unit: str = "images") -> None:
-        if done >= self.at:
-            raise InterruptedTrainingError
-
-
 class Listening(Progress):
-    def __init__(self) -> None:
+    """Remembers what it was told; where there is a clock, a batch takes a minute."""
+
+    def __init__(self, clock: Any = None) -> None:
         super().__init__()
+        self.clock = clock
         self.warnings: list[str] = []
         self.updates: list[tuple[int, int]] = []
 
     def update(self, done: int, total: int, unit: str = "images") -> None:
         self.updates.append((done, total))
+        if self.clock is not None:
+            self.clock.seconds += 60
 
     def warn(self, text: str) -> None:
         self.warnings.append(text)
+
+
+class Interrupting(Listening):
+    """Raises at the first message from image number `at` on."""
+
+    def __init__(self, at: int, clock: Any) -> None:
+        super().__init__(clock)
+        self.at = at
+
+    def update(self, done: int, total: int, unit: str = "images") -> None:
+        super().update(done, total, unit)
+        if done >= self.at:
+            raise InterruptedTrainingError
 
 
 # -- the same again ---------------------------------------------------------------------------------------------------
@@ -129,13 +135,13 @@ RECIPES = {
 
 @pytest.mark.parametrize("changes", RECIPES.values(), ids=RECIPES)
 @pytest.mark.parametrize("epoch", [1.5, 2.0, 3.9], ids="in epoch {}".format)
-def test_an_interrupted_training_ends_with_the_same_bytes(tmp_path, monkeypatch, changes, epoch):
+def test_an_interrupted_training_ends_with_the_same_bytes(tmp_path, clock, changes, epoch):
     recipe = TrainOptions.model_validate({**RECIPE.model_dump(), **changes}, strict=False)
     whole = classifier()
     expected = run(whole, recipe)
-    monkeypatch.setattr("benchmark.checkpoint.SECONDS", 0.0)
+    stop = Interrupting(int(epoch * (len(TRAIN) + len(VAL))), clock)
     with pytest.raises(InterruptedTrainingError):
-        run(classifier(), recipe, checkpoint=tmp_path, progress=Interrupting(int(epoch * (len(TRAIN) + len(VAL)))))
+        run(classifier(), recipe, checkpoint=tmp_path, progress=stop)
     assert (tmp_path / "checkpoint.pt").exists() == (epoch > 1)
     # Another process begins with other initial weights at worst; the checkpoint decides.
     resumed, progress = classifier(seed=99), Listening()
@@ -162,20 +168,14 @@ class Anchored(Objective):
 
 
 @pytest.mark.parametrize("select", ["best", "last"])
-def test_what_is_learned_beside_the_network_is_kept_and_resumed_with_it(tmp_path, monkeypatch, select):
+def test_what_is_learned_beside_the_network_is_kept_and_resumed_with_it(tmp_path, clock, select):
     recipe = TrainOptions.model_validate({**RECIPE.model_dump(), "select": select}, strict=False)
     whole, objective = classifier(), Anchored()
     run(whole, recipe, objective=objective)
     assert objective.trained.weight.abs().min() > 0
-    monkeypatch.setattr("benchmark.checkpoint.SECONDS", 0.0)
+    stop = Interrupting(int(2.5 * (len(TRAIN) + len(VAL))), clock)
     with pytest.raises(InterruptedTrainingError):
-        run(
-            classifier(),
-            recipe,
-            objective=Anchored(),
-            checkpoint=tmp_path,
-            progress=Interrupting(int(2.5 * (len(TRAIN) + len(VAL)))),
-        )
+        run(classifier(), recipe, objective=Anchored(), checkpoint=tmp_path, progress=stop)
     resumed, other = classifier(seed=99), Anchored()
     run(resumed, recipe, objective=other, checkpoint=tmp_path)
     assert weights(resumed) == weights(whole)
@@ -215,10 +215,9 @@ def a_folder(file):
 
 
 @pytest.mark.parametrize("damage", [torn, flipped, a_folder])
-def test_a_damaged_checkpoint_is_said_and_ignored(tmp_path, monkeypatch, damage):
-    monkeypatch.setattr("benchmark.checkpoint.SECONDS", 0.0)
+def test_a_damaged_checkpoint_is_said_and_ignored(tmp_path, clock, damage):
     expected = classifier()
-    run(expected, checkpoint=tmp_path)
+    run(expected, checkpoint=tmp_path, progress=Listening(clock))
     damage(tmp_path / "checkpoint.pt")
     again, progress = classifier(), Listening()
     run(again, checkpoint=tmp_path, progress=progress)

@@ -46,12 +46,13 @@ begun: Counter[str] = Counter()
 
 
 def linger(phase: str) -> None:
-    """Sleep over each batch of the phase that the environment names: who wants to interrupt it there comes in time.
+    """Sleep over each batch of the phase that the environment names, such as `crafting 0.1`, for so many seconds.
 
     Or be interrupted by Ctrl-C at the batch of that number (from 1) since the variable was set.
     """
-    if os.environ.get("TOY_LINGERS_IN") == phase:
-        time.sleep(0.1)
+    where, _, seconds = os.environ.get("TOY_LINGERS_IN", "").partition(" ")
+    if where == phase:
+        time.sleep(float(seconds))
     at = os.environ.get("TOY_INTERRUPTED_IN", "")
     begun[phase] = begun[phase] + 1 if at else 0
     if at == f"{phase} {begun[phase]}":
@@ -424,6 +425,11 @@ class Taught(Defense):
 
     def judge(self, batch: Batch) -> Verdict:
         return Verdict(label=batch.logits.argmax(1), score=(batch.x * self.direction).flatten(1).sum(1))
+
+
+@hookimpl
+def run_started(run):
+    linger("starting")
 
 
 @hookimpl

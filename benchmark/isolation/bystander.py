@@ -16,8 +16,6 @@ from benchmark.errors import TaskError
 from benchmark.wording import signal_name
 
 ANSWER_SECONDS = 600
-FORKS = sys.platform != "darwin"
-"""macOS's own libraries, Accelerate among them, may crash in a fork of a process that has used them."""
 
 
 class UnansweredError(TaskError):
@@ -29,14 +27,16 @@ class Bystander:
 
     Each question is answered in a fork of it, which ends then: about 10 ms. It ends itself with this process.
 
-    Where `FORKS` is false there is none, and every question stays unanswered.
+    On macOS there is none, and every question stays unanswered: the system's own libraries, Accelerate among them, may
+    crash in a fork of a process that has used them.
 
     Args:
         answer: called with a question, there; question and answer are plain data.
     """
 
     def __init__(self, answer: Callable[[Any], Any]) -> None:
-        if not FORKS:
+        self._forks = sys.platform != "darwin"
+        if not self._forks:
             return
         self._connection, theirs = multiprocessing.Pipe()
         with warnings.catch_warnings():
@@ -58,7 +58,7 @@ class Bystander:
             UnansweredError: it took too long, or there is no other process.
             TaskError: what went wrong there.
         """
-        if not FORKS:
+        if not self._forks:
             raise UnansweredError("this system has no process to ask that is safe to fork")
         try:
             self._connection.send(question)

@@ -23,8 +23,8 @@ from benchmark import Batch, Defense, Passes, PublishedAttack, TrainOptions, Ver
 
 TO_XYZ = ((0.412453, 0.357580, 0.180423), (0.212671, 0.715160, 0.072169), (0.019334, 0.119193, 0.950227))
 """From RGB, taken as linear as OpenCV takes it here, to CIE XYZ (ITU-R BT.709 primaries, white point D65)."""
-LARGEST_WINDOWS = 2**26
-"""Pixels of all windows that a median is taken of at a time (256 MiB)."""
+LARGEST_WINDOWS = 2**22
+"""Pixels of all windows that a median is taken of at a time (16 MiB)."""
 Region = tuple[EllipsisType, slice, slice]
 """Rows and columns of images (N, C, H, W)."""
 LEAST_EXPONENT = -80.0

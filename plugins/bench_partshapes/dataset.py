@@ -28,17 +28,23 @@ if TYPE_CHECKING:
 RENDERER = "1"
 """Part of the fingerprint: raise it when a change alters pixels or masks."""
 
-MOST_CACHED_BYTES = 2**28
-"""Pictures are kept in memory as they are drawn, for all class sets of a process together, up to this much."""
+
+class Drawn(dict[tuple[object, ...], np.ndarray]):
+    """Pictures that are kept in memory as they are drawn, up to so many bytes."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__()
+        self._room = most_bytes
+
+    def keep(self, key: tuple[object, ...], pixels: np.ndarray) -> None:
+        """Keep a picture, if there is room."""
+        if pixels.nbytes <= self._room:
+            self._room -= pixels.nbytes
+            self[key] = pixels
 
 
-class _Drawn(dict[tuple[object, ...], np.ndarray]):
-    """The pictures that this process has drawn and kept."""
-
-    bytes = 0
-
-
-_DRAWN = _Drawn()
+DRAWN = Drawn(2**28)
+"""Those of all class sets of this process."""
 _FULL_SUPERSAMPLING_SIZE = 160
 _PIXELS, _SHAPES = 0, 1  # the two streams of a picture: masks need only the shapes
 
@@ -80,13 +86,16 @@ class PartShapes(Dataset):
 class PartShapesSplit(Split):
     """Pictures drawn when they are asked for; index i shows number i // classes of class i % classes."""
 
-    def __init__(self, split: str, classes: tuple[str, ...], options: PartShapesOptions) -> None:
-        """Keep what to draw: nothing is drawn here."""
+    def __init__(
+        self, split: str, classes: tuple[str, ...], options: PartShapesOptions, drawn: Drawn | None = None
+    ) -> None:
+        """Keep what to draw, and where pictures are kept if not with all others: nothing is drawn here."""
         per_class = {"train": options.train, "val": options.val, "test": options.test}[split]
         self.class_names = classes
         self.labels = np.tile(np.arange(len(classes), dtype=np.int64), per_class)
         self.image_shape = (3, options.size, options.size)
         self._split = split
+        self._drawn = drawn
         self._options = options
         self._annotations: PartAnnotations | None = None
 
@@ -106,13 +115,12 @@ class PartShapesSplit(Split):
         number, label = divmod(index, len(self.class_names))
         knobs = options.size, options.seed, options.clutter, options.occlusion, options.noise
         key = (*knobs, self._split, self.class_names[label], number)
-        pixels = _DRAWN.get(key)
+        drawn = DRAWN if self._drawn is None else self._drawn
+        pixels = drawn.get(key)
         if pixels is None:
             pixels = self.picture(index)
             # Threads that draw the same picture at once draw the same bytes.
-            if _DRAWN.bytes + pixels.nbytes <= MOST_CACHED_BYTES:
-                _DRAWN.bytes += pixels.nbytes
-                _DRAWN[key] = pixels
+            drawn.keep(key, pixels)
         return pixels
 
     def sample_ids(self, indices: Sequence[int]) -> list[str]:

@@ -23,7 +23,6 @@ from PIL import Image
 from pydantic import ValidationError
 from torchvision import transforms
 
-import bench_datasets.files
 from bench_datasets.files import decode
 from bench_datasets.options import ImageFolderOptions
 from benchmark.errors import InputError, MissingError
@@ -365,17 +364,21 @@ def test_damaged_exif_leaves_the_picture_as_it_is() -> None:
 # -- what is read, when and by whom -----------------------------------------------------------------------------------
 
 
-def test_images_are_read_on_demand_and_kept(make, tmp_path, monkeypatch) -> None:
-    place = pack(tmp_path / "data", images())
+def in_splits(train: Files) -> Files:
+    """Return a data set with given splits."""
+    return {**below("train", train), **below("val", images(first=100)), **below("test", images(first=200))}
+
+
+def test_images_are_read_on_demand_and_kept(make, tmp_path) -> None:
+    place = pack(tmp_path / "data", in_splits(images()))
     split = make("image_folder", path=str(place)).split("train")
     before = split.images([3, 1, 3])
-    with monkeypatch.context() as patch:
-        patch.setattr(bench_datasets.files.FileSplit, "most_cached_bytes", 0)
-        uncached = make("image_folder", path=str(place)).split("train")
-        assert torch.equal(uncached.images([3, 1, 3]), before)
-        shutil.rmtree(place)
-        with pytest.raises(InputError, match=r"No such file"):
-            uncached.images([3])
+    uncached = make("image_folder", path=str(place)).split("train")
+    uncached.most_cached_bytes = 0
+    assert torch.equal(uncached.images([3, 1, 3]), before)
+    shutil.rmtree(place)
+    with pytest.raises(InputError, match=r"No such file"):
+        uncached.images([3])
     assert torch.equal(split.images([3, 1, 3]), before)
     with pytest.raises(InputError, match=r"No such file"):
         split.images([0])
@@ -385,15 +388,14 @@ def test_images_are_read_on_demand_and_kept(make, tmp_path, monkeypatch) -> None
 @pytest.mark.parametrize("cached", [True, False])
 def test_threads_share_a_split(make, tmp_path, form, cached, monkeypatch) -> None:
     monkeypatch.setattr(torch, "get_num_threads", lambda: 2)  # each decodes by several of its own
-    if not cached:
-        monkeypatch.setattr(bench_datasets.files.FileSplit, "most_cached_bytes", 0)
     files = {name: png(pixels(seed, (60, 60, 3))) for seed, name in enumerate(images(count=20))}
-    data = make("image_folder", path=str(pack(tmp_path / f"data{form}", files)))
-    split = data.split("train")
+    split = make("image_folder", path=str(pack(tmp_path / f"data{form}", in_splits(files)))).split("train")
+    if not cached:
+        split.most_cached_bytes = 0
     orders = [np.random.RandomState(seed).permutation(len(split)) for seed in range(8)]
     with ThreadPoolExecutor(8) as pool:
         results = list(pool.map(split.images, orders))
-    expected = np.stack([decoded(files[name]) for name in split.sample_ids(range(len(split)))])
+    expected = np.stack([decoded(files[name.removeprefix("train/")]) for name in split.sample_ids(range(len(split)))])
     for order, x in zip(orders, results):
         assert np.array_equal(x.permute(0, 2, 3, 1).numpy() * 255, expected[order])
 

@@ -217,18 +217,18 @@ def test_training_makes_the_generator_draw_what_it_has_seen(tmp_path):
     assert abs(float(drawn.mean()) - 0.8) < 0.12
 
 
-def test_an_interrupted_training_ends_with_the_same_generator(tmp_path, monkeypatch):
+def test_an_interrupted_training_ends_with_the_same_generator(tmp_path, clock):
     split = blobs()
     whole, part = tmp_path / "whole", tmp_path / "part"
     whole.mkdir()
     part.mkdir()
     expected = train_generator(split, SMALL, Rng(0), CPU, Progress(), whole).state_dict()
-    monkeypatch.setattr("benchmark.checkpoint.SECONDS", 0.0)
     steps = 0
 
     def interrupt(*message: object) -> None:
         nonlocal steps
         steps += 1
+        clock.seconds += 60
         if steps == 4:
             raise KeyboardInterrupt
 

@@ -31,7 +31,8 @@ def _clouds(per_class: int = 100, seed: int = 0) -> tuple[np.ndarray, np.ndarray
 def nearest_centre() -> Classifier:
     """Return a network of images (6, 1, 1) whose states are the image and whose class is the nearest centre.
 
-    Modules: `same` and `flatten` give the image, `glimpse.first` its first three values, `penultimate` the image.
+    Modules: `same` and `flatten` give the image, `glimpse.first` its first three values, `glimpse.wide` 9,000 values,
+    `penultimate` the image.
     """
     network = nn.Sequential()
     network.add_module("same", nn.Identity())
@@ -45,20 +46,26 @@ def nearest_centre() -> Classifier:
 
 
 class Glimpse(nn.Module):
-    """Passes on what it gets; its submodule `first` gives the first three values."""
+    """Passes on what it gets; its submodules show other states."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.first = First()
+        self.first, self.wide = First(), Wide()
 
     def forward(self, x: Tensor) -> Tensor:
         self.first(x)
+        self.wide(x)
         return x
 
 
 class First(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x[:, :3].clone()
+
+
+class Wide(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :1].expand(-1, 9000)
 
 
 def images(states: np.ndarray) -> Tensor:

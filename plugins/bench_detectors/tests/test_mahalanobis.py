@@ -154,27 +154,27 @@ def test_examples_teach_that_noise_is_no_alarm(fit, judged, clouds):
     assert auroc[0] > 0.95
 
 
-def test_only_examples_that_turned_a_right_answer_into_a_wrong_one_are_learned_from(fit, clouds, monkeypatch):
-    lessons = []
-
-    def remember(combination, negative, positive, seed):
-        lessons.append((negative, positive))
-        return combination
-
-    monkeypatch.setattr(Combination, "taught", remember)
+def test_only_examples_that_turned_a_right_answer_into_a_wrong_one_are_learned_from(fit, clouds):
     states, labels = clouds(seed=9)
-    attacked = attack(states, labels)
-    attacked[:50] = states[:50]  # failed
     wrong = labels.copy()
     wrong[50:60] = 2  # misclassified before
-    fit(Mahalanobis, val=(states, wrong), attacked={"push": attacked, "again": attacked}, attacks=("push", "again"))
-    ((negative, positive),) = lessons
-    assert len(positive) == 2 * 240
-    assert len(negative) == 2 * 2 * 240
-    clean, noisy_once = negative[:240], negative[240:480]
-    assert clean.median() < 10 < noisy_once.median()
-    assert torch.equal(clean, negative[480:720])
-    assert not torch.equal(noisy_once, negative[720:])
+
+    def weights(changed: slice, attack_of_them: str = "push"):
+        """Return what is learned where some attacked states are others, which keep their class."""
+        attacked = attack(states, labels)
+        attacked[:50] = states[:50]  # failed
+        other = attacked.copy()
+        other[changed, 2:5] = 1 - other[changed, 2:5]
+        adversaries = {"push": attacked, "again": attacked, attack_of_them: other}
+        layers = {"layer": ("glimpse.first", "penultimate")}
+        given = {"attacked": adversaries, "attacks": ("push", "again"), **layers}
+        return fit(Mahalanobis, val=(states, wrong), **given).combination.weights
+
+    learned = weights(slice(0))
+    for left_out in (slice(0, 50), slice(50, 60)):
+        assert torch.equal(weights(left_out), learned)
+    for attack_of_them in ("push", "again"):
+        assert not torch.allclose(weights(slice(60, 120), attack_of_them), learned, rtol=0.01)
 
 
 def test_weights_are_a_logistic_regressions():
@@ -241,11 +241,11 @@ def test_a_singular_covariance(fit, clouds):
     assert "singular" in refusal(fit, (states[::50], labels[::50]), regularization=0.0)
 
 
-def test_a_state_that_is_too_large(monkeypatch, fit, check, clouds):
-    monkeypatch.setattr("bench_detectors.mahalanobis.LARGEST_STATE", 5)
-    assert "layer 'same' have 6 dimensions, at most 5 are allowed. Set `positions: mean`" in refusal(fit, layer="same")
-    with pytest.raises(InputError, match="layer 'same' have 6 dimensions"):
-        check(Mahalanobis, clouds(), layer="same")
+def test_a_state_that_is_too_large(fit, check, clouds):
+    said = "layer 'glimpse.wide' have 9000 dimensions, at most 8192 are allowed. Set `positions: mean`"
+    assert said in refusal(fit, layer="glimpse.wide")
+    with pytest.raises(InputError, match=said):
+        check(Mahalanobis, clouds(), layer="glimpse.wide")
 
 
 def test_attacks_that_do_not_succeed(fit, clouds):

@@ -10,8 +10,9 @@ import torch
 from pydantic import ValidationError
 
 import bench_partshapes
-import bench_partshapes.dataset
 from bench_partshapes.canvas import Camera, Canvas, Solids, block
+from bench_partshapes.dataset import Drawn, PartShapesSplit
+from bench_partshapes.options import PartShapesOptions
 from bench_partshapes.parts import CLASS_PARTS, CLASS_SETS
 from benchmark.dataset import Dataset
 from benchmark.errors import InputError
@@ -143,38 +144,34 @@ def test_the_side_of_a_vehicle_that_can_be_seen_follows_its_heading(heading: flo
         assert nose[0] > tail[0]
 
 
-@pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Count the pictures drawn from here on, with nothing kept from before."""
-    monkeypatch.setattr(bench_partshapes.dataset, "_DRAWN", bench_partshapes.dataset._Drawn())
-    count: list[int] = []
-    draw = bench_partshapes.dataset.PartShapesSplit.picture
-    monkeypatch.setattr(
-        bench_partshapes.dataset.PartShapesSplit,
-        "picture",
-        lambda split, index: (count.append(index), draw(split, index))[1],
-    )
-    return count
+class Counting(PartShapesSplit):
+    """Counts the pictures that it draws."""
+
+    count = 0
+
+    def picture(self, index: int) -> np.ndarray:
+        self.count += 1
+        return super().picture(index)
 
 
-def test_what_is_not_kept_in_memory_is_drawn_again(
-    make: Make, monkeypatch: pytest.MonkeyPatch, drawn: list[int]
-) -> None:
-    monkeypatch.setattr(bench_partshapes.dataset, "MOST_CACHED_BYTES", 5 * 40 * 40 * 3)
-    split = make("partshapes", size=40, train=3).load("train")
+def test_what_is_not_kept_in_memory_is_drawn_again() -> None:
+    options = PartShapesOptions(size=40, train=3)
+    split = Counting("train", ("car", "dog", "person"), options, Drawn(5 * 40 * 40 * 3))
     expected = split.images(range(9))
     assert torch.equal(split.images(range(9)), expected)
-    assert len(drawn) == 9 + 4
+    assert split.count == 9 + 4
 
 
-def test_a_picture_that_two_class_sets_share_is_drawn_once(make: Make, drawn: list[int]) -> None:
-    first = make("partshapes", size=32, train=2, class_set=["car", "dog"]).load("train")
-    second = make("partshapes", size=32, train=2, class_set=["bird", "car"]).load("train")
+def test_a_picture_that_two_class_sets_share_is_drawn_once() -> None:
+    def split(*classes: str, drawn: Drawn, **options: Any) -> Counting:
+        return Counting("train", classes, PartShapesOptions(size=32, train=2, **options), drawn)
+
+    drawn = Drawn(2**20)
+    first, second = split("car", "dog", drawn=drawn), split("bird", "car", drawn=drawn)
     cars = first.images([0, 2])
     assert torch.equal(second.images([1, 3]), cars)
-    assert len(drawn) == 2
-    other = make("partshapes", size=32, train=2, class_set=["bird", "car"], seed=1).load("train")
-    assert not torch.equal(other.images([1, 3]), cars)
+    assert (first.count, second.count) == (2, 0)
+    assert not torch.equal(split("bird", "car", drawn=drawn, seed=1).images([1, 3]), cars)
 
 
 def test_every_option_that_changes_a_pixel_changes_the_fingerprint(make: Make) -> None:

@@ -21,7 +21,7 @@ from bench_unmask.extractor.options import PartExtractorOptions
 from bench_unmask.extractor.shipped import scaling_of
 from bench_unmask.extractor.training import load_initial_weights
 from benchmark import Rng
-from benchmark.dataset import ArraySplit
+from benchmark.dataset import ArraySplit, Subset
 from benchmark.defense import FitContext
 from benchmark.errors import InputError, MissingError
 from benchmark.plugins import load_plugins
@@ -235,13 +235,14 @@ def test_its_answers_are_those_of_torchvisions_network_as_it_comes(trained, pict
     torch.testing.assert_close(seen["boxes"], boxes, atol=1e-3, rtol=0)
 
 
-def test_an_image_is_seen_the_same_way_in_any_batch(trained, pictures, monkeypatch):
-    extractor, _ = trained
-    x = pictures.split("test").images(range(6))
-    together = extractor.observe(x)
-    monkeypatch.setattr("bench_unmask.extractor.artifact.PIXELS_PER_PASS", {"cpu": 1})
+@pytest.mark.parametrize("size", [None, 400], ids=["in one pass", "in passes of three"])
+def test_an_image_is_seen_the_same_way_in_any_batch(trained, pictures, size):
+    _, folder = trained
+    extractor = loaded(folder, size=size)
+    x = pictures.split("test").images(range(5))
+    alone = [extractor.observe(image) for image in x.split(1)]
     for name, array in extractor.observe(x).items():
-        torch.testing.assert_close(array, together[name], atol=1e-4, rtol=0)
+        torch.testing.assert_close(array, torch.cat([one[name] for one in alone]), atol=1e-4, rtol=0)
 
 
 def test_what_is_not_found_scores_0_and_has_no_box(trained, pictures):
@@ -297,9 +298,16 @@ class StopError(Exception):
     pass
 
 
-def test_an_interrupted_training_ends_with_the_same_weights(trained, pictures, tmp_path, monkeypatch):
+def test_an_interrupted_training_ends_with_the_same_weights(trained, pictures, tmp_path, clock):
+    class Slow(Subset):
+        """Takes a minute to read a batch."""
+
+        def images(self, indices):
+            clock.seconds += 60
+            return super().images(indices)
+
     _, whole = trained
-    monkeypatch.setattr("benchmark.checkpoint.SECONDS", 0.0)
+    slow = Slow(pictures.split("train"), np.arange(len(pictures.split("train"))))
     for stop_at in (8, 12):  # of 2 x 8 images: between the epochs, and within the second
 
         def send(kind, done=0, *rest, stop_at=stop_at):
@@ -307,7 +315,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(trained, pictures, t
                 raise StopError
 
         with pytest.raises(StopError):
-            extractor_of().build(context(pictures, tmp_path / "work", send))
+            extractor_of().build(context(pictures, tmp_path / "work", send, train=slow))
     seen = []
     extractor = extractor_of()
     extractor.build(context(pictures, tmp_path / "work", lambda kind, *rest: seen.append(rest)))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 from collections.abc import Callable
@@ -14,10 +15,10 @@ from scipy.io import savemat
 
 from bench_unmask import masks
 from bench_unmask.class_parts import PAPER_CLASS_PARTS, PARTS
-from bench_unmask.prepare import class_folders, files, pascal_part
+from bench_unmask.prepare import files
 from bench_unmask.prepare.class_folders import differing_bits, perceptual_hash, prepare_unmask_classes
 from bench_unmask.prepare.part_names import CORRECTED_CLASS_PARTS, part_of
-from bench_unmask.prepare.pascal_part import prepare_pascal_part, read_part_annotations
+from bench_unmask.prepare.pascal_part import prepare_pascal_part
 from benchmark import decode_mask
 from benchmark.dataset import Dataset
 from benchmark.errors import InputError, MissingError, StorageError
@@ -223,33 +224,35 @@ def test_a_damaged_annotation_file_is_named_and_nothing_half_written_stays(pasca
     assert [p.name for p in (pascal / "out").iterdir()] == ["VOC2010"]
 
 
-def test_what_was_converted_before_an_interruption_is_not_read_again(
-    pascal: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    read: list[str] = []
-    original = read_part_annotations
+def spoiled(path: Path) -> None:
+    """Write what nobody can read into a file, which looks as it did otherwise."""
+    status = path.stat()
+    path.write_bytes((f"{path} " * status.st_size).encode()[: status.st_size])
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
-    def counted(path: Path, width: int, height: int) -> Any:
-        if len(read) == 12:
-            raise KeyboardInterrupt
-        read.append(path.stem)
-        return original(path, width, height)
 
-    monkeypatch.setattr(pascal_part, "read_part_annotations", counted)
+def test_what_was_converted_before_an_interruption_is_not_read_again(pascal: Path) -> None:
+    class Stopped(Progress):
+        def update(self, done: int, total: int, unit: str = "images") -> None:
+            if done == 12:
+                raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
-        prepared(pascal)
+        prepared(pascal, progress=Stopped())
     assert not list((pascal / "out" / "VOC2010").glob("*.json"))
-    before = list(read)
-    changed = next(stem for stem in before if stem not in ("2008_000004", "2008_000005"))
+    order = [f"2008_{number:06d}" for number in range(20)]
+    random.Random(100).shuffle(order)
+    changed, *kept = (stem for stem in order[:12] if stem not in ("2008_000004", "2008_000005"))
     write_mat(pascal / "Annotations_Part" / f"{changed}.mat", {"bird": [("beak", box(1, 1))]})  # changed since: again
-    monkeypatch.setattr(
-        pascal_part, "read_part_annotations", lambda *args: (read.append(args[0].stem), original(*args))[1]
-    )
+    whole = {stem: (pascal / "Annotations_Part" / f"{stem}.mat").read_bytes() for stem in kept}
+    for stem in kept:
+        spoiled(pascal / "Annotations_Part" / f"{stem}.mat")
     prepared(pascal)
-    assert sorted(read) == sorted([*(f"2008_{n:06d}" for n in range(20)), changed])
     interrupted = annotated(pascal)
     assert (f"{changed}.jpg", "beak", [1, 1, 6, 8]) in interrupted
     shutil.rmtree(pascal / "out")
+    for stem, content in whole.items():
+        (pascal / "Annotations_Part" / f"{stem}.mat").write_bytes(content)
     prepared(pascal)
     assert annotated(pascal) == interrupted
 
@@ -349,26 +352,25 @@ def test_building_again_changes_nothing_and_another_selection_is_refused(sources
     assert tree(sources / "out") == before
 
 
-def test_an_interrupted_build_goes_on_and_shows_no_half_built_folder(
-    sources: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    link, done = class_folders.link, []
+def test_a_build_that_stopped_goes_on_and_shows_no_half_built_folder(sources: Path) -> None:
+    late, aside = sources / "flickr" / "train" / "0.jpg", sources / "0.jpg"
 
-    def stopping(source: Path, target: Path) -> None:
-        if len(done) == 20:
-            raise KeyboardInterrupt
-        done.append(target)
-        link(source, target)
+    class Removing(Progress):
+        """Takes an image away once the last one is looked at."""
 
-    monkeypatch.setattr(class_folders, "link", stopping)
-    with pytest.raises(KeyboardInterrupt):
-        built(sources)
+        def update(self, done: int, total: int, unit: str = "images") -> None:
+            if done == total:
+                late.rename(aside)
+
+    with pytest.raises(StorageError, match="cannot be written"):
+        built(sources, progress=Removing())
     assert not (sources / "out" / "CS3a").exists()
-    monkeypatch.setattr(class_folders, "link", link)
-    hashed: list[Any] = []
-    monkeypatch.setattr(class_folders, "perceptual_hash", lambda image: hashed.append(image) or perceptual_hash(image))
+    assert len(tree(sources / "out")) > 40
+    aside.rename(late)
+    for path in [*sources.glob("voc/JPEGImages/*.jpg"), *sources.glob("*/*/*.jpg")]:
+        spoiled(path)
     counts = built(sources)
-    assert not hashed  # all hashes were kept
+    assert not counts.damaged  # all hashes were kept
     assert counts.images["CS3a"] == {"train": 36, "val": 12, "test": 15}
     assert len(tree(sources / "out")) == 63
 
