@@ -34,6 +34,11 @@ class PartAnnotations:
         """The annotations without the regions that are to be ignored."""
         return [entry for entry in self.data["annotations"] if not is_ignored(entry)]
 
+    @property
+    def without_parts(self) -> int:
+        """How many images have no part: who learns from them learns that they are background."""
+        return len(self.data["images"]) - len({entry["image_id"] for entry in self.parts})
+
 
 def is_ignored(annotation: Mapping[str, Any]) -> bool:
     """Return whether a COCO annotation marks a region to be left out (`iscrowd`, `ignore`) rather than an object."""

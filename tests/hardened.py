@@ -11,7 +11,7 @@ import torch
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from benchmark import ArraySplit, Classifier, FitContext, Rng, TrainOptions
+from benchmark import ArraySplit, Classifier, FitContext, PartAnnotations, Rng, Split, TrainOptions
 from benchmark.gradient import ascend, classification_loss
 from benchmark.plugins import validate_options
 from benchmark.progress import Progress
@@ -85,3 +85,18 @@ def robust_accuracy(classifier: Classifier | None) -> float:
     attacked = classifier or trained_without()
     x_adv = ascend(classification_loss(attacked, y), x, norm="linf", eps=EPS, step=0.03, steps=10)
     return float((attacked(x_adv).argmax(1) == y).float().mean())
+
+
+class OneUnannotated(ArraySplit):
+    """The pictures of a split, of which the first lost its parts."""
+
+    def __init__(self, split: Split) -> None:
+        super().__init__(split.images(range(len(split))).numpy(), split.labels, split.class_names)
+        annotations = split.part_annotations()
+        assert annotations is not None
+        data = annotations.data
+        kept = [entry for entry in data["annotations"] if entry["image_id"] != data["images"][0]["id"]]
+        self._annotations = PartAnnotations({**data, "annotations": kept})
+
+    def part_annotations(self) -> PartAnnotations:
+        return self._annotations

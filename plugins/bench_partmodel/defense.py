@@ -47,6 +47,10 @@ class Annotated(Split):
 
     As a channel the masks go the same way through flips and crops as the images do. A part's left and right are one,
     since a mirrored left side is no left side.
+
+    Attributes:
+        parts: their names.
+        without_parts: how many images have none.
     """
 
     def __init__(self, split: Split) -> None:
@@ -59,6 +63,7 @@ class Annotated(Split):
         if annotations is None:
             raise InputError("part-model learns from part annotations: this data set has none.")
         self._split = split
+        self.without_parts = annotations.without_parts
         self.class_names, self.labels = split.class_names, split.labels
         channels, height, width = split.image_shape
         self.image_shape = (channels + 1, height, width)
@@ -150,6 +155,11 @@ class PartModelDefense(TrainedHardener):
         """
         annotated = Annotated(context.train)
         self.parts = annotated.parts
+        if annotated.without_parts:
+            context.progress.warn(
+                f"part-model: {annotated.without_parts} of {len(annotated)} training images have no annotated part: "
+                "they are learned as background alone."
+            )
         return super().harden(replace(context, train=annotated))
 
     def initial(self, context: FitContext) -> Classifier:

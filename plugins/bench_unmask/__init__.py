@@ -26,7 +26,7 @@ def register_artifacts(register: Register) -> None:
         "part-extractor",
         "bench_unmask.extractor.artifact:PartExtractor",
         options="bench_unmask.extractor.options:PartExtractorOptions",
-        version="3",
+        version="4",
         summary="a Mask R-CNN over the parts of objects (Freitas et al. 2021)",
         cite=UNMASK,
     )

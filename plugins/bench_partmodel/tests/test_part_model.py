@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hardened import fit_context
+from hardened import OneUnannotated, fit_context
 from torch.nn.functional import cross_entropy
 
 from bench_partmodel.defense import Annotated, PartModelDefense, PartObjective
@@ -19,6 +19,7 @@ from bench_partmodel.network import Boxes, PartModel
 from bench_partmodel.options import PartModelOptions
 from benchmark import ArraySplit, Classifier, InputError, PartAnnotations, Rng, TrainOptions
 from benchmark.plugins import load_plugins
+from benchmark.progress import Progress
 
 SMALL = {"segmenter": "lraspp_mobilenet_v3_large", "train": {"epochs": 1, "batch_size": 16, "lr": 0.01}}
 
@@ -131,7 +132,7 @@ def test_the_loss_is_the_weighted_sum_of_both_cross_entropies(variant):
     assert found.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
-def fitted(pictures, folder, **changes) -> tuple[PartModelDefense, Any]:
+def fitted(pictures, folder, images=None, send=lambda *message: None, **changes) -> tuple[PartModelDefense, Any]:
     """Return the defense, fitted to the pictures, and the model whose recipe it takes."""
     registry = load_plugins()
     defense = registry.create("defense", "part-model", {**SMALL, **changes})
@@ -140,8 +141,9 @@ def fitted(pictures, folder, **changes) -> tuple[PartModelDefense, Any]:
         fit_context(folder),
         new_classifier=lambda rng: model.build(2, (3, 64, 64), rng),
         recipe=model.options.train,
-        train=pictures.split("train"),
+        train=images or pictures.split("train"),
         val=pictures.split("val"),
+        progress=Progress(send),
     )
     defense.fit(context)
     return defense, model
@@ -149,8 +151,13 @@ def fitted(pictures, folder, **changes) -> tuple[PartModelDefense, Any]:
 
 @pytest.mark.parametrize("adversarial", [None, {"eps": "4/255", "steps": 2}], ids=["images", "adversarial examples"])
 def test_it_comes_back_from_its_files(pictures, tmp_path, adversarial):
-    variant = "downsampled" if adversarial is None else "bounding-box"
-    defense, model = fitted(pictures, tmp_path / "work", variant=variant, adversarial=adversarial)
+    variant, told = "downsampled" if adversarial is None else "bounding-box", []
+    images = OneUnannotated(pictures.split("train"))
+    changes = {"variant": variant, "adversarial": adversarial}
+    defense, model = fitted(pictures, tmp_path / "work", images, lambda *message: told.append(message), **changes)
+    assert [text for what, text, *_ in told if what == "warning"] == [
+        "part-model: 1 of 80 training images have no annotated part: they are learned as background alone."
+    ]
     assert len(defense.crafting()) == (adversarial is not None)
     (tmp_path / "saved").mkdir()
     defense.save(tmp_path / "saved")

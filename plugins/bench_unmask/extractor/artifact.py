@@ -110,7 +110,13 @@ class PartExtractor(SharedArtifact):
         options: PartExtractorOptions = self.options
         check_library(options)
         library = backend_class(options)
-        annotated = AnnotatedParts(context.train.part_annotations())
+        annotations = context.train.part_annotations()
+        annotated = AnnotatedParts(annotations)
+        if annotations is not None and annotations.without_parts:
+            context.progress.warn(
+                f"the part extractor: {annotations.without_parts} of {len(context.train)} training images have no "
+                "annotated part: it learns that there is none on them."
+            )
         self.parts = annotated.parts
         self.presence = part_presence(context.train) if len(context.train.class_names) > 1 else None
         with context.rng.spawn("weights").seeded_globals():

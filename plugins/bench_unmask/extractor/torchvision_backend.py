@@ -2,7 +2,8 @@
 
 The network is `torchvision.models.detection.MaskRCNN` (or `FasterRCNN` for boxes alone) put together from torchvision's
 own pieces, and its parameters have torchvision's names. Only the way through it differs: a batch arrives as one tensor
-of images that are resized already, only candidates above the least score are decoded, the mask head runs on request.
+of images that are resized already, only candidates above the least score are decoded, the mask head runs on request,
+and boxes are pooled in a way that a CPU is fast at (`roi_align`).
 """
 
 from __future__ import annotations
@@ -29,7 +30,11 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 
 from bench_unmask.extractor.backend import Backend, Detections, Stage, Target
 from bench_unmask.extractor.options import TIMM
+from bench_unmask.extractor.roi_align import BagRoIAlign
 from bench_unmask.extractor.timm_pyramid import TimmPyramid, classifier_of
+
+MAPS = ["0", "1", "2", "3"]
+"""Names of the maps that boxes are pooled from; the smallest one is for proposals alone."""
 
 STRIDE = 32
 """Sides are padded to a multiple of this, as torchvision's own transform does."""
@@ -70,6 +75,7 @@ class TorchvisionBackend(Backend):
             "rpn_post_nms_top_n_train": 2 * options.proposals,
             "rpn_pre_nms_top_n_test": options.proposals,
             "rpn_post_nms_top_n_test": options.proposals,
+            "box_roi_pool": BagRoIAlign(MAPS, 7, 2),
             "box_head": TwoMLPHead(width * 7 * 7, 4 * width),
             "box_predictor": FastRCNNPredictor(4 * width, classes),
             "box_score_thresh": options.min_score,
@@ -79,6 +85,7 @@ class TorchvisionBackend(Backend):
         }
         network: Any
         if options.masks:
+            arguments["mask_roi_pool"] = BagRoIAlign(MAPS, 14, 2)
             arguments["mask_head"] = MaskRCNNHeads(width, (width,) * 4, 1)
             arguments["mask_predictor"] = MaskRCNNPredictor(width, width, classes)
             network = MaskRCNN(backbone, **arguments)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from hardened import OneUnannotated
 from safetensors.torch import load_file, save_file
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 from torchvision.models.detection.rpn import RegionProposalNetwork
@@ -105,13 +106,14 @@ def test_one_cycle_runs_over_all_stages_together(pictures, tmp_path, stages):
     rates: list[float] = []
     handle = register_optimizer_step_pre_hook(lambda optimizer, *given: rates.append(optimizer.param_groups[0]["lr"]))
     told: list[tuple] = []
+    images = OneUnannotated(pictures.split("train"))
     try:
         extractor_of(
             schedule="onecycle",
             masks=False,
             optimizer="adamw",
             stages=tuple({"layers": "all", "epochs": epochs, "lr": 0.01} for epochs in stages),
-        ).build(context(pictures, tmp_path / "work", lambda *message: told.append(message)))
+        ).build(context(pictures, tmp_path / "work", lambda *message: told.append(message), train=images))
     finally:
         handle.remove()
     rise = [0.5 - 0.5 * math.cos(math.pi * step / (0.3 * 6)) for step in (0, 1)]
@@ -121,6 +123,9 @@ def test_one_cycle_runs_over_all_stages_together(pictures, tmp_path, stages):
     notes = [text for kind, text, *_ in told if kind == "note"]
     assert [re.sub(r"[\d.]+ images", "n images", text) for text in notes] == [
         f"part extractor, epoch {epoch} of 3: n images a second" for epoch in (1, 2, 3)
+    ]
+    assert [text for kind, text, *_ in told if kind == "warning"] == [
+        "the part extractor: 1 of 8 training images have no annotated part: it learns that there is none on them."
     ]
 
 
