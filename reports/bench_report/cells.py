@@ -18,7 +18,7 @@ import pandas as pd
 from bench_report import sentences
 from bench_report.blocks import BlockView
 from bench_report.charts.plots import plot_chart
-from bench_report.charts.vega import coordinate
+from bench_report.charts.vega import coordinate, corners
 from bench_report.facts import RunFacts
 from bench_report.measures import MEASURES, Measure
 from bench_report.probes import Probes
@@ -196,7 +196,7 @@ class CellPages:
                 "ROC curve",
                 "Successful adversarial images against the clean versions of the same images.",
                 {
-                    "curve": [{"x": coordinate(x), "y": coordinate(y), "order": n} for n, (x, y) in enumerate(points)],
+                    "curve": [{"x": x, "y": y} for x, y in corners(roc["x"], roc["y"])],
                     "point": point,
                 },
                 ("False-positive rate up to", "True-positive rate"),

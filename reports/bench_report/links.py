@@ -50,6 +50,10 @@ class Links:
         """What leads from this page to the folder of the report."""
         return "" if self.single else "../" * self.page.count("/")
 
+    def id(self, page: str) -> str:
+        """Return the id that a page has in its file: of several in one it has the page's name."""
+        return page_id(page) if self.single else "page"
+
     def to(self, page: str, anchor: str = "") -> str:
         """Return the address of a page, or of an element on it."""
         if self.single:

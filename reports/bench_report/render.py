@@ -21,7 +21,7 @@ from markupsafe import Markup
 from bench_report import markup
 from bench_report.blocks import SWITCH
 from bench_report.build import Report, build_report
-from bench_report.charts.vega import chart_svg, charts_script, in_colours, vega_script
+from bench_report.charts.vega import bare, chart_svg, charts_script, in_colours, vega_script
 from bench_report.checklist import page as checklist
 from bench_report.leaderboard import Board, BoardView, address
 from bench_report.links import INDEX, Links, data_file, page_id
@@ -213,7 +213,7 @@ def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> str:
             return links.file(f"images/{name}")
 
         def picture(chart: ChartView | FigureView, of: str, links: Links = links) -> str:
-            drawn = pictures.draw(chart, of)
+            drawn = pictures.draw(chart, page_id(links.page) + of.removeprefix(links.id(links.page)))
             if drawn is None:
                 return ""
             name, svg = drawn
@@ -233,7 +233,7 @@ def _write_folder(report: Report, runs: Sequence[Run], folder: Path) -> str:
             drawn=pictures.inline,
             download=lambda name, links=links: links.file(f"downloads/{name}"),
             twin=links.file(TWIN),
-            policy="script-src 'self' file:; style-src 'self' file: 'unsafe-inline'",
+            policy=Markup("script-src 'self' file:; style-src 'self' file: 'unsafe-inline'"),
             stylesheet=links.file(f"assets/{STYLE}"),
             scripts=[links.file(f"assets/{name}") for name in scripts],
         )
@@ -354,7 +354,7 @@ class _Pictures:
         """Return a chart's file name and SVG, None where enough have been drawn.
 
         Args:
-            of: id in the page of what the chart is about.
+            of: id, among those of all pages, of what the chart is about.
         """
         drawn = self._draw(chart, of)
         return None if drawn is None else (drawn[0], in_colours(drawn[1], self._colours))
@@ -383,7 +383,7 @@ class _Pictures:
             names = {name for name, _ in self._drawn.values()}
             tails = ("", *(f"-{number}" for number in range(2, MOST_PICTURES + 2)))
             name = next(name for tail in tails if (name := f"{stem}{tail}.svg") not in names)
-            self._drawn[shown] = name, chart_svg(chart.kind, data)
+            self._drawn[shown] = name, bare(chart_svg(chart.kind, data))
         return self._drawn[shown]
 
 

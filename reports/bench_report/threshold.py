@@ -51,8 +51,13 @@ def threshold_view(attacked: Judged, clean: Judged, success: np.ndarray) -> Thre
     if finite.size > STEPS:
         chosen = finite[np.unique(np.linspace(0, finite.size - 1, STEPS).round().astype(int))]
     operating = _operating(scores, flagged)
-    # One below all scores, at which everything is flagged.
-    chosen = np.unique([np.nextafter(finite[0], -np.inf), *chosen, *([] if operating is None else [operating])])
+    if operating is not None:
+        chosen = np.union1d(chosen, [operating])
+    at = None if operating is None else int(np.searchsorted(chosen, operating)) + 1
+    # Up to the next score all thresholds flag the same images. One stands below all, at which everything is flagged.
+    ends = np.append(finite, np.inf)[np.searchsorted(finite, chosen, side="right")]
+    first = -_short(-np.nextafter(finite[0], -np.inf), np.inf)
+    chosen = np.array([first, *map(_short, chosen, ends)])
 
     def above(values: np.ndarray) -> np.ndarray:
         return values.size - np.searchsorted(np.sort(values), chosen, side="right")
@@ -81,8 +86,13 @@ def threshold_view(attacked: Judged, clean: Judged, success: np.ndarray) -> Thre
         kept=counted(kept, clean),
         successful=int(success.sum()),
         images=success.size,
-        operating=None if operating is None else int(np.searchsorted(chosen, operating)),
+        operating=at,
     )
+
+
+def _short(low: float, end: float) -> float:
+    """Return the number of fewest digits, four or more, that is `low` or above and below `end`: what a page shows."""
+    return next(value for digits in range(4, 18) if low <= (value := float(f"{low:.{digits}g}")) < end)
 
 
 def _operating(scores: np.ndarray, flagged: np.ndarray) -> float | None:

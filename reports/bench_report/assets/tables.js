@@ -191,7 +191,7 @@
   const shownRows = (table) => [...bodyRows(table), ...(table.tFoot ? table.tFoot.rows : [])].filter(visible);
   const isNumber = (table, x) => {
     const cells = places(shownRows(table), visible).map((row) => row[x]).filter(Boolean);
-    return cells.length > 0 && cells.every((cell) => cell.matches("td.c, td.num"));
+    return cells.length > 0 && cells.every((cell) => cell.matches("td.c, td.num, .numbers td"));
   };
   function markdown(table) {
     const text = (words) => words.replace(/([\\|*_`<>[\]~$])/g, "\\$1");

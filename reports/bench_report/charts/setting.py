@@ -16,7 +16,7 @@ from bench_report.charts.lines import alike, interval_ends, joined_names, moves,
 from bench_report.charts.means import mean_of
 from bench_report.charts.specs import MOST_LINES, SERIES
 from bench_report.charts.tradeoff import trade_off_figure
-from bench_report.charts.vega import coordinate
+from bench_report.charts.vega import coordinate, corners
 from bench_report.measures import measure
 from bench_report.table import Place, group_name, is_group
 from bench_report.values import Estimate, FigureRow, FigureView
@@ -212,9 +212,9 @@ class SettingFigures:
             how=how,
             data={
                 "curves": [
-                    {"n": number, "order": order, "x": coordinate(x), "y": coordinate(y)}
+                    {"n": number, "x": x, "y": y}
                     for number, attack in enumerate(attacks)
-                    for order, (x, y) in enumerate(zip(*(axis.tolist() for axis in curves[attack])))
+                    for x, y in corners(*curves[attack])
                 ],
                 "marks": [
                     {"n": number, "x": coordinate(x), "y": coordinate(y)}

@@ -252,7 +252,7 @@ DESCRIPTIONS: dict[str, dict[str, Any]] = {
                 {
                     "x": _axis("x", _FPR, domain=[0, 1], **PERCENT),
                     "y": _axis("y", _TPR, domain=[0, 1], **PERCENT),
-                    "order": {"field": "order", "type": "quantitative"},
+                    "order": {"value": None},  # as they come
                 },
                 color="var(--chart-clean)",
             ),
@@ -402,7 +402,7 @@ DESCRIPTIONS |= {
                 {
                     "x": _axis("x", _FPR, domain=[0, 1], **PERCENT),
                     "y": _axis("y", _TPR, domain=[0, 1], **PERCENT),
-                    "order": {"field": "order", "type": "quantitative"},
+                    "order": {"value": None},  # as they come
                     **_SERIES_COLOUR,
                     **_SERIES_DASH,
                     "tooltip": [

@@ -8,13 +8,23 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from bench_report.charts.specs import CONFIG, DESCRIPTIONS
 
 
 def coordinate(value: float) -> float:
-    """Return a number as charts hold it: six digits, more than any screen shows, and none behind a whole number."""
-    short = float(f"{value:.6g}")
+    """Return a number as charts hold it: four digits, more than a chart has pixels, and none behind a whole number."""
+    short = float(f"{value:.4g}")
     return int(short) if short.is_integer() else short
+
+
+def corners(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
+    """Return the points (N,) of a line but those on its way along an axis: the same line is drawn through the rest."""
+    on_the_way = np.zeros(len(x), dtype=bool)
+    for axis in (x, y):
+        on_the_way[1:-1] |= (axis[:-2] == axis[1:-1]) & (axis[1:-1] == axis[2:])
+    return [(coordinate(a), coordinate(b)) for a, b in zip(x[~on_the_way].tolist(), y[~on_the_way].tolist())]
 
 
 @cache
@@ -57,6 +67,15 @@ def chart_svg(kind: str, data: Mapping[str, list[dict[str, Any]]]) -> str:
 
 def _shortened(numbers: str) -> str:
     return re.sub(r"\d+\.\d{3,}", lambda number: f"{float(number[0]):.2f}".rstrip("0").rstrip("."), numbers)
+
+
+def bare(svg: str) -> str:
+    """Return a picture as it is looked at: without names of its groups, for scripts, and what changes nothing.
+
+    Readers who do not see it have the label of its place.
+    """
+    unseen = r' (?:class|role|aria-[a-z]+|pointer-events)="[^"]*"| opacity="1"'
+    return re.sub(r"<[^>]*>", lambda tag: re.sub(unseen, "", tag[0]), svg)
 
 
 def in_colours(svg: str, colours: Mapping[str, str]) -> str:

@@ -15,7 +15,7 @@ SHORT = (
     "models.mlp.train.epochs=4",
     "models.shapes-cnn.train.epochs=6",
     "defenses.adversarial-training.steps=1",
-    "datasets.digits.limit={train: 600, test: 90}",
+    "datasets.digits.limit.train=600",
     "datasets.shapes.train=40",
     "datasets.parts.test=4",
     *(
@@ -23,7 +23,7 @@ SHORT = (
         for attack in ("pgd-linf", "mi-fgsm", "pgd-l2", "pgd-linf-8", "mi-fgsm-8", "pgd-l2-300")
     ),
 )
-"""Makes the quickstart's report in half a minute: pages, charts and galleries as many as in the whole one."""
+"""Makes the quickstart's report in half a minute, on the same test images: as large as the whole one's."""
 
 pytestmark = pytest.mark.slow
 
@@ -75,7 +75,7 @@ def cell_link(page, defense, attack, model="small-cnn"):
 def test_the_folder_is_small_without_images(quickstart):
     _, folder = quickstart
     files = [path for path in folder.rglob("*") if path.is_file() and path.parent.name != "images"]
-    assert sum(path.stat().st_size for path in files) < 5e6
+    assert sum(path.stat().st_size for path in files) < 4.8e6  # of 5, as the short run is a little smaller
 
 
 def test_from_the_matrix_to_the_parts_of_an_image(quickstart, open_page):

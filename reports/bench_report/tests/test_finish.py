@@ -69,7 +69,12 @@ def test_the_drawn_curve_is_that_of_the_run(small, site_of):
     curve = small.curves[small.curves.curve == "roc"]
     width, height = (DESCRIPTIONS["roc"][side] for side in ("width", "height"))
     wanted = np.stack([curve.x * width, height - curve.y * height], axis=1)
-    assert corners == pytest.approx(wanted, abs=0.01)
+    # Its corners are points of the run's, and the others lie on the way from one to the next, along an axis.
+    assert np.abs(corners[:, None] - wanted[None]).max(2).min(1).max() < 0.05
+    assert 2 < len(corners) < len(wanted)
+    start, end = np.minimum(corners[:-1], corners[1:]), np.maximum(corners[:-1], corners[1:])
+    inside = (wanted[:, None] >= start - 0.05) & (wanted[:, None] <= end + 0.05)
+    assert inside.all(2).any(1).all()
 
 
 def test_a_single_file_holds_its_charts(small, tmp_path, parse):
