@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gc
-import hashlib
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -16,7 +13,7 @@ import click
 from benchmark.cli_cache import cache, cache_option, not_empty, opened
 from benchmark.errors import InputError, Stopped
 from benchmark.exits import code_of, listening
-from benchmark.wording import endure, say
+from benchmark.wording import endure, json_text, say
 
 if TYPE_CHECKING:
     from benchmark.plugins import Registry
@@ -183,7 +180,7 @@ def plan(
     if part is not None:
         made = take_part(made, *part)
     facts = plan_facts(made, opened(cache), registry)
-    say(json.dumps(facts, indent=1) if as_json else describe_plan(facts, summary, tasks))
+    say(json_text(facts) if as_json else describe_plan(facts, summary, tasks))
 
 
 @cli.command("verify-attack")
@@ -271,7 +268,7 @@ def suites(as_json: bool, plugins: Sequence[str]) -> None:
     from benchmark.inspection import describe_suites, suite_facts
 
     facts = suite_facts(_registry(plugins))
-    say(json.dumps(facts, indent=1) if as_json else describe_suites(facts))
+    say(json_text(facts) if as_json else describe_suites(facts))
 
 
 @cli.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
@@ -440,7 +437,7 @@ def list_plugins(kind: str | None, tags: bool, as_json: bool, plugins: Sequence[
     from benchmark.inspection import describe_plugins, plugin_facts
 
     facts = plugin_facts(_registry(plugins), kind, tags)
-    say(json.dumps(facts, indent=1) if as_json else describe_plugins(facts))
+    say(json_text(facts) if as_json else describe_plugins(facts))
 
 
 @cli.command()
@@ -461,7 +458,7 @@ def schema(plugins: Sequence[str]) -> None:
     """Print the JSON Schema of suite files, for editors."""
     from benchmark.schema import suite_schema
 
-    say(json.dumps(suite_schema(_registry(plugins)), indent=1))
+    say(json_text(suite_schema(_registry(plugins))))
 
 
 @cli.group()
@@ -525,8 +522,10 @@ def default_output(
     name = suite.name if suite.profile is None else f"{suite.name}-{suite.profile}"
     for what, written in (("set", " ".join(sets)), ("only", " or ".join(only))):
         if written:  # the letters alone may be those of another filter
+            from hashlib import sha256
+
             bytes_ = written.encode("utf-8", "surrogateescape")
-            name += f"-{what}-{written[:40]}-{hashlib.sha256(bytes_).hexdigest()[:6]}"
+            name += f"-{what}-{written[:40]}-{sha256(bytes_).hexdigest()[:6]}"
     name += "" if part is None else f"-{part[0]}of{part[1]}"
     safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in name)[:200]
     return Path("runs") / safe
@@ -589,9 +588,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Ctrl-C, 143 terminated by SIGTERM (129 by SIGHUP).
     """
     endure()
-    # Nearly all that is made stays: to look for garbage in it, as often as is usual, takes a sixth of the time.
-    usual = gc.get_threshold()
-    gc.set_threshold(50_000)
     given = None if arguments is None else list(arguments)
     stops: list[Stopped] = []
     try:
@@ -599,8 +595,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
             code = cli.main(args=given, prog_name="bench", standalone_mode=False)
     except (Exception, SystemExit) as error:
         code = code_of(error, stops)
-    finally:
-        gc.set_threshold(*usual)
     sys.exit(code if isinstance(code, int) else 0)
 
 

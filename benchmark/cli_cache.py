@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark.errors import InputError
-from benchmark.wording import say
+from benchmark.wording import json_text, say
 
 if TYPE_CHECKING:
     from benchmark.store import Store
@@ -61,7 +60,7 @@ def list_cache(cache: str | None, by: str, kinds: Sequence[str], as_json: bool) 
     store = opened(cache)
     held = holdings(store)
     held = Choice(kinds=known_kinds(kinds, held)).of(held)
-    say(json.dumps([asdict(one) for one in held], indent=1) if as_json else in_words(store, held, by))
+    say(json_text([asdict(one) for one in held]) if as_json else in_words(store, held, by))
 
 
 @cache.command("verify")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import signal
 from collections.abc import Iterable
 from typing import ClassVar
@@ -114,7 +113,9 @@ class Stopped(KeyboardInterrupt):
 
 def near_match(found: str, allowed: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` for the allowed name nearest to `found`, or an empty string."""
-    matches = difflib.get_close_matches(found, list(allowed), n=1, cutoff=0.55)
+    from difflib import get_close_matches
+
+    matches = get_close_matches(found, list(allowed), n=1, cutoff=0.55)
     return f" Did you mean {matches[0]!r}?" if matches else ""
 
 

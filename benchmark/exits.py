@@ -8,7 +8,6 @@ import os
 import signal
 import sys
 import threading
-import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -24,7 +23,9 @@ def code_of(error: Exception | SystemExit, stops: Sequence[Stopped]) -> int:
         with contextlib.suppress(OSError):  # the terminal may have gone
             say(stops[0] if _resumes() else f"{stops[0].word}: give the command again", err=True)
         return stops[0].code
-    *_, (frame, line) = traceback.walk_tb(error.__traceback__)
+    from traceback import walk_tb
+
+    *_, (frame, line) = walk_tb(error.__traceback__)
     by_click = isinstance(error, SystemExit) and frame.f_globals.get("__name__") == "click.core"
     if isinstance(error, BrokenPipeError) or by_click:  # which exits by itself for that alone
         # The reader of standard output has gone (`bench export … | head`): not an error of ours.

@@ -44,24 +44,8 @@ def _attribute_docstrings(kind: type) -> dict[str, str]:
     return found
 
 
-def meanings(kind: type[BaseModel]) -> dict[str, str]:
-    """Return what each option means: the docstring under it, in the class or in one that it extends."""
-    told: dict[str, str] = {}
-    for one in reversed(kind.__mro__):
-        told |= _attribute_docstrings(one) if issubclass(one, BaseModel) and one is not BaseModel else {}
-    found = {name: info.description or told.get(name, "") for name, info in kind.model_fields.items()}
-    return {name: meaning for name, meaning in found.items() if meaning}
-
-
-class Options(BaseModel):
-    """Base of every component's options: unknown keys are errors, nothing is coerced, nothing changes later.
-
-    Write one attribute per option with a type, a default and a docstring under it; the docstring is what
-    `bench show` prints.
-    """
-
-    # Built when first used, and docstrings read when first shown: a suite uses few of the types that are defined.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+class Explained:
+    """A type whose schema says what its attributes mean, by the docstrings under them: they are read when needed."""
 
     @classmethod
     def __get_pydantic_json_schema__(
@@ -73,6 +57,26 @@ class Options(BaseModel):
             if name in properties:
                 properties[name]["description"] = meaning
         return found
+
+
+def meanings(kind: type[Explained]) -> dict[str, str]:
+    """Return what each attribute means: the docstring under it, in the class or in one that it extends."""
+    told: dict[str, str] = {}
+    for one in reversed(kind.__mro__):
+        told |= _attribute_docstrings(one) if issubclass(one, Explained) else {}
+    fields = kind.model_fields if issubclass(kind, BaseModel) else {}
+    return told | {name: info.description for name, info in fields.items() if info.description}
+
+
+class Options(Explained, BaseModel):
+    """Base of every component's options: unknown keys are errors, nothing is coerced, nothing changes later.
+
+    Write one attribute per option with a type, a default and a docstring under it; the docstring is what
+    `bench show` prints.
+    """
+
+    # Built when first used: a suite uses few of the types that are defined.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
 
 
 @dataclass(frozen=True)

@@ -13,16 +13,17 @@ from pydantic import ConfigDict
 
 from benchmark.errors import InputError, near_match, unknown_name
 from benchmark.names import CLEAN, COLUMNS
+from benchmark.options import Explained
 
 EXAMPLE = "attack=pgd*,defense=none"
 WILD = "*?["
 
 
 @dataclass(frozen=True)
-class Substitute:
+class Substitute(Explained):
     """The network that a black-box attacker trains and attacks: a model, hardened by a defense or by none."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
     model: str
     """Label of the model that the attacker trains."""

@@ -28,6 +28,13 @@ def say(text: object, *, err: bool = False) -> None:
     click.echo(printable(str(text)), err=err)
 
 
+def json_text(facts: Any) -> str:
+    """Return plain data as a program reads it."""
+    import json  # which few commands need
+
+    return json.dumps(facts, indent=1)
+
+
 def endure() -> None:
     """Let the standard streams escape what their encoding lacks, where they would end the program."""
     for stream in (sys.stdout, sys.stderr):

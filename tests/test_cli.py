@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import subprocess
 import sys
@@ -116,12 +115,6 @@ def test_suites_names_what_ships_a_line_each(bench):
     facts = {row["name"]: row for row in json.loads(bench("suites", "--json"))}
     assert set(facts) == set(rows)
     assert "embedded" in facts["unmask_paper"]["profiles"]
-
-
-def test_who_calls_the_command_keeps_how_often_garbage_is_looked_for(bench):
-    before = gc.get_threshold()
-    bench("suites")
-    assert gc.get_threshold() == before
 
 
 def test_doctor_tells_versions_and_devices(bench):

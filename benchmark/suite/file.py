@@ -24,7 +24,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from benchmark.names import Knowledge, ProbeName
-from benchmark.options import Options
+from benchmark.options import Explained, Options
 from benchmark.selection import Substitute
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]*$"
@@ -52,10 +52,10 @@ class SomethingSaid(Options):
 
 
 @dataclass(frozen=True)
-class Protocol:
+class Protocol(Explained):
     """How detectors are measured."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", strict=True)
 
     false_positive_rate: Annotated[float, Field(gt=0, lt=1)] = 0.05
     """Share of clean validation images that a detector's threshold may flag."""
