@@ -107,6 +107,19 @@
     window.addEventListener(event, () => (landed = null), { passive: true, capture: true });
   // Places of the page are true once all of it is laid out.
   const layOut = () => (document.documentElement.dataset.whole = "");
+  // What is laid out only when a reader comes to it moves under the pointer: a click lands beside what was aimed at. So
+  // the blocks off the screen follow one by one, as soon as the page can be read.
+  function layOutRest() {
+    const late = all(".matrix .block");
+    const next = () => {
+      const block = late.shift();
+      if (!block) return layOut();
+      block.style.contentVisibility = "visible";
+      block.getBoundingClientRect();
+      setTimeout(next);
+    };
+    setTimeout(next);
+  }
   function land(anchor) {
     layOut();
     const target = anchor ? document.getElementById(anchor) : null;
@@ -423,14 +436,14 @@
     const tip = make("div", { class: "term", role: "tooltip", id: "term", hidden: "" });
     document.body.append(tip);
     let about = null;
+    let under = null; // the place that the pointer has moved to
     const hide = () => {
       about?.removeAttribute("aria-describedby");
       about = null;
       tip.hidden = true;
     };
-    const show = (event) => {
-      if (tip.contains(event.target)) return;
-      const place = event.target.closest?.("[data-term], thead th[data-metric], tr[data-metric] > th");
+    const placeOf = (target) => target.closest?.("[data-term], thead th[data-metric], tr[data-metric] > th") ?? null;
+    const show = (place) => {
       const known = place && terms()[place.dataset.term ?? place.closest("[data-metric]").dataset.metric];
       const described = place && (place.matches("[tabindex]") ? place : one("button", place));
       if (!known || (about && about === described)) return known || hide();
@@ -444,8 +457,19 @@
       tip.style.top = `${window.scrollY + (below ? box.bottom : box.top - own.height)}px`;
       tip.style.left = `${window.scrollX + Math.max(4, Math.min(box.left, window.innerWidth - own.width - 12))}px`;
     };
-    document.addEventListener("mouseover", show);
-    document.addEventListener("focusin", show);
+    // A page that moves under a pointer at rest (`mouseover` alone) opens nothing over what the reader is at.
+    document.addEventListener("mouseover", ({ target }) => {
+      if (tip.contains(target) || under?.contains(target)) return;
+      under = null;
+      if (!about?.matches(":focus")) hide();
+    });
+    document.addEventListener("mousemove", ({ target }) => {
+      const place = placeOf(target);
+      if (tip.contains(target) || place === under) return;
+      under = place;
+      show(place);
+    });
+    document.addEventListener("focusin", ({ target }) => show(placeOf(target)));
     document.addEventListener("focusout", hide);
     document.addEventListener("keydown", (event) => event.key === "Escape" && hide());
   }
@@ -474,5 +498,6 @@
     if (type !== "navigate") layOut(); // the browser scrolls to where the reader was
     go(type === "navigate" && location.hash !== "");
     document.documentElement.dataset.ready = "";
+    layOutRest();
   });
 })();

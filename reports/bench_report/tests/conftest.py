@@ -534,7 +534,8 @@ def open_page(browser):
         page.on("request", lambda asked: faults.append(asked.url) if outside(asked.url) else None)
         page.goto(path.as_uri() + at)
         if script:
-            page.wait_for_selector("html[data-ready]", state="attached", timeout=PATIENCE_MS)
+            # Set up, and laid out: what is not would still move.
+            page.wait_for_selector("html[data-ready][data-whole]", state="attached", timeout=PATIENCE_MS)
         return page
 
     yield opened
@@ -555,10 +556,6 @@ def barriers():
     )
 
     def found(page):
-        # What is laid out only where it is looked at is looked at.
-        page.locator(".matrix .block").evaluate_all(
-            "(all) => all.forEach((one) => (one.style.contentVisibility = 'visible'))"
-        )
         return [
             (violation["id"], violation["impact"], [node["html"][:160] for node in violation["nodes"][:3]])
             for violation in axe.Axe().run(page, options={"preload": False}).response["violations"]
