@@ -296,6 +296,14 @@ class Defense(ABC):
         """Return the forward and backward passes that `fit` makes on so many images, or None where it is not known."""
         return None
 
+    def passes_per_answer(self) -> Passes:
+        """Return the most passes that one image takes through networks in `judge`, or in what attackers are offered.
+
+        The classifier's own answer is one of them. Backward are those that are made where nobody asks for a gradient,
+        as in a search. `bench plan` estimates by it what judgements and attacks cost.
+        """
+        return Passes(1)
+
     classifier: Classifier
     """The network that an attacker of the deployed system holds: the trained model, or the hardened network."""
     shared: Mapping[str, SharedArtifact]

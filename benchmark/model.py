@@ -67,7 +67,7 @@ class Passes:
 
 
 passes = Passes()
-"""Counts of this process, over all classifiers."""
+"""Counts of this process: of all classifiers, and of networks of other kinds, which their plugins `count`."""
 
 
 class Classifier(nn.Module):

@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 
 from benchmark import Attack, Batch, Defense, Options, Rng, Verdict, Victim, hookimpl
 from benchmark.attack import ClassLikelihoods
@@ -86,6 +87,40 @@ def told(victim: Victim, x: Tensor) -> tuple[Tensor, Tensor]:
         suspicion = victim.detector_loss(point)
         (gradient,) = torch.autograd.grad(suspicion.sum(), point)
     return suspicion.detach(), gradient
+
+
+class LookCounted(Look):
+    """What is pushed through networks on any road counts, whatever holds the networks."""
+
+    def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
+        classifier = {module for module in victim.classifier.modules() if _learned(module)}
+        roads = {"classifier": victim.classifier, "detector_loss": victim.detector_loss}
+        if victim.judge is not None:
+            roads["judge"] = lambda x: victim.judge(x, rng)
+        for road, look in roads.items():
+            if look is None:
+                continue
+            images: dict[nn.Module, int] = {}
+
+            def seen(module: nn.Module, given: tuple[Any, ...], answer: Any, images=images) -> None:
+                if _learned(module):
+                    images[module] = images.get(module, 0) + len(given[0])
+
+            before, hook = passes.copy(), register_module_forward_hook(seen)
+            try:
+                look(x)
+            finally:
+                hook.remove()
+            # The first layer of each network, in the order in which they ran, sees what goes through it.
+            first = [
+                next((n for module, n in images.items() if (module in classifier) == own), 0) for own in (True, False)
+            ]
+            assert (passes - before).forward == sum(first), f"{road}: {passes - before}, through networks went {first}"
+        return x
+
+
+def _learned(module: nn.Module) -> bool:
+    return isinstance(module, nn.Linear | nn.Conv2d)
 
 
 class Blurry(nn.Module):
@@ -229,6 +264,7 @@ def register_attacks(register):
     register("look-at-likelihoods", LookAtLikelihoods)
     register("look", Look)
     register("look-closer", LookCloser)
+    register("look-counted", LookCounted)
     register("look-steady", LookSteady)
 
 

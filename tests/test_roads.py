@@ -87,6 +87,7 @@ SUITE = {
         "fgsm": {"use": "fgsm", "norm": "linf", "eps": 0.15},
         "look": {"use": "look"},
         "closer": {"use": "look-closer"},
+        "counted": {"use": "look-counted"},
         "pgd": {"use": "pgd", **BRIEF},
         "joint": {"use": "joint-pgd", **BRIEF, "targets": 1},
         "orthogonal": {"use": "orthogonal-pgd", **BRIEF},
@@ -102,6 +103,8 @@ SUITE = {
         {**DIGITS, "attacks": "pgd", "knowledge": "gray-box", "exclude": [{"defenses": "unmask"}]},
         {**DIGITS, "attacks": list(ADAPTIVE), "knowledge": "white-box", "exclude": [{"defenses": list(SEARCHING)}]},
         {**DIGITS, "attacks": "shorter", "defenses": ["defense-gan", "restoring"], "knowledge": "white-box"},
+        {**DIGITS, "attacks": "counted", "knowledge": "white-box", "exclude": [{"defenses": "unmask"}]},
+        {**SHAPES, "attacks": "counted", "knowledge": "white-box"},
         {**SHAPES, "attacks": "pgd-8", "knowledge": "gray-box"},
         {**SHAPES, "attacks": "joint-8", "knowledge": "white-box"},
     ],
@@ -149,6 +152,33 @@ def test_what_is_offered_is_the_score_and_leads_down(looked):
     robust = run.metrics[(run.metrics.metric == "robust_accuracy") & run.metrics.attack.isin(["look", "closer"])]
     assert set(robust.defense) == set(CLOSER | LOOKED_AT)
     assert (robust.status == "ok").all()
+
+
+@pytest.mark.slow
+def test_all_that_goes_through_networks_is_counted_whatever_holds_them(looked):
+    """The attack `counted` compares the host's counts with what torch's own hooks saw on each road of each defense."""
+    _, run, said = looked
+    counted = run.metrics[(run.metrics.metric == "robust_accuracy") & (run.metrics.attack == "counted")]
+    assert set(counted.defense) == set(SUITE["defenses"])
+    assert (counted.status == "ok").all(), said
+    asked = run.costs[run.costs.kind == "observe"].set_index("label")
+    parts = asked[asked.index.str.startswith("extract extractor")]
+    assert len(parts) >= 4
+    assert (parts.forward == parts.images).all()
+
+
+@pytest.mark.slow
+def test_a_plan_knows_what_each_task_pushes_through_networks(looked):
+    run, registry = looked[1], load_plugins(["roads", "inline"])
+    plan = make_plan(load_suite(str(run.path.parent / "roads.yaml"), registry=registry), registry)
+    estimates = {key: task.work for key, task in plan.tasks.items() if task.work}
+    told = run.costs[run.costs.key.isin(estimates)]
+    assert set(told.kind) >= {"train", "fit", "craft", "predict", "observe", "judge", "look"}
+    for task in told.itertuples():
+        work = estimates[task.key]
+        assert task.forward <= work.forward, (task.label, work)
+        assert task.backward <= work.backward, (task.label, work)
+        assert work.at_most or (task.forward, task.backward) == (work.forward, work.backward), (task.label, work)
 
 
 @pytest.mark.slow

@@ -33,6 +33,7 @@ _ANSWERS: dict[str, tuple[Any, Any]] = {
         (bool, None),
     ),
     "passes": (Passes | None, None),
+    "passes_per_answer": (Passes, None),
     "iterations": (int | None, None),
 }
 """What hooks answer with, and what that is made of: another answer would end the plan, or be read as another."""

@@ -53,6 +53,7 @@ class Graph:
         self.tasks: dict[str, Task] = {}
         self.assessments: dict[str, PlannedAssessment] = {}
         self._ensembles: dict[str, int] = {}  # by the task that fits one
+        self._answers: dict[str, Passes] = {}  # what an answer takes, by the task that fits the defense
 
     def add(self, label: str, spec: Spec, work: Passes | None = None) -> str:
         """Add a task unless an equal one is there, and return its key."""
@@ -179,12 +180,26 @@ class Graph:
             work = Passes(images, images)
         fit = self.add(f"fit {defense} for {model} on {dataset}{self._seed(seed)}", spec, work)
         self._ensembles[fit] = instance.ensemble_size
+        self._answers[fit] = instance.passes_per_answer()
         return fit
 
-    def passes(self, networks: Sequence[str], forward: int, backward: int = 0, at_most: bool = False) -> Passes:
-        """Return so many passes through the networks of tasks, in passes of their models' architectures."""
+    def passes(
+        self,
+        networks: Sequence[str],
+        forward: int,
+        backward: int = 0,
+        at_most: bool = False,
+        *,
+        held: Held = "classifier",
+    ) -> Passes:
+        """Return so many passes through the networks of tasks, in passes of their models' architectures.
+
+        Of a whole pipeline each is taken for an answer, and a gradient goes back through all that the answer took.
+        """
         times = sum(self._ensembles.get(network, 1) for network in networks)
-        return Passes(times * forward, times * backward, at_most)
+        answer = self._answers[networks[0]] if held == "pipeline" else Passes(1)
+        there, back = answer.forward * forward, answer.forward * backward + answer.backward * forward
+        return Passes(times * there, times * back, at_most or answer != Passes(1))
 
     @staticmethod
     def _wants_classifier(instance: Asked) -> bool:
@@ -262,8 +277,10 @@ class Graph:
         count = self.datasets[dataset].sizes[split]
         what = f"{split} images" if craft is None else "attacked images"
         label = f"judge {what} by {defense}: {self.tasks[craft or fit].label}"
-        # What judging costs beyond the stored predictions is the defense's affair; one pass is a fair guess.
-        work = Passes(0 if instance.bare else count, 0)
+        # What was predicted and observed is stored; a defense that says nothing of its passes may still make one.
+        answer, stored = self._answers[fit], len(observed) + (predict is not None)
+        times = 0 if instance.bare else spec.repeats * count
+        work = Passes(max(1, answer.forward - stored) * times, answer.backward * times, at_most=not instance.bare)
         return self.add(label, spec, work)
 
     @once
@@ -302,7 +319,7 @@ class Graph:
         work = None
         if per_image is not None:
             passes = per_image.forward * count * draws, per_image.backward * count * draws
-            work = self.passes(victims, *passes, per_image.at_most)
+            work = self.passes(victims, *passes, per_image.at_most, held=held)
         spec = Craft(
             dataset=self.components.data(dataset, split),
             split=split,
@@ -326,7 +343,8 @@ class Graph:
         count = min(SHOWN, self.datasets[dataset].sizes[split])
         label = f"look at {self.who(networks)}" + (", as a pipeline" if held == "pipeline" else "")
         steps = len(STEPS) * (1 + DIRECTIONS)
-        work = self.passes(networks, (3 + steps) * count + min(ALONE, count), count)
+        looks, whole = 3 + steps + (held == "pipeline"), held == "pipeline"  # where there is a score, it is asked once
+        work = self.passes(networks, looks * count + min(ALONE, count), (1 + whole) * count, whole, held=held)
         return self.add(label, spec, work)
 
     @once

@@ -15,7 +15,7 @@ from benchmark.options import Options
 from benchmark.plan.asked import Asked
 from benchmark.plan.graph import Graph
 from benchmark.plan.once import once
-from benchmark.plan.task import Craft, Examine, Fit
+from benchmark.plan.task import Craft, Examine
 from benchmark.plugins import validate_options
 from benchmark.trust.looks import SHOWN
 from benchmark.trust.probe_kinds import DRAWN, DRAWS, JUDGED, NOISES, PROBES, RERUN, run_where
@@ -159,12 +159,13 @@ class Probing:
             judging = count + images * JUDGED
         else:
             forward = NOISES * min(SHOWN, count) if asks == "neighbours" else 2 * count
-        # As in `Graph.judge`, one pass per judgement is a fair guess, and one more through each shared artifact that
-        # looks at the image; two versions of the images are judged.
-        lookers = len(self.graph.tasks[crafting.victim[0]].of(Fit).artifacts) if judged else 0
-        judging = (1 + lookers) * repeats * (judging + 2 * images) if judged else 0
+        judging = repeats * (judging + 2 * images) if judged else 0  # two versions of the images are judged
         work = self.graph.passes(
-            crafting.victim, crafting.draws * forward + judging, crafting.draws * backward, at_most
+            crafting.victim,
+            crafting.draws * forward + judging,
+            crafting.draws * backward,
+            at_most,
+            held=crafting.held,
         )
         what = {
             "path": "its path", "doubled": "with more steps and restarts", "unconstrained": "without a budget",

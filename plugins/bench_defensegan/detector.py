@@ -18,7 +18,18 @@ from torch import Tensor, nn
 
 from bench_defensegan.gan import NaturalImages, image_sizes
 from bench_defensegan.options import DefenseGanOptions
-from benchmark import ArtifactRequest, Batch, Defense, Family, FitContext, InputError, PublishedAttack, Setting, Verdict
+from benchmark import (
+    ArtifactRequest,
+    Batch,
+    Defense,
+    Family,
+    FitContext,
+    InputError,
+    Passes,
+    PublishedAttack,
+    Setting,
+    Verdict,
+)
 
 
 @dataclass(frozen=True)
@@ -86,6 +97,11 @@ class DefenseGan(Defense):
     def artifacts(self) -> dict[str, ArtifactRequest]:
         """Ask for the generator."""
         return {"generator": ArtifactRequest("natural-images", self.options.generator, self.options.generator_data)}
+
+    def passes_per_answer(self) -> Passes:
+        """Return those of all searches through the generator, and one each of the image and of what was found."""
+        options: DefenseGanOptions = self.options
+        return Passes(2 + options.restarts * (options.steps + 1), options.restarts * options.steps)
 
     def check_setting(self, setting: Setting) -> None:
         """Look whether the generator draws images of the shape that is judged.

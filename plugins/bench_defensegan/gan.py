@@ -17,7 +17,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bench_defensegan.options import GeneratorOptions
-from benchmark import FitContext, InputError, Progress, Rng, SharedArtifact, Split, TaskError, TrainingCheckpoint
+from benchmark import (
+    FitContext,
+    InputError,
+    Progress,
+    Rng,
+    SharedArtifact,
+    Split,
+    TaskError,
+    TrainingCheckpoint,
+    passes,
+)
 
 SMALLEST, LARGEST = 8, 64
 """Sides of images in pixels that the networks are made for."""
@@ -50,6 +60,7 @@ class Generator(nn.Module):
         for layer, (height, width) in zip(self.layers, self.sizes[1:]):
             # A transposed convolution doubles each side; 28 is 4 * 2 cut to 7, then doubled twice.
             x = layer(x.relu())[:, :, :height, :width]
+        passes.count(len(z), x)
         return x.sigmoid()
 
 
@@ -69,6 +80,7 @@ class Critic(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return (N,)."""
         score: Tensor = self.network(x).squeeze(1)
+        passes.count(len(x), score)
         return score
 
 

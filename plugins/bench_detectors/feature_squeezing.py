@@ -239,6 +239,11 @@ class FeatureSqueezingDetector(Defense):
         """Return none: there is nothing to learn."""
         return Passes()
 
+    def passes_per_answer(self) -> Passes:
+        """Return a pass of the image, and one of each squeezed version."""
+        options = self.options
+        return Passes(1 + sum(one is not None for one in (options.bit_depth, options.median, options.nlm_strength)))
+
     def squeezed(self, x: Tensor) -> Iterator[Tensor]:
         """Yield the images (N, C, H, W) as each squeezer returns them."""
         options = self.options

@@ -161,9 +161,14 @@ class LayerwiseDetector(StateDetector):
         """
         noisy = val * len(self.options.attacks)
         if not self.treats_images:
-            return Passes(noisy)
+            return Passes(noisy, at_most=True)
         seen = (val + 2 * noisy) * len(self.options.layers)
         return Passes(2 * seen, seen, at_most=True)
+
+    def passes_per_answer(self) -> Passes:
+        """Return one pass, and where images are treated two forward and one backward per layer beside it."""
+        treated = len(self.options.layers) if self.treats_images else 0
+        return Passes(1 + 2 * treated, treated)
 
     def fit(self, context: FitContext) -> None:
         """Learn from training images, and how to combine the layers from validation images.

@@ -82,7 +82,11 @@ class DetectorSubnetwork(Defense):
     def passes(self, train: int, val: int, recipe: TrainOptions | None) -> Passes | None:
         """Return the passes of the classifier for its states, and of the subnetwork."""
         versions, epochs = 2 * len(self.options.attacks), self.options.train.epochs
-        return Passes(2 * epochs * versions * (train + val), epochs * versions * train)
+        return Passes(2 * epochs * versions * (train + val), epochs * versions * train, at_most=True)
+
+    def passes_per_answer(self) -> Passes:
+        """Return the pass of the image, the one for its state, and that of the subnetwork."""
+        return Passes(3)
 
     def fit(self, context: FitContext) -> None:
         """Train the subnetwork on clean images and their adversarial versions; validation images choose the epoch.

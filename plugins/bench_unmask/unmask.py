@@ -68,6 +68,10 @@ class UnMask(Defense):
         """Return the classification of the validation images; K has looked at them before."""
         return Passes(forward=val)
 
+    def passes_per_answer(self) -> Passes:
+        """Return one pass through M and one through K."""
+        return Passes(2)
+
     def check(self) -> None:
         """Look whether the part extractor's library is installed, and read the class-part table, where one is named.
 

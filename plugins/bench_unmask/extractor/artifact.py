@@ -27,6 +27,7 @@ from benchmark import (
     Split,
     batches,
     packaged_weights,
+    passes,
     read_tensors,
 )
 
@@ -189,6 +190,7 @@ class PartExtractor(SharedArtifact):
         found = []
         for images in self._in_passes(x):
             seen = self._backend.detect(images)
+            passes.count(len(images), seen.scores)
             found.append(_best_of_parts(seen, len(images), len(self.parts), (images.shape[2], images.shape[3])))
         return {"scores": torch.cat([f[0] for f in found]), "boxes": torch.cat([f[1] for f in found])}
 
@@ -200,6 +202,7 @@ class PartExtractor(SharedArtifact):
         found = []
         for images in self._in_passes(x):
             candidates, image = self._backend.candidates(images)
+            passes.count(len(images), candidates)
             best = candidates.new_zeros(len(images), len(self.parts))
             found.append(best.scatter_reduce(0, image[:, None].expand_as(candidates), candidates, "amax"))
         return torch.cat(found)
@@ -222,6 +225,7 @@ class PartExtractor(SharedArtifact):
         for x, _ in batches(test, np.arange(len(test)), ASSESS_BATCH, self.device):
             for images in self._in_passes(x):
                 found = self._backend.detect(images, masks=with_masks)
+                passes.count(len(images), found.scores)
                 scored.add(done, found, (width / images.shape[3], height / images.shape[2]))
                 done += len(images)
                 progress.update(done, len(test))

@@ -29,6 +29,7 @@ from benchmark import (
     TrainingCheckpoint,
     batches,
     mask_of,
+    passes,
 )
 
 
@@ -322,7 +323,9 @@ def _step(
             share = len(x[part]) / len(x)
             with torch.autocast(x.device.type, torch.bfloat16, options.precision == "bfloat16"):
                 losses = backend.losses(x[part], targets[part])
-            (torch.stack(list(losses.values())).sum() * share).backward()
+            loss = torch.stack(list(losses.values())).sum()
+            passes.count(len(x[part]), loss)
+            (loss * share).backward()
             return {name: loss.item() * share for name, loss in losses.items()}
 
         optimizer.zero_grad(set_to_none=True)
