@@ -68,9 +68,7 @@ from benchmark.model import load_weights as load_weights
 from benchmark.model import shape_text as shape_text
 from benchmark.weights import save_weights as save_weights
 from benchmark.weights import read_tensors as read_tensors
-from benchmark.weights import read_checkpoint as read_checkpoint
 from benchmark.weights import Checkpoint as Checkpoint
-from benchmark.weights import load_checkpoint as load_checkpoint
 from benchmark.pretrained import PackagedWeights as PackagedWeights
 from benchmark.pretrained import WeightsFile as WeightsFile
 from benchmark.pretrained import packaged_weights as packaged_weights
@@ -152,10 +150,11 @@ from benchmark.errors import ExecutorError as ExecutorError
 from benchmark.errors import Mistakes as Mistakes
 from benchmark.errors import unknown_name as unknown_name
 from benchmark.errors import near_match as near_match
+from benchmark.errors import required as required
 from benchmark.errors import first_line as first_line
 from benchmark.wording import percent as percent
 from benchmark.files import write_whole as write_whole
-from benchmark.files import file_digest as file_digest
+from benchmark.files import known_digest as known_digest
 from benchmark.store import digest as digest
 from benchmark.source import source_digest as source_digest
 from benchmark.source import source_places as source_places
@@ -187,9 +186,6 @@ from benchmark.trust.alarms import ALARMS as ALARMS
 from benchmark.trust.alarms import AlarmKind as AlarmKind
 from benchmark.trust.probe_kinds import PROBES as PROBES
 from benchmark.trust.probe_kinds import ProbeKind as ProbeKind
-from benchmark.trust.probe_kinds import DRAWN as DRAWN
-from benchmark.trust.probe_kinds import DRAWS as DRAWS
-from benchmark.trust.probe_kinds import JUDGED as JUDGED
 from benchmark.trust.marks import TRUST_MARKS as TRUST_MARKS
 from benchmark.trust.marks import Mark as Mark
 from benchmark.trust.marks import TRUST_RULES as TRUST_RULES
@@ -199,7 +195,6 @@ from benchmark.taxonomy import tags_of as tags_of
 from benchmark.taxonomy import AttackTraits as AttackTraits
 from benchmark.taxonomy import DefenseTraits as DefenseTraits
 from benchmark.taxonomy import HOLDING as HOLDING
-from benchmark.rundir import REPORT as REPORT
 
 # Executors
 from benchmark.executors import Executor as Executor

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 import signal
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class BenchError(Exception):
@@ -109,6 +110,28 @@ class Stopped(KeyboardInterrupt):
     def __str__(self) -> str:
         """Return the sentence that is told, with how to go on."""
         return f"{self.word}: finished work is kept; the same command goes on from here"
+
+
+def required(module: str, by: str, requirement: str) -> Any:
+    """Return a module of a package that not everybody needs.
+
+    Args:
+        module: its name.
+        by: what needs it; the message begins with this.
+        requirement: what pip installs it by, such as `unmask-bench[timm]`.
+
+    Raises:
+        MissingError: the package is not installed; the message has the command.
+    """
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        raise MissingError(
+            f"{by} needs the package {module}, which is not installed: pip install '{requirement}' (in a clone: pip "
+            f"install -e '.{requirement[requirement.find('[') :]}')."
+        ) from None
 
 
 def near_match(found: str, allowed: Iterable[str]) -> str:

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmark.files import file_digest
+from benchmark.files import known_digest
 from benchmark.options import Function, InputFile, Options, SuiteLabel
 
 
@@ -44,7 +44,7 @@ def _without_places(options: Options, kept: dict[str, Any]) -> dict[str, Any]:
             del kept[name]
         elif any(isinstance(mark, InputFile) for mark in info.metadata):
             if isinstance(value, str) and Path(value).is_file():
-                kept[name] = {"file": file_digest(Path(value))}
+                kept[name] = {"file": known_digest(Path(value))}
         elif isinstance(value, Options):
             kept[name] = _without_places(value, kept[name])
     return kept

@@ -15,13 +15,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from benchmark import weights
 from benchmark.errors import InputError, MissingError, TaskError, first_line, unknown_name
 from benchmark.options import ModelOptions, Normalization
 from benchmark.pretrained import PackagedWeights, weights_source
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
-from benchmark.weights import Checkpoint, Loaded, check_weights_file, read_checkpoint, read_tensors, save_weights
+from benchmark.weights import Checkpoint, Loaded, check_weights_file, read_tensors, save_weights
 
 PENULTIMATE = "penultimate"
 IMAGENET = Normalization(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
@@ -442,11 +441,11 @@ def load_weights(classifier: Classifier, path: str | Path) -> Loaded:
         InputError: the file holds no weights, or they do not fit: the first differences are listed; or they were saved
             with another normalisation around the network.
     """
-    return _load_checkpoint(classifier, read_checkpoint(path))
+    return _load_checkpoint(classifier, Checkpoint.read(path))
 
 
 def _load_checkpoint(classifier: Classifier, checkpoint: Checkpoint, new_head: bool = False) -> Loaded:
-    loaded = weights.load_checkpoint(checkpoint, classifier.network, classifier, new_head=new_head)
+    loaded = checkpoint.load(classifier.network, classifier, new_head=new_head)
     if loaded.network is classifier:
         found = [loaded.tensors[name].flatten().tolist() for name in ("mean", "std")]
         own = [getattr(classifier.normalization, "mean", [0.0]), getattr(classifier.normalization, "std", [1.0])]

@@ -15,9 +15,9 @@ from torch import nn
 
 from benchmark.artifact import digest
 from benchmark.errors import InputError, MissingError, first_line, unknown_name
-from benchmark.files import file_digest
+from benchmark.files import known_digest
 from benchmark.options import PACKAGE, looks_like_file
-from benchmark.weights import Checkpoint, check_weights_file, in_order, read_checkpoint
+from benchmark.weights import Checkpoint, check_weights_file, in_order
 
 GROUP = "bench.weights"
 
@@ -82,7 +82,7 @@ class PackagedWeights:
         again = f"Install it again: {self.install}."
         if path is None or not path.is_file():
             raise InputError(f"weights: the package {self.distribution} lacks its file {self.file!r}. {again}")
-        found = file_digest(path)
+        found = known_digest(path)
         if found != self.sha256:
             raise InputError(
                 f"weights: {str(path)!r} is damaged, or of another release of {self.distribution}: its SHA-256 is "
@@ -108,7 +108,7 @@ class PackagedWeights:
         Raises:
             MissingError, InputError: as `path`; a number of tensors that is not the network's.
         """
-        checkpoint = read_checkpoint(self.path())
+        checkpoint = Checkpoint.read(self.path())
         return in_order(checkpoint, network) if self.in_order else checkpoint
 
     def facts(self) -> dict[str, str]:
@@ -140,15 +140,15 @@ class WeightsFile:
 
     def digest(self) -> str:
         """Return the SHA-256 of the file."""
-        return file_digest(Path(self.path))
+        return known_digest(Path(self.path))
 
     def read(self, network: nn.Module) -> Checkpoint:
         """Return the tensors, by the names that the file gives them.
 
         Raises:
-            InputError: as `read_checkpoint`.
+            InputError: as `Checkpoint.read`.
         """
-        return read_checkpoint(self.path)
+        return Checkpoint.read(self.path)
 
     def facts(self) -> dict[str, str]:
         """Return what a manifest keeps of the source."""

@@ -86,6 +86,71 @@ class Checkpoint:
     beside: tuple[str, ...]
     others: tuple[str, ...]
 
+    @classmethod
+    def read(cls, path: str | Path) -> Checkpoint:
+        """Read the named tensors of a file: a state dict, or one inside a checkpoint under one of `ENTRIES`.
+
+        Raises:
+            InputError: the file holds something else (it is named), or is damaged. Nothing in it is executed.
+        """
+        content = _content(Path(path))
+        where = f"weights: {str(path)!r}"
+        entry: list[str] = []
+        beside: list[str] = []
+        others: list[str] = []
+        while isinstance(content, Mapping):
+            named = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+            inner = [name for name in ENTRIES if isinstance(content.get(name), Mapping) and content[name]]
+            rest = [name for name in content if str(name) not in named and name not in inner[:1]]
+            if inner:
+                rest += list(named)
+            beside += [f"{_shown(str(name))} ({type(content[name]).__name__})" for name in rest]
+            if not inner:
+                break
+            others += inner[1:]
+            entry.append(inner[0])
+            content = content[inner[0]]
+        if not isinstance(content, Mapping) or not named:
+            listed = f": {_listed(beside, 10)}" if beside else f" but a {type(content).__name__}"
+            raise InputError(
+                f"{where} holds no tensors by name{listed}. Save the state dict of the network, as such or under one "
+                f"of the entries {', '.join(ENTRIES)}: {_SAVE}."
+            )
+        if _AVERAGED in named and any(name.startswith("module.") for name in named):
+            del named[_AVERAGED]
+            beside.append(f"{_AVERAGED} (Tensor)")
+        return cls(str(path), named, ".".join(entry), tuple(beside), tuple(others))
+
+    def load(self, *networks: nn.Module, new_head: bool = False) -> Loaded:
+        """Load the tensors into the one of `networks` that they fit.
+
+        Prefixes of wrappers that all names share are left out as far as it takes. Parameters keep their dtype and
+        device.
+
+        Args:
+            networks: candidates, the likeliest first.
+            new_head: where nothing but the number of classes differs, the network keeps its own last layer.
+
+        Raises:
+            InputError: names, shapes or kinds of numbers do not fit; the first differences, and what was found.
+        """
+        tries = []
+        for tensors in self.variants():
+            for network in networks:
+                classes, body = _without_head(network, tensors) if new_head else (0, tensors)
+                tries.append(
+                    (Loaded(network, body, classes), _differences(network, {**_kept(network, classes), **body}))
+                )
+        loaded, wrong = min(tries, key=lambda one: len(one[1]))
+        if wrong:
+            raise InputError(
+                f"weights: {self.path!r} does not fit the architecture: {_listed(wrong, _LISTED, '; ')}. "
+                f"{self.describe()}"
+            )
+        counters = {name: tensor for name, tensor in loaded.network.state_dict().items() if name.endswith(_COUNTER)}
+        loaded.network.load_state_dict({**counters, **_kept(loaded.network, loaded.other_classes), **loaded.tensors})
+        return loaded
+
     def variants(self) -> Iterator[dict[str, Tensor]]:
         """Yield the tensors by their names, then without each prefix of a wrapper that all of them share."""
         tensors = self.tensors
@@ -117,51 +182,16 @@ def check_weights_file(path: str | Path) -> None:
             f"weights: no file {str(Path(path).absolute())!r}. Put the weights there, or leave `weights` out to train "
             "from the start."
         )
-    read_checkpoint(path)
-
-
-def read_checkpoint(path: str | Path) -> Checkpoint:
-    """Read the named tensors of a file: a state dict, or one inside a checkpoint under one of `ENTRIES`.
-
-    Raises:
-        InputError: the file holds something else (it is named), or is damaged. Nothing in it is executed.
-    """
-    content = _content(Path(path))
-    where = f"weights: {str(path)!r}"
-    entry: list[str] = []
-    beside: list[str] = []
-    others: list[str] = []
-    while isinstance(content, Mapping):
-        named = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
-        inner = [name for name in ENTRIES if isinstance(content.get(name), Mapping) and content[name]]
-        rest = [name for name in content if str(name) not in named and name not in inner[:1]]
-        if inner:
-            rest += list(named)
-        beside += [f"{_shown(str(name))} ({type(content[name]).__name__})" for name in rest]
-        if not inner:
-            break
-        others += inner[1:]
-        entry.append(inner[0])
-        content = content[inner[0]]
-    if not isinstance(content, Mapping) or not named:
-        listed = f": {_listed(beside, 10)}" if beside else f" but a {type(content).__name__}"
-        raise InputError(
-            f"{where} holds no tensors by name{listed}. Save the state dict of the network, as such or under one of "
-            f"the entries {', '.join(ENTRIES)}: {_SAVE}."
-        )
-    if _AVERAGED in named and any(name.startswith("module.") for name in named):
-        del named[_AVERAGED]
-        beside.append(f"{_AVERAGED} (Tensor)")
-    return Checkpoint(str(path), named, ".".join(entry), tuple(beside), tuple(others))
+    Checkpoint.read(path)
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
     """Return the named tensors of a weights file, by the names that it gives them.
 
     Raises:
-        InputError: as `read_checkpoint`.
+        InputError: as `Checkpoint.read`.
     """
-    return read_checkpoint(path).tensors
+    return Checkpoint.read(path).tensors
 
 
 @dataclass(frozen=True)
@@ -178,35 +208,6 @@ class Loaded:
     network: nn.Module
     tensors: dict[str, Tensor]
     other_classes: int = 0
-
-
-def load_checkpoint(checkpoint: Checkpoint, *networks: nn.Module, new_head: bool = False) -> Loaded:
-    """Load a checkpoint into the one of `networks` that it fits.
-
-    Prefixes of wrappers that all names share are left out as far as it takes. Parameters keep their dtype and device.
-
-    Args:
-        checkpoint: what the file holds.
-        networks: candidates, the likeliest first.
-        new_head: where nothing but the number of classes differs, the network keeps its own last layer.
-
-    Raises:
-        InputError: names, shapes or kinds of numbers do not fit; the first differences, and what was found.
-    """
-    tries = []
-    for tensors in checkpoint.variants():
-        for network in networks:
-            classes, body = _without_head(network, tensors) if new_head else (0, tensors)
-            tries.append((Loaded(network, body, classes), _differences(network, {**_kept(network, classes), **body})))
-    loaded, wrong = min(tries, key=lambda one: len(one[1]))
-    if wrong:
-        raise InputError(
-            f"weights: {checkpoint.path!r} does not fit the architecture: {_listed(wrong, _LISTED, '; ')}. "
-            f"{checkpoint.describe()}"
-        )
-    counters = {name: tensor for name, tensor in loaded.network.state_dict().items() if name.endswith(_COUNTER)}
-    loaded.network.load_state_dict({**counters, **_kept(loaded.network, loaded.other_classes), **loaded.tensors})
-    return loaded
 
 
 def in_order(checkpoint: Checkpoint, network: nn.Module) -> Checkpoint:

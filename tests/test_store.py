@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import itertools
 import json
 import os
@@ -21,7 +22,7 @@ from hypothesis import strategies as st
 
 from benchmark.arrays import ArrayReader, ArrayWriter
 from benchmark.artifact import DamagedArtifactError, digest
-from benchmark.files import storage_error, write_whole
+from benchmark.files import known_digest, storage_error, write_whole
 from benchmark.store import FOLDERS, Store
 
 KEY = digest("a key")
@@ -157,6 +158,18 @@ def test_two_processes_may_discard_at_the_same_time(store, other):
             publish(store, text=text)
         store.discard(KEY)
     assert process.poll() is None, "the other one failed"
+
+
+def test_an_input_file_is_read_again_where_it_looks_otherwise_alone(tmp_path):
+    file = tmp_path / "weights.pt"
+    file.write_bytes(b"one")
+    first, when = known_digest(file), file.stat().st_mtime_ns
+    assert first == hashlib.sha256(b"one").hexdigest()
+    file.write_bytes(b"two")
+    os.utime(file, ns=(when, when))
+    assert known_digest(file) == first
+    os.utime(file, ns=(when, when + 1))
+    assert known_digest(file) == hashlib.sha256(b"two").hexdigest()
 
 
 def test_who_waits_hears_after_a_while_who_holds_the_lock(store, other, monkeypatch):

@@ -20,7 +20,7 @@ from benchmark.cli import main
 from benchmark.errors import InputError
 from benchmark.model import Classifier, load_weights, save_weights
 from benchmark.options import Normalization
-from benchmark.weights import ENTRIES, PREFIXES, read_checkpoint
+from benchmark.weights import ENTRIES, PREFIXES, Checkpoint
 
 
 def classifier(seed: int = 0, **normalization: Any) -> Classifier:
@@ -82,7 +82,7 @@ def test_what_training_scripts_save_is_read(tmp_path, content):
 def test_the_first_of_several_entries_is_read_and_the_rest_is_named(tmp_path):
     other = classifier(5).network.state_dict()
     torch.save({"ema": other, "model": STATE, "epoch": 3}, tmp_path / "w.pt")
-    found = read_checkpoint(tmp_path / "w.pt")
+    found = Checkpoint.read(tmp_path / "w.pt")
     assert (found.entry, found.others, found.beside) == ("model", ("ema",), ("ema (OrderedDict)", "epoch (int)"))
     assert torch.equal(logits_from(tmp_path / "w.pt"), SOURCE(X))
 

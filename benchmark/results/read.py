@@ -17,7 +17,7 @@ import pandas as pd
 from benchmark.errors import InputError, unknown_name
 from benchmark.location import default_cache
 from benchmark.results.tables import DETAIL_COLUMNS, GALLERY_COLUMNS, SHEET_COLUMNS, TABLES
-from benchmark.rundir import DETAILS, GALLERY, IMAGES, SHEETS, read_manifest
+from benchmark.rundir import DETAILS, GALLERY, IMAGES, REPORT, SHEETS, read_manifest
 from benchmark.store import Store
 from benchmark.suite.file import Published, Reference
 
@@ -38,6 +38,11 @@ class Run:
     def key(self) -> str:
         """What the tables were made from: a digest of the suite and of all artifacts that answer it."""
         return str(self.manifest.get("key", ""))
+
+    @property
+    def report(self) -> Path:
+        """The folder where `bench run` puts reports."""
+        return self.path / REPORT
 
     @cached_property
     def metrics(self) -> pd.DataFrame:

@@ -194,9 +194,10 @@ PROBES: dict[ProbeName, ProbeKind] = {
         ProbeKind(
             "random-draws",
             "Random draws find nothing that the attack misses",
-            "Share of up to 8 images that withstand the attack, flagged ones among them, of which one of 10,000 "
-            "uniform draws from the ball is classified wrongly. Where there is more than the network, of the first 256 "
-            "draws that turn its class one that the deployed system answers wrongly and does not flag.",
+            f"Share of up to {DRAWN} images that withstand the attack, flagged ones among them, of which one of "
+            f"{DRAWS:,} uniform draws from the ball is classified wrongly. Where there is more than the network, of "
+            f"the first {JUDGED} draws that turn its class one that the deployed system answers wrongly and does not "
+            "flag.",
             "The share is above 1 % for sure.",
             "An attack with a budget in linf or l2.",
             f"{ATHALYE}; {CARLINI}",

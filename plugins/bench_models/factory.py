@@ -17,8 +17,8 @@ from benchmark import (
     Model,
     TaskError,
     digest,
-    file_digest,
     first_line,
+    known_digest,
     near_match,
     source_digest,
 )
@@ -47,7 +47,7 @@ class PythonFactory(Model):
         if source_digest(self.options.factory.partition(":")[0]):
             return super().fingerprint()
         source = inspect.getsourcefile(inspect.unwrap(self._function()))
-        return digest(super().fingerprint(), file_digest(Path(source)) if source and Path(source).is_file() else "")
+        return digest(super().fingerprint(), known_digest(Path(source)) if source and Path(source).is_file() else "")
 
     def network(self, num_classes: int, image_shape: tuple[int, int, int]) -> nn.Module:
         """Call the function.

@@ -22,14 +22,13 @@ from benchmark import (
     InputError,
     MissingError,
     Model,
-    file_digest,
     first_line,
-    load_checkpoint,
+    known_digest,
     near_match,
     packaged_weights,
     read_by_host,
-    read_checkpoint,
     read_tensors,
+    required,
     shape_text,
     unknown_name,
 )
@@ -104,7 +103,7 @@ class Torchvision(Model):
     def _load(self, network: nn.Module, image_shape: tuple[int, int, int]) -> None:
         arch, weights = self.options.arch, self.options.weights
         try:
-            load_checkpoint(_renamed(read_checkpoint(self._weights_file())), network)
+            _renamed(Checkpoint.read(self._weights_file())).load(network)
         except InputError as error:
             sized = arch.startswith(("vit_", "maxvit_"))  # their tensors depend on the size of the images
             raise InputError(
@@ -138,7 +137,7 @@ class Torchvision(Model):
                     f"weights: {self.options.weights} of {self.options.arch} could not be fetched "
                     f"({first_line(error)}): put the file from {url} at {str(path)!r} by hand, or leave `weights` out."
                 ) from None
-        elif check_digest and not file_digest(path).startswith(expected):
+        elif check_digest and not known_digest(path).startswith(expected):
             raise InputError(
                 f"weights: {str(path)!r} is damaged: its SHA-256 does not begin with {expected}. Delete it and get it "
                 f"again from {url}."
@@ -234,15 +233,7 @@ class Timm(Model):
 
 
 def _timm() -> Any:
-    try:
-        return importlib.import_module("timm")
-    except ModuleNotFoundError as error:
-        if error.name != "timm":
-            raise
-        raise MissingError(
-            "the model timm needs the package timm, which is not installed: pip install 'unmask-bench[timm]' "
-            "(in a clone: pip install -e '.[timm]')."
-        ) from None
+    return required("timm", "the model timm", "unmask-bench[timm]")
 
 
 def _unknown_architecture(library: str, version: str, arch: str, known: list[str]) -> str:

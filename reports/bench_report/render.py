@@ -32,7 +32,7 @@ from bench_report.sentences.pictures import CENTRAL, chart_alt, figure_alt
 from bench_report.sentences.verdicts import HOLDS, NOT_CONCLUDED, conclusions
 from bench_report.values import ChartView, FigureView
 from bench_report.words import KNOWLEDGE, bytes_text, plural, seconds_text
-from benchmark import REPORT, TAGS, TRUST_MARKS, InputError, Reporter, csv_text, write_whole
+from benchmark import TAGS, TRUST_MARKS, InputError, Reporter, csv_text, write_whole
 
 if TYPE_CHECKING:
     from benchmark import Run
@@ -114,7 +114,7 @@ class HtmlReporter(Reporter):
             InputError: a run is damaged, none has a row, or the folder holds what no leaderboard wrote.
             OSError: the folder cannot be written to.
         """
-        found = [run.path / REPORT for run in runs]
+        found = [run.report for run in runs]
         reports = [(address(report, folder), report) if _is_ours(report) else None for report in found]
         board = Board(runs, reports, measures_of_plugins(self.measures))
         view = board.view()

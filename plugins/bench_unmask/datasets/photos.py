@@ -16,7 +16,7 @@ from benchmark import (
     InputError,
     MissingError,
     Mistakes,
-    file_digest,
+    known_digest,
     read_header,
     read_image,
 )
@@ -123,17 +123,9 @@ def digest_of(path: Path) -> str:
         InputError: it cannot be read.
     """
     try:
-        status = path.stat()
-        key = str(path.absolute()), status.st_size, status.st_mtime_ns
-        if key not in _digests:
-            _digests[key] = file_digest(path)
+        return known_digest(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}.") from None
-    return _digests[key]
-
-
-_digests: dict[tuple[str, int, int], str] = {}
-"""(path, size, modification time) → digest: each file is read once per process for its fingerprint."""
 
 
 def refuse_shared_images(files: Sequence[Path], labels: Sequence[int] | np.ndarray, class_names: Sequence[str]) -> None:

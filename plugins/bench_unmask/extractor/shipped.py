@@ -24,7 +24,6 @@ from benchmark import (
     WeightsFile,
     first_line,
     packaged_weights,
-    read_checkpoint,
     read_tensors,
     unknown_name,
 )
@@ -112,7 +111,7 @@ def metadata(path: str | Path) -> dict[str, str]:
         with safe_open(path, "pt") as file:
             return file.metadata() or {}
     except Exception:  # another format, whatever its name says: the host's reader knows
-        read_checkpoint(path)
+        read_tensors(path)
         return {}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
 from bench_unmask.extractor.options import TIMM
-from benchmark import InputError, MissingError, near_match
+from benchmark import InputError, near_match, required
 
 STRIDES = (4, 8, 16, 32)
 
@@ -104,12 +103,4 @@ def _stages(body: Any) -> dict[str, int]:
 
 
 def _timm() -> Any:
-    try:
-        return importlib.import_module("timm")
-    except ModuleNotFoundError as error:
-        if error.name != "timm":
-            raise
-        raise MissingError(
-            "network: a part extractor on a network of timm needs the package timm, which is not installed: "
-            "pip install 'unmask-bench[timm]' (in a clone: pip install -e '.[timm]')."
-        ) from None
+    return required("timm", "network: a part extractor on a network of timm", "unmask-bench[timm]")

@@ -7,15 +7,14 @@ from bench_report.sentences.phrases import listed, rate
 from bench_report.table import is_group
 from bench_report.values import Word
 from bench_report.words import plural
-from benchmark import CLEAN, DRAWN, DRAWS, JUDGED
+from benchmark import CLEAN, PROBES
 
 
 def _noise(run: Evidence) -> Answer:
     told = run.probe("random-draws")
     if told is None:
         return "not done", ["No attack draws noise at random."]
-    around = f"Drawn around {DRAWN} images of an attack at most, {DRAWS:,} draws each through the network"
-    return "done", [*told, f"{around}; a defense around it judges {JUDGED} of those that turn the class at most."]
+    return "done", [*told, f"What was asked: {PROBES['random-draws'].value}"]
 
 
 def _targeted(run: Evidence) -> Answer:

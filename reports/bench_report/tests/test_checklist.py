@@ -158,8 +158,9 @@ def test_nothing_is_called_done_that_the_run_does_not_show(make_run, site_of, at
     assert status == "not done"
     assert "more than 1 % is left of noisy" in text
     noise = found["Random noise of the same norm, 10,000 draws for each image"][1]
-    assert "8 images of an attack at most, 10,000 draws each through the network" in noise
-    assert "judges 256 of those that turn the class at most" in noise
+    assert "up to 8 images that withstand the attack" in noise
+    assert "one of 10,000 uniform draws from the ball is classified wrongly" in noise
+    assert "of the first 256 draws that turn its class" in noise
     status, text = found["The same network without the defense is attacked, and falls"]
     assert status == "not done"
     assert "without an attack" in text

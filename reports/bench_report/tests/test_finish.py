@@ -16,6 +16,7 @@ import pytest
 from bench_report import render
 from bench_report.charts.specs import DESCRIPTIONS
 from bench_report.values import ChartView
+from benchmark import Reporter, hookimpl
 from benchmark.metrics.metric import Metric
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -167,16 +168,31 @@ def test_a_measure_of_a_plugin_has_its_unit_title_and_meaning(make_run, tmp_path
     assert "Not said" not in glossary.text
 
 
-def test_the_host_tells_the_report_the_measures(make_run, tmp_path, monkeypatch):
-    from benchmark.plugins import load_plugins
+def test_the_host_tells_the_report_the_measures(make_run, tmp_path):
+    from benchmark.plugins import Provenance, load_plugins
     from benchmark.reporting import write_reports
 
     told = []
-    monkeypatch.setattr(
-        render.HtmlReporter, "write", lambda self, runs, folder, **_: told.append(self.measures) or folder
-    )
+
+    class Listening(Reporter):
+        """Writes nothing, and keeps what it was told."""
+
+        def write(self, runs, folder, *, single_file=False):
+            told.append(self.measures)
+            return folder
+
+        def clear(self, folder):
+            pass
+
+    class Listener:
+        @hookimpl
+        def register_reporters(self, register):
+            register("listening", Listening)
+
+    registry = load_plugins()
+    registry.add_module("listener", Listener(), Provenance("listener", "", "0"))
     run = make_run(models=("mlp",), attacks=("fgsm",), n=40)
-    write_reports(load_plugins(), [run.path], tmp_path / "report")
+    write_reports(registry, [run.path], tmp_path / "report")
     assert told[0]["robust_accuracy"].title == "Robust accuracy"
     assert told[0]["parts_tied"].unit == "rate"
 
