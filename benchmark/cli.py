@@ -128,7 +128,7 @@ def run(
     executing = prepared(executor, _executor_options(workers, ray_address, executor_set), loaded, registry)
     from benchmark.display import make_display
     from benchmark.location import default_cache
-    from benchmark.run import RunRequest, resolve_device, run_suite
+    from benchmark.run import RunRequest, default_output, resolve_device, run_suite
 
     display = make_display()
     try:
@@ -300,6 +300,7 @@ def submit(
     from benchmark.location import absolute, check_location, default_cache
     from benchmark.plan.plan import shard as take_part
     from benchmark.plan.planner import make_plan
+    from benchmark.run import default_output
     from benchmark.submission import merge_command, submit_shards, wait_for
 
     cache = absolute(given["cache"] or default_cache())
@@ -509,26 +510,6 @@ def _written(what: str, written: Sequence[Path], problems: Sequence[str]) -> int
     for problem in problems:
         say(f"error: {problem}", err=True)
     return 1 if problems else 0
-
-
-def default_output(
-    suite: Suite, part: tuple[int, int] | None = None, only: Sequence[str] = (), sets: Sequence[str] = ()
-) -> Path:
-    """Return runs/<suite>-<profile>[-<i>of<n>], made of the letters that every file system takes.
-
-    What `--set` changes and `--only` chooses is another run, so it has a folder of its own: `-set-<values>` and
-    `-only-<filters>` follow the profile.
-    """
-    name = suite.name if suite.profile is None else f"{suite.name}-{suite.profile}"
-    for what, written in (("set", " ".join(sets)), ("only", " or ".join(only))):
-        if written:  # the letters alone may be those of another filter
-            from hashlib import sha256
-
-            bytes_ = written.encode("utf-8", "surrogateescape")
-            name += f"-{what}-{written[:40]}-{sha256(bytes_).hexdigest()[:6]}"
-    name += "" if part is None else f"-{part[0]}of{part[1]}"
-    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in name)[:200]
-    return Path("runs") / safe
 
 
 def _registry(modules: Sequence[str]) -> Registry:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -84,6 +85,24 @@ def resolve_device(name: str, executor: Executor) -> str:
             "Use --device cpu, or --device auto."
         )
     return "cuda" if name != "cpu" and torch.cuda.is_available() else "cpu"
+
+
+def default_output(
+    suite: Suite, part: tuple[int, int] | None = None, only: Sequence[str] = (), sets: Sequence[str] = ()
+) -> Path:
+    """Return runs/<suite>-<profile>[-<i>of<n>], made of the letters that every file system takes.
+
+    What `--set` changes and `--only` chooses is another run, so it has a folder of its own: `-set-<values>` and
+    `-only-<filters>` follow the profile.
+    """
+    name = suite.name if suite.profile is None else f"{suite.name}-{suite.profile}"
+    for what, written in (("set", " ".join(sets)), ("only", " or ".join(only))):
+        if written:  # the letters alone may be those of another filter
+            bytes_ = written.encode("utf-8", "surrogateescape")
+            name += f"-{what}-{written[:40]}-{hashlib.sha256(bytes_).hexdigest()[:6]}"
+    name += "" if part is None else f"-{part[0]}of{part[1]}"
+    safe = "".join(c if c.isascii() and (c.isalnum() or c in "-_") else "_" for c in name)[:200]
+    return Path("runs") / safe
 
 
 def run_suite(

@@ -133,8 +133,8 @@ def test_doctor_tells_versions_and_devices(bench):
     ],
 )
 def test_the_default_output_is_named_by_suite_profile_filter_and_shard(toy_suite, profile, part, only, expected):
-    from benchmark.cli import default_output
     from benchmark.plugins import load_plugins
+    from benchmark.run import default_output
     from benchmark.suite import load_suite
 
     path = toy_suite(profiles="{small: {seeds: [1]}}")

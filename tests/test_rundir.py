@@ -301,8 +301,8 @@ def test_a_second_run_in_the_folder_hears_who_is_there(place):
 
 
 def test_what_set_changes_has_a_folder_of_its_own(place, monkeypatch):
-    from benchmark.cli import default_output
     from benchmark.plugins import load_plugins
+    from benchmark.run import default_output
     from benchmark.suite import load_suite
 
     suite = load_suite(str(write_suite(place)), registry=load_plugins(["toy"]))
