@@ -46,12 +46,12 @@ begun: Counter[str] = Counter()
 
 
 def linger(phase: str) -> None:
-    """Sleep over each batch of the phase that the environment names, such as `crafting 0.1`, for so many seconds.
+    """Sleep over each batch of the phases that the environment names, such as `crafting 0.1`, for so many seconds.
 
     Or be interrupted by Ctrl-C at the batch of that number (from 1) since the variable was set.
     """
-    where, _, seconds = os.environ.get("TOY_LINGERS_IN", "").partition(" ")
-    if where == phase:
+    *phases, seconds = os.environ.get("TOY_LINGERS_IN", "0").split()
+    if phase in phases:
         time.sleep(float(seconds))
     at = os.environ.get("TOY_INTERRUPTED_IN", "")
     begun[phase] = begun[phase] + 1 if at else 0
@@ -131,7 +131,7 @@ class Picky(Linear):
 class ToyAttackOptions(AttackOptions):
     norm: str = "linf"
     log: str = ""
-    """File that gets a line per batch crafted."""
+    """File that gets a line per batch begun."""
 
 
 class Step(Attack):
@@ -140,10 +140,10 @@ class Step(Attack):
     Options = ToyAttackOptions
 
     def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
-        linger("crafting")
         if self.options.log:
             with open(self.options.log, "a") as log:
                 log.write(f"{os.getpid()} {len(x)}\n")
+        linger("crafting")
         eps = float(self.options.eps)
         start = (x + eps * (2 * torch.rand(x.shape, generator=rng.torch) - 1)).clamp(0, 1)
         return ascend(

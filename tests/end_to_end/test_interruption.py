@@ -1,9 +1,10 @@
-"""`kill -9` during training, crafting and judging, then the same command again: the same bytes."""
+"""`kill -9` at whatever moment, then the same command again: the same bytes, and little done twice."""
 
 from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import pytest
+from killing import Killing
 
 TESTS = Path(__file__).resolve().parents[1]
 SUITE = """
@@ -24,6 +26,9 @@ attacks: {step: {use: step, eps: 0.2}, again: {use: step, eps: 0.1}}
 defenses: {none: {use: plain}, bright: {use: brightness}, noisy: {use: noisy}}
 grid: [{datasets: all, models: all, attacks: all, defenses: all}]
 """
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
 
 
 def write_suite(folder: Path) -> Path:
@@ -92,18 +97,28 @@ def whole(tmp_path_factory) -> Path:
     return folder / "run"
 
 
+@needs_proc
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", ["training", "crafting", "judging"])
-def test_a_killed_run_goes_on_to_the_same_bytes(tmp_path, whole, phase):
+def test_twenty_kills_of_workers_and_commands_cost_no_byte_and_little_work(tmp_path):
+    """As `perf/kills.py`, which kills as often as one likes, also under Ray."""
+    killing, draw, kills = Killing(tmp_path), random.Random(3), 0
+    while kills < 20:
+        told = killing.round(draw, 20 - kills)
+        kills += told.kills.total()
+        assert told.tables == killing.tables, told.kills
+        assert told.again <= told.allowed, told.kills
+
+
+@pytest.mark.slow
+def test_a_training_that_was_killed_goes_on_from_its_checkpoint(tmp_path, whole):
     suite = write_suite(tmp_path)
     cache = tmp_path / "cache"
     interrupted = command(suite, cache, tmp_path / "run")
-    reached = {
-        "training": lambda: any(cache.glob("partial/*.work/checkpoint.pt")),
-        "crafting": lambda: parts_of(cache, "x_adv"),
-        "judging": lambda: parts_of(cache, "score"),
-    }[phase]
-    kill_when(interrupted, phase, reached)
+
+    def reached() -> bool:
+        return any(cache.glob("partial/*.work/checkpoint.pt"))
+
+    kill_when(interrupted, "training", reached)
     assert reached(), "nothing that could be gone on with survived"
     finish(interrupted)
     for table in ("metrics", "samples", "curves", "comparisons"):
@@ -150,9 +165,6 @@ def lines(said: str) -> list[str]:
     return [line for line in said.splitlines() if line.strip()]
 
 
-needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
-
-
 @needs_proc
 @pytest.mark.parametrize("reached", ["torch is imported", "workers are started"])
 def test_ctrl_c_during_the_start_is_told_in_one_sentence(tmp_path, reached):
@@ -190,12 +202,9 @@ def test_a_signal_is_told_in_one_sentence_and_the_run_can_be_resumed(tmp_path, n
 
 @needs_proc
 @pytest.mark.slow
-@pytest.mark.parametrize("phase", ["start", "crafting"])
-def test_who_starts_workers_may_be_killed(tmp_path, whole, phase):
+def test_who_starts_workers_may_be_killed_before_there_are_any(tmp_path, whole):
     process = start(command(write_suite(tmp_path), tmp_path / "cache", tmp_path / "run"))
     wait_until(lambda: forked_from(process.pid), process)
-    if phase == "crafting":
-        wait_until(lambda: len(forked_from(process.pid)) > 1, process)
     os.kill(forked_from(process.pid)[0], signal.SIGKILL)
     out, said = process.communicate(timeout=240)
     assert process.returncode == 0, said
