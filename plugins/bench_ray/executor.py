@@ -95,7 +95,9 @@ class RayExecutor(Executor):
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=True
         )
-        self._ear = ray.remote(Ear).options(num_cpus=0, scheduling_strategy=here).remote()
+        # What it had heard when it is killed is lost: words of progress, since a task's last word is its answer.
+        lives_on = {"max_restarts": -1, "max_task_retries": -1}
+        self._ear = ray.remote(Ear).options(num_cpus=0, scheduling_strategy=here, **lives_on).remote()
         # Without `max_calls` a process with a GPU would end after each task.
         self._work = ray.remote(max_calls=0, max_retries=self.options.attempts, **self._claims)(work)
         self._run = self._known(setup, Run)

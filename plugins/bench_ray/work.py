@@ -14,6 +14,8 @@ import ray
 
 from benchmark import Event, ExecutorError, Server, Setup, Task
 
+AGAIN_SECONDS = 1.0
+"""So often a process that must do no more work says so, until it is ended."""
 KEPT = 4
 """Servers that a process keeps: of as many devices, or runs that share a cluster."""
 
@@ -82,10 +84,9 @@ def work(run: str, known: Sequence[Any], ear: Any, number: int, task: Task) -> E
 
     event = server.run(task, tell)
     ray.get(heard)
-    if event.data.get("lasting", False):
+    while event.data.get("lasting", False):
         ray.get(ear.hear.remote(number, event))
-        while True:
-            time.sleep(60)
+        time.sleep(AGAIN_SECONDS)
     return event
 
 

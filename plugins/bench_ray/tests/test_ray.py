@@ -158,6 +158,22 @@ def test_a_ray_of_its_own_ctrl_c_and_the_same_bytes(tmp_path, whole):
     assert (tmp_path / "run" / "metrics.parquet").read_bytes() == whole
 
 
+@needs_ray
+@pytest.mark.slow
+def test_what_a_plugin_leaves_running_reaches_no_other_task_and_costs_none(tmp_path):
+    """Not even where Ray gives no task to a second worker."""
+    arguments = command(tmp_path, "run", "--executor", "ray", "--workers", "1", "--executor-set", "attempts=0")
+    ghosts = "".join(f", {where}: {{use: vandal, where: {where}, what: ghost}}" for where in ("fit", "save", "judge"))
+    suite = (tmp_path / "suite.yaml").read_text()
+    (tmp_path / "suite.yaml").write_text(suite.replace("{use: noisy}", "{use: noisy}" + ghosts))
+    done = finish([*arguments, "--plugin", "hostile"])
+    assert done.returncode == 1, done.stderr
+    assert "9 of 18 cells done" in done.stdout
+    failed = [line for line in done.stdout.splitlines() if line.startswith("  failed")]
+    assert failed
+    assert all("ghost" in line for line in failed), failed
+
+
 CLUSTER = """
 import sys
 from ray.cluster_utils import Cluster
