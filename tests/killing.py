@@ -28,6 +28,8 @@ grid: [{}]
 """
 CHUNK = 8
 """Images that a worker may craft twice: those of a batch, and of the one before that was not on the disk yet."""
+EARLY = 0.1
+"""So many commands are killed at whatever moment of their start; the others once they are at work."""
 STARTER = 4
 """Of so many kills of workers one is of the process that starts them."""
 
@@ -75,18 +77,20 @@ class Killing:
             AssertionError: it ended otherwise than by a kill, or by coming to its end.
         """
         told, place, process = Round(), self._fresh("killed"), None
+        early = False
         while True:
             if process is None or process.poll() is not None:
                 code = None if process is None else process.returncode
                 if code == 0:
                     break
                 assert code in (None, -signal.SIGKILL), (place / "said.txt").read_text()[-5000:]
-                before = len(_ended(place))
                 process = self._start(place, "training crafting judging")
-            if told.kills.total() < kills and self._is_at_work(place, before):
-                time.sleep(draw.uniform(0, 1))
+                early = draw.random() < EARLY
+            if told.kills.total() < kills and (early or self._is_at_work(process.pid, place)):
+                time.sleep(draw.uniform(0, 5 if early else 1))
                 self._kill(process, place, draw, told)
-            time.sleep(0.02)
+                early = False
+            time.sleep(0.1)
         told.tables = _tables(place)
         told.again = _crafted(place) - self.images
         return told
@@ -123,9 +127,9 @@ class Killing:
         mark = "ray::" if self.executor == "ray" else "forkserver"
         return [number for number in _descendants(command) if mark in _told(number, "cmdline")]
 
-    def _is_at_work(self, place: Path, before: int) -> bool:
-        ended = len(_ended(place))
-        return ended > before or ended == len(self.kinds) or any(place.glob("cache/partial/*"))
+    def _is_at_work(self, command: int, place: Path) -> bool:
+        starter = 1 if self.executor == "local" else 0
+        return len(self._workers(command)) > starter or len(_ended(place)) == len(self.kinds)
 
     def _fresh(self, name: str) -> Path:
         place = self.folder / name

@@ -47,6 +47,7 @@ def _deterministic() -> tuple[bool, bool]:
 
 
 _BACKENDS = {
+    "": ("fp32_precision",),
     "opt_einsum": ("enabled", "strategy"),
     "quantized": ("engine",),
     "miopen": ("immediate",),
@@ -68,20 +69,39 @@ _BACKENDS = {
 _ATTENTION = ("flash_sdp", "mem_efficient_sdp", "math_sdp", "cudnn_sdp")
 
 
+def _read_flag(name: str) -> Callable[[], Any] | None:
+    """Return what reads a flag, None where this torch has none of the name."""
+    place, _, flag = name.rpartition(".")
+    try:
+        owner = operator.attrgetter(place)(torch.backends) if place else torch.backends
+    except AttributeError:
+        return None
+    # What the attribute does, without torch's ways of finding attributes, which take most of the time.
+    getter: Callable[[], Any] | None = getattr(vars(type(owner)).get(flag), "getter", None)
+    return getter or (lambda: getattr(owner, flag, None))
+
+
+def _readers() -> dict[str, Callable[[], Any]]:
+    found = {f"cuda.{name}": getattr(torch.backends.cuda, f"{name}_enabled") for name in _ATTENTION}
+    for backend, flags in _BACKENDS.items():
+        for flag in flags:
+            name = f"{backend}.{flag}".lstrip(".")
+            if reader := _read_flag(name):
+                found[name] = reader
+    return found
+
+
+_READERS = tuple(_readers().items())
+
+
 def _backends() -> dict[str, Any]:
     """Return the switches that choose the code and the precision of operations, as far as this torch has them."""
-    found = {f"cuda.{name}": getattr(torch.backends.cuda, f"{name}_enabled")() for name in _ATTENTION}
-    found["fp32_precision"] = getattr(torch.backends, "fp32_precision", None)
-    for backend, flags in _BACKENDS.items():
+    found = {}
+    for name, read in _READERS:
         try:
-            owner = operator.attrgetter(backend)(torch.backends)
-        except AttributeError:
-            continue
-        for flag in flags:
-            try:
-                found[f"{backend}.{flag}"] = getattr(owner, flag, None)
-            except RuntimeError:  # flags of torch's older and newer interface that contradict each other
-                found[f"{backend}.{flag}"] = None
+            found[name] = read()
+        except RuntimeError:  # flags of torch's older and newer interface that contradict each other
+            found[name] = None
     return found
 
 
@@ -166,11 +186,12 @@ def _set_torch_modes(modes: tuple[Any, ...]) -> None:
         torch._C._push_on_torch_function_stack(mode)
 
 
-_DENORMAL = torch.tensor([1e-42])
+_DENORMAL, _ONE = 5e-324, 1.0
 
 
 def _flushes_denormals() -> bool:
-    return not bool((_DENORMAL * 1).item())
+    # The processor's switch, which is that of all numbers and not of torch's alone.
+    return _DENORMAL * _ONE == 0
 
 
 MODULE_HOOKS = "torch's hooks of all modules"
@@ -178,8 +199,8 @@ _MODULE_HOOKS = tuple(name for name, value in vars(torch_module).items() if name
 
 
 def _module_hooks() -> dict[str, Any]:
-    found = {name: getattr(torch_module, name) for name in _MODULE_HOOKS}
-    return {name: dict(value) if isinstance(value, Mapping) else value for name, value in found.items()}
+    here = vars(torch_module)
+    return {name: dict(value) if isinstance(value := here[name], dict) else value for name in _MODULE_HOOKS}
 
 
 def _set_module_hooks(values: Mapping[str, Any]) -> None:
@@ -227,10 +248,18 @@ _SIGNALS = tuple(
 )
 
 
+# Without the enumerations around it: to make those takes most of the time.
+_handler: Callable[[int], Any] = getattr(signal.getsignal, "__wrapped__", signal.getsignal)
+
+
+def _signals() -> tuple[Any, ...]:
+    return tuple(map(_handler, _SIGNALS))
+
+
 def _set_signals(handlers: tuple[Any, ...]) -> None:
     if threading.current_thread() is threading.main_thread():
-        for number, handler in zip(_SIGNALS, handlers):
-            if handler is not None and signal.getsignal(number) is not handler:
+        for number, handler, now in zip(_SIGNALS, handlers, _signals()):
+            if handler is not None and now is not handler:
                 signal.signal(number, handler)
 
 
@@ -325,7 +354,7 @@ SETTINGS = (
     _Setting("the standard streams", lambda: (sys.stdout, sys.stderr), _set_streams),
     _Setting("the locale", lambda: locale.setlocale(locale.LC_ALL), lambda name: locale.setlocale(locale.LC_ALL, name)),
     _Setting("the umask", _umask, lambda mask: os.umask(mask)),
-    _Setting("signal handlers", lambda: tuple(map(signal.getsignal, _SIGNALS)), _set_signals, by_imports="put back"),
+    _Setting("signal handlers", _signals, _set_signals, by_imports="put back"),
     _Setting("timers", _timers, _set_timers),
     _Setting("limits of resources", _limits, _set_limits),
     _Setting("the sockets' time limit", socket.getdefaulttimeout, socket.setdefaulttimeout, by_imports="put back"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -42,11 +42,11 @@ def comparisons_of(results: Sequence[CellResult], groups: Sequence[Group]) -> pd
     rows: list[dict[str, Any]] = []
 
     def add(
-        point: CellName, name: str, pair: tuple[str, str], a: np.ndarray, b: np.ndarray, p: PairedDifference
+        where: Mapping[str, str], name: str, pair: tuple[str, str], a: np.ndarray, b: np.ndarray, p: PairedDifference
     ) -> None:
         rows.append(
             {
-                **{column: getattr(point, column) for column in IDENTITY if column != "defense"},
+                **where,
                 "metric": name,
                 "defense_a": pair[0],
                 "defense_b": pair[1],
@@ -65,26 +65,31 @@ def comparisons_of(results: Sequence[CellResult], groups: Sequence[Group]) -> pd
     # By seed, what each of two defenses did on the images that both judged.
     seeds: dict[tuple[CellName, str, tuple[str, str]], list[tuple[list[str], np.ndarray, np.ndarray]]] = {}
     for point, systems in points.items():
+        where, crossed = _columns(point), replace(point, seed=SUMMARIES.crossed)
         for a, b in combinations(systems, 2):
             first, second = _common(a.sample_ids, b.sample_ids)
+            images = [a.sample_ids[place] for place in first]
             for name in a.measured:
                 joint = name in (HEADLINES["clean"][1], HEADLINES["attack"][1], HEADLINES["group"][1])
                 if (joint and not (a.rejects or b.rejects)) or len(first) == 0:
                     continue
                 of_a, of_b = a.measured[name][first], b.measured[name][second]
                 pair = (a.defense, b.defense)
-                add(point, name, pair, of_a, of_b, compare_paired(of_a, of_b))
-                images = [a.sample_ids[place] for place in first]
-                seeds.setdefault((replace(point, seed=SUMMARIES.crossed), name, pair), []).append((images, of_a, of_b))
+                add(where, name, pair, of_a, of_b, compare_paired(of_a, of_b))
+                seeds.setdefault((crossed, name, pair), []).append((images, of_a, of_b))
     for (point, name, pair), found in seeds.items():
         if len(found) > 1 and all(images == found[0][0] for images, _, _ in found):
             every_a, every_b = np.stack([a for _, a, _ in found]), np.stack([b for _, _, b in found])
-            add(point, name, pair, every_a, every_b, compare_over_seeds(every_a, every_b))
+            add(_columns(point), name, pair, every_a, every_b, compare_over_seeds(every_a, every_b))
     frame = pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
     numbers = ("value_a", "value_b", "difference", "ci_low", "ci_high", "p_value")
     counts = ("n", "only_a", "only_b")
     kinds = dict.fromkeys(numbers, "float64") | dict.fromkeys(counts, "int64")
     return frame.astype({name: kinds.get(name, "str") for name in COMPARISON_COLUMNS})
+
+
+def _columns(point: CellName) -> dict[str, str]:
+    return {column: getattr(point, column) for column in IDENTITY if column != "defense"}
 
 
 def _enter(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +16,11 @@ from benchmark.cells import (
     handed,
     initially_right,
     score_pairs,
+    spoilt,
     success_by_distance,
     successful,
 )
+from benchmark.errors import TaskError
 from benchmark.metrics.attack import AttackSuccessRate, RobustAccuracy
 from benchmark.metrics.clean import CleanAccuracy
 from benchmark.names import CellName
@@ -105,22 +108,37 @@ def panel_points(
     point: CellName, result: CellResult, panels: Sequence[Panel], problems: dict[str, str]
 ) -> Iterable[tuple[str, dict[str, np.ndarray]]]:
     """Yield what the panels keep of a cell."""
-    from benchmark.isolation.process import isolated
+    from benchmark.isolation.process import Process, isolated
 
-    assert result.cell is not None
-    for panel in panels:
+    own = result.cell
+    assert own is not None
+
+    def ask(panel: Panel, given: Cell, alone: bool) -> tuple[list[tuple[str, dict[str, np.ndarray]]], str]:
+        blocks = []
         try:
-            with isolated("it"):
-                kept = panel.points(result.use, handed(result.cell))
+            with isolated("it") if alone else nullcontext():
+                kept = panel.points(result.use, given)
+            if alone and spoilt(given, own):
+                raise TaskError("it wrote into the cell that it was handed")
             for name, (x, y) in kept.items():
                 block = {"x": np.asarray(x, dtype=np.float64), "y": np.asarray(y, dtype=np.float64)}
                 if block["x"].ndim != 1 or block["x"].shape != block["y"].shape:
                     raise ValueError(f"{name!r}: x {block['x'].shape} and y {block['y'].shape} are not (n,) each")
-                yield f"{panel.title}: {name}", block
-        except Exception as error:  # a panel of a plugin must not cost the run
+                blocks.append((f"{panel.title}: {name}", block))
+        except (Exception, SystemExit) as error:  # a panel of a plugin must not cost the run
+            return blocks, f"{type(error).__name__}: {error}"
+        return blocks, ""
+
+    given, before = handed(own), Process()
+    told = [ask(panel, given, alone=False) for panel in panels]
+    if before.restore() or spoilt(given, own):
+        # One of them changed what all were handed: each by itself tells which, and what the others say.
+        told = [ask(panel, handed(own), alone=True) for panel in panels]
+    for panel, (blocks, reason) in zip(panels, told, strict=True):
+        yield from blocks
+        if reason:
             problems.setdefault(
-                f"panel {panel.title}",
-                f"panel {panel.title!r} failed, first for {point.words()}: {type(error).__name__}: {error}",
+                f"panel {panel.title}", f"panel {panel.title!r} failed, first for {point.words()}: {reason}"
             )
 
 
