@@ -30,6 +30,8 @@ CHUNK = 8
 """Images that a worker may craft twice: those of a batch, and of the one before that was not on the disk yet."""
 EARLY = 0.1
 """So many commands are killed at whatever moment of their start; the others once they are at work."""
+AT_TABLES = 2
+"""So often a run is killed while its tables are written."""
 STARTER = 4
 """Of so many kills of workers one is of the process that starts them."""
 
@@ -83,11 +85,13 @@ class Killing:
                 code = None if process is None else process.returncode
                 if code == 0:
                     break
-                assert code in (None, -signal.SIGKILL), (place / "said.txt").read_text()[-5000:]
+                said = (place / "said.txt").read_text()[-5000:]
+                # Ray gives up after half a minute where others keep the machine busy.
+                assert code in (None, -signal.SIGKILL) or said.endswith("Try --executor local.\n"), said
                 process = self._start(place, "training crafting judging")
                 early = draw.random() < EARLY
-            if told.kills.total() < kills and (early or self._is_at_work(process.pid, place)):
-                time.sleep(draw.uniform(0, 5 if early else 1))
+            if told.kills.total() < kills and (early or self._is_at_work(process.pid, place, told)):
+                time.sleep(draw.uniform(0, 5 if early else 0.7))
                 self._kill(process, place, draw, told)
                 early = False
             time.sleep(0.1)
@@ -127,9 +131,10 @@ class Killing:
         mark = "ray::" if self.executor == "ray" else "forkserver"
         return [number for number in _descendants(command) if mark in _told(number, "cmdline")]
 
-    def _is_at_work(self, command: int, place: Path) -> bool:
-        starter = 1 if self.executor == "local" else 0
-        return len(self._workers(command)) > starter or len(_ended(place)) == len(self.kinds)
+    def _is_at_work(self, command: int, place: Path, told: Round) -> bool:
+        if len(_ended(place)) == len(self.kinds):
+            return sum(count for what, count in told.kills.items() if what.endswith("tables")) < AT_TABLES
+        return len(self._workers(command)) > (1 if self.executor == "local" else 0)
 
     def _fresh(self, name: str) -> Path:
         place = self.folder / name
