@@ -82,13 +82,13 @@ class Killing:
         early = False
         while True:
             if process is None or process.poll() is not None:
-                code = None if process is None else process.returncode
+                code = -signal.SIGKILL if process is None else process.returncode
                 if code == 0:
                     break
                 said = (place / "said.txt").read_text()[-5000:]
                 # Ray gives up after half a minute where others keep the machine busy.
-                assert code in (None, -signal.SIGKILL) or said.endswith("Try --executor local.\n"), said
-                process = self._start(place, "training crafting judging")
+                assert code == -signal.SIGKILL or said.endswith("Try --executor local.\n"), said
+                process = self._start(place, "training crafting judging 0.1")
                 early = draw.random() < EARLY
             if told.kills.total() < kills and (early or self._is_at_work(process.pid, place, told)):
                 time.sleep(draw.uniform(0, 5 if early else 0.7))
@@ -141,6 +141,7 @@ class Killing:
         shutil.rmtree(place, ignore_errors=True)
         place.mkdir()
         (place / "suite.yaml").write_text(SUITE)
+        (place / "said.txt").touch()
         return place
 
     def _start(self, place: Path, lingers_in: str) -> subprocess.Popen[bytes]:

@@ -50,9 +50,9 @@ def linger(phase: str) -> None:
 
     Or be interrupted by Ctrl-C at the batch of that number (from 1) since the variable was set.
     """
-    *phases, seconds = os.environ.get("TOY_LINGERS_IN", "0").split()
-    if phase in phases:
-        time.sleep(float(seconds))
+    words = os.environ.get("TOY_LINGERS_IN", "").split()
+    if phase in words[:-1]:
+        time.sleep(float(words[-1]))
     at = os.environ.get("TOY_INTERRUPTED_IN", "")
     begun[phase] = begun[phase] + 1 if at else 0
     if at == f"{phase} {begun[phase]}":

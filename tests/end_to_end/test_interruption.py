@@ -118,7 +118,7 @@ def test_a_training_that_was_killed_goes_on_from_its_checkpoint(tmp_path, whole)
     def reached() -> bool:
         return any(cache.glob("partial/*.work/checkpoint.pt"))
 
-    kill_when(interrupted, "training", reached)
+    kill_when(interrupted, "training 0.1", reached)
     assert reached(), "nothing that could be gone on with survived"
     finish(interrupted)
     for table in ("metrics", "samples", "curves", "comparisons"):
@@ -188,7 +188,7 @@ def test_ctrl_c_during_the_start_is_told_in_one_sentence(tmp_path, reached):
 )
 def test_a_signal_is_told_in_one_sentence_and_the_run_can_be_resumed(tmp_path, number, word):
     arguments = command(write_suite(tmp_path), tmp_path / "cache", tmp_path / "run")
-    process = start(arguments, "crafting")
+    process = start(arguments, "crafting 0.1")
     wait_until(lambda: parts_of(tmp_path / "cache", "x_adv"), process)
     process.send_signal(number)
     _, said = process.communicate(timeout=60)
@@ -215,7 +215,7 @@ def test_who_starts_workers_may_be_killed_before_there_are_any(tmp_path, whole):
 @needs_proc
 @pytest.mark.slow
 def test_workers_do_not_outlive_the_command(tmp_path):
-    process = start(command(write_suite(tmp_path), tmp_path / "cache", tmp_path / "run"), "crafting")
+    process = start(command(write_suite(tmp_path), tmp_path / "cache", tmp_path / "run"), "crafting 0.1")
     wait_until(lambda: parts_of(tmp_path / "cache", "x_adv"), process)
     assert forked_from(process.pid)
     process.kill()

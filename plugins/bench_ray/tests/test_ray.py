@@ -145,7 +145,7 @@ def whole(tmp_path_factory) -> bytes:
 @pytest.mark.slow
 def test_a_ray_of_its_own_ctrl_c_and_the_same_bytes(tmp_path, whole):
     arguments = command(tmp_path, "run", "--executor", "ray", "--workers", "2")
-    process = start(arguments, TOY_LINGERS_IN="crafting")
+    process = start(arguments, TOY_LINGERS_IN="crafting 0.1")
     wait_until(lambda: any((tmp_path / "cache-run").glob("partial/*/part-*")), process)
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to all processes of the run
     _, said = process.communicate(timeout=120)
@@ -213,7 +213,7 @@ def test_a_node_that_is_killed_is_retried_elsewhere_and_plugins_go_along(tmp_pat
     try:
         address = cluster.stdout.readline().strip()
         arguments = command(tmp_path, "run", "--executor", "ray", "--ray-address", address)
-        process = start([*arguments, "--executor-set", "memory=0.5"], TOY_LINGERS_IN="crafting")
+        process = start([*arguments, "--executor-set", "memory=0.5"], TOY_LINGERS_IN="crafting 0.1")
         wait_until(lambda: len(list((tmp_path / "cache-run").glob("partial/*/part-*"))) > 1, process)
         cluster.stdin.write("kill\n")
         cluster.stdin.flush()
