@@ -104,17 +104,37 @@ class Forecast:
         """Return the bytes that a worker needs at most, and the task for which it does."""
         most: tuple[int, Task | None] = (0, None)
         for task in tasks:
-            rate = self._rate(task)
-            needed = PROCESS_BYTES
-            if rate is not None:
-                train = getattr(task.spec, "model", None)
-                recipe = None if train is None else train.options.get("train")
-                trains = isinstance(task.spec, Train | Fit) and recipe
-                batch = recipe["batch_size"] if trains and recipe else self._plan.suite.batch_size
-                needed += rate.weights * (TRAINING_COPIES if trains else 1) + batch * rate.states * BACKWARD_COPIES
+            beside, image = self._memory(task)
+            needed = beside + image * (self._trained_by(task) or self._plan.suite.batch_size)
             if needed > most[0]:
                 most = needed, task
         return most
+
+    def largest_batch(self, tasks: Iterable[Task], memory: int) -> int | None:
+        """Return the largest batch with which tasks fit into so many bytes, a power of two.
+
+        None where none fits, or the tasks run no network in the suite's batches.
+        """
+        fits = []
+        for task in tasks:
+            beside, image = self._memory(task)
+            if image and not self._trained_by(task):
+                fits.append((memory - beside) // image)
+        return 1 << (min(fits).bit_length() - 1) if fits and min(fits) > 0 else None
+
+    def _memory(self, task: Task) -> tuple[int, int]:
+        """Return the bytes that a worker needs beside a batch, and those per image of one."""
+        rate = self._rate(task)
+        if rate is None:
+            return PROCESS_BYTES, 0
+        copies = TRAINING_COPIES if self._trained_by(task) else 1
+        return PROCESS_BYTES + rate.weights * copies, rate.states * BACKWARD_COPIES
+
+    def _trained_by(self, task: Task) -> int | None:
+        """Return the batch size that a task trains a network by, None where it trains none."""
+        model = getattr(task.spec, "model", None) if isinstance(task.spec, Train | Fit) else None
+        recipe = None if model is None else model.options.get("train")
+        return recipe["batch_size"] if recipe else None
 
     def _rate(self, task: Task) -> Rate | None:
         network = self._network_of(task)
@@ -205,18 +225,23 @@ def check_room(needed: int, free: int | None, cache: str) -> None:
         )
 
 
-def check_memory(needed: int, task: Task) -> None:
+def check_memory(needed: int, task: Task, largest_batch: int | None) -> None:
     """Look whether one worker fits into this machine's memory.
+
+    Args:
+        largest_batch: that would fit.
 
     Raises:
         InputError: it does not.
     """
     there = memory_bytes()
     if there is not None and needed > there:
-        option = "the model's `train.batch_size`" if isinstance(task.spec, Train | Fit) else "the suite's `batch_size`"
+        trains = isinstance(task.spec, Train | Fit)
+        option = "the model's `train.batch_size`" if trains else "the suite's `batch_size`"
+        to = f" to {largest_batch}" if largest_batch is not None and not trains else ""
         raise InputError(
             f"'{task.label}' will take about {size_text(needed)} of memory, and this machine has {size_text(there)}. "
-            f"Lower {option}, or choose a smaller network or smaller images."
+            f"Lower {option}{to}, or choose a smaller network or smaller images."
         )
 
 

@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from benchmark.wording import size_text
+
 VAST = """
 import numpy as np
 import torch
@@ -83,7 +85,13 @@ def test_time_disk_and_memory_are_said_before_any_work(plan):
     held = 16 * 9 * image * 2  # a batch, its hidden states and their gradients
     assert held < facts["worker_memory_bytes"] < held + 1024**3
     assert facts["seconds_on_one_core"] > 0
-    assert "fit into" in plan(200)[1]
+    assert f"fit into {size_text(facts['memory_bytes'])}" in plan(200)[1]
+    largest = facts["largest_batch_size"]
+    assert f"or one with batches of {largest} (`batch_size`)" in plan(200)[1]
+    code, said = plan(200, "--json", batch_size=largest)
+    assert (code, json.loads(said)["largest_batch_size"]) == (0, largest), "it fits"
+    code, said = plan(200, batch_size=4 * largest)
+    assert (code, f"Lower the suite's `batch_size` to {largest}, or" in said) == (2, True), said
 
 
 def test_what_cannot_fit_is_refused_with_the_option_that_helps(plan):
@@ -95,4 +103,4 @@ def test_what_cannot_fit_is_refused_with_the_option_that_helps(plan):
     assert "`limit`" in said
     code, said = plan(200, batch_size=10**6)
     assert code == 2
-    assert "Lower the suite's `batch_size`" in said
+    assert "Lower the suite's `batch_size` to " in said
