@@ -30,8 +30,6 @@ CHUNK = 8
 """Images that a worker may craft twice: those of a batch, and of the one before that was not on the disk yet."""
 EARLY = 0.1
 """So many commands are killed at whatever moment of their start; the others once they are at work."""
-AT_TABLES = 2
-"""So often a run is killed while its tables are written."""
 STARTER = 4
 """Of so many kills of workers one is of the process that starts them."""
 
@@ -61,10 +59,16 @@ class Killing:
     Args:
         folder: of all these runs.
         executor: `local` or `ray`.
+        commands: share of the kills that meet the command, alone or with all of its processes, while tasks are at work.
+            The next start costs far more than that of a worker.
+        at_tables: so often a run is killed while its tables are written.
     """
 
-    def __init__(self, folder: Path, executor: str = "local", workers: int = 2) -> None:
+    def __init__(
+        self, folder: Path, executor: str = "local", workers: int = 2, commands: float = 0.2, at_tables: int = 2
+    ) -> None:
         self.folder, self.executor, self.workers = folder, executor, workers
+        self.commands, self.at_tables = commands, at_tables
         place = self._fresh("whole")
         process = self._start(place, "")
         assert process.wait() == 0, (place / "said.txt").read_text()
@@ -101,7 +105,8 @@ class Killing:
 
     def _kill(self, process: subprocess.Popen[bytes], place: Path, draw: random.Random, told: Round) -> None:
         """Kill what is drawn, unless the run has come to its end."""
-        target: Target = draw.choices(["worker", "command", "everything"], [8, 1, 1])[0]
+        shares = (1 - self.commands, self.commands / 2, self.commands / 2)
+        target: Target = draw.choices(["worker", "command", "everything"], shares)[0]
         ended = {line["key"] for line in _ended(place)}
         kinds = {self.kinds[key] for path in place.glob("cache/partial/*") if (key := path.name[:64]) in self.kinds}
         if len(ended) == len(self.kinds):
@@ -133,7 +138,7 @@ class Killing:
 
     def _is_at_work(self, command: int, place: Path, told: Round) -> bool:
         if len(_ended(place)) == len(self.kinds):
-            return sum(count for what, count in told.kills.items() if what.endswith("tables")) < AT_TABLES
+            return sum(count for what, count in told.kills.items() if what.endswith("tables")) < self.at_tables
         return len(self._workers(command)) > (1 if self.executor == "local" else 0)
 
     def _fresh(self, name: str) -> Path:

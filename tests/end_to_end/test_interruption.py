@@ -101,7 +101,7 @@ def whole(tmp_path_factory) -> Path:
 @pytest.mark.slow
 def test_twenty_kills_of_workers_and_commands_cost_no_byte_and_little_work(tmp_path):
     """As `perf/kills.py`, which kills as often as one likes, also under Ray."""
-    killing, draw, kills = Killing(tmp_path), random.Random(3), 0
+    killing, draw, kills = Killing(tmp_path, commands=0.1, at_tables=1), random.Random(3), 0
     while kills < 20:
         told = killing.round(draw, 20 - kills)
         kills += told.kills.total()
