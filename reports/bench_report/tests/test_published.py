@@ -101,6 +101,11 @@ def near(*numbers):
     return pytest.approx(numbers[0] if len(numbers) == 1 else list(numbers), rel=1e-5, abs=1e-9)
 
 
+def drawn_near(*numbers):
+    """Numbers of charts have four digits."""
+    return pytest.approx(numbers[0] if len(numbers) == 1 else list(numbers), rel=5e-4, abs=1e-9)
+
+
 # -- where a number was published --------------------------------------------------------------------------------------
 
 SUITE = """
@@ -437,10 +442,16 @@ def test_roc_curves_are_those_of_the_run(make_run, site_of):
         assert [row["s"] for row in data["names"]] == [f"{a} · {area:.3f}" for a, area in zip(attacks, mine)]
         for number, attack in enumerate(attacks):
             wanted = curves[(curves.model == model) & (curves.attack == attack)]
+            points = list(zip(wanted.x, wanted.y))
+            # Along an axis a line needs its ends alone.
+            turns = [
+                now for before, now, after in zip([None, *points], points, [*points[1:], None])
+                if before is None or after is None or not any(a == b == c for a, b, c in zip(before, now, after))
+            ]  # fmt: skip
             drawn = [row for row in data["curves"] if row["n"] == number]
-            assert [row["order"] for row in drawn] == list(range(len(wanted)))
-            assert [row["x"] for row in drawn] == near(*wanted.x)
-            assert [row["y"] for row in drawn] == near(*wanted.y)
+            assert 2 < len(drawn) < len(wanted)
+            assert [row["x"] for row in drawn] == drawn_near(*(x for x, _ in turns))
+            assert [row["y"] for row in drawn] == drawn_near(*(y for _, y in turns))
         assert [row[0] for row in numbers(table).values()] == near(*mine)
         assert numbers(table)["pgd-linf"][1] == 0.95
         assert numbers(table)[HOSTILE][1] is None
@@ -485,8 +496,8 @@ def test_means_stand_beside_the_worst_case(make_run, site_of):
                 assert table[defense][0] == (None if wanted is None else near(wanted))
                 assert (defense in {bar["defense"] for bar in bars}) == (wanted is not None)
             for bar in bars:
-                assert bar["mean"] == near(mean(model, group, bar["defense"]))
-                assert bar["worst"] == near(worst["digits", model, f"worst-of: {group}", bar["defense"]])
+                assert bar["mean"] == drawn_near(mean(model, group, bar["defense"]))
+                assert bar["worst"] == drawn_near(worst["digits", model, f"worst-of: {group}", bar["defense"]])
     tables = [table for table in site.index.all("table") if table.get("data-table") == "means"]
     assert [table.get("data-group") for table in tables] == list(groups)
     for group, table in zip(groups, tables):
@@ -524,13 +535,13 @@ def test_lines_over_the_budget_start_at_the_clean_images(make_run, site_of):
         assert [x for x, _ in drawn] == [0, 2, 4, 8]
         wanted = [clean["digits", "mlp", "none", defense]]
         wanted += [robust["digits", "mlp", f"pgd-{k}", defense] for k in (2, 4, 8)]
-        assert [y for _, y in drawn] == near(*wanted)
+        assert [y for _, y in drawn] == drawn_near(*wanted)
     assert list(numbers(table)) == ["0", "2/255", "4/255", "8/255"]
     spans = run.metrics[run.metrics.metric == "robust_accuracy"].set_index(["attack", "defense"])
     for row in data["lines"][1:]:
         if row["at"] != "0":
             span = spans.loc[f"pgd-{row['at'].partition('/')[0]}", row["s"]]
-            assert (row["low"], row["high"]) == (near(span.ci_low), near(span.ci_high))
+            assert (row["low"], row["high"]) == (drawn_near(span.ci_low), drawn_near(span.ci_high))
     _, data, table = found["AUROC over eps of bim-…"]
     assert numbers(table) == {f"{k}/255": [near(areas["digits", "mlp", f"bim-{k}", "mahalanobis"])] for k in (2, 4, 8)}
     _, data, table = found["Attacks on none over eps"]
@@ -569,7 +580,7 @@ def test_a_budget_chart_names_its_lines_and_has_the_published_points_of_a_papers
     # Right of the last points, in their order.
     first, second = data["names"]
     assert (first["s"], second["s"]) == ("fgsm@…", "pgd@…")
-    assert [(row["x"], row["end"]) for row in (first, second)] == [(1.0, near(0.4)), (1.0, near(0.1))]
+    assert [(row["x"], row["end"]) for row in (first, second)] == [(1.0, drawn_near(0.4)), (1.0, drawn_near(0.1))]
     assert first["y"] > second["y"] > 0
     assert "As the paper's" not in found["Attacks on at over eps"][1]
 
@@ -611,9 +622,9 @@ def test_a_line_search_shows_every_attack_and_the_means_of_every_data_set(make_r
         data, table = found["Mean over all attacks, by eps of at-…"]
         for name in ("CS3a", "CS3b"):
             mean = [(robust[name, "m", "pgd", x] + robust[name, "m", "mia", x]) / 2 for x in order]
-            assert [row["y"] for row in data["lines"] if row["s"] == name] == near(*mean)
+            assert [row["y"] for row in data["lines"] if row["s"] == name] == drawn_near(*mean)
             low = [worst[name, "m", "worst-of: all attacks", x] for x in order]
-            assert [row["y"] for row in data["worst"] if row["s"] == name] == near(*low)
+            assert [row["y"] for row in data["worst"] if row["s"] == name] == drawn_near(*low)
         data, table = found["Robust accuracy over eps of at-…"]
         assert [row["x"] for row in data["lines"] if row["s"] == "clean"] == [1, 2, 4]
         for row, label in zip(numbers(table).values(), order):
@@ -718,7 +729,7 @@ def test_several_seeds_have_the_curves_of_one_and_the_means_of_all(make_run, sit
     ((_, _, _, data, _),) = [figure for figure in figures(page) if figure[0] == "means"]
     robust = run.metrics[(run.metrics.metric == "robust_accuracy") & (run.metrics.seed == "mean")]
     wanted = math.fsum(robust[robust.defense == "none"].value) / 2
-    assert next(bar["mean"] for bar in data["bars"] if bar["defense"] == "none") == near(wanted)
+    assert next(bar["mean"] for bar in data["bars"] if bar["defense"] == "none") == drawn_near(wanted)
 
 
 def test_each_attack_has_the_curve_over_its_own_budgets(make_run, site_of):
@@ -737,4 +748,4 @@ def test_each_attack_has_the_curve_over_its_own_budgets(make_run, site_of):
         for figure in page.all("figure")
         if figure.get("data-chart") == "budget"
     }
-    assert drawn == {name: near(list(ys)) for name, ys in sweeps.items()}
+    assert drawn == {name: drawn_near(list(ys)) for name, ys in sweeps.items()}
