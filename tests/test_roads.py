@@ -131,6 +131,15 @@ def test_every_shipped_defense_offers_a_road_to_what_it_does_beside_the_network(
             )
 
 
+def test_the_paired_suite_of_the_docs_has_every_shipped_defense():
+    """docs/paired.py makes a table of it: PGD on the network alone against who knows the defense."""
+    path = Path(__file__).parents[1] / "docs" / "paired.yaml"
+    suite = load_suite(str(path), registry=load_plugins())
+    assert {component.use for component in suite.defenses.values()} == {name for name, _ in shipped()}
+    informed = {defense for entry in suite.grid if "white-box" in entry.knowledge for defense in entry.defenses}
+    assert informed == set(suite.defenses)
+
+
 @pytest.fixture(scope="module")
 def looked(tmp_path_factory):
     """Return the exit code, the run, and what was said."""
