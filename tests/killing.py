@@ -92,7 +92,7 @@ class Killing:
                 said = (place / "said.txt").read_text()[-5000:]
                 # Ray gives up after half a minute where others keep the machine busy.
                 assert code == -signal.SIGKILL or said.endswith("Try --executor local.\n"), said
-                process = self._start(place, "training crafting judging 0.1")
+                process = self._start(place, "training crafting judging 0.2")
                 early = draw.random() < EARLY
             if told.kills.total() < kills and (early or self._is_at_work(process.pid, place, told)):
                 time.sleep(draw.uniform(0, 5 if early else 0.7))
