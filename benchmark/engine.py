@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import heapq
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from time import monotonic
 from typing import Literal, Protocol
 
 from benchmark.artifact import DamagedArtifactError
@@ -167,6 +168,10 @@ class _Run:
             self._record(record)
         if not self.todo:
             return Outcome(self.records)
+        with self.store.marked() if self.executor.elsewhere else contextlib.nullcontext("") as mark:
+            return self._make_missing(device, modules, mark, meanwhile)
+
+    def _make_missing(self, device: str, modules: list[str], mark: str, meanwhile: Callable[[], bool]) -> Outcome:
         try:
             threads = self.plan.suite.threads
             tasks = copy.deepcopy(self.plan.tasks)
@@ -180,7 +185,7 @@ class _Run:
                     self.fresh,
                     self.task_timeout,
                     library_versions(),
-                    self.store.folder_id if self.executor.elsewhere else "",
+                    mark,
                 )
             )
             while self.todo or self.running:
@@ -276,12 +281,12 @@ class _Run:
     def _start(self, task: Task) -> None:
         if task.key not in self.since:
             self.display.started(task, self._work(task))
-        self.since[task.key] = monotonic()
+        self.since[task.key] = time.monotonic()
 
     def _end_overdue(self) -> None:
         """End the tasks that take too long and have not said so themselves."""
         if self.task_timeout is not None:
-            before = monotonic() - self.task_timeout - GRACE
+            before = time.monotonic() - self.task_timeout - GRACE
             for key in [key for key, since in self.since.items() if since < before]:
                 if self.executor.at_work(key):
                     self._end(self.plan.tasks[key], "")

@@ -5,6 +5,7 @@ Layout of the cache folder::
     artifacts/<k[:2]>/<key>/     files of a finished task and artifact.json with their checksums
     partial/<key>, <key>.work    what an unfinished task has so far, and its checkpoints; survives an interruption
     locks/<key>                  held while a task is being worked on, or its artifact is taken away
+    locks/run-<mark>             held while a run has other machines work in the folder
     runs/<name>.json             what a run asked for (`benchmark.holdings`)
 
 Whatever lies there may be damaged: what is read is verified first, and what differs is made again.
@@ -19,6 +20,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import socket
+import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -50,8 +53,8 @@ from benchmark.wording import legible
 SYNC_SECONDS = 1.0
 """What took so long to make is not left to the next power cut."""
 FOLDERS = ("artifacts", "partial", "locks", "runs")
-ROOT_ID = "locks/root-id"
-"""Tells the folder on this machine from all others: a copy of an address, or a cache that machines share."""
+MARKED = "run-"
+"""So begin the names of the locks by which machines know that they share a folder."""
 MARK = "cache.json"
 """Says by which format a cache is to be read."""
 FORMAT = 1
@@ -139,6 +142,7 @@ class Store:
                 write_whole(self.root / MARK, mark)
             for swept in (self.root, self.root / "runs"):
                 sweep(swept, ASIDE_SECONDS)
+            self._sweep_marks()
         except OSError as error:
             raise storage_error(error, self.root) or InputError(
                 f"the cache folder {str(self.root)!r} cannot be written to: {error.strerror}. "
@@ -398,34 +402,52 @@ class Store:
                 make_folder(self.root / "locks")
                 held.enter_context(exclusive(self.root / "locks" / key, waiting))
             if self._originals is not None:
-                held.enter_context(self._originals.remote.claimed(key, self._root_id, waiting))
+                held.enter_context(self._originals.remote.claimed(key, self._copy_id, waiting))
             yield
 
     @cached_property
-    def _root_id(self) -> str:
-        file = self.root / ROOT_ID
+    def _copy_id(self) -> str:
+        """What tells this machine's copy of an address from all others, those of its clones included."""
         with storing(self.root):
-            make_folder(file.parent)
-            with exclusive(self.root / "locks" / "root", lambda holder: None):
-                if not file.is_file() or not file.stat().st_size:
-                    write_whole(file, uuid.uuid4().hex.encode())
-                return file.read_text()
+            make_folder(self.root)
+            about = self.root.stat()
+        return digest(socket.gethostname(), _boot_id(), about.st_dev, about.st_ino)
 
-    @property
-    def folder_id(self) -> str:
-        """What tells the folder from all others of its name, also on other machines; "" of an address.
+    @contextlib.contextmanager
+    def marked(self) -> Iterator[str]:
+        """Let other machines see meanwhile that this is the folder; gives what `is_marked` asks for, "" at an address.
+
+        The mark is a file with a name of its own, which no copy that was made of the folder before has.
 
         Raises:
             StorageError: no space is left.
         """
-        return "" if self._originals is not None else self._root_id
+        if self._originals is not None:
+            yield ""
+            return
+        mark = uuid.uuid4().hex
+        with contextlib.ExitStack() as held:
+            with storing(self.root):
+                make_folder(self.root / "locks")
+                file = self._mark(mark)
+                held.enter_context(exclusive(file, lambda holder: None))
+                held.callback(remove, file)
+            yield mark
 
-    def is_folder(self, folder_id: str) -> bool:
-        """Tell whether this is the folder that another process, perhaps on another machine, means by a `folder_id`."""
-        try:
-            return (self.root / ROOT_ID).read_text() == folder_id
-        except (OSError, ValueError):
-            return False
+    def is_marked(self, mark: str) -> bool:
+        """Tell whether this is the folder that another process, perhaps on another machine, has `marked`."""
+        return self._mark(mark).is_file()
+
+    def _mark(self, mark: str) -> Path:
+        return self.root / "locks" / f"{MARKED}{mark}"
+
+    def _sweep_marks(self) -> None:
+        """Remove the marks of processes that were killed."""
+        for file in (self.root / "locks").glob(f"{MARKED}*"):
+            with contextlib.suppress(OSError, HeldError):  # somebody else has removed it, or is at work
+                if time.time() - file.stat().st_mtime > ASIDE_SECONDS:
+                    with exclusive(file, None):
+                        remove(file)
 
     @contextlib.contextmanager
     def building(
@@ -472,6 +494,14 @@ class Store:
         """Let what this machine has appear at the address, if there is one."""
         if self._originals is not None:
             self._originals.upload(key, self.folder(key), self._manifest(key)["files"])
+
+
+def _boot_id() -> str:
+    """Return what the system's kernel has drawn at its start, "" where it draws nothing."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text()
+    except OSError:
+        return ""
 
 
 @dataclass(frozen=True)

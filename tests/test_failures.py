@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+
 import pytest
 
 LATE = """
@@ -137,20 +140,36 @@ def test_no_space_where_a_plugin_writes_costs_its_own_cells_only(run_late):
 UNTRAINED = SMALL.replace("{use: linear}", "{use: linear, train: null}")
 
 
-def test_time_in_which_nobody_is_at_work_is_no_time_of_the_task(run_late):
-    code, run, said = run_late(UNTRAINED, executor="bereaved", task_timeout=1.5)
+def test_time_in_which_nobody_is_at_work_is_no_time_of_the_task(run_late, clock):
+    code, run, said = run_late(UNTRAINED, executor="bereaved", task_timeout=60)
     assert code == 0, said
     assert (run.metrics.status == "ok").all()
 
 
-def test_a_machine_that_does_not_see_the_cache_folder_is_refused(run_late):
+def test_a_machine_that_does_not_see_the_cache_folder_is_refused(run_late, tmp_path):
     from benchmark.errors import ExecutorError
 
-    with pytest.raises(
+    refused = pytest.raises(
         ExecutorError, match=r"does not see the cache folder '.*machine'.*Give --cache a folder that all"
-    ):
+    )
+    with refused:
         run_late(UNTRAINED, executor="apart")
     assert run_late(UNTRAINED, executor="beside")[0] == 0
+    # Nodes that are clones of one image have all that was there before.
+    shutil.rmtree(tmp_path / "cache-of-another-machine", ignore_errors=True)
+    shutil.copytree(tmp_path / "cache", tmp_path / "cache-of-another-machine")
+    with refused:
+        run_late(UNTRAINED, executor="apart", fresh=True)
+
+
+def test_a_run_that_other_machines_see_leaves_no_mark_in_the_cache_nor_does_one_that_was_killed(run_late, tmp_path):
+    locks = tmp_path / "cache" / "locks"
+    locks.mkdir(parents=True)
+    (locks / "run-of-a-dead-one").touch()
+    os.utime(locks / "run-of-a-dead-one", (0, 0))
+    (locks / "run-that-begins").touch()
+    assert run_late(UNTRAINED, executor="beside")[0] == 0
+    assert [file.name for file in locks.glob("run-*")] == ["run-that-begins"]
 
 
 def test_what_vanishes_from_the_cache_under_a_run_is_made_again(run_late):

@@ -7,6 +7,7 @@ import importlib.util
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -244,6 +245,15 @@ def test_who_lives_keeps_a_claim_beyond_its_lease(machine, address):
             (building.out / "inner" / "file.txt").write_text("content")
             building.publish({})
         assert waiting.result() == "found"
+
+
+def test_a_clone_of_a_machine_is_another_machine(machine, address, tmp_path):
+    one = machine("one", address)
+    with one.building(KEY):
+        pass
+    shutil.copytree(tmp_path / "one", tmp_path / "clone")
+    with one.building(KEY):
+        assert not machine("clone", address).remove(KEY), "one is at work on it"
 
 
 DIES = """

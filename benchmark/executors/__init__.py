@@ -44,8 +44,8 @@ class Setup:
         fresh: make every artifact anew; the one that is there stays until then, since other runs may be reading it.
         task_timeout: seconds after which a task is `late`; None for never.
         versions: of the libraries that decide the numbers, where the command runs.
-        folder_id: what tells the cache folder from one that is called so on another machine; "" where none is at work,
-            or the cache is at an address.
+        mark: what is seen in the cache folder during the run, and in none that is called so on another machine; ""
+            where none is at work, or the cache is at an address.
     """
 
     cache: str
@@ -56,7 +56,7 @@ class Setup:
     fresh: bool = False
     task_timeout: float | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
-    folder_id: str = ""
+    mark: str = ""
 
 
 @dataclass(frozen=True)

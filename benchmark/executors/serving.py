@@ -49,7 +49,7 @@ class Server:
                 "all machines the same packages."
             )
         store = Store(setup.cache)
-        if setup.folder_id and not store.is_folder(setup.folder_id):
+        if setup.mark and not store.is_marked(setup.mark):
             raise ExecutorError(
                 f"the machine {socket.gethostname()} does not see the cache folder {setup.cache!r} of the machine that "
                 "the command runs on. Give --cache a folder that all machines share, or an address."
