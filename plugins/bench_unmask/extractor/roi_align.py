@@ -12,7 +12,9 @@ from torchvision.ops import MultiScaleRoIAlign
 
 
 class BagRoIAlign(MultiScaleRoIAlign):
-    """torchvision's pooling of boxes from a pyramid; the same numbers but for rounding.
+    """torchvision's pooling of boxes from a pyramid; the same numbers but for rounding, within the image.
+
+    RoIAlign falls to 0 where a sample lies more than a pixel beyond a border: one exactly there may count or not.
 
     torchvision's kernel for CPUs takes channel by channel, and finds out anew for each which pixels a cell lies
     between: its backward pass was half of what a step of an attack on the part extractor took. Here a cell is a bag of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torchvision.ops import MultiScaleRoIAlign
 
@@ -13,6 +13,8 @@ from bench_unmask.extractor.roi_align import BagRoIAlign
 MAPS = ["0", "1", "2"]
 SHAPE = (96, 64)
 PLACES = st.floats(-40, 140, width=32)
+ASIDE = 2**0.5 / 100
+"""Of a box: the samples of a round one may lie exactly a pixel beyond a border, the last place that counts."""
 BOXES = st.lists(st.tuples(PLACES, PLACES, st.floats(0, 150, width=32), st.floats(0, 150, width=32)), max_size=4)
 
 
@@ -25,11 +27,14 @@ def pyramid() -> dict[str, torch.Tensor]:
 
 
 def corners(boxes) -> torch.Tensor:
-    return torch.tensor([(x, y, x + w, y + h) for x, y, w, h in boxes], dtype=torch.float64).reshape(-1, 4)
+    return torch.tensor([(x, y, x + w, y + h) for x, y, w, h in boxes], dtype=torch.float64).reshape(-1, 4) + ASIDE
 
 
 @settings(max_examples=40, deadline=None)
 @given(first=BOXES, second=BOXES, side=st.sampled_from([1, 3]), samples=st.sampled_from([1, 2]))
+@example(first=[(-16, 5, 16, 20)], second=[], side=3, samples=2)
+@example(first=[(-39, 5, 70, 20)], second=[], side=3, samples=1)
+@example(first=[(5, -16, 20, 16)], second=[], side=3, samples=2)
 def test_values_and_gradients_are_torchvisions(first, second, side, samples):
     """Boxes may be empty, larger than the image, and lie beyond its borders; an image may have none."""
     boxes = [corners(first), corners(second)]
