@@ -83,7 +83,7 @@ class Killing:
             AssertionError: it ended otherwise than by a kill, or by coming to its end.
         """
         told, place, process = Round(), self._fresh("killed"), None
-        early = False
+        early, since = False, 0.0
         while True:
             if process is None or process.poll() is not None:
                 code = -signal.SIGKILL if process is None else process.returncode
@@ -93,11 +93,11 @@ class Killing:
                 # Ray gives up after half a minute where others keep the machine busy.
                 assert code == -signal.SIGKILL or said.endswith("Try --executor local.\n"), said
                 process = self._start(place, "training crafting judging 0.2")
-                early = draw.random() < EARLY
-            if told.kills.total() < kills and (early or self._is_at_work(process.pid, place, told)):
+                early, since = draw.random() < EARLY, time.time()
+            if told.kills.total() < kills and (early or self._is_at_work(place, since, told)):
                 time.sleep(draw.uniform(0, 5 if early else 0.7))
                 self._kill(process, place, draw, told)
-                early = False
+                early, since = False, time.time()
             time.sleep(0.1)
         told.tables = _tables(place)
         told.again = _crafted(place) - self.images
@@ -136,10 +136,14 @@ class Killing:
         mark = "ray::" if self.executor == "ray" else "forkserver"
         return [number for number in _descendants(command) if mark in _told(number, "cmdline")]
 
-    def _is_at_work(self, command: int, place: Path, told: Round) -> bool:
+    def _is_at_work(self, place: Path, since: float, told: Round) -> bool:
+        """Tell whether a task has kept something since the last kill, or tables are being written."""
         if len(_ended(place)) == len(self.kinds):
             return sum(count for what, count in told.kills.items() if what.endswith("tables")) < self.at_tables
-        return len(self._workers(command)) > (1 if self.executor == "local" else 0)
+        try:
+            return any(path.stat().st_mtime > since for path in place.glob("cache/partial/*"))
+        except OSError:  # it has just been published
+            return False
 
     def _fresh(self, name: str) -> Path:
         place = self.folder / name
