@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
-from benchmark.cells import (
-    Cell,
-    CellResult,
-    handed,
-    initially_right,
-    score_pairs,
-    spoilt,
-    success_by_distance,
-    successful,
-)
-from benchmark.errors import TaskError
+from benchmark.cells import Cell, CellResult, initially_right, score_pairs, success_by_distance, successful
 from benchmark.metrics.attack import AttackSuccessRate, RobustAccuracy
 from benchmark.metrics.clean import CleanAccuracy
 from benchmark.names import CellName
+from benchmark.results.asking import Asking
 from benchmark.results.samples import Blocks
 from benchmark.results.tables import CURVE_COLUMNS
 from benchmark.statistics import roc_curve, thin
@@ -105,41 +96,24 @@ def score_curves(cell: Cell) -> Iterable[tuple[str, dict[str, np.ndarray]]]:
 
 
 def panel_points(
-    point: CellName, result: CellResult, panels: Sequence[Panel], problems: dict[str, str]
+    point: CellName, result: CellResult, panels: Sequence[Panel], asking: Asking, problems: dict[str, str]
 ) -> Iterable[tuple[str, dict[str, np.ndarray]]]:
     """Yield what the panels keep of a cell."""
-    from benchmark.isolation.process import Process, isolated
 
-    own = result.cell
-    assert own is not None
-
-    def ask(panel: Panel, given: Cell, alone: bool) -> tuple[list[tuple[str, dict[str, np.ndarray]]], str]:
+    def points(title: str, given: Sequence[Cell]) -> list[tuple[str, dict[str, np.ndarray]]]:
         blocks = []
-        try:
-            with isolated("it") if alone else nullcontext():
-                kept = panel.points(result.use, given)
-            if alone and spoilt(given, own):
-                raise TaskError("it wrote into the cell that it was handed")
-            for name, (x, y) in kept.items():
-                block = {"x": np.asarray(x, dtype=np.float64), "y": np.asarray(y, dtype=np.float64)}
-                if block["x"].ndim != 1 or block["x"].shape != block["y"].shape:
-                    raise ValueError(f"{name!r}: x {block['x'].shape} and y {block['y'].shape} are not (n,) each")
-                blocks.append((f"{panel.title}: {name}", block))
-        except (Exception, SystemExit) as error:  # a panel of a plugin must not cost the run
-            return blocks, f"{type(error).__name__}: {error}"
-        return blocks, ""
+        of_title = [panel.points(result.use, given[0]) for panel in panels if panel.title == title]
+        for name, (x, y) in [point for kept in of_title for point in kept.items()]:
+            block = {"x": np.asarray(x, dtype=np.float64), "y": np.asarray(y, dtype=np.float64)}
+            if block["x"].ndim != 1 or block["x"].shape != block["y"].shape:
+                raise ValueError(f"{name!r}: x {block['x'].shape} and y {block['y'].shape} are not (n,) each")
+            blocks.append((f"{title}: {name}", block))
+        return blocks
 
-    given, before = handed(own), Process()
-    told = [ask(panel, given, alone=False) for panel in panels]
-    if before.restore() or spoilt(given, own):
-        # One of them changed what all were handed: each by itself tells which, and what the others say.
-        told = [ask(panel, handed(own), alone=True) for panel in panels]
-    for panel, (blocks, reason) in zip(panels, told, strict=True):
+    assert result.cell is not None
+    questions = {panel.title: partial(points, panel.title) for panel in panels}
+    for blocks in asking.ask(point, [result.cell], questions, problems).values():
         yield from blocks
-        if reason:
-            problems.setdefault(
-                f"panel {panel.title}", f"panel {panel.title!r} failed, first for {point.words()}: {reason}"
-            )
 
 
 def budget_curves(results: Sequence[CellResult]) -> Iterable[tuple[CellName, str, dict[str, np.ndarray]]]:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
-from benchmark.cells import Cell, Status, handed, spoilt
-from benchmark.errors import TaskError
+from benchmark.cells import Cell, Status
 from benchmark.metrics.metric import Metric, MetricValue
 from benchmark.names import SUMMARIES, CellName
+from benchmark.results.asking import Asking
 from benchmark.statistics import Estimate, crossed, mean, spread
 
 HEADLINES: dict[str, tuple[str, str]] = {
@@ -42,6 +42,7 @@ def measured(
     status: Status,
     cells: Sequence[Cell | None],
     metrics: Mapping[str, Metric],
+    asking: Asking,
     problems: dict[str, str],
 ) -> list[Row]:
     """Return a row per measure of `scope` that is defined; where there is no result, a row per headline measure."""
@@ -52,29 +53,14 @@ def measured(
         return [
             Row(point, name, math.nan, math.nan, math.nan, 0, "failed" if status == "ok" else status) for name in names
         ]
-    from benchmark.isolation.process import (  # needs torch, which those who read tables need not wait for
-        Process,
-        isolated,
-    )
 
-    def ask(name: str, given: list[Cell], alone: bool) -> Row | None:
-        try:
-            with isolated("the measure") if alone else nullcontext():
-                answer = of_scope[name].compute(given)
-            if alone and any(map(spoilt, given, done)):
-                raise TaskError("it wrote into the cells that it was handed")
-            return None if answer is None else Row(point, name, *_checked(answer, of_scope[name].unit), "ok")
-        except (Exception, SystemExit) as error:  # a measure of a plugin must not cost the run
-            reason = str(error) if isinstance(error, TaskError) else f"{type(error).__name__}: {error}"
-            problems.setdefault(name, f"measure {name!r} failed, first for {point.words()}: {reason}")
-            return Row(point, name, math.nan, math.nan, math.nan, 0, "failed")
+    def row(name: str, given: Sequence[Cell]) -> Row | None:
+        answer = of_scope[name].compute(given)
+        return None if answer is None else Row(point, name, *_checked(answer, of_scope[name].unit), "ok")
 
-    given, before = list(map(handed, done)), Process()
-    rows = [ask(name, given, alone=False) for name in of_scope]
-    if before.restore() or any(map(spoilt, given, done)):
-        # One of them changed what all were handed: each by itself tells which, and what the others say.
-        rows = [ask(name, list(map(handed, done)), alone=True) for name in of_scope]
-    return list(filter(None, rows))
+    rows = asking.ask(point, done, {name: partial(row, name) for name in of_scope}, problems)
+    missing = Row(point, "", math.nan, math.nan, math.nan, 0, "failed")
+    return [one for name in of_scope if (one := rows.get(name, replace(missing, metric=name))) is not None]
 
 
 def _checked(answer: MetricValue, unit: str) -> tuple[float, float, float, int]:

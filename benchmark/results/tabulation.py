@@ -12,6 +12,7 @@ import numpy as np
 from benchmark.cells import Answers, ArtifactResult, Cell, CellResult
 from benchmark.metrics.metric import Metric
 from benchmark.names import CLEAN, CellName, ProbeName
+from benchmark.results.asking import Asking
 from benchmark.results.comparisons import comparisons_of
 from benchmark.results.curves import (
     budget_curves,
@@ -74,6 +75,7 @@ class Tabulation:
 
     def __init__(self, metrics: Mapping[str, Metric], panels: Sequence[Panel] = ()) -> None:
         self._metrics, self._panels = metrics, panels
+        self._measures, self._points = Asking("measure"), Asking("panel")
         self._arrays = _Arrays()
         self._added: dict[int, _Tabulated] = {}
 
@@ -89,14 +91,14 @@ class Tabulation:
         # The result's own cell has details yet; they are not kept.
         whole = None if kept.cell is None else result.cell
         scope = "clean" if result.attack == CLEAN else "attack"
-        rows = measured(point, scope, result.status, [whole], self._metrics, problems)
+        rows = measured(point, scope, result.status, [whole], self._metrics, self._measures, problems)
         samples: dict[str, Any] | None = None
         curves: list[tuple[str, dict[str, Any]]] = []
         if kept.cell is not None:
             samples = sample_columns(kept.cell)
             curves += [*score_curves(kept.cell), *distance_curve(kept.cell), *planes(kept.cell)]
             curves += path_curves(result)
-            curves += panel_points(point, result, self._panels, problems)
+            curves += panel_points(point, result, self._panels, self._points, problems)
         self._added[number] = _Tabulated(kept, rows, samples, curves, problems)
 
     def tables(
@@ -136,7 +138,7 @@ class Tabulation:
         together = groups_of(judged, groups)
         for group in together:
             cells = [result.cell for result in group.results]
-            rows += measured(group.point, "group", group.status, cells, self._metrics, problems)
+            rows += measured(group.point, "group", group.status, cells, self._metrics, self._measures, problems)
         for point, name, block in budget_curves(results):
             curves.add(point, {**block, "curve": name}, len(block["x"]))
         members: dict[CellName, Sequence[Cell | None]] = {result.name(): [result.cell] for result in results}
