@@ -62,7 +62,7 @@ def register_defenses(register: Register) -> None:
         "feature-squeezing-detector",
         "bench_detectors.feature_squeezing:FeatureSqueezingDetector",
         options="bench_detectors.options:FeatureSqueezingDetectorOptions",
-        version="1",
+        version="2",
         summary="how far the classifier's answer moves when the image is squeezed (Xu et al. 2018)",
         cite=FEATURE_SQUEEZING,
     )
