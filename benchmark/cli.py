@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmark.cli_cache import cache, cache_option, not_empty, opened
+from benchmark.cli_cache import LOCATION, PATH, cache, cache_option, opened
 from benchmark.errors import InputError, Stopped
 from benchmark.exits import code_of, listening
 from benchmark.wording import endure, json_text, say
@@ -46,7 +46,9 @@ executor_options = [
     click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True),
     click.option("--executor", default="local", show_default=True, metavar="NAME", help="Who runs the tasks."),
     click.option("--workers", type=click.IntRange(min=1), metavar="N", help="Worker processes [one per GPU or core]."),
-    click.option("--ray-address", metavar="ADDRESS", help="Ray cluster to join [RAY_ADDRESS, or one of its own]."),
+    click.option(
+        "--ray-address", type=LOCATION, metavar="ADDRESS", help="Ray cluster to join [RAY_ADDRESS, or one of its own]."
+    ),
     click.option(
         "--executor-set",
         multiple=True,
@@ -92,9 +94,7 @@ def cli() -> None:
 @cli.command()
 @click.argument("suite")
 @with_options(suite_options)
-@click.option(
-    "--output", type=click.Path(path_type=Path), metavar="DIR", help="Run directory [runs/<suite>-<profile>]."
-)
+@click.option("--output", type=PATH, metavar="DIR", help="Run directory [runs/<suite>-<profile>].")
 @with_options(executor_options)
 @click.option("--fresh", is_flag=True, help="Make every artifact anew.")
 @click.option("--no-report", is_flag=True, help="Write the tables only.")
@@ -189,7 +189,7 @@ def plan(
 @click.option(
     "--images", type=click.IntRange(min=1), default=50, show_default=True, metavar="N", help="Problems per attack."
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="Also write it as .csv or .json.")
+@click.option("-o", "--output", type=PATH, metavar="FILE", help="Also write it as .csv or .json.")
 @with_options(executor_options)
 def verify_attack(
     suite: str,
@@ -283,9 +283,7 @@ def suites(as_json: bool, plugins: Sequence[str]) -> None:
     metavar="NAME=VALUE",
     help="A parameter of the job by submitit's names, such as slurm_partition=gpu, timeout_min=600, gpus_per_node=1.",
 )
-@click.option(
-    "--logs", type=click.Path(path_type=Path), default=Path("runs/jobs"), show_default=True, metavar="DIR", help="Logs."
-)
+@click.option("--logs", type=PATH, default=Path("runs/jobs"), show_default=True, metavar="DIR", help="Logs.")
 @click.option("--wait", is_flag=True, help="Wait for all jobs, then merge.")
 @click.pass_context
 def submit(
@@ -309,6 +307,10 @@ def submit(
     for index in range(1, shards + 1):
         take_part(made, index, shards)
     whole = given["output"] or default_output(loaded, None, given["only"], given["sets"])
+    if whole.name in ("", ".."):  # the shards' folders are called after it
+        whole = Path(os.path.abspath(whole))
+        if not whole.name:
+            raise InputError(f"--output {str(whole)!r}: the folders of shards are beside it. Name another folder.")
     outputs = [whole.with_name(f"{whole.name}-{index}of{shards}") for index in range(1, shards + 1)]
     arguments = list(context.args)
     if given["output"] is not None:  # shards have folders of their own; the last one counts
@@ -341,14 +343,14 @@ def submit(
 
 
 @cli.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", required=True, help="Run directory.")
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...")
+@click.option("-o", "--output", type=PATH, metavar="DIR", required=True, help="Run directory.")
 @click.option(
     "--cache",
     "caches",
     multiple=True,
     metavar="DIR|URL",
-    callback=not_empty,
+    type=LOCATION,
     help="A cache of the shards, where it is not the default one; the first has, or gets, all answers.",
 )
 @click.option("--no-report", is_flag=True, help="Write the tables only.")
@@ -384,8 +386,8 @@ def merge(
 
 
 @cli.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help="[RUN/report]")
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...")
+@click.option("-o", "--output", type=PATH, metavar="DIR", help="[RUN/report]")
 @click.option("--single-file", is_flag=True, help="Everything in one HTML file.")
 @plugin_option
 def report(runs: Sequence[Path], output: Path | None, single_file: bool, plugins: Sequence[str]) -> int:
@@ -398,8 +400,8 @@ def report(runs: Sequence[Path], output: Path | None, single_file: bool, plugins
 
 
 @cli.command()
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="DIR", required=True, help="Where to write.")
+@click.argument("runs", nargs=-1, required=True, type=PATH, metavar="RUN...")
+@click.option("-o", "--output", type=PATH, metavar="DIR", required=True, help="Where to write.")
 @plugin_option
 def leaderboard(runs: Sequence[Path], output: Path, plugins: Sequence[str]) -> int:
     """Rank the defenses of many runs, where images, network, attacks, attacker and protocol are equal."""
@@ -409,7 +411,7 @@ def leaderboard(runs: Sequence[Path], output: Path, plugins: Sequence[str]) -> i
 
 
 @cli.command()
-@click.argument("run_directory", type=click.Path(path_type=Path), metavar="RUN")
+@click.argument("run_directory", type=PATH, metavar="RUN")
 @click.option("--format", "form", type=click.Choice(["csv", "parquet", "json"]), default="csv", show_default=True)
 @click.option(
     "--what",
@@ -419,7 +421,7 @@ def leaderboard(runs: Sequence[Path], output: Path, plugins: Sequence[str]) -> i
     default="metrics",
     show_default=True,
 )
-@click.option("-o", "--output", type=click.Path(path_type=Path), metavar="FILE", help="[standard output]")
+@click.option("-o", "--output", type=PATH, metavar="FILE", help="[standard output]")
 def export(run_directory: Path, form: str, what: str, output: Path | None) -> None:
     """Write a table of a run to standard output or a file."""
     from benchmark.results.export import export as write

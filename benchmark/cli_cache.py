@@ -15,17 +15,28 @@ if TYPE_CHECKING:
     from benchmark.store import Store
 
 
-def not_empty(context: click.Context, option: click.Parameter, value: Any) -> Any:
-    """Return the value of an option: a variable of the shell that is not set is not taken for the default."""
-    if "" in (value if isinstance(value, tuple) else (value,)):
-        raise InputError(f"{option.opts[0]}: it is empty. Name a folder or an address, or leave the option out.")
-    return value
+class Place(click.Path):
+    """A folder or a file, or an address; a variable of the shell that is not set is not taken for the default."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return what is named.
+
+        Raises:
+            InputError: an empty text, which would be the current folder.
+        """
+        if value == "" and param is not None:
+            name = param.opts[-1] if isinstance(param, click.Option) else param.human_readable_name
+            raise InputError(f"{name}: it is empty. Name a place, or leave it out.")
+        return super().convert(value, param, ctx)
 
 
+PATH = Place(path_type=Path)
+LOCATION = Place(readable=False)
+"""A folder or an address, as it is written."""
 cache_option = click.option(
     "--cache",
     metavar="DIR|URL",
-    callback=not_empty,
+    type=LOCATION,
     help="Cache: a folder, or an address such as s3://BUCKET/FOLDER [~/.cache/unmask-bench or BENCH_CACHE].",
 )
 
@@ -94,7 +105,7 @@ def verify_cache(cache: str | None, kinds: Sequence[str], remove: bool) -> int:
 @click.option(
     "--unused-by",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=PATH,
     metavar="RUN",
     help="What none of these run directories needs.",
 )

@@ -258,7 +258,8 @@ def test_what_has_no_manifest_is_told_and_removed(bench, cache, tmp_path, monkey
         (["prune", "--to", "9" * 400 + "TB"], "that is more than any cache holds"),
         (["ls", "--kind", "craf"], "unknown kind 'craf'. Did you mean 'craft'?"),
         (["prune", "--unused-by", "nowhere"], "nowhere"),
-        (["ls", "--cache", ""], "--cache: it is empty. Name a folder or an address, or leave the option out."),
+        (["prune", "--unused-by", ""], "--unused-by: it is empty"),
+        (["ls", "--cache", ""], "--cache: it is empty. Name a place, or leave it out."),
     ],
 )
 def test_unusable_options_are_told(bench, arguments, said):

@@ -267,3 +267,29 @@ def test_a_number_of_too_many_digits_is_told(arguments, capfd, tmp_path, monkeyp
     said = capfd.readouterr().err
     assert (stop.value.code, said.count("\n")) == (2, 1)
     assert f"{arguments[-2]} {arguments[-1].partition('=')[0]}: a number of 5000 characters is too long" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["run", "quickstart", "--output", ""], "--output"),
+        (["run", "quickstart", "--output="], "--output"),
+        (["run", "quickstart", "--executor", "ray", "--ray-address", ""], "--ray-address"),
+        (["submit", "quickstart", "--shards", "2", "--output", ""], "--output"),
+        (["submit", "quickstart", "--shards", "2", "--logs", ""], "--logs"),
+        (["verify-attack", "quickstart", "-o", ""], "--output"),
+        (["merge", "a", "b", "-o", ""], "--output"),
+        (["report", ""], "RUN..."),
+        (["report", "a", "-o", ""], "--output"),
+        (["leaderboard", "a", "-o", ""], "--output"),
+        (["export", ""], "RUN"),
+        (["export", "a", "-o", ""], "--output"),
+    ],
+)
+def test_a_place_without_a_name_is_not_the_current_folder(arguments, named, capfd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as stop:
+        main(arguments)
+    assert stop.value.code == 2
+    assert capfd.readouterr().err == f"error: {named}: it is empty. Name a place, or leave it out.\n"
+    assert not list(tmp_path.iterdir())

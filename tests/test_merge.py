@@ -162,6 +162,9 @@ def test_submit_gives_shards_to_a_batch_system_and_merges_them(runs, tmp_path, m
         (["--shards", "2", "--job-set", "timeout_min"], "write NAME=VALUE, for example timeout_min=600"),
         (["--shards", "2", "--no-such-option"], "No such option"),
         (["--shards", "2"], "slurm"),  # there is none here
+        (["--shards", "2", "--output", "."], "slurm"),
+        (["--shards", "2", "--output", ".."], "slurm"),
+        (["--shards", "2", "--output", "/"], "--output '/': the folders of shards are beside it. Name another folder."),
     ],
 )
 def test_what_cannot_be_submitted_is_refused(tmp_path, monkeypatch, capsys, options, told):

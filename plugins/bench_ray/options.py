@@ -13,7 +13,7 @@ class RayOptions(ExecutorOptions):
     workers: int | None = Field(None, ge=1)
     """Tasks at work at the same time; by default as many as the cluster has room for."""
 
-    address: str | None = None
+    address: str | None = Field(None, min_length=1)
     """Cluster to join, as `HOST:PORT`, `ray://HOST:PORT` or `auto`; by default that of `RAY_ADDRESS`, or else a Ray of
     this run's own is started on this machine."""
 
