@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -42,7 +43,7 @@ def threshold_view(attacked: Judged, clean: Judged, success: np.ndarray) -> Thre
     Returns:
         None where no score is finite.
     """
-    scores = np.concatenate([attacked.score, clean.score])
+    scores = np.concatenate([attacked.score, clean.score]).astype(np.float64)
     flagged = np.concatenate([attacked.flagged, clean.flagged])
     finite = np.unique(scores[np.isfinite(scores)])
     if finite.size == 0:
@@ -53,11 +54,13 @@ def threshold_view(attacked: Judged, clean: Judged, success: np.ndarray) -> Thre
     operating = _operating(scores, flagged)
     if operating is not None:
         chosen = np.union1d(chosen, [operating])
-    at = None if operating is None else int(np.searchsorted(chosen, operating)) + 1
-    # Up to the next score all thresholds flag the same images. One stands below all, at which everything is flagged.
+    # Up to the next score all thresholds flag the same images. One stands below all, at which everything is flagged,
+    # unless the lowest score is the lowest number.
     ends = np.append(finite, np.inf)[np.searchsorted(finite, chosen, side="right")]
-    first = -_short(-np.nextafter(finite[0], -np.inf), np.inf)
-    chosen = np.array([first, *map(_short, chosen, ends)])
+    below = math.nextafter(finite[0], -math.inf)
+    first = [-_short(-below, math.inf)] if math.isfinite(below) else []
+    at = None if operating is None else int(np.searchsorted(chosen, operating)) + len(first)
+    chosen = np.array([*first, *map(_short, chosen, ends)])
 
     def above(values: np.ndarray) -> np.ndarray:
         return values.size - np.searchsorted(np.sort(values), chosen, side="right")

@@ -101,6 +101,18 @@ def test_flags_that_no_threshold_gives_have_no_operating_point():
     assert threshold_view(judged(scores, flags), judged(scores, flags), every).operating is None
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_the_lowest_number_there_is_may_be_a_score(kind):
+    """As a detector says that it found nothing."""
+    scores, flags = np.array([np.finfo(kind).min, 0.5, 1.0], dtype=kind), np.array([False, False, True])
+    view = threshold_view(judged(scores, flags), judged(scores, flags), np.ones(3, dtype=bool))
+    assert np.isfinite(view.thresholds).all()
+    assert view.caught == tuple((scores > threshold).sum() for threshold in view.thresholds)
+    assert view.caught[view.operating] == 1
+    assert view.caught[-3:] == (2, 1, 0)
+    assert (3 in view.caught) == (kind == np.float32)  # below the other there is no number left
+
+
 def test_scores_that_are_not_finite_have_no_slider():
     scores, none = np.array([math.inf, -math.inf]), np.zeros(2, dtype=bool)
     assert threshold_view(judged(scores, none), judged(scores, none), ~none) is None
