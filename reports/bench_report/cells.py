@@ -18,7 +18,7 @@ import pandas as pd
 from bench_report import sentences
 from bench_report.blocks import BlockView
 from bench_report.charts.plots import plot_chart
-from bench_report.charts.vega import coordinate, corners
+from bench_report.charts.vega import coordinate, coordinates, corners
 from bench_report.facts import RunFacts
 from bench_report.measures import MEASURES, Measure
 from bench_report.probes import Probes
@@ -218,9 +218,9 @@ class CellPages:
                 "How the scores spread. Outliers are counted in the outermost bins.",
                 {
                     "bins": [
-                        {"x": coordinate(x), "share": coordinate(y), "kind": words}
+                        {"x": x, "share": coordinate(y), "kind": words}
                         for words, values in shares.items()
-                        for x, y in zip(middles, values.tolist())
+                        for x, y in zip(coordinates(middles), values.tolist())
                     ],
                     "cut": [] if threshold is None or start is None else [{"x": threshold.thresholds[start]}],
                 },
@@ -239,6 +239,7 @@ class CellPages:
             x, middle = (curves["margin_per_pass"][name].tolist() for name in ("x", "y"))
             low, high = (curves[f"margin_per_pass_{end}"]["y"].tolist() for end in ("low", "high"))
             way = list(zip(x, middle, low, high))
+            span = max(high) - min(low)
             shown = [way[n] for n in np.unique(np.linspace(0, len(way) - 1, 9).round().astype(int))]
             yield ChartView(
                 "path",
@@ -247,8 +248,9 @@ class CellPages:
                 "attacks: median and quartiles over some images. Below 0 an image is misclassified.",
                 {
                     "path": [
-                        {"x": coordinate(a), "y": coordinate(b), "low": coordinate(c), "high": coordinate(d)}
-                        for a, b, c, d in way
+                        {"x": coordinate(place)}
+                        | {name: coordinate(one, span) for name, one in zip(("y", "low", "high"), margins)}
+                        for place, *margins in way
                     ]
                 },
                 ("Pass", "Median margin", "Lower quartile", "Upper quartile"),

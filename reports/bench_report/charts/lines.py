@@ -65,7 +65,7 @@ def names_at_ends(
     for rank in range(len(ends) - 1, -1, -1):  # none below the axis
         heights[rank] = max(heights[rank], NAME_HEIGHT * (len(ends) - 1 - rank))
     return [
-        {"s": joined_names(drawn[number]), "colour": COLOURS[number], "x": coordinate(x), "y": coordinate(height)}
+        {"s": joined_names(drawn[number]), "colour": COLOURS[number], "x": x, "y": coordinate(height)}
         | {"end": coordinate(value)}
         for height, (value, _, x, number) in zip(heights, ends)
     ]

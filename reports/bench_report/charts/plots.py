@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bench_report.charts.vega import coordinate
+from bench_report.charts.vega import coordinates
 from bench_report.values import ChartView
 from bench_report.words import number_text
 from benchmark import Plot
@@ -23,9 +23,9 @@ def plot_chart(plot: Plot) -> ChartView | None:
         )
         for series in plot.series
     ]
-    drawn: list[dict[str, Any]] = [
-        {"series": name, "x": coordinate(x), "y": coordinate(y)} for name, points in finite for x, y in points
-    ]
+    across, up = (coordinates([point[axis] for _, points in finite for point in points]) for axis in (0, 1))
+    names = [name for name, points in finite for _ in points]
+    drawn: list[dict[str, Any]] = [{"series": name, "x": x, "y": y} for name, x, y in zip(names, across, up)]
     if not drawn:
         return None
     drawn[0] |= {"xt": plot.x_title, "yt": plot.y_title}

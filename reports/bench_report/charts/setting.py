@@ -16,7 +16,7 @@ from bench_report.charts.lines import alike, interval_ends, joined_names, moves,
 from bench_report.charts.means import mean_of
 from bench_report.charts.specs import MOST_LINES, SERIES
 from bench_report.charts.tradeoff import trade_off_figure
-from bench_report.charts.vega import coordinate, corners
+from bench_report.charts.vega import coordinate, coordinates, corners
 from bench_report.measures import measure
 from bench_report.table import Place, group_name, is_group
 from bench_report.values import Estimate, FigureRow, FigureView
@@ -461,11 +461,12 @@ class SettingFigures:
         spread = [x for x in xs if x > 0]
         wide = min(xs) >= 0 and len(spread) > 1 and max(spread) / min(spread) >= WIDE
         kind = "lines" + (("-log" if min(xs) > 0 else "-root") if wide else "")
+        xs = coordinates(xs)
         for start in range(0, len(names), MOST_LINES):
             shown = names[start : start + MOST_LINES]
             drawn = alike(shown, lines)
             rows = [
-                {"s": joined_names(together), "x": coordinate(x), "y": coordinate(point.value), "at": at}
+                {"s": joined_names(together), "x": x, "y": coordinate(point.value), "at": at}
                 | interval_ends(point, drawn, number)
                 for number, together in enumerate(drawn)
                 for x, (_, _, at), point in zip(xs, ladder.rungs, lines[together[0]])
@@ -474,7 +475,7 @@ class SettingFigures:
             rows[0] |= {"xt": option, "yt": measure(metric).title}
             part = f" ({start + 1}–{start + len(shown)} of {len(names)})" if len(names) > len(shown) else ""
             published = [
-                {"s": joined_names(together), "x": coordinate(x), "y": coordinate(point.reference), "at": at}
+                {"s": joined_names(together), "x": x, "y": coordinate(point.reference), "at": at}
                 for together in drawn
                 for x, (_, _, at), point in zip(xs, ladder.rungs, lines[together[0]])
                 if point is not None and point.reference is not None
@@ -494,7 +495,7 @@ class SettingFigures:
                 data={
                     "lines": rows,
                     "worst": [
-                        {"s": name, "x": coordinate(x), "y": coordinate(point.value), "at": at}
+                        {"s": name, "x": x, "y": coordinate(point.value), "at": at}
                         for name in shown
                         for x, (_, _, at), point in zip(xs, ladder.rungs, (worst or {}).get(name, ()))
                         if point is not None

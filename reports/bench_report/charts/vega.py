@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
@@ -13,14 +14,30 @@ import numpy as np
 from bench_report.charts.specs import CONFIG, DESCRIPTIONS
 
 
-def coordinate(value: float) -> float:
-    """Return a number as charts hold it: four digits, more than a chart has pixels, and none behind a whole number."""
-    short = float(f"{value:.4g}")
+def coordinate(value: float, span: float = math.inf) -> float:
+    """Return a number as charts hold it: a thousandth of its axis, more than a chart has pixels, and of a whole number
+    nothing behind the point.
+
+    Args:
+        value: the number.
+        span: of the axis, where that need not contain 0; four digits are enough for the others.
+    """
+    digits = 4 + (math.ceil(math.log10(abs(value) / span)) if 0 < span < abs(value) else 0)
+    short = float(f"{value:.{digits}g}")
     return int(short) if short.is_integer() else short
 
 
+def coordinates(values: Sequence[float]) -> list[float]:
+    """Return the numbers of an axis that need not contain 0."""
+    span = max(values, default=0) - min(values, default=0)
+    return [coordinate(value, span) for value in values]
+
+
 def corners(x: np.ndarray, y: np.ndarray) -> list[tuple[float, float]]:
-    """Return the points (N,) of a line but those on its way along an axis: the same line is drawn through the rest."""
+    """Return the points (N,) of a line that never turns back, as a ROC curve, but those on its way along an axis.
+
+    The same line is drawn through the rest.
+    """
     on_the_way = np.zeros(len(x), dtype=bool)
     for axis in (x, y):
         on_the_way[1:-1] |= (axis[:-2] == axis[1:-1]) & (axis[1:-1] == axis[2:])

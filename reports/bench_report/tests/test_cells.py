@@ -598,6 +598,20 @@ def test_a_detector_is_shown_by_its_worst_case_and_by_what_its_claim_implies(mak
     assert "implies a classifier" not in pages[group, "adversarial-training"].one("main").text
 
 
+@pytest.mark.parametrize(
+    ("least", "most"), [(50_000, 50_200), (1234, 1236), (0.9999, 0.99999), (-10_003, -10_001), (0, 1)]
+)
+def test_a_chart_tells_points_apart_however_far_from_zero_they_lie(least, most):
+    places = np.linspace(least, most, 401)
+    series = Series("a", places[:200], places[:200]), Series("b", places[200:], places[200:])
+    for mark in ("dots", "steps"):
+        drawn = plot_chart(Plot("title", "how", "across", "up", series, mark=mark)).data["points"]
+        for axis in ("x", "y"):
+            found = np.array([row[axis] for row in drawn])
+            assert np.abs(found - places).max() <= (most - least) / 1000
+            assert max(len(repr(place)) for place in found.tolist()) < 12
+
+
 def test_steps_with_several_points_at_one_x_lose_none_in_the_table_of_numbers():
     series = Series("a", [1.0, 1.0, 2.0], [0.25, 0.5, 0.75]), Series("b", [2.0], [1.0])
     chart = plot_chart(Plot("title", "how", "across", "up", series, mark="steps"))
