@@ -86,16 +86,13 @@ class PartShapes(Dataset):
 class PartShapesSplit(Split):
     """Pictures drawn when they are asked for; index i shows number i // classes of class i % classes."""
 
-    def __init__(
-        self, split: str, classes: tuple[str, ...], options: PartShapesOptions, drawn: Drawn | None = None
-    ) -> None:
-        """Keep what to draw, and where pictures are kept if not with all others: nothing is drawn here."""
+    def __init__(self, split: str, classes: tuple[str, ...], options: PartShapesOptions) -> None:
+        """Keep what to draw: nothing is drawn here."""
         per_class = {"train": options.train, "val": options.val, "test": options.test}[split]
         self.class_names = classes
         self.labels = np.tile(np.arange(len(classes), dtype=np.int64), per_class)
         self.image_shape = (3, options.size, options.size)
         self._split = split
-        self._drawn = drawn
         self._options = options
         self._annotations: PartAnnotations | None = None
 
@@ -115,12 +112,11 @@ class PartShapesSplit(Split):
         number, label = divmod(index, len(self.class_names))
         knobs = options.size, options.seed, options.clutter, options.occlusion, options.noise
         key = (*knobs, self._split, self.class_names[label], number)
-        drawn = DRAWN if self._drawn is None else self._drawn
-        pixels = drawn.get(key)
+        pixels = DRAWN.get(key)
         if pixels is None:
             pixels = self.picture(index)
             # Threads that draw the same picture at once draw the same bytes.
-            drawn.keep(key, pixels)
+            DRAWN.keep(key, pixels)
         return pixels
 
     def sample_ids(self, indices: Sequence[int]) -> list[str]:
