@@ -96,7 +96,7 @@ def test_non_local_means_has_its_gradient(channels, search, patch, height, width
     assert torch.autograd.gradcheck(lambda x: non_local_means(x, 0.2, search, patch), (x,))
 
 
-def test_what_is_unlike_weighs_nothing_and_costs_no_more():
+def test_what_is_unlike_weighs_nothing_and_has_a_finite_gradient():
     """A weight of exp(-10^4) is 0; the gradient stays finite."""
     x = picture((1, 1, 6, 6)).requires_grad_()
     smoothed = non_local_means(x, 1e-3, 5, 3)
