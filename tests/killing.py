@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -32,6 +33,8 @@ EARLY = 0.1
 """So many commands are killed at whatever moment of their start; the others once they are at work."""
 STARTER = 4
 """Of so many kills of workers one is of the process that starts them."""
+STARTS = 5
+"""So often Ray may give up before a run is taken for one that never starts: it gives a busy machine half a minute."""
 
 Target = Literal["worker", "command", "everything"]
 
@@ -83,15 +86,17 @@ class Killing:
             AssertionError: it ended otherwise than by a kill, or by coming to its end.
         """
         told, place, process = Round(), self._fresh("killed"), None
-        early, since = False, 0.0
+        early, since, in_vain = False, 0.0, 0
         while True:
             if process is None or process.poll() is not None:
                 code = -signal.SIGKILL if process is None else process.returncode
                 if code == 0:
                     break
                 said = (place / "said.txt").read_text()[-5000:]
-                # Ray gives up after half a minute where others keep the machine busy.
-                assert code == -signal.SIGKILL or said.endswith("Try --executor local.\n"), said
+                if code != -signal.SIGKILL:
+                    in_vain += 1
+                    assert in_vain < STARTS, said
+                    assert said.endswith("Try --executor local.\n"), said
                 process = self._start(place, "training crafting judging 0.2")
                 early, since = draw.random() < EARLY, time.time()
             if told.kills.total() < kills and (early or self._is_at_work(place, since, told)):
@@ -118,16 +123,15 @@ class Killing:
         if target == "worker":
             starter, *others = workers
             which = draw.choice(others) if others and draw.randrange(STARTER) else starter
-            os.kill(which, signal.SIGKILL)
+            if not _killed(which):
+                return
         else:
             # Beside it what works for it in sessions of its own, as Ray's processes do.
             others = _descendants(process.pid) if target == "everything" else []
             for number in (process.pid, *others):
-                try:
-                    os.kill(number, signal.SIGKILL)
-                except ProcessLookupError:
-                    continue
-            process.wait()
+                _killed(number)
+            if process.wait() != -signal.SIGKILL:
+                return
         told.kills[f"{target} in {'+'.join(sorted(kinds)) or 'between'}"] += 1
         told.allowed += CHUNK * (1 if target == "worker" and which != workers[0] else self.workers)
 
@@ -181,9 +185,22 @@ def _crafted(place: Path) -> int:
 def _ended(place: Path) -> list[dict[str, str]]:
     """Return a line of the journal per task that has ended, in whichever try."""
     journal = place / "run" / "journal.jsonl"
-    lines = journal.read_text().splitlines() if journal.exists() else []
-    ended = [json.loads(line) for line in lines if line.startswith('{"event": "task') and line.endswith("}")]
-    return list({line["key"]: line for line in ended}.values())
+    ended = {}
+    for text in journal.read_text().splitlines() if journal.exists() else []:
+        with contextlib.suppress(json.JSONDecodeError):  # it is being written, or was when a kill met the command
+            line = json.loads(text)
+            if line["event"].startswith("task"):
+                ended[line["key"]] = line
+    return list(ended.values())
+
+
+def _killed(process: int) -> bool:
+    """Kill a process; False where it has just ended by itself."""
+    try:
+        os.kill(process, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
 
 
 def _told(process: int, what: str) -> str:
