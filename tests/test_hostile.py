@@ -159,6 +159,17 @@ def test_a_thread_that_goes_on_costs_its_own_cells_and_the_worker(alone, toy_sui
     assert clean_rows(beside) == clean_rows(alone)
 
 
+@pytest.mark.parametrize("what", ["threads go on", "a thread and the end"])
+def test_a_spoiled_process_that_its_executor_does_not_end_does_no_other_task(run_toy, what):
+    bad = {"bad": {"use": "vandal", "where": "fit", "what": what}, **CLEAN}
+    finished = run_toy(
+        plugins=("hostile", "unlucky"), executor="heedless", attacks=json.dumps(STEP), defenses=json.dumps(bad)
+    )
+    reasons = [failure["reason"] for failure in finished.run.manifest["failures"]]
+    assert len(reasons) > 1
+    assert len([reason for reason in reasons if "has spoiled it for all others" in reason]) == len(reasons) - 1
+
+
 def test_a_network_may_work_in_place_on_its_input_and_an_artifact_may_fill_its_cache(run_hostile):
     observing = vandals("observing", [{"where": "nowhere", "what": "nothing"}])
     beside = run_hostile("beside", models={"in place": {"use": "vandal-linear", "what": "nothing"}}, defenses=observing)

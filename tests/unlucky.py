@@ -172,6 +172,13 @@ class Interrupted(InlineExecutor):
         raise KeyboardInterrupt
 
 
+class Heedless(InlineExecutor):
+    """Has its one process do tasks after one that has spoiled it."""
+
+    def replace(self) -> None:
+        pass
+
+
 class Apart(InlineExecutor):
     """Works on another machine, where the cache's name is that of another folder."""
 
@@ -193,6 +200,7 @@ def register_executors(register):
     register("interrupted", Interrupted)
     register("apart", Apart)
     register("beside", Beside)
+    register("heedless", Heedless)
     register("forgetful", Forgetful)
     register("forgets-once", ForgetsOnce)
     register("watchful", Watchful)

@@ -67,8 +67,9 @@ class Event:
         kind: `started` (it is at work; again where it was begun anew elsewhere), `progress` (data: done, total, unit),
             `warning` and `note` (text), `late` (traceback: where it is, long after it was started), and as the last one
             `done` (meta: what the task cost), `failed` (reason, traceback; again: whether another try may end
-            otherwise), `damaged` (key of an artifact that must be made again, reason) or `storage` (message: nothing
-            can be written, so the run ends). Executors may add data of their own.
+            otherwise; lasting: whether the task has left in its process what cannot be put back), `damaged` (key of an
+            artifact that must be made again, reason) or `storage` (message: nothing can be written, so the run ends).
+            Executors may add data of their own.
         key: the task.
     """
 
@@ -83,6 +84,8 @@ class Executor(ABC):
     Lifecycle: `prepare` (optional, early), `start`, then `submit` up to `slots` tasks and `wait` for events, `cancel` a
     task that takes too long, `stop` at the end or on an interruption. Where artifacts are found damaged or gone after
     that, it begins with `start` again.
+
+    A process in which a task has failed with something `lasting` does no other task: the executor ends it.
     """
 
     Options: ClassVar[type[ExecutorOptions]] = ExecutorOptions
@@ -118,7 +121,11 @@ class Executor(ABC):
         """
 
     def at_work(self, key: str) -> bool:
-        """Tell whether whoever has `started` a task is still there: it may have died, and the task wait for another."""
+        """Tell whether who has `started` a task is, or may be, still there; asked before an overdue one is cancelled.
+
+        False promises that the executor begins the task anew by itself and says `started` again: until then, and for
+        ever if it never does, no time limit holds.
+        """
         return True
 
     @abstractmethod

@@ -63,14 +63,23 @@ class Server:
             setup.fresh,
         )
         self._timeout, self._every = setup.task_timeout, every
+        self._spoiled = ""
 
     def run(self, task: Task, tell: Callable[[Event], None]) -> Event:
         """Run a task and return its last event.
+
+        After one that is `lasting`, which asks whoever runs the process to end it, no task is run any more: each fails.
 
         Args:
             task: is run in this thread.
             tell: hears the events before; also from another thread.
         """
+
+        if self._spoiled:
+            reason = (
+                f"an earlier task of this process has spoiled it for all others, and it was not ended: {self._spoiled}"
+            )
+            return Event("failed", task.key, {"reason": reason, "traceback": "", "lasting": True, "again": True})
 
         def send(kind: str, *values: Any) -> None:
             names = ("done", "total", "unit") if kind == "progress" else ("text",)
@@ -92,14 +101,16 @@ class Server:
         except StorageError as error:
             return Event("storage", task.key, {"message": str(error)})
         except Exception as error:
-            known = isinstance(error, BenchError)
+            known, lasting = isinstance(error, BenchError), is_lasting(error)
+            if lasting:
+                self._spoiled = str(error)
             return Event(
                 "failed",
                 task.key,
                 {
                     "reason": str(error) if known else f"{type(error).__name__}: {error}",
                     "traceback": traceback.format_exc(),
-                    "lasting": is_lasting(error),
+                    "lasting": lasting,
                     "again": not known,
                 },
             )

@@ -126,7 +126,8 @@ def isolated(who: str, threads: bool = False) -> Iterator[None]:
         yield
     except SystemExit as error:
         before.restore()
-        raise IsolationError(f"{who} called sys.exit({error.code!r}): raise an error instead") from error
+        text = f"{who} called sys.exit({error.code!r}): raise an error instead"
+        raise IsolationError(text, before.lasting) from error
     except Exception as error:
         changed = before.restore()
         if changed:
