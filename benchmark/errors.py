@@ -126,11 +126,12 @@ def required(module: str, by: str, requirement: str) -> Any:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name != module:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise
+        ours = requirement.removeprefix("unmask-bench")
+        clone = f" (in a clone: pip install -e '.{ours}')" if ours.startswith("[") else ""
         raise MissingError(
-            f"{by} needs the package {module}, which is not installed: pip install '{requirement}' (in a clone: pip "
-            f"install -e '.{requirement[requirement.find('[') :]}')."
+            f"{by} needs the package {error.name}, which is not installed: pip install '{requirement}'{clone}."
         ) from None
 
 

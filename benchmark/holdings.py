@@ -19,7 +19,6 @@ from benchmark.artifact import MANIFEST, DamagedArtifactError, digest, is_key, k
 from benchmark.errors import InputError, unknown_name
 from benchmark.files import is_aside
 from benchmark.plan.task import TaskKind
-from benchmark.results.read import load_run
 from benchmark.store import SIDE_BY_SIDE, Store
 from benchmark.wording import columns, legible, seconds_text, size_text
 
@@ -109,6 +108,8 @@ def needed_by(store: Store, run: Path) -> set[str]:
         InputError: it is no run directory, or an unfinished one that this cache does not know.
         StorageError: the address does not answer.
     """
+    from benchmark.results.read import load_run  # imports pandas, which other commands need not wait for
+
     noted = [known.keys for known in runs_of(store) if known.run == _named(run)]
     return set().union(*noted) if noted else {key[:SHORT] for key in load_run(run).costs["key"]}
 

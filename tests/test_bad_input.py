@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from benchmark.cli import main
+from benchmark.errors import MissingError, required
 
 TESTS = Path(__file__).resolve().parent
 
@@ -292,3 +293,26 @@ def test_no_such_run(bench):
     code, _, said = bench("export", "nowhere")
     assert code == 2
     assert "nowhere" in said
+
+
+@pytest.mark.parametrize(
+    ("module", "requirement", "told"),
+    [
+        ("no_such", "unmask-bench[fast]", "pip install 'unmask-bench[fast]' (in a clone: pip install -e '.[fast]')."),
+        ("no_such", "no-such", "pip install 'no-such'."),
+        ("no_such", "no-such>=2", "pip install 'no-such>=2'."),
+        ("no_such", "their-plugin[fast]", "pip install 'their-plugin[fast]'."),
+        ("no_such.part", "no-such", "pip install 'no-such'."),
+    ],
+)
+def test_a_package_that_is_not_installed_is_told_with_its_command(module, requirement, told):
+    with pytest.raises(MissingError) as refusal:
+        required(module, "the model big", requirement)
+    assert str(refusal.value) == f"the model big needs the package no_such, which is not installed: {told}"
+
+
+def test_a_module_that_an_installed_package_lacks_is_its_own_error(tmp_path, monkeypatch):
+    (tmp_path / "needy.py").write_text("import no_such\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="no_such"):
+        required("needy", "the model big", "needy")

@@ -42,6 +42,7 @@ def bench(capfd):
                 ["show", "attack", "pgd"],
             )
         ),
+        (["cache", "ls"], ("pandas",)),
         (["plan", "quickstart"], ("art", "torchvision", "torch._dynamo")),
     ],
 )
