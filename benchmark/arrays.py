@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.artifact import digest
+from benchmark.artifact import DamagedArtifactError, digest
 from benchmark.files import file_digest, remove, write_whole
 from benchmark.store import Building
 
@@ -175,6 +175,8 @@ class ArrayReader:
             if low < high:
                 for name, list_ in pieces.items():
                     list_.append(self._rows(number, name, slice(low - first, high - first)))
+        if not self._starts and pieces:
+            raise DamagedArtifactError(self.folder.name, f"it has no images, and so no arrays {', '.join(pieces)}")
         if start >= stop and self._starts:
             pieces = {name: [self._rows(0, name, slice(0, 0))] for name in pieces}
         return {name: np.concatenate(list_) if len(list_) != 1 else list_[0] for name, list_ in pieces.items()}

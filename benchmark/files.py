@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
-from benchmark.errors import StorageError
+from benchmark.errors import InputError, StorageError
 
 WAITING_SECONDS = 5.0
 """So long a lock is waited for without a word."""
@@ -166,7 +166,7 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-_known: dict[tuple[str, int, int, int], str] = {}
+_known: dict[tuple[str, tuple[int, ...]], str] = {}
 
 
 def known_digest(path: Path) -> str:
@@ -174,12 +174,20 @@ def known_digest(path: Path) -> str:
 
     Raises:
         OSError: it cannot be read.
+        InputError: somebody is writing to it.
     """
-    about = path.stat()
-    key = str(path.absolute()), about.st_ino, about.st_size, about.st_mtime_ns
-    if key not in _known:
-        _known[key] = file_digest(path)
-    return _known[key]
+    name, looks = str(path.absolute()), _looks(path)
+    if (name, looks) not in _known:
+        found = file_digest(path)
+        if _looks(path) != looks:
+            raise InputError(f"{str(path)!r} was written to while it was read. Wait until it is whole.")
+        _known[name, looks] = found
+    return _known[name, looks]
+
+
+def _looks(path: Path) -> tuple[int, ...]:
+    about = path.stat()  # the time of the last change of anything: unlike mtime, nobody sets it back
+    return about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
 def fsync(path: Path) -> None:
