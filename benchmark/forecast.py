@@ -105,32 +105,32 @@ class Forecast:
         most: tuple[int, Task | None] = (0, None)
         for task in tasks:
             beside, image = self._memory(task)
-            needed = beside + image * (self._trained_by(task) or self._plan.suite.batch_size)
+            needed = beside + image * (self.trained_by(task) or self._plan.suite.batch_size)
             if needed > most[0]:
                 most = needed, task
         return most
 
     def largest_batch(self, tasks: Iterable[Task], memory: int) -> int | None:
-        """Return the largest batch with which tasks fit into so many bytes, a power of two.
+        """Return the largest batch with which tasks fit into so many bytes.
 
         None where none fits, or the tasks run no network in the suite's batches.
         """
         fits = []
         for task in tasks:
             beside, image = self._memory(task)
-            if image and not self._trained_by(task):
+            if image and not self.trained_by(task):
                 fits.append((memory - beside) // image)
-        return 1 << (min(fits).bit_length() - 1) if fits and min(fits) > 0 else None
+        return min(fits) if fits and min(fits) > 0 else None
 
     def _memory(self, task: Task) -> tuple[int, int]:
         """Return the bytes that a worker needs beside a batch, and those per image of one."""
         rate = self._rate(task)
         if rate is None:
             return PROCESS_BYTES, 0
-        copies = TRAINING_COPIES if self._trained_by(task) else 1
+        copies = TRAINING_COPIES if self.trained_by(task) else 1
         return PROCESS_BYTES + rate.weights * copies, rate.states * BACKWARD_COPIES
 
-    def _trained_by(self, task: Task) -> int | None:
+    def trained_by(self, task: Task) -> int | None:
         """Return the batch size that a task trains a network by, None where it trains none."""
         model = getattr(task.spec, "model", None) if isinstance(task.spec, Train | Fit) else None
         recipe = None if model is None else model.options.get("train")
@@ -225,10 +225,11 @@ def check_room(needed: int, free: int | None, cache: str) -> None:
         )
 
 
-def check_memory(needed: int, task: Task, largest_batch: int | None) -> None:
+def check_memory(needed: int, task: Task, trains: bool, largest_batch: int | None) -> None:
     """Look whether one worker fits into this machine's memory.
 
     Args:
+        trains: whether the task trains a network, by the model's own batch size.
         largest_batch: that would fit.
 
     Raises:
@@ -236,7 +237,6 @@ def check_memory(needed: int, task: Task, largest_batch: int | None) -> None:
     """
     there = memory_bytes()
     if there is not None and needed > there:
-        trains = isinstance(task.spec, Train | Fit)
         option = "the model's `train.batch_size`" if trains else "the suite's `batch_size`"
         to = f" to {largest_batch}" if largest_batch is not None and not trains else ""
         raise InputError(

@@ -45,7 +45,7 @@ def plan_facts(plan: Plan, store: Store, registry: Registry) -> dict[str, Any]:
     there = memory_bytes()
     largest = None if there is None else forecast.largest_batch(missing.values(), there)
     if hungriest is not None:
-        check_memory(memory, hungriest, largest)
+        check_memory(memory, hungriest, forecast.trained_by(hungriest) is not None, largest)
     total, to_run = Counter(t.kind for t in required.values()), Counter(t.kind for t in missing.values())
     return {
         "suite": plan.suite.name,
@@ -84,6 +84,7 @@ def plan_facts(plan: Plan, store: Store, registry: Registry) -> dict[str, Any]:
         "disk_free_bytes": free,
         "worker_memory_bytes": memory,
         "memory_bytes": there,
+        "batch_size": plan.suite.batch_size,
         "largest_batch_size": largest,
     }
 
@@ -146,7 +147,7 @@ def describe_plan(facts: dict[str, Any], summary: bool = False, tasks: bool = Fa
         lines.append(f"disk and memory: {room}; a worker takes about {size_text(memory)}")
         if there is not None and memory:
             lines[-1] += f", so {max(1, there // memory)} fit into {size_text(there)} (--workers)"
-            if largest := facts["largest_batch_size"]:
+            if (largest := facts["largest_batch_size"] or 0) > facts["batch_size"]:
                 lines[-1] += f", or one with batches of {largest} (`batch_size`)"
     if facts["seconds_saved_by_cache"] >= 1:
         lines.append(f"the cache saves {seconds_text(facts['seconds_saved_by_cache'])} of that kind")

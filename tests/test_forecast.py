@@ -90,6 +90,9 @@ def test_time_disk_and_memory_are_said_before_any_work(plan):
     assert f"or one with batches of {largest} (`batch_size`)" in plan(200)[1]
     code, said = plan(200, "--json", batch_size=largest)
     assert (code, json.loads(said)["largest_batch_size"]) == (0, largest), "it fits"
+    assert "or one with batches of" not in plan(200, batch_size=largest)[1], "there is no larger one"
+    code, said = plan(200, batch_size=largest + 1)
+    assert (code, f"Lower the suite's `batch_size` to {largest}, or" in said) == (2, True), "one more does not fit"
     code, said = plan(200, batch_size=4 * largest)
     assert (code, f"Lower the suite's `batch_size` to {largest}, or" in said) == (2, True), said
 
