@@ -287,10 +287,12 @@ class _Run:
         """End the tasks that take too long and have not said so themselves."""
         if self.task_timeout is not None:
             before = time.monotonic() - self.task_timeout - GRACE
-            for key in [key for key, since in self.since.items() if since < before]:
-                if self.executor.at_work(key):
+            overdue = [key for key, since in self.since.items() if since < before]
+            there = set(self.executor.at_work(overdue)) if overdue else set()
+            for key in overdue:
+                if key in there:
                     self._end(self.plan.tasks[key], "")
-                else:  # who was has died; the next one says that it has started
+                else:  # who was at work has died; the next one says that it has started
                     del self.since[key]
                     self.display.again({key: self._work(self.plan.tasks[key])})
 

@@ -149,8 +149,8 @@ class Bereaved(InlineExecutor):
         self.events.append(Event("started", task.key))
         self.waiting = (time.monotonic() + 3600, task)
 
-    def at_work(self, key: str) -> bool:
-        return self.waiting is None
+    def at_work(self, keys):
+        return keys if self.waiting is None else []
 
     def wait(self, seconds: float):
         if self.waiting is not None and time.monotonic() > self.waiting[0]:

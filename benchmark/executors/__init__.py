@@ -8,7 +8,7 @@ with heavy libraries in memory.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -120,13 +120,13 @@ class Executor(ABC):
             ExecutorError: no task can be run any more.
         """
 
-    def at_work(self, key: str) -> bool:
-        """Tell whether who has `started` a task is, or may be, still there; asked before an overdue one is cancelled.
+    def at_work(self, keys: Collection[str]) -> Collection[str]:
+        """Return those of overdue tasks whose process is, or may be, still there; they are cancelled then.
 
-        False promises that the executor begins the task anew by itself and says `started` again: until then, and for
-        ever if it never does, no time limit holds.
+        Of the others the executor promises to begin them anew by itself and to say `started` again: until then, and for
+        ever if it never does, they have no time limit.
         """
-        return True
+        return keys
 
     @abstractmethod
     def cancel(self, key: str) -> None:

@@ -10,7 +10,7 @@ import signal
 import socket
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,7 @@ from bench_ray.options import RayOptions
 from benchmark import Event, Executor, ExecutorError, InputError, first_line, source_places
 
 if TYPE_CHECKING:
-    from bench_ray.work import Run
+    from bench_ray.work import Run, Word
     from benchmark import Setup, Task
 
 STARTS = 2
@@ -51,6 +51,7 @@ class RayExecutor(Executor):
         self.elsewhere = self._address is not None
         self._tasks: dict[Any, tuple[int, Task]] = {}  # reference to the answer → number of the submission, task
         self._places: dict[str, tuple[str, int]] = {}  # task → node and process that have started it
+        self._heard: dict[int, set[str]] = {}  # submission → names of the words that were heard
         self._submitted = 0
         self._looked = 0.0
 
@@ -95,7 +96,8 @@ class RayExecutor(Executor):
         here = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(
             ray.get_runtime_context().get_node_id(), soft=True
         )
-        # What it had heard when it is killed is lost: words of progress, since a task's last word is its answer.
+        # What it had heard when it is killed is lost: progress. All else comes with a task's answer, if not before, and
+        # what a time limit hangs on is said again and again.
         lives_on = {"max_restarts": -1, "max_task_retries": -1}
         self._ear = ray.remote(Ear).options(num_cpus=0, scheduling_strategy=here, **lives_on).remote()
         # Without `max_calls` a process with a GPU would end after each task.
@@ -158,6 +160,7 @@ class RayExecutor(Executor):
     def submit(self, task: Task) -> None:
         """Give the task to Ray, which waits for a place for it."""
         self._submitted += 1
+        self._heard[self._submitted] = set()
         reference = self._work.remote(self._run.name, [self._reference], self._ear, self._submitted, task)
         self._tasks[reference] = self._submitted, task
 
@@ -177,78 +180,97 @@ class RayExecutor(Executor):
                 ended, _ = ray.wait(waiting, num_returns=1, timeout=min(seconds, POLL_SECONDS))
                 if ended:
                     ended, _ = ray.wait(waiting, num_returns=len(waiting), timeout=0)
-            said: list[tuple[int, Event]] = ray.get(self._ear.take.remote())
+            said: list[Word] = ray.get(self._ear.take.remote())
         except ray.exceptions.RayError as error:
             raise ExecutorError(
                 f"the Ray cluster has gone ({first_line(error)}). Finished work is kept; the same command goes on from "
                 "here."
             ) from error
-        events = self._of_what_is_submitted(said)
-        return [*events, *(self._last_word(reference) for reference in ended if reference in self._tasks)]
+        events = self._new(said)
+        for reference in ended:
+            if reference in self._tasks:
+                events += self._last_words(reference)
+        return events
 
-    def _of_what_is_submitted(self, said: Iterable[tuple[int, Event]]) -> list[Event]:
-        """Return the events of tasks that are waited for: of a try that was ended, something may still come."""
+    def _new(self, said: Iterable[Word]) -> list[Event]:
+        """Return the events that were not heard before, of what is waited for: a try that was ended may still speak."""
         import ray
 
         waited_for = {number: reference for reference, (number, _) in self._tasks.items()}
         events = []
-        for number, event in said:
-            if number in waited_for:
-                events.append(event)
-                if event.kind == "started":
-                    self._places[event.key] = event.data["place"]
-                if event.data.get("lasting"):  # what the process cannot put back must reach no other task
-                    ray.cancel(self._forget(waited_for.pop(number)), force=True)
+        for word in said:
+            heard, event = self._heard.get(word.number), word.event
+            if heard is None or word.name in heard:
+                continue
+            if word.name:
+                heard.add(word.name)
+            events.append(event)
+            if event.kind == "started":
+                self._places[event.key] = event.data["place"]
+            if event.data.get("lasting"):  # what the process cannot put back must reach no other task
+                ray.cancel(self._forget(waited_for.pop(word.number)), force=True)
         return events
 
     def _forget(self, reference: Any) -> Any:
-        _, task = self._tasks.pop(reference)
+        number, task = self._tasks.pop(reference)
+        self._heard.pop(number)
         self._places.pop(task.key, None)
         return reference
 
-    def _last_word(self, reference: Any) -> Event:
+    def _last_words(self, reference: Any) -> list[Event]:
         import ray
 
         task = self._tasks[reference][1]
-        self._forget(reference)
         try:
-            event: Event = ray.get(reference)
+            events = self._new(ray.get(reference))
         except ray.exceptions.RuntimeEnvSetupError as error:
             raise ExecutorError(f"a Ray node cannot make the runtime environment: {error}") from error
         except ray.exceptions.OutOfMemoryError as error:
             reason = f"Ray ended it since its node had run out of memory ({first_line(error)})."
             cure = " Claim more for each task by --executor-set memory=GIB."
-            return Event("failed", task.key, {"reason": reason + cure, "traceback": str(error), "again": True})
+            return [Event("failed", task.key, {"reason": reason + cure, "traceback": str(error), "again": True})]
         except (ray.exceptions.WorkerCrashedError, ray.exceptions.NodeDiedError) as error:
             tries = self.options.attempts + 1
             reason = f"the worker process or its node died, {tries} times where it was tried ({first_line(error)})"
-            return Event("failed", task.key, {"reason": reason, "traceback": "", "again": True})
+            return [Event("failed", task.key, {"reason": reason, "traceback": "", "again": True})]
         except ray.exceptions.RayError as error:
             reason, cause = first_line(error), getattr(error, "cause", None)
             reason = reason if cause is None else first_line(cause)
-            return Event("failed", task.key, {"reason": reason, "traceback": str(error), "again": True})
-        if event.data.get("unfit"):
-            raise ExecutorError(event.data["reason"])
-        return event
+            return [Event("failed", task.key, {"reason": reason, "traceback": str(error), "again": True})]
+        finally:
+            self._forget(reference)
+        if events[-1].data.get("unfit"):
+            raise ExecutorError(events[-1].data["reason"])
+        return events
 
-    def at_work(self, key: str) -> bool:
-        """Ask the node of the process that has started the task whether it is alive."""
+    def at_work(self, keys: Collection[str]) -> set[str]:
+        """Ask the nodes of the processes that have started the tasks whether they are alive, all at once."""
         import ray
 
-        from bench_ray.work import is_there
+        from bench_ray.work import which_are_there
 
-        if key not in self._places:
-            return True
-        node, process = self._places[key]
-        there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+        places = {key: self._places[key] for key in keys if key in self._places}
+        asked: dict[Any, str] = {}
+        dead: set[tuple[str, int]] = set()
         try:
-            asked = ray.remote(is_there).options(num_cpus=0, scheduling_strategy=there).remote(process)
-            alive: bool = ray.get(asked, timeout=ANSWER_SECONDS)
-        except ray.exceptions.GetTimeoutError:
-            return True
-        except ray.exceptions.RayError:
-            return False  # the node has gone with it
-        return alive
+            alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+            for node in {node for node, _ in places.values()} & alive:
+                there = ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy(node, soft=False)
+                ask = ray.remote(which_are_there).options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+                asked[ask.remote([process for at, process in places.values() if at == node])] = node
+            answers, silent = (
+                ray.wait(list(asked), num_returns=len(asked), timeout=ANSWER_SECONDS) if asked else ([], [])
+            )
+            for late in silent:
+                ray.cancel(late)
+            for answer in answers:
+                with contextlib.suppress(ray.exceptions.RayError):  # it says nothing of the process
+                    living, node = ray.get(answer), asked[answer]
+                    dead |= {place for place in places.values() if place[0] == node and place[1] not in living}
+            alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        except ray.exceptions.RayError:  # of a cluster that has gone `wait` tells
+            return set(keys)
+        return {key for key in keys if key not in places or (places[key][0] in alive and places[key] not in dead)}
 
     def cancel(self, key: str) -> None:
         """Have Ray kill the process that is at work on the task."""
@@ -261,7 +283,7 @@ class RayExecutor(Executor):
         """Leave the cluster, which ends this run's tasks there, or stop the one that was started here."""
         import ray
 
-        self._tasks, self._places = {}, {}
+        self._tasks, self._places, self._heard = {}, {}, {}
         with _signals_kept():
             ray.shutdown()
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
+import uuid
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +18,8 @@ from benchmark import Event, ExecutorError, Server, Setup, Task
 
 AGAIN_SECONDS = 1.0
 """So often a process that must do no more work says so, until it is ended."""
+INSIST_SECONDS = 30.0
+"""So often a task says again what its time limit hangs on."""
 KEPT = 4
 """Servers that a process keeps: of as many devices, or runs that share a cluster."""
 
@@ -37,17 +41,32 @@ class Run:
     every: float
 
 
+@dataclass(frozen=True)
+class Word:
+    """An event on its way to the command.
+
+    Attributes:
+        number: of the submission of the command for which it was said.
+        name: of the word, by which one that comes twice is known; "" of progress, which may be lost.
+        event: what was said.
+    """
+
+    number: int
+    name: str
+    event: Event
+
+
 class Ear:
-    """Keeps what workers say until the command asks for it: an actor."""
+    """Keeps what workers say until the command asks for it: an actor. What it has kept when it dies is lost."""
 
     def __init__(self) -> None:
-        self._said: list[tuple[int, Event]] = []
+        self._said: list[Word] = []
 
-    def hear(self, number: int, event: Event) -> None:
-        """Take note of an event, and for which submission of the command it was said."""
-        self._said.append((number, event))
+    def hear(self, *words: Word) -> None:
+        """Take note of events."""
+        self._said += words
 
-    def take(self) -> list[tuple[int, Event]]:
+    def take(self) -> list[Word]:
         """Return what was said since the last call."""
         said, self._said = self._said, []
         return said
@@ -56,8 +75,8 @@ class Ear:
 _servers: OrderedDict[tuple[str, str], Server] = OrderedDict()
 
 
-def work(run: str, known: Sequence[Any], ear: Any, number: int, task: Task) -> Event:
-    """Run a task and return its last event, after all others have been heard.
+def work(run: str, known: Sequence[Any], ear: Any, number: int, task: Task) -> list[Word]:
+    """Run a task and return all that was said of it but progress, its last event at the end.
 
     Where the process must do no other task, the last event is heard, too, and this does not return: the command has Ray
     end the process. If it returned and ended by itself, Ray might give it a task meanwhile, which would be lost.
@@ -65,33 +84,52 @@ def work(run: str, known: Sequence[Any], ear: Any, number: int, task: Task) -> E
     Args:
         run: name of the run.
         known: reference to the `Run`, fetched once per process.
-        ear: actor that hears the other events.
+        ear: actor that hears the other events while the task is at work.
         number: of the submission.
         task: what is to be done.
     """
-    try:
-        server = _server(run, known[0])
-    except ExecutorError as error:
-        return Event("failed", task.key, {"reason": str(error), "traceback": "", "unfit": True})
-    heard = []
+    words: list[Word] = []
+    this_try = uuid.uuid4().hex
+
+    def named(event: Event) -> Word:
+        return Word(number, f"{this_try}-{len(words)}", event)
 
     def tell(event: Event) -> None:
         if event.kind == "started":
             event = replace(event, data={"place": (ray.get_runtime_context().get_node_id(), os.getpid())})
-        reference = ear.hear.remote(number, event)
-        if event.kind != "progress":
-            heard.append(reference)
+        if event.kind == "progress":
+            ear.hear.remote(Word(number, "", event))
+        else:
+            words.append(named(event))
+            ear.hear.remote(words[-1])
 
-    event = server.run(task, tell)
-    ray.get(heard)
-    while event.data.get("lasting", False):
-        ray.get(ear.hear.remote(number, event))
+    try:
+        server = _server(run, known[0])
+    except ExecutorError as error:
+        return [named(Event("failed", task.key, {"reason": str(error), "traceback": "", "unfit": True}))]
+    ended = threading.Event()
+
+    def insist() -> None:
+        while not ended.wait(INSIST_SECONDS):
+            ear.hear.remote(*(word for word in words if word.event.kind in ("started", "late")))
+
+    threading.Thread(target=insist, name="insist", daemon=True).start()  # before the task, which may leave no thread
+    try:
+        words.append(named(server.run(task, tell)))
+    finally:
+        ended.set()
+    while words[-1].event.data.get("lasting", False):
+        ray.get(ear.hear.remote(*words))
         time.sleep(AGAIN_SECONDS)
-    return event
+    return words
 
 
-def is_there(process: int) -> bool:
-    """Tell whether a process of this node is alive."""
+def which_are_there(processes: Sequence[int]) -> list[int]:
+    """Return those processes of this node that are alive."""
+    return [process for process in processes if _is_there(process)]
+
+
+def _is_there(process: int) -> bool:
     try:
         os.kill(process, 0)
     except ProcessLookupError:
