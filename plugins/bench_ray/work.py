@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 import uuid
@@ -145,11 +146,21 @@ def device_of(gpus: Sequence[int | str], visible: str | None) -> str:
     Args:
         gpus: of the task as Ray calls them, which are the node's.
         visible: CUDA_VISIBLE_DEVICES of the process, by whose order torch counts.
+
+    Raises:
+        ExecutorError: the process does not see the GPU, or its number is not known.
     """
     if not gpus:
         return "cpu"
     gpu, names = str(gpus[0]), [name.strip() for name in (visible or "").split(",")]
-    return f"cuda:{names.index(gpu) if gpu in names else gpu}"
+    if gpu in names:
+        return f"cuda:{names.index(gpu)}"
+    if visible is None and gpu.isdecimal():
+        return f"cuda:{gpu}"
+    raise ExecutorError(
+        f"the machine {socket.gethostname()}: Ray gives the task GPU {gpu}, and its process has CUDA_VISIBLE_DEVICES "
+        f"{visible!r}, which does not name it. Set it where Ray is started on the machine."
+    )
 
 
 def _server(name: str, known: Any) -> Server:

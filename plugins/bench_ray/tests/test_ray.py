@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmark import ExecutorError
+
 TESTS = Path(__file__).resolve().parents[3] / "tests"
 SUITE = """
 suite: elsewhere
@@ -130,6 +132,15 @@ def test_a_gpu_has_the_number_that_torch_knows_it_by(gpus, visible, device):
     from bench_ray.work import device_of
 
     assert device_of(gpus, visible) == device
+
+
+@needs_ray
+@pytest.mark.parametrize(("gpus", "visible"), [(["GPU-b7"], None), (["GPU-b7"], "GPU-a1"), ([3], "0,1")])
+def test_a_gpu_that_the_process_does_not_see_is_no_device(gpus, visible):
+    from bench_ray.work import device_of
+
+    with pytest.raises(ExecutorError, match="does not name it"):
+        device_of(gpus, visible)
 
 
 @pytest.fixture(scope="module")
