@@ -22,6 +22,8 @@ from benchmark.errors import InputError, StorageError
 WAITING_SECONDS = 5.0
 """So long a lock is waited for without a word."""
 ASIDE = ".aside"
+ASIDE_SECONDS = 3600.0
+"""So long after it was begun a file that is no more than begun will not be finished."""
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -145,18 +147,13 @@ def is_aside(name: str) -> bool:
     return name.startswith(".") and name.endswith(ASIDE)
 
 
-def sweep(folder: Path, seconds: float = 0.0) -> None:
-    """Remove what `write_whole`s that were killed have left in a folder.
-
-    Args:
-        folder: may be missing.
-        seconds: only what is older. 0 where nobody else writes there now.
-    """
+def sweep(folder: Path) -> None:
+    """Remove what `write_whole`s that were killed have left in a folder, which may be missing."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
             if is_aside(entry.name):
                 with contextlib.suppress(OSError):  # somebody else has removed it
-                    if time.time() - entry.stat(follow_symlinks=False).st_mtime >= seconds:
+                    if time.time() - entry.stat(follow_symlinks=False).st_mtime > ASIDE_SECONDS:
                         os.unlink(entry.path)
 
 

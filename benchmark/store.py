@@ -33,6 +33,7 @@ from typing import Any
 from benchmark.artifact import MANIFEST, DamagedArtifactError, check_files, digest, parsed, place
 from benchmark.errors import InputError
 from benchmark.files import (
+    ASIDE_SECONDS,
     HeldError,
     exclusive,
     file_digest,
@@ -58,8 +59,6 @@ MARKED = "run-"
 MARK = "cache.json"
 """Says by which format a cache is to be read."""
 FORMAT = 1
-ASIDE_SECONDS = 3600.0
-"""So long after it was begun a file that is no more than begun will not be finished."""
 SIDE_BY_SIDE = 8
 """Artifacts that are fetched at the same time."""
 
@@ -141,7 +140,7 @@ class Store:
             if self._originals is None and self.objects.read(MARK) != mark:
                 write_whole(self.root / MARK, mark)
             for swept in (self.root, self.root / "runs"):
-                sweep(swept, ASIDE_SECONDS)
+                sweep(swept)
             self._sweep_marks()
         except OSError as error:
             raise storage_error(error, self.root) or InputError(
