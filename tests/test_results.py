@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import gc
 import importlib
 import io
 import json
 import os
 import sys
+import weakref
 import zlib
 from dataclasses import replace
 
@@ -979,3 +981,26 @@ def test_a_measure_that_another_disturbs_is_no_problem():
     (problem,) = tables.problems
     assert problem.startswith("measure 'a' failed")
     assert "the environment (SEEN)" in problem
+
+
+class Failing(Metric):
+    title, scope = "Failing", "attack"
+
+    def __init__(self, end) -> None:
+        self.end, self.held = end, []
+
+    def compute(self, cells):
+        large = np.zeros(3)
+        self.held.append(weakref.ref(large))
+        self.end()
+
+
+def test_what_a_measure_that_fails_leaves_behind_goes_without_a_look_for_garbage():
+    failing = {"raises": Failing(lambda: 1 / 0), "quits": Failing(sys.exit)}
+    gc.disable()
+    try:
+        tabulate([result(attack=f"pgd{number}") for number in range(3)], failing, {}, ())
+        held = [one() for metric in failing.values() for one in metric.held]
+    finally:
+        gc.enable()
+    assert held == 6 * [None]
