@@ -89,7 +89,11 @@ def merge_runs(
                 f"{one} was run with other data, files or plugins than there are here: its tasks have other keys. "
                 "Merge where it was run, with the same --plugin and folder of data, or run it anew."
             )
-    places = list(dict.fromkeys([*map(absolute, caches), *_places(shards, caches)]))
+    named = [*map(absolute, caches), *_places(shards, caches)]
+    called: dict[str, str] = {}
+    for place in named:
+        called.setdefault(_real(place), place)
+    places = list(called.values())
     store = Store(places[0])
     run = RunDir(output)
     run.prepare(store.root)
