@@ -67,15 +67,22 @@ class Holding:
     runs: tuple[str, ...] = ()
 
 
-def note_use(store: Store, run: Path, suite: str, keys: Iterable[str]) -> None:
+def note_use(store: Store, run: Path, suite: str, keys: Iterable[str], *, replaces: bool = True) -> None:
     """Keep in mind that a run asks for these artifacts now.
+
+    Args:
+        store: the cache.
+        run: where the run is.
+        suite: name of its suite.
+        keys: of the artifacts.
+        replaces: what was asked for from there before is needed no more; else only the same is noted once.
 
     Raises:
         StorageError: no space is left, or the address does not answer.
     """
     where = _named(run)
     about = {"run": where, "suite": suite, "keys": sorted({key[:SHORT] for key in keys})}
-    name = digest(socket.gethostname(), where)[:SHORT]
+    name = digest(socket.gethostname(), where, *([] if replaces else [about["keys"]]))[:SHORT]
     store.objects.write(f"runs/{name}.json", json.dumps(about).encode())
 
 

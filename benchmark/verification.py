@@ -86,7 +86,7 @@ def verify_suite(
         raise InputError(f"{suite.path}: no attack of the suite can be tested so. {told}.")
     store = Store(cache)
     store.prepare()
-    note_use(store, suite.path, suite.name, plan.required(plan.answers()))
+    note_use(store, suite.path, suite.name, plan.required(plan.answers()), replaces=False)
     outcome = execute(
         plan,
         store,

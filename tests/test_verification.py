@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 
 from benchmark.cli import main
+from benchmark.holdings import runs_of
+from benchmark.store import Store
 
 SUITE = """
 suite: verified
@@ -122,6 +124,9 @@ def test_attacks_that_work_pass_and_broken_ones_fail(suite, tmp_path, capfd):
     frame = pd.read_csv(tmp_path / "found.csv")
     assert frame.verdict.tolist() == [row["verdict"] for row in rows]
     assert call(capfd, *usual, "--only", "attack=pgd")[0] == 0
+    # What was asked for first is not forgotten, and the same is noted once.
+    few, all_of_them = sorted(len(use.keys) for use in runs_of(Store(str(tmp_path / "cache"))))
+    assert 0 < few < all_of_them
     # What was damaged since is made again, to the same answers.
     for file in (tmp_path / "cache").rglob("verification.json"):
         file.write_text("{}")
