@@ -107,9 +107,12 @@
     window.addEventListener(event, () => (landed = null), { passive: true, capture: true });
   // Places of the page are true once all of it is laid out.
   const layOut = () => (document.documentElement.dataset.whole = "");
-  // What is laid out only when a reader comes to it moves under the pointer: a click lands beside what was aimed at. So
-  // the blocks off the screen follow one by one, as soon as the page can be read.
+  // A large grid can be read before all of it is laid out. What is laid out only when a reader comes to it moves under the
+  // pointer: a click lands beside what was aimed at. So the blocks off the screen follow one by one, at once, and all that
+  // are left before a reader moves.
   function layOutRest() {
+    for (const event of ["wheel", "touchstart", "pointerdown", "keydown", "scroll"])
+      window.addEventListener(event, layOut, { passive: true, capture: true, once: true });
     const late = all(".matrix .block");
     const next = () => {
       const block = late.shift();

@@ -519,7 +519,7 @@ def open_page(browser):
     """Return a function that opens a page; what it says on its console or asks of the network fails the test."""
     contexts, faults = [], []
 
-    def opened(path, *, at="", scheme="light", width=1280, height=900, script=True):
+    def opened(path, *, at="", scheme="light", width=1280, height=900, script=True, first="", whole=True):
         context = browser.new_context(
             color_scheme=scheme, viewport={"width": width, "height": height}, java_script_enabled=script, offline=True
         )
@@ -532,10 +532,11 @@ def open_page(browser):
         )
         page.on("pageerror", lambda error: faults.append(str(error)))
         page.on("request", lambda asked: faults.append(asked.url) if outside(asked.url) else None)
+        page.add_init_script(first)
         page.goto(path.as_uri() + at)
         if script:
             # Set up, and laid out: what is not would still move.
-            page.wait_for_selector("html[data-ready][data-whole]", state="attached", timeout=PATIENCE_MS)
+            page.wait_for_selector(f"html[data-ready]{'[data-whole]' * whole}", state="attached", timeout=PATIENCE_MS)
         return page
 
     yield opened

@@ -631,6 +631,30 @@ def test_nothing_moves_once_a_reader_has_come_to_it(drawn, open_page):
     assert all(before == pytest.approx(after, abs=1) for before, after in places), places
 
 
+def test_a_reader_who_moves_before_all_is_laid_out_stays_there(drawn, open_page):
+    """On a machine so slow that nothing follows the first page yet, in a browser that holds no place by itself."""
+    _, folder = drawn
+    page = open_page(
+        folder / "index.html",
+        whole=False,
+        first="""window.late = [];
+        const soon = window.setTimeout;
+        window.setTimeout = (task, after, ...more) => (after ? soon(task, after, ...more) : late.push(task));""",
+    )
+    assert page.evaluate("late.length > 0 && !('whole' in document.documentElement.dataset)")
+    page.add_style_tag(content="* { overflow-anchor: none; }")
+    page.evaluate("document.querySelectorAll('.matrix .block')[3].scrollIntoView()")
+    places = []
+    for _ in range(2):
+        page.wait_for_timeout(300)
+        places.append(page.evaluate("[...document.querySelectorAll('.matrix table')][3].getBoundingClientRect().y"))
+        page.evaluate("while (late.length) late.shift()()")
+    page.wait_for_timeout(300)
+    places.append(page.evaluate("[...document.querySelectorAll('.matrix table')][3].getBoundingClientRect().y"))
+    assert page.evaluate("scrollY > 0")
+    assert places == pytest.approx([places[0]] * 3, abs=1)
+
+
 def test_marks_stay_on_the_line_of_the_name_that_they_follow(make_run, open_page, tmp_path):
     """No line begins with the comma after a name, or ends with the bracket before it, however narrow the page."""
     from bench_report.render import HtmlReporter
