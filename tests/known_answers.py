@@ -61,7 +61,8 @@ def main(folder: Path) -> None:
     print("| --- | --- |" + " --- |" * len(PROBES))
     for defense in (*HONEST, *CAUGHT):
         alarms = sorted(set(run.alarms[run.alarms.defense == defense].alarm))
-        rows = run.probes[(run.probes.defense == defense) & run.probes.attack.isin([ASKED_OF, ""])]
+        rows = run.probes[run.probes.defense == defense]
+        rows = rows[(rows.attack == "") | ((rows.attack == ASKED_OF) & (rows.knowledge == "gray-box"))]
         values = [shown(rows[rows.probe == probe]) for probe in PROBES]
         print(f"| {defense} | {', '.join(alarms) or '–'} |", " | ".join(values), "|")
 
