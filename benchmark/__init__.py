@@ -147,7 +147,7 @@ PAGE: dict[str, dict[str, tuple[str, ...]]] = {
         ),
         "wording": ("percent",),
         "files": ("write_whole", "known_digest"),
-        "store": ("digest",),
+        "store.artifact": ("digest",),
         "source": ("source_digest", "source_places"),
     },
     "Reports, and a run read back": {

@@ -155,7 +155,7 @@ from benchmark.errors import first_line as first_line
 from benchmark.wording import percent as percent
 from benchmark.files import write_whole as write_whole
 from benchmark.files import known_digest as known_digest
-from benchmark.store import digest as digest
+from benchmark.store.artifact import digest as digest
 from benchmark.source import source_digest as source_digest
 from benchmark.source import source_places as source_places
 

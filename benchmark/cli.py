@@ -127,8 +127,8 @@ def run(
     # First: what is imported below takes seconds, too.
     executing = prepared(executor, _executor_options(workers, ray_address, executor_set), loaded, registry)
     from benchmark.display import make_display
-    from benchmark.location import default_cache
     from benchmark.run import RunRequest, default_output, resolve_device, run_suite
+    from benchmark.store.location import default_cache
 
     display = make_display()
     try:
@@ -218,8 +218,8 @@ def verify_attack(
     # First, as in `run`.
     executing = prepared(executor, _executor_options(workers, ray_address, executor_set), loaded, registry)
     from benchmark.display import make_display
-    from benchmark.location import default_cache
     from benchmark.run import resolve_device
+    from benchmark.store.location import default_cache
     from benchmark.verification import verify_suite
 
     display = make_display()
@@ -295,10 +295,10 @@ def submit(
         raise InputError("--shard: bench submit cuts the grid itself, into as many parts as --shards says.")
     parameters = _named_values("--job-set", job_set, "timeout_min=600")
     registry, loaded = _load(suite, given["profile"], given["sets"], given["plugins"], given["only"])
-    from benchmark.location import absolute, check_location, default_cache
     from benchmark.plan.plan import shard as take_part
     from benchmark.plan.planner import make_plan
     from benchmark.run import default_output
+    from benchmark.store.location import absolute, check_location, default_cache
     from benchmark.submission import merge_command, submit_shards, wait_for
 
     cache = absolute(given["cache"] or default_cache())
@@ -497,7 +497,7 @@ def prepare(context: click.Context, name: str | None, plugins: Sequence[str]) ->
 def doctor(plugins: Sequence[str]) -> None:
     """Show versions, devices, the data sets that are found and the plugins that failed."""
     from benchmark.inspection import describe_machine
-    from benchmark.location import default_cache
+    from benchmark.store.location import default_cache
 
     say(describe_machine(_registry(plugins), default_cache()))
 

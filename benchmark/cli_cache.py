@@ -12,7 +12,7 @@ from benchmark.errors import InputError
 from benchmark.wording import json_text, say
 
 if TYPE_CHECKING:
-    from benchmark.store import Store
+    from benchmark.store.store import Store
 
 
 class Place(click.Path):
@@ -150,8 +150,8 @@ def opened(cache: str | None) -> Store:
     Raises:
         InputError, StorageError: it cannot.
     """
-    from benchmark.location import default_cache
-    from benchmark.store import Store
+    from benchmark.store.location import default_cache
+    from benchmark.store.store import Store
 
     store = Store(cache or default_cache())
     store.check()

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from benchmark.artifact import DamagedArtifactError
 from benchmark.errors import Stopped, StorageError
 from benchmark.executors import Event, Executor, Setup
 from benchmark.plan.plan import Plan
 from benchmark.plan.task import Judge, OfSplit, Task
 from benchmark.progress import Status, TaskRecord
-from benchmark.store import Store
+from benchmark.store.artifact import DamagedArtifactError
+from benchmark.store.store import Store
 from benchmark.versions import library_versions
 from benchmark.wording import seconds_text
 

@@ -15,11 +15,11 @@ from pathlib import Path
 from time import time
 from typing import get_args
 
-from benchmark.artifact import MANIFEST, DamagedArtifactError, digest, is_key, key_of, parsed, place
 from benchmark.errors import InputError, unknown_name
 from benchmark.files import is_aside
 from benchmark.plan.task import TaskKind
-from benchmark.store import SIDE_BY_SIDE, Store
+from benchmark.store.artifact import MANIFEST, DamagedArtifactError, digest, is_key, key_of, parsed, place
+from benchmark.store.store import SIDE_BY_SIDE, Store
 from benchmark.wording import columns, legible, seconds_text, size_text
 
 SHORT = 16

@@ -18,7 +18,7 @@ from benchmark.schema import sweepable
 if TYPE_CHECKING:  # both import torch, which `bench plugins` and `bench show` must not wait for
     from benchmark.cells import CellResult
     from benchmark.plan.plan import Plan, PlannedCell
-    from benchmark.store import Store
+    from benchmark.store.store import Store
     from benchmark.suite import Component
 
 CALIBRATION_BATCH = 32
@@ -361,8 +361,8 @@ def describe_machine(registry: Registry, cache: str) -> str:
 
 
 def _cache_state(cache: str) -> str:
-    from benchmark.location import shown
-    from benchmark.store import Store
+    from benchmark.store.location import shown
+    from benchmark.store.store import Store
 
     try:
         store = Store(cache)

@@ -12,12 +12,10 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.artifact import MANIFEST
 from benchmark.display import LineDisplay, TerminalDisplay
 from benchmark.engine import Outcome
 from benchmark.errors import InputError
 from benchmark.files import file_digest
-from benchmark.location import absolute, default_cache, is_address, shown
 from benchmark.names import IDENTITY
 from benchmark.plan.plan import Plan, shard
 from benchmark.plan.planner import make_plan
@@ -29,7 +27,9 @@ from benchmark.results.collect import Tabulator
 from benchmark.results.read import Run, load_run
 from benchmark.run import Ending, end_told, note_task, tell
 from benchmark.rundir import Identity, RunDir, differences
-from benchmark.store import Store
+from benchmark.store.artifact import MANIFEST
+from benchmark.store.location import absolute, default_cache, is_address, shown
+from benchmark.store.store import Store
 from benchmark.suite import Suite, load_suite
 
 VALUES = ("value", "ci_low", "ci_high", "n")

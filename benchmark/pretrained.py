@@ -13,10 +13,10 @@ from pathlib import Path
 
 from torch import nn
 
-from benchmark.artifact import digest
 from benchmark.errors import InputError, MissingError, first_line, unknown_name
 from benchmark.files import known_digest
 from benchmark.options import PACKAGE, looks_like_file
+from benchmark.store.artifact import digest
 from benchmark.weights import Checkpoint, check_weights_file, in_order
 
 GROUP = "bench.weights"

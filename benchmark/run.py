@@ -13,7 +13,6 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.artifact import DamagedArtifactError
 from benchmark.display import LineDisplay, TerminalDisplay
 from benchmark.engine import Outcome, execute
 from benchmark.errors import BenchError, InputError, Stopped
@@ -33,7 +32,8 @@ from benchmark.reporting import clear_reports, prepare_reports, reason_of, write
 from benchmark.results.collect import Ended, Tabulator, thresholds
 from benchmark.results.tables import Tables, parquet, write_tables
 from benchmark.rundir import REPORT, Identity, RunDir, writing
-from benchmark.store import Store
+from benchmark.store.artifact import DamagedArtifactError
+from benchmark.store.store import Store
 from benchmark.suite import Suite
 from benchmark.trust.probes import told_of_probes
 from benchmark.wording import say

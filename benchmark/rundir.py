@@ -23,10 +23,10 @@ from typing import Any
 import yaml
 
 from benchmark import document
-from benchmark.artifact import digest
 from benchmark.errors import InputError
 from benchmark.files import HeldError, exclusive, file_digest, is_aside, remove, storage_error, sweep, write_whole
-from benchmark.store import FOLDERS, MARK, SYNC_SECONDS
+from benchmark.store.artifact import digest
+from benchmark.store.store import FOLDERS, MARK, SYNC_SECONDS
 
 MANIFEST = "manifest.json"
 JOURNAL = "journal.jsonl"

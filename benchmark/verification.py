@@ -20,7 +20,7 @@ from benchmark.plan.plan import PlannedVerification, Test, Tested
 from benchmark.plan.planner import plan_verification
 from benchmark.results.export import csv_text
 from benchmark.statistics import Estimate, rate
-from benchmark.store import Store
+from benchmark.store.store import Store
 from benchmark.wording import columns, percent, say
 
 if TYPE_CHECKING:

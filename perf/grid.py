@@ -152,7 +152,7 @@ def reference_passes(plan, registry, place: Path, task) -> tuple[float, float]:
     """
     import torch
 
-    from benchmark.store import Store
+    from benchmark.store.store import Store
     from benchmark.tasks.worker import Worker
 
     if task.spec.attack.use != "deepfool":

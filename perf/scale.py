@@ -75,7 +75,7 @@ def simulate(cells: int, gpus: int) -> dict[str, Any]:
     from benchmark.executors import Event, Executor, ExecutorOptions
     from benchmark.plan.planner import make_plan
     from benchmark.plugins import load_plugins
-    from benchmark.store import Store
+    from benchmark.store.store import Store
     from benchmark.suite import load_suite
 
     with tempfile.TemporaryDirectory() as folder:

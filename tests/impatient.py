@@ -1,7 +1,7 @@
 """A plugin module that makes checkpoints frequent, so that interruptions can be tested within seconds."""
 
-import benchmark.arrays
 import benchmark.checkpoint
+import benchmark.store.arrays
 
-benchmark.arrays.FLUSH_SECONDS = 0.1
+benchmark.store.arrays.FLUSH_SECONDS = 0.1
 benchmark.checkpoint.SECONDS = 0.05

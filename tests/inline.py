@@ -9,7 +9,7 @@ from benchmark import hookimpl
 from benchmark.executors import Event, Executor, Setup
 from benchmark.executors.serving import Server
 from benchmark.plugins import load_plugins
-from benchmark.store import Store
+from benchmark.store.store import Store
 from suites import Finished
 
 

@@ -14,10 +14,10 @@ import fsspec
 import pytest
 from inline import toy_run
 
-from benchmark.artifact import digest
 from benchmark.cli import main
 from benchmark.holdings import damaged, holdings, prune
-from benchmark.store import Store
+from benchmark.store.artifact import digest
+from benchmark.store.store import Store
 
 
 @pytest.fixture

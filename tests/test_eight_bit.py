@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from toy import Blobs
 
-from benchmark.arrays import ArrayReader, ArrayWriter
-from benchmark.artifact import digest
-from benchmark.store import Store
+from benchmark.store.arrays import ArrayReader, ArrayWriter
+from benchmark.store.artifact import digest
+from benchmark.store.store import Store
 from benchmark.tasks.checks import rounded
 
 EIGHT = "{blobs: {use: blobs, eight_bit: true}}"

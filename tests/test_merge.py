@@ -12,7 +12,7 @@ from inline import toy_run
 
 from benchmark import load_run
 from benchmark.rundir import RESULTS
-from benchmark.store import Store
+from benchmark.store.store import Store
 from suites import SUITE, write_suite
 
 AXES = {
@@ -102,7 +102,7 @@ def test_what_does_not_belong_together_is_refused(runs, merge, tmp_path):
 
 def changed(folder: Path, place: Path, change) -> Path:
     """Copy a run directory with another manifest."""
-    from benchmark.artifact import digest
+    from benchmark.store.artifact import digest
 
     shutil.copytree(folder, place)
     manifest = json.loads((place / "manifest.json").read_text())

@@ -125,7 +125,7 @@ def planned(tmp_path, text):
     from benchmark.inspection import plan_facts
     from benchmark.plan.planner import make_plan
     from benchmark.plugins import load_plugins
-    from benchmark.store import Store
+    from benchmark.store.store import Store
     from benchmark.suite import load_suite
 
     (tmp_path / "suite.yaml").write_text(text)

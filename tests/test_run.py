@@ -518,7 +518,7 @@ def test_the_plan_knows_what_attacks_of_a_library_cost_at_most(toy_suite, tmp_pa
     from benchmark.inspection import describe_plan, plan_facts
     from benchmark.plan.planner import make_plan
     from benchmark.plugins import load_plugins
-    from benchmark.store import Store
+    from benchmark.store.store import Store
     from benchmark.suite import load_suite
 
     registry = load_plugins(["toy", "inline"])
@@ -630,7 +630,7 @@ def test_an_output_folder_with_other_files_is_refused(run_toy, tmp_path):
 
 def test_verdict_details_are_kept(run_toy, tmp_path):
     run_toy(defenses="{near: {use: nearest}}")
-    from benchmark.arrays import ArrayReader
+    from benchmark.store.arrays import ArrayReader
 
     readers = [ArrayReader(f) for f in (tmp_path / "cache" / "artifacts").glob("*/*") if list(f.glob("part-*"))]
     details = [reader for reader in readers if "detail.distance" in reader.names]

@@ -19,10 +19,10 @@ import pytest
 from inline import toy_run
 
 from benchmark import hookimpl, load_run
-from benchmark.artifact import digest
 from benchmark.cli import main
 from benchmark.errors import ExecutorError, InputError
-from benchmark.store import Store
+from benchmark.store.artifact import digest
+from benchmark.store.store import Store
 from suites import write_suite
 
 TABLES = ("metrics", "samples", "curves", "comparisons", "groups", "artifacts", "alarms", "probes", "trust", "costs")

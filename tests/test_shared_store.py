@@ -21,10 +21,10 @@ import pytest
 from inline import toy_run
 
 from benchmark import load_run
-from benchmark.artifact import DamagedArtifactError, digest, place
 from benchmark.cli import main
 from benchmark.errors import StorageError
-from benchmark.store import Store
+from benchmark.store.artifact import DamagedArtifactError, digest, place
+from benchmark.store.store import Store
 
 KEY = digest("a key")
 TESTS = Path(__file__).resolve().parent
@@ -258,7 +258,7 @@ def test_a_clone_of_a_machine_is_another_machine(machine, address, tmp_path):
 
 DIES = """
 import os, signal, sys
-from benchmark.store import Store
+from benchmark.store.store import Store
 store = Store(sys.argv[1], lease=float(sys.argv[2]))
 store.prepare()
 with store.building(sys.argv[3]) as building:
@@ -465,7 +465,9 @@ def test_credentials_that_are_missing_are_told(s3, refused, monkeypatch):
 
 
 def test_a_package_that_is_missing_is_told(refused):
-    program = "import sys; sys.modules['s3fs'] = None; from benchmark.store import Store; Store('s3://bucket/cache')"
+    program = (
+        "import sys; sys.modules['s3fs'] = None; from benchmark.store.store import Store; Store('s3://bucket/cache')"
+    )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "InputError: --cache s3://bucket/cache: Install s3fs" in done.stderr
     assert "pip install 'unmask-bench[s3]'" in done.stderr

@@ -21,11 +21,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.arrays import ArrayReader, ArrayWriter
-from benchmark.artifact import DamagedArtifactError, digest
 from benchmark.errors import InputError
 from benchmark.files import known_digest, storage_error, write_whole
-from benchmark.store import FOLDERS, Store
+from benchmark.store.arrays import ArrayReader, ArrayWriter
+from benchmark.store.artifact import DamagedArtifactError, digest
+from benchmark.store.store import FOLDERS, Store
 
 KEY = digest("a key")
 
@@ -109,7 +109,7 @@ def test_a_discarded_artifact_can_be_made_again(store):
 CHILD = """
 import sys, time
 from pathlib import Path
-from benchmark.store import FOLDERS, Store
+from benchmark.store.store import FOLDERS, Store
 
 store, key, do = Store(Path(sys.argv[1])), sys.argv[2], sys.argv[3]
 if do == "discard":
@@ -348,8 +348,8 @@ LARGE = """
 import resource, sys
 from pathlib import Path
 import numpy as np
-from benchmark.arrays import ArrayReader, ArrayWriter
-from benchmark.store import FOLDERS, Store
+from benchmark.store.arrays import ArrayReader, ArrayWriter
+from benchmark.store.store import FOLDERS, Store
 
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
@@ -388,7 +388,7 @@ def test_arrays_larger_than_memory_are_written_and_read(tmp_path):
 STARTS = """
 import sys
 import time
-from benchmark.store import FOLDERS, Store
+from benchmark.store.store import FOLDERS, Store
 print("here", flush=True)
 sys.stdin.readline()
 for number in range(40):

@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.cli import main
 from benchmark.holdings import runs_of
-from benchmark.store import Store
+from benchmark.store.store import Store
 
 SUITE = """
 suite: verified

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from benchmark.artifact import DamagedArtifactError
 from benchmark.errors import BenchError, ExecutorError, StorageError
 from benchmark.executors import Event, Setup
 from benchmark.isolation.process import is_lasting
 from benchmark.plugins import load_plugins
 from benchmark.progress import Progress
-from benchmark.store import Store
+from benchmark.store.artifact import DamagedArtifactError
+from benchmark.store.store import Store
 from benchmark.tasks.worker import Worker
 from benchmark.versions import library_versions
 

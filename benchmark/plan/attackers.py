@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any, Literal
 
-from benchmark.artifact import digest
 from benchmark.cells import Attacker
 from benchmark.defense import Road, offers
 from benchmark.errors import InputError
@@ -14,6 +13,7 @@ from benchmark.plan.graph import Graph
 from benchmark.plan.once import once
 from benchmark.plan.task import Craft, Held
 from benchmark.randomness import Rng
+from benchmark.store.artifact import digest
 from benchmark.suite import GridEntry, Substitute
 
 

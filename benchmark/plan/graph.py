@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from benchmark.artifact import digest
 from benchmark.defense import ArtifactRequest, SharedArtifact
 from benchmark.errors import InputError, PluginError
 from benchmark.model import Passes
@@ -33,6 +32,7 @@ from benchmark.plan.task import (
     Threshold,
     Train,
 )
+from benchmark.store.artifact import digest
 from benchmark.suite import Component
 from benchmark.trust.looks import ALONE, DIRECTIONS, SHOWN, STEPS
 

@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from benchmark.artifact import digest
 from benchmark.cells import Attacker
 from benchmark.errors import InputError
 from benchmark.names import CLEAN, Asks, CellName, ProbeName
 from benchmark.plan.task import Task
 from benchmark.plugins import Registry
 from benchmark.setting import DataFacts
-from benchmark.store import Store
+from benchmark.store.artifact import digest
+from benchmark.store.store import Store
 from benchmark.suite import Component, Suite
 
 

@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.arrays import ArrayReader
-from benchmark.artifact import DamagedArtifactError
 from benchmark.cells import Answers, ArtifactResult, Cell, CellResult, Look, Plane, Seen, Status, within_budget
 from benchmark.dataset import Split
 from benchmark.defense import Defense
@@ -31,7 +29,9 @@ from benchmark.randomness import Rng
 from benchmark.results.gallery import Gallery
 from benchmark.results.tables import Tables
 from benchmark.results.tabulation import Tabulation
-from benchmark.store import Store
+from benchmark.store.arrays import ArrayReader
+from benchmark.store.artifact import DamagedArtifactError
+from benchmark.store.store import Store
 from benchmark.wording import legible
 
 NOT_RUN = "not run: the run was interrupted"

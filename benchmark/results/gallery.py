@@ -20,7 +20,6 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from benchmark.arrays import ArrayReader
 from benchmark.cells import Answers, Cell, CellResult, initially_right, rejected, right, successful
 from benchmark.errors import InputError
 from benchmark.files import make_folder, remove, write_whole
@@ -28,6 +27,7 @@ from benchmark.names import IDENTITY
 from benchmark.results.read import content_name
 from benchmark.results.tables import DETAIL_COLUMNS, GALLERY_COLUMNS, SHEET_COLUMNS, parquet
 from benchmark.rundir import DETAILS, GALLERY, IMAGES, SHEETS
+from benchmark.store.arrays import ArrayReader
 
 PER_STRATUM = 3
 MOST_ROWS = 1000

@@ -15,10 +15,10 @@ from typing import Any
 import pandas as pd
 
 from benchmark.errors import InputError, unknown_name
-from benchmark.location import default_cache
 from benchmark.results.tables import DETAIL_COLUMNS, GALLERY_COLUMNS, SHEET_COLUMNS, TABLES
 from benchmark.rundir import DETAILS, GALLERY, IMAGES, REPORT, SHEETS, read_manifest
-from benchmark.store import Store
+from benchmark.store.location import default_cache
+from benchmark.store.store import Store
 from benchmark.suite.file import Published, Reference
 
 

@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.arrays import ArrayWriter
 from benchmark.attack import TOLERANCE, Attack, Victim, perturbation_size
 from benchmark.dataset import Split
 from benchmark.gradient import margins
@@ -17,7 +16,8 @@ from benchmark.names import Asks
 from benchmark.plan.task import Examine, Task
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
-from benchmark.store import Building
+from benchmark.store.arrays import ArrayWriter
+from benchmark.store.store import Building
 from benchmark.tasks.checks import made, rounded
 from benchmark.tasks.recording import draw, recorded, roughness, stacked
 from benchmark.tasks.verdicts import answers_of, verdict_on

@@ -20,7 +20,7 @@ from benchmark.options import TrainOptions
 from benchmark.plan.task import Assess, Build, Fit, Task, Train
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
-from benchmark.store import Building
+from benchmark.store.store import Building
 from benchmark.tasks.elsewhere import ask_elsewhere
 from benchmark.tasks.verdicts import AGAIN, answers_of, disagreements, verdict_on
 from benchmark.tasks.workshop import Workshop, write_json

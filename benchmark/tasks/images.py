@@ -7,7 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from benchmark.arrays import ArrayReader
 from benchmark.attack import Attack, perturbation_size
 from benchmark.dataset import Split
 from benchmark.errors import TaskError
@@ -17,7 +16,8 @@ from benchmark.model import passes
 from benchmark.plan.task import Craft, Observe, Predict, Task
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
-from benchmark.store import Building
+from benchmark.store.arrays import ArrayReader
+from benchmark.store.store import Building
 from benchmark.tasks.checks import finite, made
 from benchmark.tasks.verdicts import AGAIN_ALONE, SCORE_TOLERANCE, spread_of
 from benchmark.tasks.victims import victim_of

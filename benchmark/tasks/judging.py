@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.arrays import ArrayReader
 from benchmark.dataset import Split
 from benchmark.defense import (
     Defense,
@@ -20,7 +19,8 @@ from benchmark.plan.task import Judge, Task, Threshold
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
 from benchmark.statistics import threshold_at_fpr
-from benchmark.store import Building
+from benchmark.store.arrays import ArrayReader
+from benchmark.store.store import Building
 from benchmark.tasks.elsewhere import ask_elsewhere
 from benchmark.tasks.verdicts import AGAIN, AGAIN_ALONE, VERDICT, answers_of, disagreements, spread_of, verdict_on
 from benchmark.tasks.workshop import Workshop, write_json

@@ -10,7 +10,7 @@ from benchmark.plan.task import Look, Separate, Task
 from benchmark.progress import Progress
 from benchmark.states import flat_state
 from benchmark.statistics import class_separation
-from benchmark.store import Building
+from benchmark.store.store import Building
 from benchmark.tasks.checks import finite
 from benchmark.tasks.victims import victim_of
 from benchmark.tasks.workshop import JUDGE_BATCH, Workshop, write_json

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from benchmark.arrays import ArrayReader
 from benchmark.dataset import PartAnnotations, Split
+from benchmark.store.arrays import ArrayReader
 
 
 class HandedSplit(Split):

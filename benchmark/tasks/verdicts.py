@@ -8,7 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmark.arrays import ArrayReader
 from benchmark.defense import (
     NO_LABEL,
     Batch,
@@ -19,6 +18,7 @@ from benchmark.errors import TaskError
 from benchmark.isolation.objects import unchanged
 from benchmark.isolation.process import IsolationError
 from benchmark.randomness import Rng
+from benchmark.store.arrays import ArrayReader
 from benchmark.tasks.checks import finite, which
 from benchmark.tasks.workshop import JUDGE_BATCH
 

@@ -23,7 +23,7 @@ from benchmark.defense import Verdict
 from benchmark.plan.task import Task, Verify
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
-from benchmark.store import Building
+from benchmark.store.store import Building
 from benchmark.tasks.checks import check_adversarial
 from benchmark.tasks.verdicts import verdict_on
 from benchmark.tasks.victims import victim_of

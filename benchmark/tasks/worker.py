@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from benchmark.artifact import DamagedArtifactError
 from benchmark.errors import BenchError, StorageError, TaskError
 from benchmark.files import remove
 from benchmark.isolation.bystander import Bystander
@@ -23,7 +22,8 @@ from benchmark.plan.task import Task, TaskKind
 from benchmark.plugins import Registry
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
-from benchmark.store import Building, Store
+from benchmark.store.artifact import DamagedArtifactError
+from benchmark.store.store import Building, Store
 from benchmark.tasks import examining, fitting, images, judging, looking, verifying
 from benchmark.tasks.elsewhere import judged_elsewhere
 from benchmark.tasks.workshop import Workshop

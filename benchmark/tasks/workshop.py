@@ -12,7 +12,6 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from benchmark.arrays import ArrayReader, ArrayWriter, Column
 from benchmark.dataset import Dataset, Split
 from benchmark.defense import (
     Defense,
@@ -28,7 +27,8 @@ from benchmark.plan.task import Build, Fit, Key, Part, Spec, Task, Train
 from benchmark.plugins import Registry
 from benchmark.progress import Progress
 from benchmark.randomness import Rng
-from benchmark.store import Building, Store
+from benchmark.store.arrays import ArrayReader, ArrayWriter, Column
+from benchmark.store.store import Building, Store
 from benchmark.tasks.splits import AttackedSplit, HandedSplit
 from benchmark.training import MicroBatches
 

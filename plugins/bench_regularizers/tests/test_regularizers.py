@@ -24,7 +24,7 @@ from benchmark.model import passes
 from benchmark.options import TrainOptions
 from benchmark.plan.planner import make_plan
 from benchmark.plugins import load_plugins
-from benchmark.store import Store
+from benchmark.store.store import Store
 from benchmark.suite import load_suite
 
 

@@ -1,6 +1,6 @@
 """A cache that machines share, at an address such as `s3://bucket/folder`: its objects, and claims that expire.
 
-They have the names that `benchmark.store` gives to files, so that a folder may be copied to an address and back.
+They have the names that `store` gives to files, so that a folder may be copied to an address and back.
 Whatever fsspec opens will do. Where it creates no object exclusively (S3 and Google Cloud Storage do), two machines may
 now and then make the same artifact: twice the work, and the same content, of which the first that is there stays.
 """
@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmark.errors import BenchError, InputError, StorageError, first_line
 from benchmark.files import WAITING_SECONDS, HeldError
-from benchmark.objects import Stored
+from benchmark.store.objects import Stored
 
 LEASE_SECONDS = 60.0
 """A claim that has not been renewed for so long is of a process that has died; one that lives renews it four times."""

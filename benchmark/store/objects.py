@@ -1,4 +1,4 @@
-"""What a cache consists of: objects by name, in a folder as files, or at an address (`benchmark.remote`)."""
+"""What a cache consists of: objects by name, in a folder as files, or at an address (`remote`)."""
 
 from __future__ import annotations
 

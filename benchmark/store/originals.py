@@ -1,4 +1,4 @@
-"""Artifacts at an address, of which machines keep copies (`benchmark.store`): which are there, and their manifests.
+"""Artifacts at an address, of which machines keep copies (`store`): which are there, and their manifests.
 
 What is known of an address is kept in mind for as long as that cannot mislead anybody: an artifact that was seen there
 is taken to be there until it is found missing, and what was missing is asked for again after some seconds.
@@ -11,9 +11,9 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-from benchmark.artifact import MANIFEST, DamagedArtifactError, key_of, parsed, place
 from benchmark.files import make_folder
-from benchmark.remote import Remote
+from benchmark.store.artifact import MANIFEST, DamagedArtifactError, key_of, parsed, place
+from benchmark.store.remote import Remote
 
 LISTING_SECONDS = 5.0
 """What an address is said to lack is asked again after so long."""

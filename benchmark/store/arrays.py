@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.artifact import DamagedArtifactError, digest
 from benchmark.files import file_digest, remove, write_whole
-from benchmark.store import Building
+from benchmark.store.artifact import DamagedArtifactError, digest
+from benchmark.store.store import Building
 
 FLUSH_SECONDS = 10.0
 """Arrays are written to disk at least this often: an interruption costs about that much."""

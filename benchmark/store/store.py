@@ -10,9 +10,9 @@ Layout of the cache folder::
 
 Whatever lies there may be damaged: what is read is verified first, and what differs is made again.
 
-At an address (`benchmark.remote`), artifacts have the same names. Beside it this machine keeps a cache folder, in which
+At an address (`remote`), artifacts have the same names. Beside it this machine keeps a cache folder, in which
 tasks work and from which all is read: a copy of what was asked for, so that each artifact is fetched once per machine.
-What is published goes to the address last; what is there, the address says (`benchmark.originals`).
+What is published goes to the address last; what is there, the address says (`originals`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from benchmark.artifact import MANIFEST, DamagedArtifactError, check_files, digest, parsed, place
 from benchmark.errors import InputError
 from benchmark.files import (
     ASIDE_SECONDS,
@@ -45,10 +44,11 @@ from benchmark.files import (
     sweep,
     write_whole,
 )
-from benchmark.location import absolute, check_location, is_address, local_cache
-from benchmark.objects import Folder
-from benchmark.originals import Originals
-from benchmark.remote import LEASE_SECONDS, Remote
+from benchmark.store.artifact import MANIFEST, DamagedArtifactError, check_files, digest, parsed, place
+from benchmark.store.location import absolute, check_location, is_address, local_cache
+from benchmark.store.objects import Folder
+from benchmark.store.originals import Originals
+from benchmark.store.remote import LEASE_SECONDS, Remote
 from benchmark.wording import legible
 
 SYNC_SECONDS = 1.0
