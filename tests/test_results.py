@@ -926,6 +926,19 @@ def test_an_import_of_one_panel_excuses_no_other(tmp_path, monkeypatch):
     assert (sys.path, "SEEN" in os.environ) == (before, False)
 
 
+def test_a_path_and_an_environment_that_were_exchanged_are_put_back():
+    path, environment = list(sys.path), dict(os.environ)
+    kept, problems = shown_by_panels(
+        Doing("path", lambda: setattr(sys, "path", ["/hostile", *sys.path])),
+        Doing("environment", lambda: setattr(os, "environ", {"SEEN": "1"})),
+        Doing("inserts", lambda: sys.path.insert(0, "/hostile")),
+        Doing("reads"),
+    )
+    assert kept == {"reads": 3 * [0.0]}
+    assert len(problems) == 3
+    assert (sys.path, dict(os.environ), os.getenv("SEEN")) == (path, environment, None)
+
+
 def test_a_panel_that_ends_the_program_is_told_that_it_called_sys_exit():
     kept, (problem,) = shown_by_panels(Doing("leaves", lambda: sys.exit(3)), Doing("stays"))
     assert kept == {"stays": 3 * [0.0]}

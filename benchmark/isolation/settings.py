@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -213,12 +213,18 @@ def _set_module_hooks(values: Mapping[str, Any]) -> None:
             setattr(torch_module, name, value)
 
 
+_ENVIRON = os.environ
+
+
 def _environment() -> dict[Any, Any]:
+    if os.environ is not _ENVIRON:
+        return {}
     # As the system holds it: to decode it each time would be a sixth of what all these settings take to read.
-    return dict(os.environ._data)  # type: ignore[attr-defined]
+    return dict(_ENVIRON._data)  # type: ignore[attr-defined]
 
 
 def _set_environment(values: Mapping[Any, Any]) -> None:
+    os.environ = _ENVIRON  # noqa: B003 - the object that it was, whose content is put back below
     names, texts = os.environ.decodekey, os.environ.decodevalue
     wanted = {names(name): texts(value) for name, value in values.items()}
     for name in set(os.environ) - set(wanted):
@@ -308,11 +314,8 @@ def _set_streams(streams: tuple[Any, Any]) -> None:
     sys.stdout, sys.stderr = streams
 
 
-def _set_list(target: list[Any]) -> Callable[[Iterable[Any]], None]:
-    def write(values: Iterable[Any]) -> None:
-        target[:] = values
-
-    return write
+def _set_path(entries: tuple[str, ...]) -> None:
+    sys.path = list(entries)  # another list may stand there by now
 
 
 def _set_filters(filters: tuple[Any, ...]) -> None:
@@ -348,7 +351,7 @@ SETTINGS = (
     _Setting("NumPy's error handling", np.geterr, lambda modes: np.seterr(**modes), by_imports="put back"),
     _Setting("the current directory", _current_directory, os.chdir),
     _Setting("the environment", _environment, _set_environment, by_imports="put back"),
-    _Setting("Python's path", lambda: tuple(sys.path), _set_list(sys.path), by_imports="kept"),
+    _Setting("Python's path", lambda: tuple(sys.path), _set_path, by_imports="kept"),
     _Setting("Python's warning filters", lambda: tuple(warnings.filters), _set_filters, by_imports="put back"),
     _Setting("Python's recursion limit", sys.getrecursionlimit, sys.setrecursionlimit, by_imports="put back"),
     _Setting("the standard streams", lambda: (sys.stdout, sys.stderr), _set_streams),
