@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 from pathlib import Path
 
 from benchmark.errors import InputError
+from benchmark.store.artifact import digest
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.:-]+://")
 
@@ -72,3 +74,17 @@ def local_cache() -> Path:
             "there is no home folder to keep the cache in (HOME is not set, and the system knows none of this user). "
             "Name a folder by --cache DIR or the environment variable BENCH_CACHE."
         ) from None
+
+
+def name_of_folder(folder: Path) -> str:
+    """Return what tells a folder from all others, on this machine and on clones of it, until the machine starts anew.
+
+    Raises:
+        OSError: it is not there.
+    """
+    try:
+        drawn_at_start = Path("/proc/sys/kernel/random/boot_id").read_text()
+    except OSError:  # another system than Linux
+        drawn_at_start = ""
+    about = folder.stat()
+    return digest(socket.gethostname(), drawn_at_start, about.st_dev, about.st_ino)

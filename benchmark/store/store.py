@@ -20,7 +20,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import socket
 import time
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
@@ -45,7 +44,7 @@ from benchmark.files import (
     write_whole,
 )
 from benchmark.store.artifact import MANIFEST, DamagedArtifactError, check_files, digest, parsed, place
-from benchmark.store.location import absolute, check_location, is_address, local_cache
+from benchmark.store.location import absolute, check_location, is_address, local_cache, name_of_folder
 from benchmark.store.objects import Folder
 from benchmark.store.originals import Originals
 from benchmark.store.remote import LEASE_SECONDS, Remote
@@ -409,8 +408,7 @@ class Store:
         """What tells this machine's copy of an address from all others, those of its clones included."""
         with storing(self.root):
             make_folder(self.root)
-            about = self.root.stat()
-        return digest(socket.gethostname(), _boot_id(), about.st_dev, about.st_ino)
+            return name_of_folder(self.root)
 
     @contextlib.contextmanager
     def marked(self) -> Iterator[str]:
@@ -493,14 +491,6 @@ class Store:
         """Let what this machine has appear at the address, if there is one."""
         if self._originals is not None:
             self._originals.upload(key, self.folder(key), self._manifest(key)["files"])
-
-
-def _boot_id() -> str:
-    """Return what the system's kernel has drawn at its start, "" where it draws nothing."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text()
-    except OSError:
-        return ""
 
 
 @dataclass(frozen=True)
