@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from masked import Around, Decoy, Quantisation, Saturation, Shattered
 from torch import Tensor, nn
 from torch.nn.functional import dropout
 from toy import Brightness, Linear
@@ -10,51 +11,24 @@ from toy import Brightness, Linear
 from benchmark import Batch, Defense, Verdict, hookimpl
 
 
-class Then(nn.Module):
-    """A network with something before or after it."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.inner = network
-
-
-class EndsWithSoftmax(Then):
+class EndsWithSoftmax(Around):
     def forward(self, x: Tensor) -> Tensor:
         return self.inner(x).softmax(1)
 
 
-class Saturates(Then):
-    """Softmax of its logits underflows: the gradient of the cross-entropy is exactly zero nearly everywhere."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return 1000 * self.inner(x)
-
-
-class EndsWithSigmoid(Then):
+class EndsWithSigmoid(Around):
     def forward(self, x: Tensor) -> Tensor:
         return (8 * self.inner(x)).sigmoid()
 
 
-class Timid(Then):
+class Timid(Around):
     """Its logits lie in [0, 1] by chance."""
 
     def forward(self, x: Tensor) -> Tensor:
         return 0.4 + 0.1 * (self.inner(x) / 10).tanh()
 
 
-class Quantises(Then):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.inner((8 * x).round() / 8)
-
-
-class Shatters(Then):
-    """A ripple too small to change an answer, whose slope drowns that of the network."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.inner(x + 0.02 * (2000 * x).sin())
-
-
-class Between(Then):
+class Between(Around):
     """Turns its answer between the values of 8 bits, and answers rightly at each of them."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -62,33 +36,24 @@ class Between(Then):
         return self.inner(x) * (1 - 10 * off[:, None])
 
 
-class Grainy(Then):
+class Grainy(Around):
     """Its answers are grainy, and its gradient passes straight through: sound, though small steps are chance."""
 
     def forward(self, x: Tensor) -> Tensor:
         return self.inner(x + 0.04 * (2000 * x.detach()).sin())
 
 
-class Decoy(Then):
-    """Answers by the network, and sends its gradient through another one."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        answers = self.inner(x.detach())
-        other = x.flatten(1).sin()[:, : answers.shape[1]]
-        return answers + other - other.detach()
-
-
-class DropsOut(Then):
+class DropsOut(Around):
     def forward(self, x: Tensor) -> Tensor:
         return self.inner(dropout(x, 0.1, training=True))
 
 
-class UsesBatchStatistics(Then):
+class UsesBatchStatistics(Around):
     def forward(self, x: Tensor) -> Tensor:
         return self.inner((x - x.mean(0)) / x.std(0, unbiased=False).clamp_min(0.1))
 
 
-class Refuses(Then):
+class Refuses(Around):
     """Batch normalisation that is never told of the eval mode: torch refuses a single value per channel."""
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,7 +62,7 @@ class Refuses(Then):
         return self.inner(x)
 
 
-def around(wrapper: type[Then]) -> type[Linear]:
+def around(wrapper: type[Around]) -> type[Linear]:
     class Model(Linear):
         __doc__ = wrapper.__doc__
 
@@ -151,11 +116,11 @@ class Mute(Brightness):
 @hookimpl
 def register_models(register):
     register("softmax", around(EndsWithSoftmax))
-    register("saturates", around(Saturates))
+    register("saturates", around(Saturation))
     register("sigmoid", around(EndsWithSigmoid))
     register("timid", around(Timid))
-    register("quantises", around(Quantises))
-    register("shatters", around(Shatters))
+    register("quantises", around(Quantisation))
+    register("shatters", around(Shattered))
     register("grainy", around(Grainy))
     register("between", around(Between))
     register("decoy", around(Decoy))
