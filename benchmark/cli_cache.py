@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,8 +122,6 @@ def prune_cache(
     yes: bool,
 ) -> int:
     """Remove what meets all that is asked for; a run that needs it makes it again."""
-    from time import time
-
     from benchmark.holdings import Choice, age, describe_prune, holdings, known_kinds, needed_by, prune, size
 
     if not (kinds or older_than or unused_for or unused_by or to):
@@ -134,8 +133,8 @@ def prune_cache(
     held = holdings(store)
     chosen = Choice(
         kinds=known_kinds(kinds, held),
-        made_before=None if older_than is None else time() - age("--older-than", older_than),
-        used_before=None if unused_for is None else time() - age("--unused-for", unused_for),
+        made_before=None if older_than is None else time.time() - age("--older-than", older_than),
+        used_before=None if unused_for is None else time.time() - age("--unused-for", unused_for),
         unused_by=set().union(*needed) if unused_by else None,
         leaving=None if to is None else size("--to", to),
     ).of(held)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
+import time
 import typing
 from collections.abc import Sequence
-from time import monotonic
 from typing import Any
 
 import click
@@ -79,14 +79,14 @@ class _Line:
     """Shows progress with the time left: one moving line on a terminal, a line now and then elsewhere."""
 
     def __init__(self) -> None:
-        self._started = self._said = monotonic()
+        self._started = self._said = time.monotonic()
 
     def __call__(self, kind: str, *values: Any) -> None:
         if kind == "warning":
             say(f"warning: {values[0]}", err=True)
             return
         done, total, unit = values
-        now = monotonic()
+        now = time.monotonic()
         left = seconds_text((now - self._started) * (total - done) / max(done, 1))
         text = f"{done} of {total} {unit}, about {left} left"
         if sys.stderr.isatty():

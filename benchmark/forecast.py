@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -194,9 +194,9 @@ class Forecast:
                 classifier(x)
                 for hook in hooks:
                     hook.remove()
-                started = perf_counter()
+                started = time.perf_counter()
                 classifier(x)
-            seconds = (perf_counter() - started) / len(x)
+            seconds = (time.perf_counter() - started) / len(x)
         finally:
             torch.set_num_threads(threads)
         weights = sum(t.numel() * t.element_size() for t in classifier.state_dict().values())

@@ -7,12 +7,12 @@ import json
 import os
 import re
 import socket
+import time
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import time
 from typing import get_args
 
 from benchmark.errors import InputError, unknown_name
@@ -146,7 +146,7 @@ def holdings(store: Store) -> list[Holding]:
                 made[ours] = stored.written
     found = []
     # Without a manifest it is being uploaded, or was once.
-    keys = sorted(key for key in sizes if key in made or written[key] < time() - UPLOADING_SECONDS)
+    keys = sorted(key for key in sizes if key in made or written[key] < time.time() - UPLOADING_SECONDS)
     for start in range(0, len(keys), AT_ONCE):
         names = {key: f"{place(key)}/{MANIFEST}" for key in keys[start : start + AT_ONCE]}
         texts = store.objects.read_many([name for key, name in names.items() if key in made])
@@ -313,7 +313,7 @@ def known_kinds(kinds: Sequence[str], held: Iterable[Holding]) -> Sequence[str]:
 
 def in_words(store: Store, held: Sequence[Holding], by: str) -> str:
     """Return a table of holdings: a line per kind, run or artifact."""
-    now = time()
+    now = time.time()
     head: tuple[str, ...]
     rows: list[tuple[str, ...]]
     if by == "artifact":

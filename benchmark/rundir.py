@@ -12,12 +12,12 @@ import contextlib
 import hashlib
 import json
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import yaml
@@ -279,9 +279,9 @@ class RunDir:
                     journal.write("\n")  # the line before was torn by a power cut
                 journal.write(line + "\n")
                 journal.flush()
-                if monotonic() - self._synced > SYNC_SECONDS:
+                if time.monotonic() - self._synced > SYNC_SECONDS:
                     os.fsync(journal.fileno())
-                    self._synced = monotonic()
+                    self._synced = time.monotonic()
 
 
 def differences(old: Any, new: Any, path: str) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -38,13 +38,13 @@ def host_modules() -> dict[str, Path]:
     return found
 
 
-def imports_of(path: Path) -> Iterator[str]:
-    """Yield what a file imports: at its top, inside functions and for types alone."""
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.level == 0:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+@cache
+def imports_of(path: Path) -> frozenset[str]:
+    """Return what a file imports: at its top, inside functions and for types alone."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    plain = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    of_modules = [node for node in nodes if isinstance(node, ast.ImportFrom) and node.level == 0]
+    return frozenset(plain | {f"{node.module}.{alias.name}" for node in of_modules for alias in node.names})
 
 
 @cache
@@ -128,6 +128,12 @@ def test_a_plugin_takes_from_the_host_what_strangers_are_given(plugin):
 def test_the_host_imports_no_plugin():
     for path in host_modules().values():
         assert not any(name.startswith("bench_") for name in imports_of(path)), path
+
+
+def test_the_host_asks_time_for_the_clock():
+    """By name, a module would have a clock of its own, which goes on where a test has stopped that of the process."""
+    for path in host_modules().values():
+        assert not any(name.startswith("time.") for name in imports_of(path)), path
 
 
 def test_the_page_names_files_that_exist():

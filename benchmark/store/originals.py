@@ -6,9 +6,9 @@ is taken to be there until it is found missing, and what was missing is asked fo
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 from benchmark.files import make_folder
@@ -30,9 +30,9 @@ class Originals:
 
     def has(self, key: str) -> bool:
         """Tell whether an artifact is there; what appears is seen within some seconds."""
-        if key not in self._there and (self._listed is None or monotonic() - self._listed > LISTING_SECONDS):
+        if key not in self._there and (self._listed is None or time.monotonic() - self._listed > LISTING_SECONDS):
             self._there = {known for name in self.remote.list("artifacts") if (known := key_of(name, manifest=True))}
-            self._listed = monotonic()
+            self._listed = time.monotonic()
         return key in self._there
 
     def has_now(self, key: str) -> bool:

@@ -12,13 +12,13 @@ import json
 import os
 import socket
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from time import monotonic, sleep
 from typing import Any
 
 from benchmark.errors import BenchError, InputError, StorageError, first_line
@@ -227,15 +227,15 @@ class Remote:
                         self.remove(f"locks/{key}/{name}")
 
     def _acquired(self, key: str, copy: str, waiting: Callable[[str], None] | None) -> int:
-        began = changed = monotonic()
+        began = changed = time.monotonic()
         seen: tuple[int, bytes] = (0, b"")
         pause = 0.05
         while True:
             newest, content = self._newest(key)
             if (newest, content) != seen:
-                seen, changed = (newest, content), monotonic()
+                seen, changed = (newest, content), time.monotonic()
             holder = _Claim.read(content, self._lease)
-            standing = monotonic() - changed if waiting is not None else self._age(key, newest) if newest else 0.0
+            standing = time.monotonic() - changed if waiting is not None else self._age(key, newest) if newest else 0.0
             if not newest or holder.copy == copy or standing > holder.lease:
                 mine = newest + 1
                 if self.create(f"locks/{key}/{mine}", _Claim(copy, self._lease).text(0)):
@@ -245,10 +245,10 @@ class Remote:
                 continue
             if waiting is None:
                 raise HeldError(holder.words)
-            if waiting is not _silent and monotonic() - began > WAITING_SECONDS:
+            if waiting is not _silent and time.monotonic() - began > WAITING_SECONDS:
                 waiting(holder.words)
                 waiting = _silent
-            sleep(pause)
+            time.sleep(pause)
             pause = min(2 * pause, 2.0, self._lease / 8)
 
     def _age(self, key: str, number: int) -> float:

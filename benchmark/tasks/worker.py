@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import resource
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from time import perf_counter
 from typing import Any
 
 import torch
@@ -140,7 +140,7 @@ class Worker:
             if kind.whole:  # whatever lies there was not finished
                 with building.storing():
                     _empty(building.out)
-            before, started, measured = passes.copy(), perf_counter(), _peak_memory(self.shop.device)
+            before, started, measured = passes.copy(), time.perf_counter(), _peak_memory(self.shop.device)
             try:
                 with self._guarded(task):
                     images = kind.work(self.shop, task, building, progress)
@@ -152,7 +152,7 @@ class Worker:
             meta = {
                 "kind": task.kind,
                 "label": task.label,
-                "seconds": perf_counter() - started,
+                "seconds": time.perf_counter() - started,
                 "images": images,
                 "forward": spent.forward,
                 "backward": spent.backward,
