@@ -14,8 +14,9 @@ for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 # No test pulls a plug, and to wait for the disk is a third of what a small run takes.
 os.fsync = lambda descriptor: None
 
-# How long an example takes is the machine's affair; timing is measured in perf/.
-settings.register_profile("unmask-bench", deadline=None)
+# How long an example takes is the machine's affair; timing is measured in perf/. `nox -s examples` draws more.
+settings.register_profile("unmask-bench", deadline=None, max_examples=40)
+settings.register_profile("many", deadline=None, max_examples=1000)
 settings.load_profile("unmask-bench")
 
 

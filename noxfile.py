@@ -41,6 +41,12 @@ def gpu(session: nox.Session) -> None:
 
 
 @nox.session
+def examples(session: nox.Session) -> None:
+    """The tests that draw their examples, with 1000 for each in place of 40."""
+    session.run("pytest", "-m", "hypothesis", "--hypothesis-profile", "many", *session.posargs)
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """What documents promise: their examples, names, links, and the way of imports in docs/architecture.md."""
     session.run("pytest", "tests/test_docs.py", "tests/test_architecture.py", *session.posargs)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -31,7 +31,6 @@ def images(seed: int, low: float = 0.0, high: float = 1.0) -> torch.Tensor:
 
 
 @given(norm=NORMS, seed=st.integers(0, 2**31), scale=st.sampled_from([1e-36, 1e-25, 1e-6, 1.0, 1e6, 1e25]))
-@settings(deadline=None)
 def test_unit_step_has_size_one_and_ascends(norm, seed, scale):
     gradient = images(seed, -1, 1) * scale
     step = unit_step(gradient, norm)
@@ -49,7 +48,6 @@ def test_no_gradient_no_step(norm):
 
 
 @given(norm=NORMS, seed=st.integers(0, 2**31), eps=st.floats(1e-3, 3))
-@settings(deadline=None)
 def test_projection_is_the_nearest_point_of_the_ball(norm, seed, eps):
     x, point = images(seed), images(seed + 1, -1, 2)
     projected = project(point, x, norm, eps)
@@ -128,7 +126,6 @@ def test_momentum_accumulates_gradients_normalised_in_l1():
     step=st.floats(1e-3, 5),
     decay=st.none() | st.floats(0, 2),
 )
-@settings(deadline=None)
 def test_ascent_stays_in_ball_and_range_and_raises_a_linear_loss(norm, seed, eps, step, decay):
     weight = images(seed + 1, -1, 1)
     loss = lambda x: (x * weight).flatten(1).sum(1)  # noqa: E731
@@ -141,7 +138,6 @@ def test_ascent_stays_in_ball_and_range_and_raises_a_linear_loss(norm, seed, eps
 
 
 @given(norm=NORMS, seed=st.integers(0, 2**31), step=st.floats(1e-2, 5), steps=st.integers(1, 6))
-@settings(deadline=None)
 def test_the_best_point_reaches_the_goal_or_has_the_highest_loss(norm, seed, step, steps):
     """Against a record of all points: of those that reach the goal the one with the highest loss, or of all."""
     weight, seen = images(seed + 1, -1, 1), []

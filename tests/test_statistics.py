@@ -7,7 +7,7 @@ import sys
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
@@ -34,7 +34,6 @@ from benchmark.statistics import (
     wilson,
 )
 
-unhurried = settings(deadline=None, max_examples=60)
 # Few distinct values, so that ties are common.
 SCORES = arrays(np.float64, st.integers(1, 40), elements=st.integers(-5, 5).map(float))
 
@@ -76,7 +75,6 @@ def test_wilson_gives_the_published_values(successes, n, low, high):
     assert (round(interval.low, 4), round(interval.high, 4)) == (low, high)
 
 
-@unhurried
 @given(st.integers(1, 5000), st.data())
 def test_wilson_agrees_with_scipy(n, data):
     successes = data.draw(st.integers(0, n))
@@ -122,7 +120,6 @@ def test_the_interval_of_a_randomised_rate_covers(weights):
     assert coverage(draw, 2 / 3) > 0.925
 
 
-@unhurried
 @given(
     arrays(np.float64, st.integers(1, 30), elements=st.floats(0, 1)),
     st.integers(1, 5),
@@ -148,7 +145,6 @@ def brute_force_auroc(positive, negative, paired=False):
     return wins.mean(), variance
 
 
-@unhurried
 @given(SCORES, SCORES)
 def test_auroc_agrees_with_scikit_learn(positive, negative):
     labels = np.r_[np.ones(len(positive)), np.zeros(len(negative))]
@@ -156,7 +152,6 @@ def test_auroc_agrees_with_scikit_learn(positive, negative):
     assert auroc(positive, negative).value == pytest.approx(expected, abs=1e-12)
 
 
-@unhurried
 @given(SCORES, SCORES)
 def test_auroc_of_the_opposite_score_is_the_complement(positive, negative):
     one, other = auroc(positive, negative), auroc(-positive, -negative)
@@ -165,7 +160,6 @@ def test_auroc_of_the_opposite_score_is_the_complement(positive, negative):
     assert one.high == pytest.approx(1 - other.low, abs=1e-6)
 
 
-@unhurried
 @given(SCORES, SCORES)
 def test_the_interval_of_auroc_holds_it_and_has_a_width(positive, negative):
     estimate = auroc(positive, negative)
@@ -249,7 +243,6 @@ def test_infinite_scores_are_ranked():
 # -- curves and operating points --------------------------------------------------------------------------------------
 
 
-@unhurried
 @given(SCORES, SCORES)
 def test_the_roc_curve_agrees_with_scikit_learn(positive, negative):
     labels = np.r_[np.ones(len(positive)), np.zeros(len(negative))]
@@ -265,7 +258,6 @@ def test_the_roc_curve_agrees_with_scikit_learn(positive, negative):
         assert y == pytest.approx((positive > cut).mean())
 
 
-@unhurried
 @given(st.integers(2, 800), st.floats(-2, 4), st.integers(0, 3), st.integers(0, 10**6))
 def test_a_thinned_curve_keeps_its_area(images, shift, decimals, seed):
     generator = np.random.default_rng(seed)
@@ -286,7 +278,6 @@ def test_a_staircase_that_needs_more_points_gets_them():
     assert abs(thinned.area - curve.area) <= 1e-4
 
 
-@unhurried
 @given(SCORES, st.floats(0, 1))
 def test_the_threshold_is_the_smallest_that_keeps_the_rate(scores, fpr):
     cut = threshold_at_fpr(scores, fpr)
@@ -313,7 +304,6 @@ def test_the_threshold_by_hand():
         threshold_at_fpr(scores, 1.5)
 
 
-@unhurried
 @given(SCORES, SCORES)
 def test_operating_points_are_points_of_the_roc_curve(positive, negative):
     curve = roc_curve(positive, negative)
@@ -361,7 +351,6 @@ def test_the_paired_interval_gives_the_published_example():
     assert compared.p_value == pytest.approx(0.0703, abs=1e-4)
 
 
-@unhurried
 @given(st.integers(0, 200), st.integers(0, 200))
 def test_mcnemar_is_the_exact_binomial_test(only_first, only_second):
     total = only_first + only_second
@@ -369,7 +358,6 @@ def test_mcnemar_is_the_exact_binomial_test(only_first, only_second):
     assert mcnemar(only_first, only_second) == pytest.approx(expected, rel=1e-9)
 
 
-@unhurried
 @given(st.integers(0, 30), st.integers(0, 30), st.integers(0, 30))
 def test_the_paired_interval_holds_the_difference_and_mirrors(only_first, only_second, rest):
     if only_first + only_second + rest == 0:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from pydantic import Field, model_validator
 
@@ -1085,7 +1085,6 @@ def folder(tmp_path_factory):
 
 
 @given(label=labels | nasty)
-@settings(deadline=None)
 def test_any_label_survives_being_resolved_written_and_read(folder, label):
     assume(label != "all" and len(label) < 300)
     first, second = folder / "first.yaml", folder / "second.yaml"
@@ -1102,7 +1101,6 @@ def test_any_label_survives_being_resolved_written_and_read(folder, label):
 
 
 @given(label=labels | nasty, width=st.integers(1, 10**6))
-@settings(deadline=None)
 def test_set_reaches_any_label_and_survives_being_written(folder, label, width):
     assume(label != "all" and len(label) < 300)
     path = folder / "set.yaml"
@@ -1148,7 +1146,6 @@ pieces = st.sampled_from(
 
 
 @given(text=st.lists(pieces, max_size=40).map("".join) | st.permutations(SUITE.splitlines(keepends=True)).map("".join))
-@settings(deadline=None)
 def test_any_mixture_of_suite_text_is_read_or_refused_with_an_input_error(folder, text):
     path = folder / "mixed.yaml"
     path.write_text(text, encoding="utf-8")
@@ -1165,7 +1162,6 @@ values = st.recursive(
 @given(
     key=st.sampled_from([*plain(SUITE), "protocol", "reference", "cite", "batch_size"]), value=values, data=st.data()
 )
-@settings(deadline=None)
 def test_any_value_anywhere_is_read_or_refused_with_an_input_error(folder, key, value, data):
     tree = plain(SUITE)
     holder = tree
@@ -1179,7 +1175,6 @@ def test_any_value_anywhere_is_read_or_refused_with_an_input_error(folder, key, 
 
 
 @given(change=st.text(max_size=30) | st.from_regex(r"(attacks|grid|seeds|models)(\.(pgd|0|small|use|train|x))*=.*"))
-@settings(deadline=None)
 def test_any_set_is_taken_or_refused_with_an_input_error(folder, change):
     path = folder / "any_set.yaml"
     path.write_text(SUITE, encoding="utf-8")

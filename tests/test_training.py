@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
@@ -356,7 +356,6 @@ def test_batch_norm_over_one_position_learns_although_one_image_is_left_over():
 
 
 @given(count=st.integers(1, 40), size=st.integers(1, 12))
-@settings(max_examples=40, deadline=None)
 def test_batches_keep_order_and_size(count, size):
     split = blobs(max(count, 3))
     order = np.random.RandomState(count).permutation(count)
@@ -518,7 +517,6 @@ def test_other_errors_are_not_taken_for_memory():
 
 
 @given(count=st.integers(1, 50), fits=st.integers(1, 60))
-@settings(max_examples=50, deadline=None)
 def test_micro_batches_cover_every_image_once(count, fits):
     memory, done = MicroBatches(Progress()), []
 
@@ -556,7 +554,6 @@ def windows(image: np.ndarray, padding: int) -> list[np.ndarray]:
     padding=st.integers(1, 3),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=60, deadline=None)
 def test_an_augmented_image_is_a_window_of_the_image_or_its_mirror_image(shape, names, padding, seed):
     x = torch.rand(shape, generator=torch.Generator().manual_seed(1))
     before = x.clone()

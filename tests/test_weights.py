@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -51,7 +51,6 @@ def logits_from(path: Path) -> torch.Tensor:
     name=st.sampled_from(["w.pth", "w.pth.tar", "w.pt", "w.ckpt", "pytorch_model.bin"]),
     old=st.booleans(),
 )
-@settings(max_examples=40, deadline=None)
 def test_wrappers_and_entries_are_seen_through(tmp_path_factory, prefixes, entries, name, old):
     content: dict[str, Any] = prefixed(*prefixes)
     for entry in entries:

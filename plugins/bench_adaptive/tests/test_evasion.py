@@ -119,7 +119,7 @@ def test_without_a_detector_the_class_alone_counts(name):
     assert found.flatten()[0] > 0.6
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     name=st.sampled_from(sorted(ATTACKS)),
     norm=st.sampled_from(["linf", "l2"]),

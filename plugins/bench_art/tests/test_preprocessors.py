@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from scipy.stats import binomtest
@@ -37,7 +37,6 @@ def deployed(preprocessor: Preprocessor, digits) -> Preprocessor:
 
 
 @given(channels=st.sampled_from([1, 2, 3, 4]), height=st.integers(1, 20), width=st.integers(1, 20))
-@settings(max_examples=40, deadline=None)
 @pytest.mark.parametrize("preprocessor", ALL, ids=lambda p: type(p).__name__)
 def test_any_channels_and_size(preprocessor, channels, height, width):
     x = images(channels, height, width)

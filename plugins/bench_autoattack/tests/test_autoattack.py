@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from inline import run_inline
 from scipy.optimize import linprog, minimize
@@ -272,7 +272,6 @@ def test_gradients_are_means_over_draws(digits):
 
 
 @given(size=st.integers(1, 6), seed=st.integers(0, 2**31), norm=st.sampled_from(["linf", "l2"]))
-@settings(max_examples=40, deadline=None)
 def test_moves_to_hyperplanes_are_the_shortest(size, seed, norm):
     """Beside solvers of linear and quadratic programs."""
     draw = np.random.RandomState(seed)

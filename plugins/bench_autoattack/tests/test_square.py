@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -69,7 +69,6 @@ def test_as_strong_as_the_authors_code(digits, norm, eps, authors):
     steps=st.integers(1, 12),
     seed=st.integers(0, 2**31),
 )
-@settings(max_examples=60, deadline=None)
 def test_promises_on_images_of_any_shape(channels, height, width, norm, p_init, steps, seed):
     """Budget, range, seeds; what an image gets does not depend on the others, and wrong images stay as they are."""
     shape = (channels, height, width)

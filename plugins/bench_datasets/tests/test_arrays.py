@@ -87,7 +87,6 @@ FORMS_OF_IMAGES = {  # of (N, 3, 6, 5) uint8
 }
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_labels_and_images_are_read_in_whatever_form_leaves_no_doubt(make, data) -> None:
     plain = content((30, 3, 6, 5))
@@ -276,7 +275,7 @@ def refusal(act):
         return str(error), None
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=4), st.integers(0, 10**6))
 def test_damaged_files_give_data_or_one_message(make, tmp_path: Path, edits, cut) -> None:
     path = tmp_path / "damaged.npz"

@@ -191,7 +191,6 @@ SPLIT_NAMES = {
 }
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.fixed_dictionaries({split: st.sampled_from(names) for split, names in SPLIT_NAMES.items()}),
     st.sampled_from([("train", "test"), ("train", "val", "test"), ("train", "val")]),
@@ -223,7 +222,6 @@ def test_a_stray_picture_makes_no_class_of_a_split(make, tmp_path, form) -> None
 NAMES = st.text("abcdefgh train_valest0129", min_size=1, max_size=12).filter(lambda name: name.strip(" .") == name)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.lists(NAMES, min_size=2, max_size=4, unique=True))
 def test_folders_of_equal_sub_folders_are_never_classes(make, names) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -786,7 +784,6 @@ def edited(data: bytes, edits: list[tuple[int, int]], cut: int) -> bytes:
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=80, deadline=None)
 @given(EDITS, st.integers(0, 10**6), st.sampled_from(["PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM"]))
 def test_damaged_images_give_pixels_or_one_message(edits, cut, kind) -> None:
     data = edited(png(pixels(0, (20, 24, 3)), kind), edits, cut)
@@ -797,7 +794,7 @@ def test_damaged_images_give_pixels_or_one_message(edits, cut, kind) -> None:
 
 
 @pytest.mark.filterwarnings("ignore")
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(EDITS, st.integers(0, 10**6), st.sampled_from(FORMS[1:]))
 def test_damaged_archives_give_images_or_one_message(make, tmp_path, edits, cut, form) -> None:
     original = tmp_path / f"original{form}"

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
@@ -276,7 +276,6 @@ def test_places_that_cannot_be_read(make, tmp_path) -> None:
         make("image_folder", path=str(tmp_path / "z")).split("train")
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), min_size=1, max_size=5),
     st.sampled_from(["csv", "parquet", "jsonl"]),

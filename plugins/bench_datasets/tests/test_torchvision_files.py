@@ -259,7 +259,7 @@ def test_the_reader_looks_up_nothing_that_a_file_names(tmp_path, protocol) -> No
     assert victim.exists()  # the file would have done harm
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(st.integers(0, 10**6), st.integers(0, 255)), max_size=4), st.integers(0, 400))
 def test_damaged_files_give_one_message_or_data(tmp_path, edits, cut) -> None:
     original = np.random.RandomState(0).randint(0, 256, (4, 6, 5)).astype(np.uint8)

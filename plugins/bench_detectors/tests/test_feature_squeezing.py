@@ -38,7 +38,6 @@ def test_bits_are_those_of_art(bits):
     assert len(reduce_bits(x, bits).unique()) <= 2**bits
 
 
-@settings(max_examples=40, deadline=None)
 @given(side=st.integers(2, 7), height=st.integers(1, 9), width=st.integers(1, 9), seed=st.integers(0, 100))
 def test_median_is_scipys(side, height, width, seed):
     x = picture((2, 2, height, width), seed)
@@ -82,7 +81,7 @@ def test_non_local_means_is_the_formula(channels, search, patch, strength):
     np.testing.assert_allclose(non_local_means(x, strength, search, patch).numpy(), expected, atol=1e-5)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     channels=st.integers(1, 2),
     search=st.sampled_from([1, 3, 5]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from sklearn.metrics import roc_auc_score
@@ -17,7 +17,6 @@ from bench_detectors.options import KernelDensityOptions
 from benchmark import InputError
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     dimensions=st.integers(1, 40),
     count=st.integers(1, 60),

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.spatial.distance import cdist
@@ -26,7 +26,6 @@ def test_by_hand():
     assert float(found) == pytest.approx(1 / math.log(2))
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     dimensions=st.integers(1, 30),
     neighbors=st.integers(2, 30),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from sklearn.covariance import EmpiricalCovariance
@@ -27,7 +27,6 @@ def learned(states: np.ndarray, labels: np.ndarray, **options) -> Mahalanobis:
     return detector
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     classes=st.integers(1, 5),
     dimensions=st.integers(1, 20),

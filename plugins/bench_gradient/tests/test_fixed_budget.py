@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from scipy.stats import binomtest
@@ -164,7 +164,6 @@ def test_restarts_leave_fooled_images_alone(digits):
     steps=st.integers(1, 4),
     seed=st.integers(0, 2**31),
 )
-@settings(max_examples=60, deadline=None)
 def test_stays_in_budget_and_range(digits, name, norm, eps, step, steps, seed):
     few = digits.first(6)
     chosen = {} if name == "fgsm" else {"step": step, "steps": steps}

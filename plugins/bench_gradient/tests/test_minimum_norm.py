@@ -186,7 +186,7 @@ def test_no_weight_to_try_is_refused():
 
 
 @given(seed=st.integers(0, 2**31), confidence=st.floats(0, 3))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_confidence_is_kept(seed, confidence):
     victim, x, y, _ = linear_victim(seed)
     x_adv = make("cw-l2", confidence=confidence, steps=30, binary_search_steps=2).craft(victim, x, y, Rng(0))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import nn
@@ -23,7 +23,6 @@ from benchmark.plan.task import Craft, Fit, Judge
 from benchmark.progress import Progress
 
 
-@settings(max_examples=100, deadline=None)
 @given(classes=st.integers(2, 5), count=st.integers(1, 6), alpha=st.floats(0, 10), seed=st.integers(0, 10_000))
 def test_objective_is_eq_6(classes, count, alpha, seed):
     generator = np.random.RandomState(seed)

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
@@ -39,7 +39,6 @@ def two_clouds(count: int = 60, dimensions: int = 5, seed: int = 0) -> tuple[np.
     return (generator.randn(2 * count, dimensions) + 3 * labels[:, None]).astype(np.float32), labels
 
 
-@settings(max_examples=60, deadline=None)
 @given(
     covariance=st.sampled_from(COVARIANCES),
     components=st.integers(1, 4),
@@ -99,7 +98,6 @@ def test_each_state_is_judged_under_its_own_class():
     assert (mixtures.log_likelihood(seen, 1 - classes) < together).all()
 
 
-@settings(max_examples=40, deadline=None)
 @given(count=st.integers(20, 400), share=st.sampled_from([0.01, 0.05, 0.1]), seed=st.integers(0, 100))
 def test_thresholds_keep_their_share_of_every_class(count, share, seed):
     states, labels = two_clouds(count, 2, seed)

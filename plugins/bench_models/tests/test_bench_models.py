@@ -268,7 +268,7 @@ def test_the_usual_resnet_18_for_cifar():
 
 
 @given(blocks=st.integers(1, 6), block=st.sampled_from(["basic", "bottleneck"]), hidden=st.sampled_from([None, 8]))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_depth_counts_the_layers_with_weights(blocks, block, hidden):
     depth = (6 if block == "basic" else 9) * blocks + 2
     with torch.device("meta"):
@@ -278,7 +278,6 @@ def test_depth_counts_the_layers_with_weights(blocks, block, hidden):
 
 
 @given(depth=st.integers(-5, 200), block=st.sampled_from(["basic", "bottleneck"]))
-@settings(max_examples=50, deadline=None)
 def test_a_depth_that_does_not_exist_names_the_nearest(depth, block):
     step = 6 if block == "basic" else 9
     valid = [step * n + 2 for n in range(1, 60)]
@@ -315,7 +314,7 @@ def test_wide_block_adds_its_input_to_the_residual():
     batch_norm=st.booleans(),
     dropout=st.sampled_from([0.0, 0.5]),
 )
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_small_cnn_takes_any_image_from_8x8(side, ratio, channels, depth, batch_norm, dropout):
     shape = (channels, side, int(side * ratio))
     classifier = build("small_cnn", shape, width=2, depth=depth, batch_norm=batch_norm, dropout=dropout, hidden=16)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
@@ -40,7 +40,6 @@ def released(features: Tensor, y: Tensor, near: Tensor, far: Tensor) -> list[flo
 
 
 @given(n=st.integers(1, 6), k=st.integers(2, 7), d=st.integers(1, 9), seed=st.integers(0, 10**6))
-@settings(max_examples=40, deadline=None)
 def test_both_forms_equal_their_literal_transcriptions(n: int, k: int, d: int, seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     features, near, far = (torch.randn(rows, d, generator=generator, dtype=torch.float64) for rows in (n, k, k))

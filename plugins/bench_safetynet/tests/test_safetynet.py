@@ -101,7 +101,7 @@ def scores(detector: SafetyNet, pixels: np.ndarray) -> torch.Tensor:
     return detector.judge(Batch(torch.from_numpy(pixels), detector, Rng(0))).score
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     count=st.integers(20, 60),
     dimensions=st.integers(1, 20),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench_unmask.alignment import align, distance, flag, found_parts, jaccard, soft_jaccard, soft_presence
@@ -150,8 +150,6 @@ def test_a_part_counts_from_the_part_score_on_and_never_at_0():
 
 # -- properties -------------------------------------------------------------------------------------------------------
 
-SMALL = {"max_examples": 60, "deadline": None}
-
 
 @st.composite
 def worlds(draw):
@@ -167,7 +165,6 @@ def worlds(draw):
 
 
 @given(worlds())
-@settings(**SMALL)
 def test_similarity_is_that_of_sets(world):
     scores, matrix, logits = world
     seen = align(scores, matrix, logits, 0.5)
@@ -187,7 +184,6 @@ def test_similarity_is_that_of_sets(world):
 
 
 @given(worlds(), st.randoms(use_true_random=False))
-@settings(**SMALL)
 def test_the_order_of_images_parts_and_classes_does_not_matter(world, random):
     scores, matrix, logits = world
 
@@ -210,7 +206,6 @@ def test_the_order_of_images_parts_and_classes_does_not_matter(world, random):
         assert alone.rectified.item() == whole.rectified[n].item()
 
 
-@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 10_000))
 def test_the_soft_similarity_of_sets_is_their_similarity(seed):
     found = torch.rand((5, len(PARTS)), generator=torch.Generator().manual_seed(seed)) < 0.4

@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -44,7 +44,6 @@ def judged(score, flagged, right=None, base_right=None, changed=None):
     )
 
 
-@settings(max_examples=60, deadline=None)
 @given(SCORES, SCORES, FLAGS, FLAGS, FLAGS, st.sampled_from([-1.0, 0.1, 0.25]))
 def test_counts_at_every_threshold_are_those_of_the_definition(attacked, clean, success, right, clean_right, at):
     attacked, clean = np.array(attacked), np.array(clean)
@@ -62,7 +61,6 @@ def test_counts_at_every_threshold_are_those_of_the_definition(attacked, clean, 
         assert ((clean > threshold) == (clean > at)).all()
 
 
-@settings(max_examples=60, deadline=None)
 @given(SCORES, SCORES, FLAGS, FLAGS, FLAGS, FLAGS, st.sampled_from([-1.0, 0.1, 0.25]))
 def test_labels_that_may_hang_on_the_flag_are_never_counted_wrongly(
     attacked, clean, base, rectified, clean_base, clean_rectified, at

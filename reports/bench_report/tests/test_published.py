@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench_report.charts.ladders import ladders, shared_name
@@ -381,7 +381,6 @@ OPTIONS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None)
 @given(st.dictionaries(st.text(min_size=1, max_size=6), OPTIONS, max_size=12))
 def test_members_of_a_ladder_differ_in_one_number_alone(components):
     def flat(component):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench_report import measures, render, words
@@ -477,7 +477,6 @@ def one_name():
     return render._environment().from_string('<p title="{{ text }}">{{ name(text) }}</p>')
 
 
-@settings(max_examples=200, deadline=None)
 @given(text=st.text(max_size=400))
 def test_any_text_comes_back_as_it_was(parse, one_name, text):
     page = parse(one_name.render(text=text))

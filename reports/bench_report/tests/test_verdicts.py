@@ -6,7 +6,7 @@ import re
 from itertools import product
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bench_report import sentences
@@ -1015,7 +1015,6 @@ def _row(attack, defense, metric, value, n, knowledge="gray-box"):
 NUMBERS = st.tuples(*[st.floats(0, 1)] * 3)
 
 
-@settings(max_examples=150, deadline=None)
 @given(
     systems=st.dictionaries(st.sampled_from(["none", "a", "b", "c", "d"]), NUMBERS, min_size=1),
     families=st.lists(st.sampled_from(["hardener", "preprocessor", "detector", "rectifier"]), min_size=5, max_size=5),
