@@ -7,7 +7,7 @@ import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -428,19 +428,22 @@ def make_run(tmp_path, written_runs):
     return make
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _drawn_once():
-    """Draw equal charts once: the pages of many tests show the same run, and the pictures are most of a page's time."""
-    drawn: dict[str, str] = {}
+@pytest.fixture(scope="session")
+def drawn_once() -> Callable[[str, Mapping[str, Any]], str]:
+    """Return what draws a chart, equal ones once."""
+    return cache(lambda asked: chart_svg(*json.loads(asked)))
 
-    def draw(kind: str, data: Mapping[str, Any]) -> str:
-        what = json.dumps([kind, data])
-        if what not in drawn:
-            drawn[what] = chart_svg(kind, data)
-        return drawn[what]
 
+@pytest.fixture(scope="module", autouse=True)
+def _pictures(request, drawn_once):
+    """Draw pictures of charts where a file looks at them (mark `pictures`): they are most of the time of a page."""
+    looked_at = request.node.get_closest_marker("pictures")
+    blank = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"></svg>'
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench_report.render.chart_svg", draw)
+        patch.setattr(
+            "bench_report.render.chart_svg",
+            lambda kind, data: drawn_once(json.dumps([kind, data])) if looked_at else blank,
+        )
         yield
 
 
@@ -563,3 +566,20 @@ def barriers():
         ]
 
     return found
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory, run_writer):
+    """Return a drawn run and the folder of its report."""
+    from bench_report.render import HtmlReporter
+    from bench_report.tests.at_work import ATTACKS
+    from benchmark import load_run
+
+    place = tmp_path_factory.mktemp("drawn")
+    run = load_run(
+        run_writer(
+            place / "run", models=("cnn", "mlp", "vit"), attacks=ATTACKS, knowledge=("gray-box", "white-box"), n=90,
+            pictures=True,
+        )
+    )  # fmt: skip
+    return run, HtmlReporter().write([run], place / "report").parent

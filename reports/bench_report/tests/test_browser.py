@@ -25,7 +25,7 @@ SHORT = (
 )
 """Makes the quickstart's report in half a minute, on the same test images: as large as the whole one's."""
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.pictures]
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,8 @@ from bench_report.charts.specs import MOST_LINES
 from bench_report.charts.vega import chart_svg, in_colours
 from bench_report.render import HtmlReporter
 
+pytestmark = pytest.mark.pictures
+
 
 def shares(table):
     """Return `right` of `write_run`: by defense, clean and attacked, or by defense and attack."""

@@ -19,6 +19,8 @@ from bench_report.values import ChartView
 from benchmark import Reporter, hookimpl
 from benchmark.metrics.metric import Metric
 
+pytestmark = pytest.mark.pictures
+
 SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = "</title><script>alert(1)</script>\u202e'\"&\x01"
 
