@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,3 +59,15 @@ def write_suite(folder: Path, text: str = SUITE, **replacements: str) -> Path:
     path = folder / "toy.yaml"
     path.write_text(text)
     return path
+
+
+METRICS = "metrics.parquet"
+
+
+def journal(finished) -> list[dict]:
+    return [json.loads(line) for line in (finished.path / "journal.jsonl").read_text().splitlines()]
+
+
+def ran(finished) -> list[str]:
+    """Kinds of the tasks that were really run, over all tries in this directory."""
+    return [line["kind"] for line in journal(finished) if line["event"] == "task done"]
