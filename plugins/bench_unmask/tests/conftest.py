@@ -100,3 +100,25 @@ def coco(tmp_path: Path, photo: Photo, annotation: Annotation) -> Callable[..., 
         return tmp_path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def pictures():
+    """Return drawn cars and bottles, few and small."""
+    from benchmark.plugins import load_plugins
+
+    options = {"class_set": ["car", "bottle"], "size": 64, "train": 4, "val": 1, "test": 3}
+    return load_plugins().create("dataset", "partshapes", options)
+
+
+@pytest.fixture(scope="session")
+def trained(pictures, tmp_path_factory):
+    """Return a part extractor that has learnt them, and the folder with what it saved."""
+    from bench_unmask.tests.small_extractors import context, extractor_of
+
+    folder = tmp_path_factory.mktemp("extractor")
+    extractor = extractor_of()
+    extractor.build(context(pictures, folder / "work"))
+    (folder / "saved").mkdir()
+    extractor.save(folder / "saved")
+    return extractor, folder / "saved"
