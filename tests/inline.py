@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import io
+from functools import cache
 from pathlib import Path
 
 from benchmark import hookimpl
 from benchmark.executors import Event, Executor, Setup
 from benchmark.executors.serving import Server
-from benchmark.plugins import load_plugins
+from benchmark.plugins import Registry, load_plugins
 from benchmark.store.store import Store
 from suites import Finished
 
@@ -96,10 +97,15 @@ def start_inline(
     return code, said.getvalue()
 
 
+@cache
+def _registry(plugins: tuple[str, ...]) -> Registry:
+    return load_plugins(["toy", "inline", *plugins])
+
+
 def toy_run(suite: Path, output: Path, cache: Path, *, plugins: tuple[str, ...] = (), **options) -> Finished:
     """Run a suite file of toy components, and of those in `plugins`."""
     from benchmark.suite import load_suite
 
-    registry = load_plugins(["toy", "inline", *plugins])
+    registry = _registry(plugins)
     code, said = start_inline(load_suite(str(suite), registry=registry), registry, output, cache, **options)
     return Finished(code, output, said)

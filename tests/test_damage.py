@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import time
 from pathlib import Path
 from random import Random
 from threading import Timer
@@ -147,7 +148,7 @@ def test_a_hundred_damages_are_made_good(caches, tmp_path):
         suffers(caches, tmp_path, seed, 5)
 
 
-def test_a_damaged_artifact_that_another_process_holds_is_waited_for(tmp_path):
+def test_a_damaged_artifact_that_another_process_holds_is_waited_for(tmp_path, clock, monkeypatch):
     suite = write_suite(tmp_path)
     first = toy_run(suite, tmp_path / "run", tmp_path / "cache")
     costs, metrics = first.run.costs, first.run.metrics
@@ -155,8 +156,14 @@ def test_a_damaged_artifact_that_another_process_holds_is_waited_for(tmp_path):
     flip(next((tmp_path / "cache").glob(f"artifacts/*/{key}/part*")), Random(0))
     held = contextlib.ExitStack()
     held.enter_context(exclusive(tmp_path / "cache" / "locks" / key, None))
-    timer = Timer(8, held.close)
-    timer.start()
+    timer = Timer(0.5, held.close)
+
+    def sleep(seconds: float) -> None:
+        clock.seconds += seconds
+        if timer.ident is None:  # the first time that somebody waits; he is told of it before it ends
+            timer.start()
+
+    monkeypatch.setattr(time, "sleep", sleep)
     again = toy_run(suite, tmp_path / "run", tmp_path / "cache")
     timer.join()
     assert again.code == first.code

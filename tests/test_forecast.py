@@ -85,9 +85,9 @@ def test_time_disk_and_memory_are_said_before_any_work(plan):
     held = 16 * 9 * image * 2  # a batch, its hidden states and their gradients
     assert held < facts["worker_memory_bytes"] < held + 1024**3
     assert facts["seconds_on_one_core"] > 0
-    assert f"fit into {size_text(facts['memory_bytes'])}" in plan(200)[1]
-    largest = facts["largest_batch_size"]
-    assert f"or one with batches of {largest} (`batch_size`)" in plan(200)[1]
+    largest, said = facts["largest_batch_size"], plan(200)[1]
+    assert f"fit into {size_text(facts['memory_bytes'])}" in said
+    assert f"or one with batches of {largest} (`batch_size`)" in said
     code, said = plan(200, "--json", batch_size=largest)
     assert (code, json.loads(said)["largest_batch_size"]) == (0, largest), "it fits"
     assert "or one with batches of" not in plan(200, batch_size=largest)[1], "there is no larger one"
