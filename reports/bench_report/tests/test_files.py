@@ -17,7 +17,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench_report import render
-from bench_report.charts.vega import chart_svg
 from bench_report.markup import printable
 from bench_report.tests.whole_pages import (
     check_numbers,
@@ -122,9 +121,8 @@ def test_the_host_finds_the_reporter():
 
 
 @pytest.mark.slow
-def test_the_same_run_gives_the_same_bytes_in_every_process(make_run, tmp_path, monkeypatch):
+def test_the_same_run_gives_the_same_bytes_in_every_process(make_run, tmp_path):
     """Pages, pictures, downloads: in another folder, order of hashes and time zone, with another history."""
-    monkeypatch.setattr(render, "chart_svg", chart_svg)  # each time anew
     kinds = {"models": ("mlp",), "attacks": ("fgsm", "pgd-linf"), "defenses": ("none", "mahalanobis")}
     run = make_run(**kinds, seeds=(0, 1), pictures=True)
     here = render.HtmlReporter().write([run], tmp_path / "here").parent

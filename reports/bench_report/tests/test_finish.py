@@ -90,16 +90,14 @@ def test_a_single_file_holds_its_charts(small, tmp_path, parse):
         assert ET.fromstring(base64.b64decode(content)).tag == f"{SVG}svg"
 
 
-def test_pages_say_where_no_more_charts_are_files(make_run, site_of, monkeypatch):
-    monkeypatch.setattr(render, "MOST_PICTURES", 3)
-    run = make_run(models=("mlp",), attacks=("fgsm", "pgd-l2"), defenses=("none", "mahalanobis"), n=60)
-    site = site_of(run)
-    assert len(list((site.folder / "charts").iterdir())) == 3
-    assert sum(len(pictured(page)) for page in site.pages) == 3
-    said = [p for page in site.pages for p in page.all("p") if "only the first 3 charts" in p.text]
-    assert len(said) + 3 == sum(len(charts(page)) for page in site.pages)
+def test_pages_say_where_no_more_charts_are_files(make_run, site_of):
+    site, most = site_of(make_run()), render.MOST_PICTURES
+    assert len(list((site.folder / "charts").iterdir())) == most
+    assert sum(len(pictured(page)) for page in site.pages) == most
+    said = [p for page in site.pages for p in page.all("p") if f"only the first {most} charts" in p.text]
+    assert len(said) + most == sum(len(charts(page)) for page in site.pages)
     assert said
-    assert "The first 3 charts are files" in site.index.text
+    assert f"The first {most} charts are files" in site.index.text
 
 
 def test_the_same_run_gives_the_same_charts(small, tmp_path):
