@@ -7,6 +7,7 @@ import platform
 import subprocess
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -144,8 +145,12 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
+@cache
 def _git_commit() -> dict[str, Any] | None:
-    """Return commit and state of the checkout that this package is run from, or None outside one."""
+    """Return commit and state of the checkout that this package is run from, or None outside one.
+
+    Asked once: what this process runs is what it has read then.
+    """
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None
