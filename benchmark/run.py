@@ -20,6 +20,7 @@ from benchmark.executors import Executor
 from benchmark.files import storage_error, write_whole
 from benchmark.holdings import note_use
 from benchmark.isolation.process import isolated
+from benchmark.memory import give_back
 from benchmark.names import COLUMNS
 from benchmark.plan.checks import NO_GPU
 from benchmark.plan.plan import Plan, shard
@@ -178,6 +179,7 @@ def run_suite(
 
             tabulator = Tabulator(plan, store, registry, run.path)
             prepared = not request.report
+            give_back()  # what planning has freed, annotations of all images among it: workers need it
 
             def meanwhile() -> bool:
                 nonlocal prepared

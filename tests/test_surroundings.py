@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import ctypes
 import io
 import json
 import os
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from inline import toy_run
 
 from benchmark.cli import main
+from benchmark.memory import give_back
 from benchmark.wording import for_spreadsheets, printable, signal_name
 from suites import SUITE, write_suite
 
@@ -27,6 +29,7 @@ INLINE = ("--plugin", "toy", "--plugin", "inline", "--executor", "inline", "--de
 COMMANDS = """
 import sys
 from benchmark.cli import main
+from benchmark.memory import give_back
 for command in %r:
     try:
         main(command)
@@ -171,3 +174,18 @@ def test_without_a_home_the_cache_has_to_be_named(tmp_path, monkeypatch, capfd):
         main(["plan", str(write_suite(tmp_path)), "--plugin", "toy"])
     assert stop.value.code == 2
     assert "BENCH_CACHE" in capfd.readouterr().err
+
+
+@pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "malloc_trim"), reason="glibc alone keeps what is freed")
+def test_what_is_freed_below_what_is_held_goes_back_to_the_system():
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    blocks = [bytearray(50_000) for _ in range(2_000)]
+    last = blocks[-1]
+    held = resident()
+    del blocks
+    assert held - resident() < 50e6, "it goes back by itself: this test shows nothing"
+    give_back()
+    assert held - resident() > 90e6
+    assert len(last) == 50_000

@@ -14,6 +14,7 @@ import torch
 from benchmark.errors import BenchError, ExecutorError, StorageError
 from benchmark.executors import Event, Setup
 from benchmark.isolation.process import is_lasting
+from benchmark.memory import give_back
 from benchmark.plugins import load_plugins
 from benchmark.progress import Progress
 from benchmark.store.artifact import DamagedArtifactError
@@ -117,6 +118,7 @@ class Server:
         finally:
             if clock is not None:
                 clock.cancel()
+            give_back()
 
 
 def _here() -> int:
