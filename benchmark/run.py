@@ -178,15 +178,16 @@ def run_suite(
                 )
 
             tabulator = Tabulator(plan, store, registry, run.path)
-            prepared = not request.report
-            give_back()  # what planning has freed, annotations of all images among it: workers need it
+            prepared = False
 
             def meanwhile() -> bool:
                 nonlocal prepared
                 if prepared:
                     return tabulator.step()
                 prepared = True
-                prepare_reports(registry)
+                if request.report:
+                    prepare_reports(registry)
+                give_back()  # what planning has freed: workers need it
                 return True
 
             try:
