@@ -1,11 +1,13 @@
-"""Kill -9 at seeded moments, then the same command again: the same bytes, and at most one chunk done twice per kill.
+"""Kill -9 in each phase of a run, then the same command again: the same bytes, and little done twice.
 
 python perf/kills.py [--kills 200] [--executor local] [--workers 2] [--seed 0]
 
-A suite of toys that sleeps over each batch is run; a worker, the process that starts workers, the command, or all of
-its processes are killed at moments drawn from the seed, also while tables are written. When it has come to its end,
-tables are compared with those of a run that nobody killed, and it begins again with an empty cache. It ends with 1
-where anything differs. Under Ray only processes of the run's own cluster are killed. `tests/killing.py` does it.
+A suite of toys that sleeps over each batch is run. Whom a kill meets (a worker, the process that starts workers, the
+command, or it and all that works for it), and in which phase (training, crafting, judging, writing), goes by turns, so
+that each has its share; at which batch and after how long is drawn from the seed. When the run has come to its end,
+tables are compared with those of a run that nobody killed, and it begins again with an empty cache. Ends with 1 where a
+byte differs or more was begun again than the killed workers had at hand. Under Ray only processes of the run's own
+cluster are killed. `tests/killing.py` does it.
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 
-from killing import Killing
+from killing import PHASES, VICTIMS, Kill, Killing
 
-PER_ROUND = 25
+WORKERS = 4
+"""So many workers are killed per kill of each other kind: the next start costs far less."""
 
 
 def main() -> int:
@@ -31,21 +34,32 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    draw, done, wrong, rounds = random.Random(asked.seed), Counter[str](), 0, 0
+    draw, done, wrong, rounds = random.Random(asked.seed), Counter[Kill](), 0, 0
+    again, allowed = Counter[str](), Counter[str]()
     with tempfile.TemporaryDirectory() as place:
         killing = Killing(Path(place), asked.executor, asked.workers)
         while done.total() < asked.kills:
-            told = killing.round(draw, min(PER_ROUND, asked.kills - done.total()))
+            kinds = killing.kinds()
+            wanted = kinds + (WORKERS - 1) * [kind for kind in kinds if kind.victim == "worker"]
+            # First what was met least: a run may come to its end before its turn.
+            wanted.sort(key=lambda kill: done[kill] / (WORKERS if kill.victim == "worker" else 1))
+            told = killing.round(draw, wanted[: asked.kills - done.total()])
             done, rounds = done + told.kills, rounds + 1
-            same = told.tables == killing.tables
-            wrong += not same or told.again > told.allowed
+            again.update(told.again)
+            allowed.update(told.allowed)
+            same, excess = told.tables == killing.tables, told.excess()
+            wrong += not same or bool(excess)
             print(
-                f"{told.kills.total()} kills: {'the same bytes' if same else 'OTHER BYTES'}, {told.again} images "
-                f"crafted again of {killing.images}, {told.allowed} allowed",
+                f"{told.kills.total()} kills: {'the same bytes' if same else 'OTHER BYTES'}"
+                + "".join(f"; {images} images of {phase} TOO MANY AGAIN" for phase, images in excess.items()),
                 flush=True,
             )
-    print(f"{done.total()} kills in {rounds} rounds, {wrong} rounds wrong:")
-    print("".join(f"{count:6} {what}\n" for what, count in done.most_common()), end="")
+    print(f"{asked.executor}, {asked.workers} workers, seed {asked.seed}: {done.total()} kills in {rounds} rounds,")
+    print(f"{wrong} rounds wrong\n{'':10}" + "".join(f"{victim:>12}" for victim in VICTIMS) + "       images again")
+    for phase in PHASES:
+        counts = "".join(f"{done[Kill(phase, victim)]:12}" for victim in VICTIMS)
+        twice = f"{again[phase]:9} of {allowed[phase]} allowed" if phase in allowed else ""
+        print(f"{phase:10}{counts}{twice}")
     return 1 if wrong else 0
 
 

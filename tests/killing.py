@@ -1,4 +1,4 @@
-"""Kill -9 at moments that are drawn, then the same command again: for `perf/kills.py`, and the test of a few."""
+"""Kill -9 in phases that are drawn, then the same command again: for `perf/kills.py`, and the test of a few."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 TESTS = Path(__file__).resolve().parent
 SUITE = """
@@ -22,21 +23,45 @@ suite: killed
 seeds: [0]
 batch_size: 4
 datasets: {blobs: {use: blobs}}
-models: {linear: {use: linear, train: {epochs: 10, batch_size: 20, lr: 0.01}}}
-attacks: {step: {use: step, eps: 0.2, log: crafted.txt}, again: {use: step, eps: 0.1, log: crafted.txt}}
+models: {linear: {use: linear, train: {epochs: 15, batch_size: 20, lr: 0.01}}}
+attacks: {step: {use: step, eps: 0.2}, again: {use: step, eps: 0.1}, third: {use: step, eps: 0.15}}
 defenses: {none: {use: plain}, bright: {use: brightness}, noisy: {use: noisy}}
 grid: [{}]
 """
-CHUNK = 8
-"""Images that a worker may craft twice: those of a batch, and of the one before that was not on the disk yet."""
-EARLY = 0.1
-"""So many commands are killed at whatever moment of their start; the others once they are at work."""
-STARTER = 4
-"""Of so many kills of workers one is of the process that starts them."""
+CHUNKS = {"training": 60, "crafting": 4, "judging": 30}
+"""Images that a worker may do twice: an epoch, up to which training goes on from a checkpoint; a batch; a batch or the
+few images that a defense judges once more after its fit and after the last batch, in other company, alone and in
+another process."""
+PHASES = (*CHUNKS, "writing")
+VICTIMS = ("worker", "starter", "command", "everything")
+"""A worker; the process that workers are forked from; the command alone; it and all that works for it."""
+BATCHES = {phase: (phase,) for phase in CHUNKS} | {"writing": ("crafting", "judging")}
+"""Phase → those whose batches a kill in it waits for: after one of two of them a worker writes."""
+SKIPPED = 3
+"""Fewer batches than this may begin between a kill and the batch that the next one waits for."""
+LINGER = 0.3
+"""Seconds that the toys sleep over each batch, after a line in the log of batches."""
+WRITING = 0.1
+"""A worker writes so long, at most, after a batch."""
+POLL = 0.03
+"""Seconds between two looks."""
 STARTS = 5
 """So often Ray may give up before a run is taken for one that never starts: it gives a busy machine half a minute."""
 
-Target = Literal["worker", "command", "everything"]
+
+class Kill(NamedTuple):
+    """What is killed, and in the middle of what."""
+
+    phase: str
+    victim: str
+
+
+class Begun(NamedTuple):
+    """A line of the log of batches."""
+
+    phase: str
+    process: int
+    images: int
 
 
 @dataclass
@@ -44,49 +69,73 @@ class Round:
     """A run that came to its end in spite of all.
 
     Attributes:
-        kills: what was killed, in the middle of which kinds of tasks → how often.
+        kills: how often each was done.
         tables: their bytes by name, costs excepted.
-        again: images whose crafting was begun once more.
-        allowed: so many may have been, since as many workers were killed.
+        again: phase → images that were begun once more.
+        allowed: so many may have been, since as many workers were killed in it.
     """
 
-    kills: Counter[str] = field(default_factory=Counter)
+    kills: Counter[Kill] = field(default_factory=Counter)
     tables: dict[str, bytes] = field(default_factory=dict)
-    again: int = 0
-    allowed: int = 0
+    again: dict[str, int] = field(default_factory=dict)
+    allowed: Counter[str] = field(default_factory=Counter)
+
+    def excess(self) -> dict[str, int]:
+        """Return by phase how many more images were begun again than may have been."""
+        return {phase: more for phase in CHUNKS if (more := self.again[phase] - self.allowed[phase]) > 0}
 
 
 class Killing:
     """Runs of one suite, each in a folder of its own with an empty cache.
 
+    A kill waits for a batch of its phase that begins after the kill before, and comes while that is slept over, to the
+    worker that began it or to who works with it; one of a worker that writes comes just after that, one of a command
+    that writes once all tasks have ended.
+
     Args:
         folder: of all these runs.
         executor: `local` or `ray`.
-        commands: share of the kills that meet the command, alone or with all of its processes, while tasks are at work.
-            The next start costs far more than that of a worker.
-        at_tables: so often a run is killed while its tables are written.
     """
 
-    def __init__(
-        self, folder: Path, executor: str = "local", workers: int = 2, commands: float = 0.2, at_tables: int = 2
-    ) -> None:
+    def __init__(self, folder: Path, executor: str = "local", workers: int = 2) -> None:
         self.folder, self.executor, self.workers = folder, executor, workers
-        self.commands, self.at_tables = commands, at_tables
-        place = self._fresh("whole")
+        self._commands: set[int] = set()
+        place, last = self._fresh("whole"), (0.0, 0)
         process = self._start(place, "")
-        assert process.wait() == 0, (place / "said.txt").read_text()
+        while process.poll() is None:
+            time.sleep(POLL)
+            if (ended := len(_ended(place))) > last[1]:
+                last = time.monotonic(), ended
+        assert process.returncode == 0, (place / "said.txt").read_text()
+        self.at_tables = time.monotonic() - last[0]
+        """So many seconds the command is at work after the last task."""
         self.tables = _tables(place)
-        self.images = _crafted(place)
-        self.kinds = {line["key"]: line["kind"] for line in _ended(place)}
+        self.images = self._images(place)
+        self.tasks = len(_ended(place))
 
-    def round(self, draw: random.Random, kills: int) -> Round:
-        """Run the suite, kill some of it so often at drawn moments, and give the command again until it ends.
+    def kinds(self, victims: Iterable[str] = VICTIMS) -> list[Kill]:
+        """Return the kills that there are: Ray has nobody who starts workers, and tables are the command's own work."""
+        starters = {"starter"} if self.executor == "ray" else set()
+        return [
+            Kill(phase, victim)
+            for phase in PHASES
+            for victim in victims
+            if victim not in starters and not (phase == "writing" and victim == "starter")
+        ]
+
+    def round(self, draw: random.Random, wanted: Iterable[Kill]) -> Round:
+        """Run the suite, kill what is wanted as its phases come, and give the command again until it ends.
+
+        What the run came to its end without is not in the kills of the answer.
 
         Raises:
             AssertionError: it ended otherwise than by a kill, or by coming to its end.
         """
-        told, place, process = Round(), self._fresh("killed"), None
-        early, since, in_vain = False, 0.0, 0
+        wanted = list(wanted)
+        draw.shuffle(wanted)
+        at_tables = [kill for kill in wanted if kill.phase == "writing" and kill.victim != "worker"]
+        waiting = [kill for kill in wanted if kill not in at_tables]
+        told, place, process, in_vain, heard, skipped = Round(), self._fresh("killed"), None, 0, 0, 0
         while True:
             if process is None or process.poll() is not None:
                 code = -signal.SIGKILL if process is None else process.returncode
@@ -97,57 +146,77 @@ class Killing:
                     in_vain += 1
                     assert in_vain < STARTS, said
                     assert said.endswith("Try --executor local.\n"), said
-                process = self._start(place, "training crafting judging 0.2")
-                early, since = draw.random() < EARLY, time.time()
-            if told.kills.total() < kills and (early or self._is_at_work(place, since, told)):
-                time.sleep(draw.uniform(0, 5 if early else 0.7))
-                self._kill(process, place, draw, told)
-                early, since = False, time.time()
-            time.sleep(0.1)
+                process = self._start(place, f"training crafting judging {LINGER}")
+            done = len(_ended(place)) == self.tasks
+            begun = self._begun(place)[heard:]
+            fitting = [kill for kill in waiting if begun and begun[-1].phase in BATCHES[kill.phase]]
+            if done and at_tables:
+                time.sleep(draw.uniform(0, self.at_tables))
+                self._kill(process, place, at_tables.pop(), None, told)
+            elif not done and fitting and len(begun) > skipped:
+                kill = fitting[0]
+                waiting.remove(kill)
+                late = draw.uniform(LINGER, LINGER + WRITING) if kill.phase == "writing" else draw.uniform(0, LINGER)
+                time.sleep(late)
+                self._kill(process, place, kill, begun[-1], told)
+                heard, skipped = len(self._begun(place)), draw.randrange(SKIPPED)
+            time.sleep(POLL)
         told.tables = _tables(place)
-        told.again = _crafted(place) - self.images
+        again = self._images(place)
+        told.again = {phase: again[phase] - self.images[phase] for phase in CHUNKS}
         return told
 
-    def _kill(self, process: subprocess.Popen[bytes], place: Path, draw: random.Random, told: Round) -> None:
-        """Kill what is drawn, unless the run has come to its end."""
-        shares = (1 - self.commands, self.commands / 2, self.commands / 2)
-        target: Target = draw.choices(["worker", "command", "everything"], shares)[0]
-        ended = {line["key"] for line in _ended(place)}
-        kinds = {self.kinds[key] for path in place.glob("cache/partial/*") if (key := path.name[:64]) in self.kinds}
-        if len(ended) == len(self.kinds):
-            kinds = {"tables"}  # no worker is at work any more
-            target = draw.choice(["command", "everything"])
+    def _kill(
+        self, process: subprocess.Popen[bytes], place: Path, kill: Kill, batch: Begun | None, told: Round
+    ) -> None:
+        """Kill what is wanted, unless the run has come to its end; what counts is the phase that it was in."""
         workers = self._workers(process.pid)
-        if process.poll() is not None or (target == "worker" and not workers):
+        if process.poll() is not None:
             return
-        if target == "worker":
-            starter, *others = workers
-            which = draw.choice(others) if others and draw.randrange(STARTER) else starter
-            if not _killed(which):
-                return
-        else:
-            # Beside it what works for it in sessions of its own, as Ray's processes do.
-            others = _descendants(process.pid) if target == "everything" else []
-            for number in (process.pid, *others):
-                _killed(number)
-            if process.wait() != -signal.SIGKILL:
-                return
-        told.kills[f"{target} in {'+'.join(sorted(kinds)) or 'between'}"] += 1
-        told.allowed += CHUNK * (1 if target == "worker" and which != workers[0] else self.workers)
+        if kill.victim == "worker":
+            victims = [batch.process] if batch is not None and batch.process in workers else []
+        elif kill.victim == "starter":
+            victims = [number for number in workers[:1] if _processes()[number][0] == process.pid]
+        else:  # beside it what works for it in sessions of its own, as Ray's processes do
+            victims = [process.pid, *(_descendants(process.pid, _processes()) if kill.victim == "everything" else [])]
+        killed = [_killed(number) for number in victims]
+        if not any(killed) or (process.pid in victims and process.wait() != -signal.SIGKILL):
+            return
+        last = {line.process: line for line in self._begun(place)}
+        phase = kill.phase
+        if batch is not None and phase != "writing":
+            phase = last[batch.process].phase
+        told.kills[Kill(phase, kill.victim)] += 1
+        for number in workers if victims != [batch and batch.process] else victims:
+            if number in last:
+                told.allowed[last[number].phase] += CHUNKS[last[number].phase]
+
+    def _begun(self, place: Path) -> list[Begun]:
+        """Return the batches that tasks have begun, those twice that were begun twice."""
+        lines = (line.split() for line in (place / "begun.txt").read_text().split("\n")[:-1])
+        begun = (Begun(phase, int(process), int(images)) for phase, process, images in lines)
+        # A command tries the networks when it plans.
+        return [line for line in begun if line.phase in CHUNKS and line.process not in self._commands]
+
+    def _images(self, place: Path) -> Counter[str]:
+        counted: Counter[str] = Counter()
+        for line in self._begun(place):
+            counted[line.phase] += line.images
+        return counted
 
     def _workers(self, command: int) -> list[int]:
         """Return the processes that work for the command; under `local` the one that starts the others comes first."""
-        mark = "ray::" if self.executor == "ray" else "forkserver"
-        return [number for number in _descendants(command) if mark in _told(number, "cmdline")]
-
-    def _is_at_work(self, place: Path, since: float, told: Round) -> bool:
-        """Tell whether a task has kept something since the last kill, or tables are being written."""
-        if len(_ended(place)) == len(self.kinds):
-            return sum(count for what, count in told.kills.items() if what.endswith("tables")) < self.at_tables
-        try:
-            return any(path.stat().st_mtime > since for path in place.glob("cache/partial/*"))
-        except OSError:  # it has just been published
-            return False
+        there = _processes()
+        if self.executor == "ray":
+            marked = [number for number in _descendants(command, there) if "ray::" in _told(number, "cmdline")]
+            starters = []
+        else:  # also those whom the death of who started them has left without a parent
+            of_session = sorted(number for number, (_, session) in there.items() if session == command)
+            marked = [number for number in of_session if "forkserver" in _told(number, "cmdline")]
+            starters = [number for number in marked if there[number][0] == command]
+        # Who judges for a worker is a child of it and has its name.
+        helping = {number for number in marked if there[number][0] in {*marked} - {*starters}}
+        return [*starters, *(number for number in marked if number not in helping and number not in starters)]
 
     def _fresh(self, name: str) -> Path:
         place = self.folder / name
@@ -155,43 +224,41 @@ class Killing:
         place.mkdir()
         (place / "suite.yaml").write_text(SUITE)
         (place / "said.txt").touch()
+        (place / "begun.txt").touch()
         return place
 
     def _start(self, place: Path, lingers_in: str) -> subprocess.Popen[bytes]:
         plugins = ["--plugin", "toy", "--plugin", "impatient"]
         places = ["--cache", str(place / "cache"), "--output", str(place / "run"), "--no-report", "--device", "cpu"]
         executor = ["--executor", self.executor, "--workers", str(self.workers), "--retries", "1000"]
+        told = {"TOY_LINGERS_IN": lingers_in, "TOY_TELLS": str(place / "begun.txt")}
         with open(place / "said.txt", "ab") as said:
-            return subprocess.Popen(
+            process = subprocess.Popen(
                 [sys.executable, "-m", "benchmark", "run", "suite.yaml", *plugins, *places, *executor],
                 cwd=place,
-                env={**os.environ, "PYTHONPATH": str(TESTS), "BENCH_PLUGINS": "ray", "TOY_LINGERS_IN": lingers_in},
+                env={**os.environ, "PYTHONPATH": str(TESTS), "BENCH_PLUGINS": "ray", **told},
                 stdout=said,
                 stderr=said,
                 start_new_session=True,
             )
+        self._commands.add(process.pid)
+        return process
 
 
 def _tables(place: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (place / "run").glob("*.parquet") if path.name != "costs.parquet"}
 
 
-def _crafted(place: Path) -> int:
-    """Return how many images attacks have begun with, those counted twice that were begun twice."""
-    log = place / "crafted.txt"
-    return sum(int(line.split()[1]) for line in log.read_text().splitlines()) if log.exists() else 0
-
-
-def _ended(place: Path) -> list[dict[str, str]]:
-    """Return a line of the journal per task that has ended, in whichever try."""
+def _ended(place: Path) -> set[str]:
+    """Return the tasks that have ended, in whichever try."""
     journal = place / "run" / "journal.jsonl"
-    ended = {}
+    ended = set()
     for text in journal.read_text().splitlines() if journal.exists() else []:
         with contextlib.suppress(json.JSONDecodeError):  # it is being written, or was when a kill met the command
             line = json.loads(text)
             if line["event"].startswith("task"):
-                ended[line["key"]] = line
-    return list(ended.values())
+                ended.add(line["key"])
+    return ended
 
 
 def _killed(process: int) -> bool:
@@ -210,13 +277,19 @@ def _told(process: int, what: str) -> str:
         return ""
 
 
-def _descendants(process: int) -> list[int]:
-    """Return a process's children and theirs, those before these."""
-    children: dict[int, list[int]] = {}
+def _processes() -> dict[int, tuple[int, int]]:
+    """Return the parent and the session of each process."""
+    found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdecimal() and (stat := _told(int(entry.name), "stat")):
-            children.setdefault(int(stat.rpartition(")")[2].split()[1]), []).append(int(entry.name))
-    found = sorted(children.get(process, []))
+            _, parent, _, session = stat.rpartition(")")[2].split()[:4]
+            found[int(entry.name)] = int(parent), int(session)
+    return found
+
+
+def _descendants(process: int, there: Mapping[int, tuple[int, int]]) -> list[int]:
+    """Return a process's children and theirs, those before these."""
+    found = sorted(number for number, (parent, _) in there.items() if parent == process)
     for one in found:
-        found += sorted(children.get(one, []))
+        found += sorted(number for number, (parent, _) in there.items() if parent == one)
     return found

@@ -43,7 +43,7 @@ def bench(capfd):
             )
         ),
         (["cache", "ls"], ("pandas",)),
-        (["plan", "quickstart"], ("art", "torchvision", "torch._dynamo")),
+        (["plan", "quickstart"], ("art", "torchvision", "torch._dynamo", "sklearn", "scipy.stats")),
     ],
 )
 def test_these_commands_do_not_wait_for_libraries_that_they_do_not_need(arguments, libraries):

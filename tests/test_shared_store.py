@@ -472,7 +472,7 @@ def test_a_package_that_is_missing_is_told(refused):
     assert "InputError: --cache s3://bucket/cache: Install s3fs" in done.stderr
     assert "pip install 'unmask-bench[s3]'" in done.stderr
     if importlib.util.find_spec("gcsfs") is None:
-        assert "gcsfs" in refused("gs://bucket/cache")
+        assert "pip install 'unmask-bench[gs]'" in refused("gs://bucket/cache")
 
 
 def test_what_is_no_address_is_told(refused):

@@ -45,11 +45,15 @@ begun: Counter[str] = Counter()
 """Batches of each phase since the module was loaded."""
 
 
-def linger(phase: str) -> None:
+def linger(phase: str, images: int = 0) -> None:
     """Sleep over each batch of the phases that the environment names, such as `crafting 0.1`, for so many seconds.
 
-    Or be interrupted by Ctrl-C at the batch of that number (from 1) since the variable was set.
+    Or be interrupted by Ctrl-C at the batch of that number (from 1) since the variable was set. A file that the
+    environment names gets a line per batch begun: phase, process, images.
     """
+    if told := os.environ.get("TOY_TELLS"):
+        with open(told, "a") as log:
+            log.write(f"{phase} {os.getpid()} {images}\n")
     words = os.environ.get("TOY_LINGERS_IN", "").split()
     if phase in words[:-1]:
         time.sleep(float(words[-1]))
@@ -104,7 +108,7 @@ class Flatten(nn.Flatten):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.training:
-            linger("training")
+            linger("training", len(x))
         flat = super().forward(x)
         for shift in (self.bias, self.running_mean):
             flat = flat if shift is None else flat + shift
@@ -143,7 +147,7 @@ class Step(Attack):
         if self.options.log:
             with open(self.options.log, "a") as log:
                 log.write(f"{os.getpid()} {len(x)}\n")
-        linger("crafting")
+        linger("crafting", len(x))
         eps = float(self.options.eps)
         start = (x + eps * (2 * torch.rand(x.shape, generator=rng.torch) - 1)).clamp(0, 1)
         return ascend(
@@ -252,7 +256,7 @@ class Brightness(Defense):
         self.mean = torch.tensor(float((folder / "mean.txt").read_text()))
 
     def judge(self, batch: Batch) -> Verdict:
-        linger("judging")
+        linger("judging", len(batch.x))
         return Verdict(label=batch.logits.argmax(1), score=(batch.x.mean(dim=(1, 2, 3)) - self.mean).abs())
 
 

@@ -9,10 +9,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
-from killing import Killing
+from killing import PHASES, Kill, Killing
 
 TESTS = Path(__file__).resolve().parents[1]
 SUITE = """
@@ -101,12 +102,16 @@ def whole(tmp_path_factory) -> Path:
 @pytest.mark.slow
 def test_twenty_kills_of_workers_and_commands_cost_no_byte_and_little_work(tmp_path):
     """As `perf/kills.py`, which kills as often as one likes, also under Ray."""
-    killing, draw, kills = Killing(tmp_path, commands=0.1, at_tables=1), random.Random(3), 0
-    while kills < 20:
-        told = killing.round(draw, 20 - kills)
-        kills += told.kills.total()
+    killing, draw = Killing(tmp_path), random.Random(3)
+    wanted = Counter({Kill(phase, "worker"): 4 for phase in PHASES})
+    wanted += Counter([Kill("training", "everything"), Kill("crafting", "starter"), Kill("judging", "command")])
+    wanted[Kill("writing", "command")] += 1
+    while wanted:
+        told = killing.round(draw, wanted.elements())
+        assert told.kills, "nothing of what was wanted could be done"
+        wanted -= told.kills
         assert told.tables == killing.tables, told.kills
-        assert told.again <= told.allowed, told.kills
+        assert not told.excess(), told.kills
 
 
 @pytest.mark.slow
