@@ -29,7 +29,8 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from bench_idefender.mixtures import ClassMixtures, fit_class_mixtures
+from bench_idefender.fitting import fit_class_mixtures
+from bench_idefender.mixtures import ClassMixtures
 from bench_idefender.options import IDefenderOptions
 from benchmark import Rng
 from benchmark.progress import Progress

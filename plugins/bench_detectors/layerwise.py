@@ -9,8 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold
 from torch import Tensor
 
 from bench_detectors.options import LayerwiseOptions
@@ -62,6 +60,9 @@ class Combination:
             positive: numbers (M, L) of adversarial images.
             seed: of the folds.
         """
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.model_selection import GridSearchCV, StratifiedKFold
+
         numbers = self._standardized(torch.cat([negative, positive])).numpy()
         labels = np.repeat([0, 1], [len(negative), len(positive)])
         search = GridSearchCV(
@@ -96,6 +97,7 @@ class LayerwiseDetector(StateDetector):
     states it has fitted, layers with many dimensions for their images would look calmer than they are.
     """
 
+    libraries = ("sklearn.linear_model", "sklearn.model_selection")
     options: LayerwiseOptions
     combination: Combination
     learned: dict[str, Tensor]

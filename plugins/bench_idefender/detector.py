@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from bench_idefender.mixtures import ClassMixtures, check_sizes, fit_class_mixtures
+from bench_idefender.mixtures import ClassMixtures, check_sizes
 from bench_idefender.options import IDefenderOptions
 from bench_idefender.projection import Projection
 from benchmark import LOGITS, STATES, Batch, ClassLikelihoods, FitContext, Setting, StateDetector, Verdict, percent
@@ -27,6 +27,7 @@ class IDefender(StateDetector):
 
     name = "i-defender"
     Options = IDefenderOptions
+    libraries = ("bench_idefender.fitting",)
     mixtures: ClassMixtures
     projection: Projection
 
@@ -47,6 +48,8 @@ class IDefender(StateDetector):
             InputError: a layer does not exist, a class has too few images, states are not finite, a covariance is
                 singular or too large.
         """
+        from bench_idefender.fitting import fit_class_mixtures
+
         options: IDefenderOptions = self.options
         assert context.classifier is not None
         self.check_layers(context.classifier)

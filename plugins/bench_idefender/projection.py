@@ -11,7 +11,6 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from sklearn.decomposition import PCA
 from torch import Tensor
 
 from benchmark import Rng
@@ -37,6 +36,8 @@ class Projection:
     @classmethod
     def of(cls, states: Tensor, rng: Rng) -> Projection:
         """Lay the plane through training states (N, D) of all classes, or through 5,000 of them drawn from `rng`."""
+        from sklearn.decomposition import PCA
+
         if len(states) > MOST_STATES:
             states = states[torch.randperm(len(states), generator=rng.torch)[:MOST_STATES]]
         states = states.double()

@@ -31,6 +31,7 @@ class SafetyNet(StateDetector):
 
     name = "safetynet"
     Options = SafetyNetOptions
+    libraries = ("sklearn.svm",)
     options: SafetyNetOptions
     quantiser: Quantiser
     machines: Machines

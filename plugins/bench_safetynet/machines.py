@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from sklearn.svm import SVC
 from torch import Tensor
 
 SMOOTHNESS = 0.25
@@ -78,6 +77,8 @@ class Machines:
             c: cost of an image on the wrong side.
             gamma: of the kernel.
         """
+        from sklearn.svm import SVC
+
         fitted = [SVC(C=c, gamma=gamma, class_weight="balanced").fit(codes, target) for target in targets.T]
         used = np.unique(np.concatenate([machine.support_ for machine in fitted]))
         weights = np.zeros((len(fitted), len(codes)))

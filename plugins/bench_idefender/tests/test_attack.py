@@ -13,7 +13,7 @@ from torch.nn.functional import cross_entropy
 
 from bench_idefender.attack import IDefenderGrayBox, objective
 from bench_idefender.detector import IDefender
-from bench_idefender.mixtures import fit_class_mixtures
+from bench_idefender.fitting import fit_class_mixtures
 from bench_idefender.options import GrayBoxOptions, IDefenderOptions
 from benchmark import Classifier, ClassLikelihoods, InputError, Rng, Victim
 from benchmark.gradient import ascend, classification_loss, input_gradient

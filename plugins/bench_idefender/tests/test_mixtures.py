@@ -13,7 +13,8 @@ from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.mixture import GaussianMixture
 
-from bench_idefender.mixtures import ClassMixtures, Mixture, fit_class_mixtures
+from bench_idefender.fitting import fit_class_mixtures
+from bench_idefender.mixtures import ClassMixtures, Mixture
 from bench_idefender.options import IDefenderOptions
 from benchmark import InputError, Rng
 from benchmark.progress import Progress
