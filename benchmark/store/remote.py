@@ -27,6 +27,8 @@ from benchmark.store.objects import Stored
 
 LEASE_SECONDS = 60.0
 """A claim that has not been renewed for so long is of a process that has died; one that lives renews it four times."""
+EXTRAS = {"s3": "s3", "s3a": "s3", "gs": "gs", "gcs": "gs"}
+"""Protocol → the extra of this distribution that opens it."""
 RESOLUTION_SECONDS = 1.0
 """So exactly do stores tell when an object was written."""
 
@@ -61,8 +63,8 @@ class Remote:
                 # What others have written meanwhile is to be seen.
                 found, root = fsspec.url_to_fs(self.url, use_listings_cache=False)
             except ImportError as error:
-                s3 = protocol in ("s3", "s3a")
-                cure = "`pip install 'unmask-bench[s3]'` does" if s3 else "Install what it names"
+                extra = EXTRAS.get(protocol)
+                cure = f"`pip install 'unmask-bench[{extra}]'` does" if extra else "Install what it names"
                 raise InputError(f"--cache {self.url}: {error}. {cure}; or give a folder.") from None
             except ValueError as error:
                 raise InputError(
