@@ -63,12 +63,12 @@ def comparisons_of(results: Sequence[CellResult], groups: Sequence[Group]) -> pd
         )
 
     # By seed, what each of two defenses did on the images that both judged.
-    seeds: dict[tuple[CellName, str, tuple[str, str]], list[tuple[list[str], np.ndarray, np.ndarray]]] = {}
+    seeds: dict[tuple[CellName, str, tuple[str, str]], list[tuple[Sequence[str], np.ndarray, np.ndarray]]] = {}
     for point, systems in points.items():
         where, crossed = _columns(point), replace(point, seed=SUMMARIES.crossed)
         for a, b in combinations(systems, 2):
             first, second = _common(a.sample_ids, b.sample_ids)
-            images = [a.sample_ids[place] for place in first]
+            images = a.sample_ids if len(first) == len(a.sample_ids) else [a.sample_ids[place] for place in first]
             for name in a.measured:
                 joint = name in (HEADLINES["clean"][1], HEADLINES["attack"][1], HEADLINES["group"][1])
                 if (joint and not (a.rejects or b.rejects)) or len(first) == 0:
@@ -78,7 +78,7 @@ def comparisons_of(results: Sequence[CellResult], groups: Sequence[Group]) -> pd
                 add(where, name, pair, of_a, of_b, compare_paired(of_a, of_b))
                 seeds.setdefault((crossed, name, pair), []).append((images, of_a, of_b))
     for (point, name, pair), found in seeds.items():
-        if len(found) > 1 and all(images == found[0][0] for images, _, _ in found):
+        if len(found) > 1 and all(list(images) == list(found[0][0]) for images, _, _ in found):
             every_a, every_b = np.stack([a for _, a, _ in found]), np.stack([b for _, _, b in found])
             add(_columns(point), name, pair, every_a, every_b, compare_over_seeds(every_a, every_b))
     frame = pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))

@@ -59,8 +59,9 @@ def measured(
         return None if answer is None else Row(point, name, *_checked(answer, of_scope[name].unit), "ok")
 
     rows = asking.ask(point, done, {name: partial(row, name) for name in of_scope}, problems)
-    missing = Row(point, "", math.nan, math.nan, math.nan, 0, "failed")
-    return [one for name in of_scope if (one := rows.get(name, replace(missing, metric=name))) is not None]
+    missing = [name for name in of_scope if name not in rows]
+    rows |= {name: Row(point, name, math.nan, math.nan, math.nan, 0, "failed") for name in missing}
+    return [one for name in of_scope if (one := rows[name]) is not None]
 
 
 def _checked(answer: MetricValue, unit: str) -> tuple[float, float, float, int]:
@@ -86,9 +87,10 @@ def over_seeds(
 ) -> list[Row]:
     """Return what becomes of the seeds that have a value, where two or more have one: `SUMMARIES`."""
     by_point: dict[tuple[CellName, str], list[Row]] = {}
+    points = {point: replace(point, seed="") for point in {row.point for row in rows}}
     for row in rows:
         if row.status == "ok":
-            by_point.setdefault((replace(row.point, seed=""), row.metric), []).append(row)
+            by_point.setdefault((points[row.point], row.metric), []).append(row)
     summary = []
     for (point, name), found in by_point.items():
         if len(found) < 2:
