@@ -151,7 +151,7 @@ class Killing:
             begun = self._begun(place)[heard:]
             fitting = [kill for kill in waiting if begun and begun[-1].phase in BATCHES[kill.phase]]
             if done and at_tables:
-                time.sleep(draw.uniform(0, self.at_tables))
+                time.sleep(draw.uniform(0, 0.8 * self.at_tables))
                 self._kill(process, place, at_tables.pop(), None, told)
             elif not done and fitting and len(begun) > skipped:
                 kill = fitting[0]

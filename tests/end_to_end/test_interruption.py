@@ -29,6 +29,8 @@ grid: [{datasets: all, models: all, attacks: all, defenses: all}]
 """
 
 
+ROUNDS = 5
+"""A run may come to its end before the last kills that are wanted; the next one begins with them."""
 needs_proc = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="looks for processes in /proc")
 
 
@@ -106,12 +108,14 @@ def test_twenty_kills_of_workers_and_commands_cost_no_byte_and_little_work(tmp_p
     wanted = Counter({Kill(phase, "worker"): 4 for phase in PHASES})
     wanted += Counter([Kill("training", "everything"), Kill("crafting", "starter"), Kill("judging", "command")])
     wanted[Kill("writing", "command")] += 1
-    while wanted:
+    for _ in range(ROUNDS):
         told = killing.round(draw, wanted.elements())
-        assert told.kills, "nothing of what was wanted could be done"
         wanted -= told.kills
         assert told.tables == killing.tables, told.kills
         assert not told.excess(), told.kills
+        if not wanted:
+            return
+    pytest.fail(f"{ROUNDS} runs came to their ends before their turn: {wanted}")
 
 
 @pytest.mark.slow
