@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
-from benchmark import Attack, Batch, Defense, Options, Rng, Verdict, Victim, hookimpl
+from benchmark import Attack, Batch, Classifier, Defense, Options, Rng, Verdict, Victim, hookimpl
 from benchmark.attack import ClassLikelihoods
 from benchmark.model import passes
 from benchmark.options import AttackOptions, Budget
@@ -93,7 +93,9 @@ class LookCounted(Look):
     """What is pushed through networks on any road counts, whatever holds the networks."""
 
     def craft(self, victim: Victim, x: Tensor, y: Tensor, rng: Rng) -> Tensor:
-        classifier = {module for module in victim.classifier.modules() if _learned(module)}
+        # A pipeline holds the deployed network, and may hold one of its own before it.
+        deployed = [module for module in victim.classifier.modules() if isinstance(module, Classifier)]
+        classifier = {module for one in deployed for module in one.modules() if _learned(module)}
         roads = {"classifier": victim.classifier, "detector_loss": victim.detector_loss}
         if victim.judge is not None:
             roads["judge"] = lambda x: victim.judge(x, rng)
