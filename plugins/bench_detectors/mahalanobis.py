@@ -84,7 +84,8 @@ class Mahalanobis(LayerwiseDetector):
                 f"dimensions, {constant} of them constant within classes, regularization "
                 f"{self.options.regularization}). Set a larger `regularization`, or name another layer."
             )
-        whitening = directions / variances.sqrt()
+        # In the order in which it is read back: a product's last bits may hang on it.
+        whitening = (directions / variances.sqrt()).contiguous()
         return means @ whitening, whitening
 
     @cached_property

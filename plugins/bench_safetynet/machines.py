@@ -86,7 +86,8 @@ class Machines:
             row[machine.support_] = machine.dual_coef_[0]
         return cls(
             torch.from_numpy(codes[used].astype(np.float64)),
-            torch.from_numpy(weights[:, used]),
+            # In the order in which it is read back: a product's last bits may hang on it.
+            torch.from_numpy(np.ascontiguousarray(weights[:, used])),
             torch.tensor([float(machine.intercept_[0]) for machine in fitted], dtype=torch.float64),
             gamma,
         )
