@@ -25,6 +25,7 @@ from bench_report.verdicts import (
     BestKnown,
     Bound,
     Comparison,
+    Learned,
     Reach,
     Scope,
     Verdict,
@@ -60,11 +61,25 @@ class RunFacts:
         self.manifest = manifest
         self.differences = differences
         self.references = references
+        self._attacks = attacks or {}
         self._defended = read_defenses(manifest)
 
     def defense(self, label: str) -> Defended:
         """Return what is known of a defense."""
         return self._defended.get(label, Defended())
+
+    def learned(self, place: Place) -> Learned:
+        """Return whether a defense has learned from the attacks of a cell or group: as they are made, not by label."""
+        taught = [self._made(label) for label in self.defense(place.defense).taught]
+        here = [self._made(label) for label in self.table.members(place) or (place.attack,)]
+        met = sum(one in taught for one in here)
+        if met:
+            return "all" if met == len(here) else "some"
+        return "alike" if {one["use"] for one in here} & {one["use"] for one in taught} else "none"
+
+    def _made(self, label: str) -> dict[str, Any]:
+        made = self._attacks.get(label)
+        return dict(made) if isinstance(made, Mapping) and "use" in made else {"use": label}
 
     # -- settings ------------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ CERTAIN = 0.05
 """Level of tests, after Holm's correction over all comparisons that the report of a run makes."""
 
 Standing = Literal["holds", "fails", "undecided", "baseline"]
+Learned = Literal["all", "some", "alike", "none"]
+"""Which of the attacks that a defense meets it has learned from; `alike`: from none, but from their methods."""
 Why = Literal[
     "",
     "failed",

@@ -21,7 +21,7 @@ from bench_report.sentences.phrases import (
 )
 from bench_report.table import Place, group_name
 from bench_report.values import Estimate, Word
-from bench_report.verdicts import Implied, Reach, Verdict, VerdictGroup, VerdictRow
+from bench_report.verdicts import Implied, Learned, Reach, Verdict, VerdictGroup, VerdictRow
 from bench_report.words import norm_text, plural
 from benchmark import CLEAN, TRUST_MARKS
 
@@ -31,6 +31,13 @@ GONE: Mapping[str, str] = {
     "left-out": "left out for it by the suite's grid",
 }
 """What is said of attacks without a result, by `Verdict.why`."""
+LEARNED: Mapping[Learned, str] = {
+    "all": "what it finds here it has learned from",
+    "some": "some of what it finds here it has learned from",
+    "alike": "what it finds here it has not learned from, but from the same method with other options",
+    "none": "what it finds here it has not learned from",
+}
+"""What is said of the attacks that a defense meets, by what it was taught."""
 
 
 def standing(verdict: Verdict, reach: Reach | None = None) -> str:
@@ -346,12 +353,9 @@ def of_cell(facts: RunFacts, place: Place) -> Iterator[Sentence]:
             yield (Word("Strongest published attack: "), Word(trust.published, "quote"), Word("."))
     learned = facts.defense(place.defense).taught
     if learned:
-        met = {place.attack, *facts.table.members(place)} & {*learned}
-        words = [*_capital(taught(learned)), Word(": what it finds here it ")]
-        if place.attack == CLEAN:
-            words = [*_capital(taught(learned))]
-        else:
-            words += [Word("has learned from" if met else "has not learned from")]
+        words = _capital(taught(learned))
+        if place.attack != CLEAN:
+            words += [Word(f": {LEARNED[facts.learned(place)]}")]
         yield (*words, Word("."))
     follows = implied(facts, place)
     if follows is not None:

@@ -109,16 +109,29 @@ def test_what_was_wrong_before_is_no_failed_attack(make_run, site_of):
 
 
 def test_a_supervised_detector_says_what_it_was_taught(make_run, site_of):
-    run = make_run(models=("mlp",), attacks=("fgsm", "pgd-linf"), taught={"mahalanobis": ["fgsm"]})
+    """By what an attack is, whatever its label."""
+    made = {"fgsm": {"use": "fgsm", "eps": 0.15}, "lesson": {"use": "fgsm", "eps": 0.15}}
+    made |= {"pgd-linf": {"use": "pgd", "steps": 40}, "brief": {"use": "pgd", "steps": 4}, "cw": {"use": "cw"}}
+    taught = {"mahalanobis": ["brief", "lesson"]}
+    run = make_run(models=("mlp",), attacks=("fgsm", "pgd-linf", "cw"), taught=taught, suite={"attacks": made})
     site = site_of(run)
-    assert "taught by fgsm" in lines(site.index)["mahalanobis"].text
+    assert "taught by brief and lesson" in lines(site.index)["mahalanobis"].text
     for page in (site.index, *site.settings):
         table = page.one("table", data_table="robust")
         rows = {row.get("data-defense"): next(row.all("th")).text for row in table.all("tr") if row.get("data-defense")}
-        assert ["taught by fgsm" in text for text in rows.values()] == [name == "mahalanobis" for name in rows]
+        assert ["taught by brief" in text for text in rows.values()] == [name == "mahalanobis" for name in rows]
     said = {page.one("h1").text: page.one("header").text for page in site.cells if "mahalanobis" in page.one("h1").text}
-    assert "Taught by fgsm: what it finds here it has learned from." in said["mahalanobis against fgsm"]
-    assert "Taught by fgsm: what it finds here it has not learned from." in said["mahalanobis against pgd-linf"]
+    for met, what in (
+        ("mahalanobis against fgsm", ": what it finds here it has learned from."),
+        (
+            "mahalanobis against pgd-linf",
+            ": what it finds here it has not learned from, but from the same method with other options.",
+        ),
+        ("mahalanobis against cw", ": what it finds here it has not learned from."),
+        ("mahalanobis against the worst of all 3 attacks", ": some of what it finds here it has learned from."),
+        ("mahalanobis on clean images", "."),
+    ):
+        assert f"Taught by brief and lesson{what}" in said[met]
 
 
 def references(*rows):
