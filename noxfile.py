@@ -42,7 +42,7 @@ def gpu(session: nox.Session) -> None:
 
 @nox.session
 def examples(session: nox.Session) -> None:
-    """The tests that draw their examples, with 1000 for each in place of 40."""
+    """Tests that draw their examples, slow ones too: 1000 each in place of 40, but for those that say how many."""
     session.run("pytest", "-m", "hypothesis", "--hypothesis-profile", "many", *session.posargs)
 
 

@@ -176,7 +176,8 @@ class Killing:
         if kill.victim == "worker":
             victims = [batch.process] if batch is not None and batch.process in workers else []
         elif kill.victim == "starter":
-            victims = [number for number in workers[:1] if _processes()[number][0] == process.pid]
+            there = _processes()
+            victims = [number for number in workers[:1] if number in there and there[number][0] == process.pid]
         else:  # beside it what works for it in sessions of its own, as Ray's processes do
             victims = [process.pid, *(_descendants(process.pid, _processes()) if kill.victim == "everything" else [])]
         killed = [_killed(number) for number in victims]

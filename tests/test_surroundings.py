@@ -29,7 +29,6 @@ INLINE = ("--plugin", "toy", "--plugin", "inline", "--executor", "inline", "--de
 COMMANDS = """
 import sys
 from benchmark.cli import main
-from benchmark.memory import give_back
 for command in %r:
     try:
         main(command)
