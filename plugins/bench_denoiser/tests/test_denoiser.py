@@ -8,7 +8,7 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from bench_denoiser.denoiser import Dunet, GuidedDenoiser, _Guided
+from bench_denoiser.denoiser import Dunet, GuidedDenoiser, _Guided, _Pairs
 from bench_denoiser.options import GuidedDenoiserOptions
 from benchmark import ArraySplit, Batch, Classifier, DataFacts, FitContext, InputError, Rng, Setting, passes
 from benchmark.plan.planner import make_plan
@@ -149,6 +149,19 @@ def test_the_loss_is_the_mean_absolute_difference_of_what_guides(fit):
             loss = objective.loss(defense.denoiser, torch.cat((broken, x), 1), torch.zeros(64), Rng(0))
             expected = (see(defense.denoiser.network(broken)) - see(x)).abs().mean()
         torch.testing.assert_close(loss, expected)
+
+
+def test_each_version_of_an_image_stands_beside_the_clean_one():
+    natural = clean(6)
+    versions = [natural, attacked(natural), ArraySplit(1 - images(natural).numpy(), natural.labels, NAMES)]
+    pairs, order = _Pairs(natural, versions[1:]), np.random.RandomState(0).permutation(18)
+    image, beside = pairs.images(order.tolist()).chunk(2, 1)
+    for index, one, other in zip(order, image, beside, strict=True):
+        version, row = divmod(int(index), 6)
+        assert torch.equal(one, versions[version].images([row])[0])
+        assert torch.equal(other, natural.images([row])[0])
+        assert pairs.labels[index] == natural.labels[row]
+    assert len(pairs) == 18
 
 
 def test_who_knows_it_gets_a_gradient_through_all_of_it(fit):
