@@ -18,7 +18,9 @@ class Asking:
 
     To read the state of the process takes longer than most answers. So those who left all as it was, and imported
     nothing, when they were last asked by themselves are asked together; where one of them then changes something or
-    raises an error, nothing of what they said counts, and each is asked by itself.
+    raises an error, nothing of what they said counts, and each is asked by itself. So it is without a word where one of
+    them imported something: libraries change warning filters and the environment while they are imported, and who else
+    changed them for once cannot be told from that.
 
     Args:
         kind: what messages call one of them: `panel`.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -83,27 +83,36 @@ def over_seeds(
     rows: Sequence[Row],
     metrics: Mapping[str, Metric],
     cells: Mapping[CellName, Sequence[Cell | None]],
+    asking: Asking,
     problems: dict[str, str],
 ) -> list[Row]:
-    """Return what becomes of the seeds that have a value, where two or more have one: `SUMMARIES`."""
+    """Return what becomes of the seeds that have a value, where two or more have one: `SUMMARIES`.
+
+    Args:
+        rows: of single seeds.
+        metrics: by name.
+        cells: of each point.
+        asking: how measures are asked what each image contributes.
+        problems: gets what could not be computed, and why.
+    """
     by_point: dict[tuple[CellName, str], list[Row]] = {}
     points = {point: replace(point, seed="") for point in {row.point for row in rows}}
     for row in rows:
         if row.status == "ok":
             by_point.setdefault((points[row.point], row.metric), []).append(row)
+    repeated = {of: found for of, found in by_point.items() if len(found) > 1}
+    parts = _contributions([row for found in repeated.values() for row in found], metrics, cells, asking, problems)
     summary = []
-    for (point, name), found in by_point.items():
-        if len(found) < 2:
-            continue
+    for (point, name), found in repeated.items():
         values, metric = [row.value for row in found], metrics[name]
         if math.inf in values:
             at = replace(point, seed=SUMMARIES.mean)
             summary.append(Row(at, name, math.inf, min(values), math.inf, len(values), "ok"))
             continue
         top = 1.0 if metric.unit in ("rate", "area") else math.inf
-        for label, estimate in zip(
-            SUMMARIES, (mean(values), spread(values), _crossed(found, metric, cells, problems)), strict=True
-        ):
+        told = [parts.get((row.point, name)) for row in found]
+        estimates = (mean(values), spread(values), _crossed(told, found, metric.unit))
+        for label, estimate in zip(SUMMARIES, estimates, strict=True):
             if estimate is None:
                 continue
             low, high = estimate.low, estimate.high
@@ -113,29 +122,39 @@ def over_seeds(
     return summary
 
 
-def _crossed(
-    rows: Sequence[Row], metric: Metric, cells: Mapping[CellName, Sequence[Cell | None]], problems: dict[str, str]
-) -> Estimate | None:
-    """Return the mean over seeds with an interval over seeds and images; None where the measure has no such."""
-    parts = []
-    for row in rows:
-        of_seed = [cell for cell in cells[row.point] if cell is not None]
-        try:
-            part = metric.contributions(of_seed)
-            if part is None:
-                return None
-            part = np.asarray(part, dtype=np.float64)
-            if part.shape != of_seed[0].y.shape or not math.isclose(part.mean(), row.value, rel_tol=1e-6, abs_tol=1e-6):
-                raise ValueError(
-                    f"the mean of its contributions {part.shape} is {part.mean():.6g} and not {row.value:.6g}"
-                )
-        except (Exception, SystemExit) as error:  # a measure of a plugin must not cost the run
-            problems.setdefault(
-                f"{row.metric} over seeds",
-                f"measure {row.metric!r} has no interval over seeds and images: {type(error).__name__}: {error}",
-            )
+def _contributions(
+    rows: Sequence[Row],
+    metrics: Mapping[str, Metric],
+    cells: Mapping[CellName, Sequence[Cell | None]],
+    asking: Asking,
+    problems: dict[str, str],
+) -> dict[tuple[CellName, str], np.ndarray | None]:
+    """Return what each image of a point contributes to a measure, where that is told: (N,) float64."""
+
+    def told(row: Row, given: Sequence[Cell]) -> np.ndarray | None:
+        part = metrics[row.metric].contributions(given)
+        if part is None:
             return None
-        parts.append(part)
-    if len({len(part) for part in parts}) > 1:
+        part = np.asarray(part, dtype=np.float64)
+        if part.shape != given[0].y.shape or not math.isclose(part.mean(), row.value, rel_tol=1e-6, abs_tol=1e-6):
+            raise ValueError(f"the mean of its contributions {part.shape} is {part.mean():.6g} and not {row.value:.6g}")
+        return part
+
+    questions: dict[CellName, dict[str, Callable[[list[Cell]], np.ndarray | None]]] = {}
+    for row in rows:
+        if math.isfinite(row.value):
+            questions.setdefault(row.point, {})[row.metric] = partial(told, row)
+    found: dict[tuple[CellName, str], np.ndarray | None] = {}
+    for point, asked in questions.items():
+        own = [cell for cell in cells[point] if cell is not None]
+        answers = asking.ask(point, own, asked, problems)
+        found |= {(point, name): part for name, part in answers.items()}
+    return found
+
+
+def _crossed(parts: Sequence[np.ndarray | None], rows: Sequence[Row], unit: str) -> Estimate | None:
+    """Return the mean over seeds with an interval over seeds and images; None where a seed does not tell its images."""
+    told = [part for part in parts if part is not None]
+    if len(told) < len(parts) or len({len(part) for part in told}) > 1:
         return None
-    return crossed(np.stack(parts), metric.unit, min(row.n for row in rows))
+    return crossed(np.stack(told), unit, min(row.n for row in rows))

@@ -76,6 +76,7 @@ class Tabulation:
     def __init__(self, metrics: Mapping[str, Metric], panels: Sequence[Panel] = ()) -> None:
         self._metrics, self._panels = metrics, panels
         self._measures, self._points = Asking("measure"), Asking("panel")
+        self._over_seeds = Asking("interval over seeds of measure")
         self._arrays = _Arrays()
         self._added: dict[int, _Tabulated] = {}
 
@@ -143,7 +144,7 @@ class Tabulation:
             curves.add(point, {**block, "curve": name}, len(block["x"]))
         members: dict[CellName, Sequence[Cell | None]] = {result.name(): [result.cell] for result in results}
         members |= {group.point: [result.cell for result in group.results] for group in together}
-        rows += over_seeds(rows, self._metrics, members, problems)
+        rows += over_seeds(rows, self._metrics, members, self._over_seeds, problems)
         alarms, answered = raised(results), probed(results, probes)
         marks, subjects = Marks(results, alarms, answered), subjects_of(results, judged, together)
         marked = [row for one in subjects if (row := marks.row(one)) is not None]
