@@ -48,6 +48,11 @@ class Victim:
             attacker does not know the detector or it has none.
         class_suspicions: maps images to the suspicion (N, num_classes) that they would meet, were they given each
             class; None where the attacker does not know the detector or it does not depend on the class.
+        aims: maps images and true labels (N,) to how promising each class is to aim at, (N, num_classes), the largest
+            value first; None where the attacker does not know the defense or it offers no order.
+        aimed_loss: maps images and the classes (N,) that are aimed at to a loss (N,) of at least 0, to be decreased,
+            that is 0 where nothing of the aim is missing, and the logits (N, num_classes) of the same pass; None where
+            the attacker does not know the defense or it offers none.
         class_likelihoods: the detector's, where the attacker knows it and it has any.
         training_loss: maps images and true labels (N,) to the loss (N,) that the defense was trained by, to be
             increased, and the logits (N, num_classes) of the same pass; None where the attacker does not know it or
@@ -65,6 +70,8 @@ class Victim:
     class_likelihoods: Callable[[Tensor], ClassLikelihoods] | None = None
     training_loss: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
     class_suspicions: Callable[[Tensor], Tensor] | None = None
+    aims: Callable[[Tensor, Tensor], Tensor] | None = None
+    aimed_loss: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
     judge: Callable[[Tensor, Rng], tuple[Tensor, Tensor | None]] | None = None
 
 

@@ -359,6 +359,26 @@ class Defense(ABC):
         """
         return None
 
+    def aims(self, x: Tensor, y: Tensor) -> Tensor | None:
+        """Return how promising each class is to aim at, for images with true labels `y` (N,), or None.
+
+        (N, num_classes): adaptive attacks aim at the class of the largest value first. What stands at the true class
+        is not looked at; between equal values the class goes first that the system finds likelier on the clean image,
+        as all do where a defense offers no order.
+        """
+        return None
+
+    def aimed_loss(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor] | None:
+        """Return one loss (N,) of the whole system, answer and score, for images that aim at classes (N,), or None.
+
+        At least 0, and 0 where it sees nothing missing: the system answers the class and finds the image as credible
+        as any; an attack stops there. Beside it the logits (N, num_classes) of the same pass, those of `surrogate`.
+
+        Differentiable, for adaptive attacks that descend it instead of weighing `surrogate` against `class_suspicions`,
+        each of which may take a pass of its own through what the defense looks at.
+        """
+        return None
+
     def training_loss(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor] | None:
         """Return the loss (N,) that the network was trained by, of images with true labels `y` (N,), or None.
 
@@ -373,7 +393,9 @@ class Defense(ABC):
         return None
 
 
-Road = Literal["surrogate", "detector_loss", "class_suspicions", "class_likelihoods", "training_loss"]
+Road = Literal[
+    "surrogate", "detector_loss", "class_suspicions", "aims", "aimed_loss", "class_likelihoods", "training_loss"
+]
 """What a defense may offer to an attacker who knows it."""
 
 

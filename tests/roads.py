@@ -210,6 +210,16 @@ class UnroadedPerClass(Unroaded):
         return self.classifier(x)[:, :1]
 
 
+class UnroadedAims(Unroaded):
+    def aims(self, x: Tensor, y: Tensor) -> Tensor:
+        return y
+
+
+class UnroadedAimed(Unroaded):
+    def aimed_loss(self, x: Tensor, target: Tensor) -> Any:
+        return x.mean((1, 2, 3))
+
+
 class LookSteady(Look):
     """What a random defense offers is its mean over many draws."""
 
@@ -277,3 +287,5 @@ def register_defenses(register):
     register("unknown", Unknown)
     register("noticing", Noticing)
     register("unroaded-per-class", UnroadedPerClass)
+    register("unroaded-aims", UnroadedAims)
+    register("unroaded-aimed", UnroadedAimed)

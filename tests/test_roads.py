@@ -260,6 +260,8 @@ def test_a_road_that_is_none_fails_its_own_cells_with_what_it_lacks(run_toy, cap
         "score": "detector_loss returned None. A defense that has none leaves the method out",
         "shape": "detector_loss returned (16, 1) instead of a tensor of shape (16,)",
         "classes": "class_suspicions returned (16, 1) instead of a tensor of shape (16, 2)",
+        "aims": "aims returned (16,) instead of a tensor of shape (16, 2)",
+        "aimed": "aimed_loss returned (16,) instead of a pair of tensors, loss and logits",
     }
     finished = run_toy(
         plugins=("roads",),
@@ -267,7 +269,8 @@ def test_a_road_that_is_none_fails_its_own_cells_with_what_it_lacks(run_toy, cap
         defenses="{none: {use: plain}, "
         "network: {use: unroaded, what: network}, logits: {use: unroaded, what: logits}, "
         "score: {use: unroaded, what: score}, "
-        "shape: {use: unroaded, what: shape}, classes: {use: unroaded-per-class, what: nothing}}",
+        "shape: {use: unroaded, what: shape}, classes: {use: unroaded-per-class, what: nothing}, "
+        "aims: {use: unroaded-aims, what: nothing}, aimed: {use: unroaded-aimed, what: nothing}}",
         grid="[{knowledge: white-box}]",
     )
     assert finished.code == 1

@@ -133,7 +133,7 @@ def recorded(victim: Victim, x: Tensor, y: Tensor, norm: str, eps: float | None)
         if not inside:
             path.answered(under_way.pop(), logits)
 
-    def along(road: Callable[..., Any]) -> Callable[..., Any]:
+    def along(name: str, road: Callable[..., Any]) -> Callable[..., Any]:
         def asked(images: Tensor, *others: Tensor) -> Any:
             nonlocal inside
             seen, point = path.meet(images, "suspicion")
@@ -147,8 +147,10 @@ def recorded(victim: Victim, x: Tensor, y: Tensor, norm: str, eps: float | None)
                 point.suspicion = told.float()
             elif isinstance(answer, ClassLikelihoods):
                 path.answered(point, answer.logits)
-            else:  # training_loss
+            else:
                 path.answered(point, answer[1])
+                if name == "aimed_loss":  # falls as the class that is aimed at is named, and the image less suspicious
+                    point.suspicion = answer[0].detach().float()
             return answer
 
         return asked
@@ -162,9 +164,9 @@ def recorded(victim: Victim, x: Tensor, y: Tensor, norm: str, eps: float | None)
         finally:
             inside -= 1
 
-    roads = ("detector_loss", "class_suspicions", "class_likelihoods", "training_loss")
+    roads = ("detector_loss", "class_suspicions", "aimed_loss", "class_likelihoods", "training_loss")
     held: dict[str, Any] = {road: getattr(victim, road) for road in roads}
-    offered: dict[str, Any] = {road: along(held[road]) for road in roads if held[road] is not None}
+    offered: dict[str, Any] = {road: along(road, held[road]) for road in roads if held[road] is not None}
     if victim.judge is not None:
         offered["judge"] = deployed
     handles = [

@@ -15,6 +15,7 @@ from benchmark.dataset import Split
 from benchmark.defense import (
     Batch,
     Defense,
+    Road,
     offers,
 )
 from benchmark.errors import TaskError
@@ -23,6 +24,15 @@ from benchmark.randomness import Rng
 from benchmark.tasks.verdicts import checked
 from benchmark.tasks.workshop import Workshop
 
+ROADS: tuple[Road, ...] = (
+    "detector_loss",
+    "class_suspicions",
+    "aims",
+    "aimed_loss",
+    "class_likelihoods",
+    "training_loss",
+)
+"""What is handed over as the victim's attribute of the same name."""
 LEAVE_OUT = "A defense that has none leaves the method out, and its white-box rows are refused while planning."
 
 
@@ -52,7 +62,7 @@ def victim_of(shop: Workshop, keys: tuple[Key, ...], held: Held, split: Split, d
             )
         if draws > 1 and (surrogate is not None or defense.bare):  # else it draws nothing
             network = _Expected(network, draws)
-        for road in ("detector_loss", "class_suspicions", "class_likelihoods", "training_loss"):
+        for road in ROADS:
             if offers(defense, road):
                 roads[road] = _road(defense, road, draws)
         if not defense.bare:
@@ -95,7 +105,7 @@ def _check_offer(name: str, answer: Any, count: int, classes: int) -> None:
     """
     if answer is None:
         raise TaskError(f"{name} returned None. {LEAVE_OUT}")
-    if name == "training_loss":
+    if name in ("training_loss", "aimed_loss"):
         if not isinstance(answer, tuple) or len(answer) != 2:
             raise TaskError(f"{name} returned {_found(answer)} instead of a pair of tensors, loss and logits")
         parts = {" a loss of": (answer[0], (count,)), " logits of": (answer[1], (count, classes))}

@@ -25,6 +25,8 @@ from torch.nn.functional import cross_entropy
 from bench_adaptive.options import EvasionOptions, JointPgdOptions, OrthogonalPgdOptions, SelectivePgdOptions
 from benchmark import Attack, AttackOptions, Best, Passes, Rng, Victim, per_image, project, random_start, unit_step
 
+AimedLoss = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""As `Victim.aimed_loss`."""
 WEIGHT_STEPS = 10
 """Steps in which the weight of `joint-pgd` goes from one end of its range to the other."""
 
@@ -87,24 +89,40 @@ class Evasion(Attack):
         options, eps = self.options, float(self.options.eps)
         x = x.detach()
         best, deployed = Best(x), Aim(y, None, 0.0)
-        for target in self._targets(victim, x, y):
+        for target in self.targets(victim, x, y):
             aim = Aim(y, target, options.confidence)
             for restart in range(options.restarts):
                 start = x if restart == 0 else random_start(x, options.norm, eps, rng.numpy)
-                plain = self._walk(victim, x, aim, start, lambda seen: seen.to_class, eps / 2, evade=False)
-                self._offer(victim, best, plain, deployed, rng)
-                if victim.detector_loss is not None:
-                    self._offer(victim, best, self.search(victim, x, aim, start, plain), deployed, rng)
+                for found in self.searches(victim, x, aim, start):
+                    self._offer(victim, best, found, deployed, rng)
         return best.x
 
-    def _targets(self, victim: Victim, x: Tensor, y: Tensor) -> Iterator[Tensor | None]:
+    def targets(self, victim: Victim, x: Tensor, y: Tensor) -> Iterator[Tensor | None]:
+        """Yield what is aimed at: any wrong class (None), then classes (N,), the most promising first."""
         yield None
+        yield from self.single_targets(victim, x, y)
+
+    def single_targets(self, victim: Victim, x: Tensor, y: Tensor) -> Iterator[Tensor]:
+        """Yield as many wrong classes (N,) as the options want, in the order that the defense offers.
+
+        Where it offers none, and between equal ones, the likelier first.
+        """
         if not self.options.targets:
             return
         with torch.no_grad():
             order = _without(victim.classifier(x), y).argsort(1, descending=True)
+            if victim.aims is not None:
+                promise = _without(victim.aims(x, y), y).gather(1, order)
+                order = order.gather(1, promise.argsort(dim=1, descending=True, stable=True))
         for rank in range(min(self.options.targets, order.shape[1] - 1)):
             yield order[:, rank]
+
+    def searches(self, victim: Victim, x: Tensor, aim: Aim, start: Tensor) -> Iterator[Tensor]:
+        """Yield what PGD on the class finds from a start, and then what the search on both does."""
+        plain = self._walk(victim, x, aim, start, lambda seen: seen.to_class, float(self.options.eps) / 2, evade=False)
+        yield plain
+        if victim.detector_loss is not None:
+            yield self.search(victim, x, aim, start, plain)
 
     def _offer(self, victim: Victim, best: Best, candidate: Tensor, aim: Aim, rng: Rng) -> None:
         """Let the deployed system judge a candidate, and keep it where it is better."""
@@ -152,10 +170,15 @@ class Evasion(Attack):
             seen = _look(victim, x_adv, aim, fool=not last, evade=evade and not last)
             best.offer(x_adv, torch.where(seen.wrong, -seen.suspicion, -seen.shortfall), seen.wrong)
             if not last:
-                share = (1 + math.cos(math.pi * number / options.steps)) / 2 if shrink else 1.0
-                moved = (x_adv + share * size * unit_step(direction(seen), options.norm)).clamp(0, 1)
-                x_adv = project(moved, x, options.norm, float(options.eps)).clamp(0, 1)
+                share = _share(number, options.steps) if shrink else 1.0
+                x_adv = self._moved(x_adv, x, direction(seen), share * size)
         return best.x
+
+    def _moved(self, x_adv: Tensor, x: Tensor, direction: Tensor, size: float) -> Tensor:
+        """Return the points a step of a size further in a direction, within the ball around `x` and in [0, 1]."""
+        options = self.options
+        moved = (x_adv + size * unit_step(direction, options.norm)).clamp(0, 1)
+        return project(moved, x, options.norm, float(options.eps)).clamp(0, 1)
 
     def passes(self) -> Passes:
         """Return the passes of all searches: of PGD one through each of classifier and detector, and one back.
@@ -174,10 +197,47 @@ class JointPgd(Evasion):
 
     Both gradients are normalised, so that the weight has no unit. It rises while the class is wrong and falls while it
     is not, so that the steps stay at the border, where the score is lowest.
+
+    Where the defense offers one loss of the whole system per class (`Victim.aimed_loss`), single classes are aimed at
+    alone, and the steps go down that loss: one gradient per step, and none for images whose aim is reached.
     """
 
     Options = JointPgdOptions
     options: JointPgdOptions
+
+    def targets(self, victim: Victim, x: Tensor, y: Tensor) -> Iterator[Tensor | None]:
+        """Yield any wrong class and then single ones; the latter alone where the defense says how to aim at them."""
+        if victim.aimed_loss is None or not self.options.targets:
+            yield None
+        yield from self.single_targets(victim, x, y)
+
+    def searches(self, victim: Victim, x: Tensor, aim: Aim, start: Tensor) -> Iterator[Tensor]:
+        """Yield what is found down the defense's own loss of the class that is aimed at; without one, as the others."""
+        if victim.aimed_loss is None or aim.target is None:
+            yield from super().searches(victim, x, aim, start)
+        else:
+            yield self._descend(victim.aimed_loss, x, aim, start)
+
+    def _descend(self, aimed_loss: AimedLoss, x: Tensor, aim: Aim, start: Tensor) -> Tensor:
+        """Return the points of least loss on the way, of those that are classified wrongly where any are."""
+        options = self.options
+        assert aim.target is not None
+        size = float(options.eps / 2 if options.step is None else options.step)
+        best, x_adv = Best(x), start.detach().clone()
+        rows = torch.arange(len(x), device=x.device)
+        for number in range(options.steps + 1):
+            last = number == options.steps
+            with torch.set_grad_enabled(not last):
+                point = x_adv[rows].requires_grad_(not last)
+                loss, logits = aimed_loss(point, aim.target[rows])
+                rise = torch.zeros_like(point) if last else torch.autograd.grad(loss.sum(), point)[0]
+            best.offer(point, -loss, logits.argmax(1) != aim.y[rows], rows)
+            missing = loss.detach() > 0
+            rows = rows[missing]
+            if last or not len(rows):
+                break
+            x_adv[rows] = self._moved(x_adv[rows], x[rows], -rise[missing], _share(number, options.steps) * size)
+        return best.x
 
     def search(self, victim: Victim, x: Tensor, aim: Aim, start: Tensor, fooled: Tensor) -> Tensor:
         """Return the best points on the way from what PGD found."""
@@ -222,6 +282,11 @@ class SelectivePgd(OrthogonalPgd):
     """The same without the projection."""
 
     Options = SelectivePgdOptions
+
+
+def _share(number: int, steps: int) -> float:
+    """Return the share of the first step's size that a step has: along a cosine, to nothing after the last."""
+    return (1 + math.cos(math.pi * number / steps)) / 2
 
 
 @dataclass(frozen=True)

@@ -31,8 +31,8 @@ class EvasionOptions(AttackOptions):
     released code of Bryniarski et al."""
 
     targets: int = Field(0, ge=0)
-    """Wrong classes that are aimed at after any wrong class, those first that the system finds likeliest on the clean
-    image. At most the number of wrong classes."""
+    """Wrong classes that are aimed at after any wrong class, those first that the defense finds most promising, else
+    that the system finds likeliest on the clean image. At most the number of wrong classes."""
 
     restarts: int = Field(1, ge=1)
     """Starts of each search: the image itself, then points drawn uniformly from the ball."""
@@ -49,8 +49,9 @@ class JointPgdOptions(EvasionOptions):
     cosine. It may exceed eps, the result is projected. PGD on the class begins with eps / 2, whatever this says."""
 
     targets: int = Field(3, ge=0)
-    """Wrong classes that are aimed at after any wrong class, those first that the system finds likeliest on the clean
-    image. At most the number of wrong classes."""
+    """Wrong classes that are aimed at, those first that the defense finds most promising, else that the system finds
+    likeliest on the clean image: after any wrong class, or instead of it where the defense offers one loss of the whole
+    system per class. At most the number of wrong classes."""
 
     weight: tuple[float, float] = (0.0, 1.0)
     """Least and largest weight of the detector against the classifier, between 0 (PGD on the class) and 1 (descent of

@@ -39,7 +39,7 @@ def register_defenses(register: Register) -> None:
         "unmask",
         "bench_unmask.unmask:UnMask",
         options="bench_unmask.options:UnMaskDefenseOptions",
-        version="1",
+        version="2",
         summary="flags and re-classifies images whose parts do not fit their class (Freitas et al. 2021)",
         cite=UNMASK,
     )

@@ -34,6 +34,10 @@ from benchmark import NO_LABEL
 
 _LEAST = 1e-6
 """Probabilities nearer to 0 or 1 count as this far from it: float32 would lose their gradient."""
+PART_MARGIN = 1.0
+"""Log odds by which a part that an attacker wants, or does not want, is to be on its side of the border."""
+_NO_PROPOSAL = -60.0
+"""Log odds of a part in an image without proposals: lower than any."""
 _SCORE_STEPS = 2**20
 """Part scores are summed in steps of this fraction: sums of whole numbers do not depend on their order."""
 
@@ -93,14 +97,34 @@ def _overlap(found: Tensor, matrix: Tensor) -> tuple[Tensor, Tensor]:
     return common, found.sum(1, keepdim=True) + matrix.sum(1) - common
 
 
-def soft_presence(probabilities: Tensor, part_score: float) -> Tensor:
-    """Return how present parts (N, P) are that have these probabilities at best, in (0, 1), differentiable.
+def log_odds(probabilities: Tensor, part_score: float) -> Tensor:
+    """Return the log odds (N, P) of probabilities over those of `part_score`: 0 where a part is just found.
 
-    0.5 where a part is just found, that is at `part_score`; a sigmoid of the distance in log odds.
+    Differentiable. Their sigmoid is how present a part is, in (0, 1).
     """
     least, most = _LEAST, 1 - _LEAST
     border = min(max(part_score, least), most)
-    return (probabilities.clamp(least, most).logit() - math.log(border / (1 - border))).sigmoid()
+    return probabilities.clamp(least, most).logit() - math.log(border / (1 - border))
+
+
+def missing_parts(odds: Tensor, image: Tensor, wanted: Tensor) -> Tensor:
+    """Return how much is missing (N,) until the parts found are the parts wanted (N, P) bool, differentiable.
+
+    The sum, over parts, of the log odds by which a wanted part is below the border at which it is found, or another one
+    above it, each but for `PART_MARGIN`. Those of a part are the logarithm of the sum of its odds over all proposals of
+    the image: a part is gone when all of them have lost it, and the best one alone would be followed by the next.
+    Unlike the similarity's, the slope does not vanish at parts that are far from the border.
+
+    Args:
+        odds: (n, P), log odds of all parts at every proposal, 0 at the border.
+        image: (n,) int64, the proposals' images.
+        wanted: (N, P) bool.
+    """
+    rows = image[:, None].expand_as(odds)
+    largest = odds.new_full(wanted.shape, _NO_PROPOSAL).scatter_reduce(0, rows, odds.detach(), "amax")
+    total = odds.new_zeros(wanted.shape).scatter_add(0, rows, (odds - largest[image]).exp())
+    summed = largest + total.clamp_min(torch.finfo(odds.dtype).tiny).log()
+    return (PART_MARGIN + torch.where(wanted, -summed, summed)).clamp_min(0).sum(1)
 
 
 def soft_jaccard(presence: Tensor, matrix: Tensor) -> Tensor:

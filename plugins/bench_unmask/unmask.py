@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench_unmask.alignment import Alignment, align, flag, soft_jaccard, soft_presence
+from bench_unmask.alignment import Alignment, align, flag, jaccard, log_odds, missing_parts, soft_jaccard
 from bench_unmask.class_parts import PAPER, ClassParts, class_parts_of, part_presence, read_class_parts
 from bench_unmask.extractor.artifact import check_library
 from bench_unmask.options import UnMaskDefenseOptions
@@ -41,6 +41,8 @@ SENSITIVITY_SCORES = tuple(round(0.05 * step, 2) for step in range(1, 20))
 """Part scores that `part_score_sensitivity` tries."""
 SIMILARITY_SCALE = 10.0
 """Similarities lead by at most 1, logits by some ten: in the surrogate neither is to drown the other."""
+M_MARGIN = 1.0
+"""Logits by which the class that an attacker aims at is to win."""
 _BATCH = 256
 
 
@@ -168,9 +170,29 @@ class UnMask(Defense):
     def class_suspicions(self, x: Tensor) -> Tensor:
         """Return 1 - similarity (N, C) of the parts found with those of each class, differentiable in the images.
 
-        Jaccard's sets become degrees of presence (`alignment.soft_presence`, `alignment.soft_jaccard`).
+        Jaccard's sets become degrees of presence (`alignment.log_odds`, `alignment.soft_jaccard`).
         """
         return 1 - self._soft_similarity(x)
+
+    def aims(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the Jaccard similarity (N, C) of each class's parts with those of the true class `y` (N,)."""
+        matrix = self.explanation.matrix
+        return jaccard(matrix[y], matrix)
+
+    def aimed_loss(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what parts and M's logits lack (N,) for a class, and the logits of `surrogate`: one pass through K.
+
+        Of the parts it is `alignment.missing_parts`, of M by how much the logit of another class is above that of the
+        class, but for `M_MARGIN`.
+        """
+        extractor: Any = self.shared["extractor"]
+        about, logits, (probabilities, image) = self.explanation, self.classifier(x), extractor.candidates(x)
+        odds, wanted = log_odds(probabilities, about.part_score), about.matrix[target]
+        best = odds.new_full(wanted.shape, -torch.inf).scatter_reduce(0, image[:, None].expand_as(odds), odds, "amax")
+        others = logits.scatter(1, target[:, None], -torch.inf).amax(1)
+        ahead = (others - logits.gather(1, target[:, None]).squeeze(1) + M_MARGIN).clamp_min(0)
+        similarity = soft_jaccard(best.sigmoid(), about.matrix)
+        return missing_parts(odds, image, wanted) + ahead, both_say(logits, similarity)
 
     def surrogate(self) -> nn.Module:
         """Return images to logits that are large for a class when classifier and parts both say it."""
@@ -178,8 +200,7 @@ class UnMask(Defense):
 
     def _soft_similarity(self, x: Tensor) -> Tensor:
         probabilities = self.shared["extractor"].probabilities(x)  # type: ignore[attr-defined]
-        presence = soft_presence(probabilities, self.explanation.part_score)
-        return soft_jaccard(presence, self.explanation.matrix)
+        return soft_jaccard(log_odds(probabilities, self.explanation.part_score).sigmoid(), self.explanation.matrix)
 
     def _rectified(self, aligned: Alignment, logits: Tensor) -> Tensor:
         if self.options.unmatched == "classifier":
@@ -256,8 +277,13 @@ class _BothSay(nn.Module):
         self._similarity = defense._soft_similarity
 
     def forward(self, x: Tensor) -> Tensor:
-        margins = torch.stack([_margins(self.classifier(x)), SIMILARITY_SCALE * _margins(self._similarity(x))])
-        return -(-margins).logsumexp(0)
+        return both_say(self.classifier(x), self._similarity(x))
+
+
+def both_say(logits: Tensor, similarity: Tensor) -> Tensor:
+    """Return logits (N, C) that are large for a class when M's logits (N, C) and the similarities (N, C) both are."""
+    margins = torch.stack([_margins(logits), SIMILARITY_SCALE * _margins(similarity)])
+    return -(-margins).logsumexp(0)
 
 
 def _margins(values: Tensor) -> Tensor:

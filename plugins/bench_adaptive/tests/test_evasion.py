@@ -49,16 +49,8 @@ def made(name: str, **options):
     return attack(known(**{"eps": 0.3, **options}))
 
 
-def victim(network: nn.Module, detector_loss=slope, judge=None, class_suspicions=None) -> Victim:
-    return Victim(
-        network,
-        3,
-        (1, 1, 2),
-        torch.device("cpu"),
-        detector_loss=detector_loss,
-        class_suspicions=class_suspicions,
-        judge=judge,
-    )
+def victim(network: nn.Module, detector_loss=slope, judge=None, **roads) -> Victim:
+    return Victim(network, 3, (1, 1, 2), torch.device("cpu"), detector_loss=detector_loss, judge=judge, **roads)
 
 
 MIDDLE = torch.full((1, 1, 1, 2), 0.5)
@@ -91,10 +83,63 @@ def test_a_suspicion_per_class_is_lowered_for_the_class_that_is_aimed_at(name, a
         label = Corners()(x).argmax(1)
         return label, per_class(x).gather(1, label[:, None]).squeeze(1)
 
-    near, system = torch.tensor([0.42, 0.40]).view(1, 1, 1, 2), victim(Corners(), slope, judge, per_class)
+    near = torch.tensor([0.42, 0.40]).view(1, 1, 1, 2)
+    system = victim(Corners(), slope, judge, class_suspicions=per_class)
     found = made(name, targets=2 if aimed else 0).craft(system, near, ZERO, Rng(0))
     label = Corners()(found).argmax(1).item()
     assert label == 2 if aimed else label in (1, 2)
+
+
+@pytest.mark.parametrize("name", ATTACKS)
+@pytest.mark.parametrize(("promise", "label"), [(None, 1), ([9.0, 1.0, 1.0], 1), ([9.0, 1.0, 2.0], 2)])
+def test_a_single_class_is_aimed_at_in_the_order_that_the_defense_offers(name, promise, label):
+    # Class 1 is nearer, and the system finds none suspicious but what is near no corner: who has one aim ends at it.
+    def per_class(x: Tensor) -> Tensor:
+        return (x.flatten(1)[:, None] - Corners.corners).square().sum(2)
+
+    def judge(x: Tensor, rng: Rng) -> tuple[Tensor, Tensor | None]:
+        label = Corners()(x).argmax(1)
+        return label, per_class(x).gather(1, label[:, None]).squeeze(1) - (label == 2).float()
+
+    near = torch.tensor([0.45, 0.40]).view(1, 1, 1, 2)
+    aims = None if promise is None else lambda x, y: torch.tensor([promise]).expand(len(x), 3)
+    system = victim(Corners(), slope, judge, class_suspicions=per_class, aims=aims)
+    found = made(name, targets=1).craft(system, near, ZERO, Rng(0))
+    assert Corners()(found).argmax(1).item() == label
+
+
+class Goal:
+    """One loss of the whole system: how far a point is from the corner of the class that is aimed at, but for 0.3."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    def __call__(self, x: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+        self.asked.append(len(x))
+        away = (x.flatten(1) - Corners.corners[target]).square().sum(1).sqrt()
+        return (away - 0.3).clamp_min(0), Corners()(x)
+
+
+def test_joint_pgd_descends_the_one_loss_that_a_defense_offers_and_leaves_alone_what_it_has_reached():
+    def never(x: Tensor) -> Tensor:
+        raise AssertionError("there is one loss for both")
+
+    goal, x = Goal(), torch.tensor([[0.5, 0.3], [0.45, 0.1], [0.9, 0.1]]).view(3, 1, 1, 2)
+    y = torch.zeros(3, dtype=torch.int64)
+    system = victim(Corners(), never, lambda x, rng: (Corners()(x).argmax(1), Goal()(x, y + 1)[0]), aimed_loss=goal)
+    found = made("joint-pgd", targets=1, eps=0.2, steps=20).craft(system, x, y, Rng(0)).flatten(1)
+    left = (found - Corners.corners[1]).square().sum(1).sqrt()
+    # The nearest that a ball of 0.2 has of the first image is (0.7, 0.1), at 0.316 of the corner; of the second 0.35.
+    torch.testing.assert_close(left[:2], torch.tensor([0.1**0.5, 0.35]), rtol=0, atol=1e-4)
+    torch.testing.assert_close(found[2], x[2].flatten(), rtol=0, atol=0)  # there from the start
+    assert goal.asked == [3, *[2] * 20]
+
+
+def test_joint_pgd_without_a_single_aim_weighs_both_losses_whatever_is_offered():
+    goal = Goal()
+    found = made("joint-pgd", targets=0).craft(victim(Ramp(), slope, aimed_loss=goal), MIDDLE, ZERO, Rng(0))
+    assert slope(found).item() == pytest.approx(0.6 - 0.8, abs=0.02)
+    assert not goal.asked
 
 
 @pytest.mark.parametrize("name", ATTACKS)

@@ -199,13 +199,23 @@ class PartExtractor(SharedArtifact):
 
         Where `observe` reports a part it reports this score; parts beyond the most detections it leaves out.
         """
-        found = []
+        probabilities, image = self.candidates(x)
+        best = probabilities.new_zeros(len(x), len(self.parts))
+        return best.scatter_reduce(0, image[:, None].expand_as(probabilities), probabilities, "amax")
+
+    def candidates(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the probability (n, P) of every part at every proposal, and the images (n,) of the proposals.
+
+        Differentiable in the images, but for the places of the proposals.
+        """
+        found, places, before = [], [], 0
         for images in self._in_passes(x):
-            candidates, image = self._backend.candidates(images)
-            passes.count(len(images), candidates)
-            best = candidates.new_zeros(len(images), len(self.parts))
-            found.append(best.scatter_reduce(0, image[:, None].expand_as(candidates), candidates, "amax"))
-        return torch.cat(found)
+            probabilities, image = self._backend.candidates(images)
+            passes.count(len(images), probabilities)
+            found.append(probabilities)
+            places.append(image + before)
+            before += len(images)
+        return torch.cat(found), torch.cat(places)
 
     def assess(self, test: Split, progress: Progress) -> dict[str, Measure]:
         """Return mean average precisions on test images: `box_map`, `box_map_50`, `class_map`, and those of masks.

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench_unmask.alignment import align, distance, flag, found_parts, jaccard, soft_jaccard, soft_presence
+from bench_unmask.alignment import align, distance, flag, found_parts, jaccard, log_odds, missing_parts, soft_jaccard
 from benchmark.defense import NO_LABEL
 
 V = {
@@ -214,8 +214,28 @@ def test_the_soft_similarity_of_sets_is_their_similarity(seed):
 
 def test_a_part_is_half_present_at_the_score_that_finds_it_and_the_similarity_can_be_climbed():
     probabilities = torch.tensor([[1e-9, 0.01, 0.4, 0.99, 1.0]], dtype=torch.float64)
-    presence = soft_presence(probabilities, 0.4)
+    presence = log_odds(probabilities, 0.4).sigmoid()
     assert presence[0, 2].item() == pytest.approx(0.5)
     assert presence[0].diff().gt(0).all()
     inside = torch.full((2, len(PARTS)), 0.3, dtype=torch.float64).requires_grad_()
-    assert torch.autograd.gradcheck(lambda p: soft_jaccard(soft_presence(p, 0.4), MATRIX), (inside,))
+    assert torch.autograd.gradcheck(lambda p: soft_jaccard(log_odds(p, 0.4).sigmoid(), MATRIX), (inside,))
+
+
+@given(st.integers(0, 10_000))
+def test_nothing_is_missing_where_the_parts_found_are_those_wanted_and_each_other_part_counts(seed):
+    generator = torch.Generator().manual_seed(seed)
+    wanted = torch.rand((5, len(PARTS)), generator=generator) < 0.4
+    sure, image = torch.where(wanted, 3.0, -3.0).double(), torch.arange(5)
+    torch.testing.assert_close(missing_parts(sure, image, wanted), torch.zeros(5, dtype=torch.float64))
+    flipped = torch.rand((5, len(PARTS)), generator=generator) < 0.3
+    other = torch.where(flipped, -sure, sure)
+    torch.testing.assert_close(missing_parts(other, image, wanted), 4.0 * flipped.sum(1).double())
+    # A part has the odds of all its proposals together; an image without any lacks what it wants, and has nothing else.
+    twice, among = torch.cat([other, other]), torch.cat([image, image])
+    more = np.log(2) * torch.where(flipped & ~wanted, 1.0, torch.where(flipped & wanted, -1.0, 0.0)).double().sum(1)
+    torch.testing.assert_close(missing_parts(twice, among, wanted), 4.0 * flipped.sum(1).double() + more)
+    none = missing_parts(other[1:], image[1:], wanted)[0]
+    assert none >= 60 * wanted[0].sum()
+    assert (none == 0) == (not wanted[0].any())
+    near = torch.randn((9, len(PARTS)), generator=generator, dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(lambda odds: missing_parts(odds, torch.arange(9) % 5, wanted), (near,))
