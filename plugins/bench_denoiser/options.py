@@ -31,7 +31,8 @@ class DenoiserTraining(TrainOptions):
     """How the learning rate moves: `cosine` falls to 0, `step` multiplies by `gamma` at each of `milestones`."""
 
     milestones: tuple[int, ...] = (61, 91)
-    """Epochs (from 1) before which `step` lowers the learning rate; the defaults belong to 100 epochs."""
+    """Epochs (from 1) before which `step` lowers the learning rate. The defaults belong to 100 epochs, after
+    60 and 90 % of them: with fewer, give yours."""
 
     augment: tuple[Literal["flip", "crop"], ...] = ()
     """`flip`: left-right with probability one half; `crop`: random crop after padding by `crop_padding`. An image and

@@ -1,4 +1,9 @@
-"""Facts in words: every headline, finding, verdict, caption, notice and alternative text of a report is made here."""
+"""Facts in words: every headline, finding, verdict, caption, notice and alternative text of a report is made here.
+
+`verdicts` says what holds, `found` what stands out, `changes` what differs between runs, `board` what a leaderboard
+says, `notices` what must be known before the numbers, `measures` and `pictures` what tables, charts and images show;
+`phrases` has the words and numbers that all are made of.
+"""
 
 from bench_report.sentences.board import (
     NO_RANK,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench_report import sentences
@@ -316,6 +316,7 @@ NUMBERS = st.tuples(*[st.floats(0, 1)] * 3)
     reasons=st.lists(st.sampled_from(list(TRUST_RULES)), min_size=5, max_size=5),
     ps=st.lists(st.floats(0, 1), min_size=40, max_size=40),
 )
+@settings(max_examples=150)
 def test_no_run_whatsoever_is_overclaimed(systems, families, n, knowledge, reasons, ps):
     """Whatever the numbers: what holds is above the level and ahead of a baseline, best is tested, bounds say so."""
     rows = []
