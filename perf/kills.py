@@ -26,6 +26,9 @@ from killing import PHASES, VICTIMS, Kill, Killing
 WORKERS = 4
 """So many workers are killed per kill of each other kind: the next start costs far less."""
 
+IDLE_ROUNDS = 3
+"""After so many rounds without any kill, more would not help."""
+
 
 def main() -> int:
     parser = argparse.ArgumentParser()
@@ -34,17 +37,17 @@ def main() -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    draw, done, wrong, rounds = random.Random(asked.seed), Counter[Kill](), 0, 0
+    draw, done, wrong, rounds, idle = random.Random(asked.seed), Counter[Kill](), 0, 0, 0
     again, allowed = Counter[str](), Counter[str]()
     with tempfile.TemporaryDirectory() as place:
         killing = Killing(Path(place), asked.executor, asked.workers)
-        while done.total() < asked.kills:
+        while done.total() < asked.kills and idle < IDLE_ROUNDS:
             kinds = killing.kinds()
             wanted = kinds + (WORKERS - 1) * [kind for kind in kinds if kind.victim == "worker"]
             # First what was met least: a run may come to its end before its turn.
             wanted.sort(key=lambda kill: done[kill] / (WORKERS if kill.victim == "worker" else 1))
             told = killing.round(draw, wanted[: asked.kills - done.total()])
-            done, rounds = done + told.kills, rounds + 1
+            done, rounds, idle = done + told.kills, rounds + 1, 0 if told.kills.total() else idle + 1
             again.update(told.again)
             allowed.update(told.allowed)
             same, excess = told.tables == killing.tables, told.excess()
@@ -60,7 +63,9 @@ def main() -> int:
         counts = "".join(f"{done[Kill(phase, victim)]:12}" for victim in VICTIMS)
         twice = f"{again[phase]:9} of {allowed[phase]} allowed" if phase in allowed else ""
         print(f"{phase:10}{counts}{twice}")
-    return 1 if wrong else 0
+    if done.total() < asked.kills:
+        print(f"given up: the last {idle} rounds came to their end before a kill met its batch")
+    return 1 if wrong or done.total() < asked.kills else 0
 
 
 if __name__ == "__main__":
