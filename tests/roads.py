@@ -65,7 +65,7 @@ class Look(Attack):
     def slopes(self, victim: Victim, x: Tensor, gradient: Tensor, steep: Tensor) -> tuple[Tensor, Tensor]:
         """Return the rise (N,) of the deployed system's score along the gradient, per length, and the gradient's."""
         assert victim.judge is not None
-        length = 1e-3
+        length = 3e-4  # shorter, and rounding tells; longer, and more images meet an edge: at 1e-3 five of 24 did
         step = length * gradient / steep.clamp_min(1e-30).view(-1, 1, 1, 1)
         (_, ahead), (_, behind) = (victim.judge(x + sign * step, Rng(0)) for sign in (1, -1))
         assert ahead is not None
