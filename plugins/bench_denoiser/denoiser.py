@@ -128,8 +128,8 @@ class GuidedDenoiser(Defense):
         return Passes(times * (forward * train + 2 * val), times * backward * train)
 
     def passes_per_answer(self) -> Passes:
-        """Return that of the U-net and that of the classifier."""
-        return Passes(2)
+        """Return the U-net's, that of the denoised image and, as everybody counts it, that of the image itself."""
+        return Passes(3)
 
     def check_setting(self, setting: Setting) -> None:
         """Look whether the images can be halved so often.
