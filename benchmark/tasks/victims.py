@@ -5,34 +5,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from benchmark.attack import ClassLikelihoods, Victim
 from benchmark.dataset import Split
-from benchmark.defense import (
-    Batch,
-    Defense,
-    Road,
-    offers,
-)
+from benchmark.defense import Batch, Defense, Road, offers
 from benchmark.errors import TaskError
 from benchmark.plan.task import Held, Key
 from benchmark.randomness import Rng
 from benchmark.tasks.verdicts import checked
 from benchmark.tasks.workshop import Workshop
 
-ROADS: tuple[Road, ...] = (
-    "detector_loss",
-    "class_suspicions",
-    "aims",
-    "aimed_loss",
-    "class_likelihoods",
-    "training_loss",
-)
-"""What is handed over as the victim's attribute of the same name."""
+ROADS: tuple[Road, ...] = tuple(road for road in get_args(Road) if road != "surrogate")
+"""What is handed over as the victim's attribute of the same name; the surrogate is its classifier."""
 LEAVE_OUT = "A defense that has none leaves the method out, and its white-box rows are refused while planning."
 
 
