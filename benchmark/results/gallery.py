@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -42,27 +42,33 @@ FEWEST = 12
 """Images of a data set that are kept in sheets, however many attacks there are."""
 SHEET_PIXELS, MOST_ON_SHEET = 1 << 20, 256
 """A sheet has at most so many pixels and images: a reader opens it for one page of images."""
-Stratum = Literal["missed", "caught", "rectified", "failed", "wrong-before", "false-alarm", "wrong"]
+Stratum = Literal["missed", "caught", "rectified", "misled", "failed", "wrong-before", "false-alarm", "wrong"]
+OF_A_CELL = len(get_args(Stratum)) - 1
+"""Most strata of a cell: an attacked one has no `wrong`."""
 
 
 def strata(cell: Cell) -> dict[Stratum, np.ndarray]:
     """Return which images of a cell belong to each stratum, (N,) bool, by the first of several judgements.
 
     Attacked cells: `missed`, `caught` and `rectified` share the successful attacks between them (label wrong and not
-    flagged; label wrong and flagged; label right). Of the others `failed` has those that the deployed classifier
-    labelled rightly before the attack, `wrong-before` those that it did not; `false-alarm` are the images whose clean
-    version is flagged. Clean cells: `false-alarm`, and `wrong`, labelled wrongly and not flagged.
+    flagged; label wrong and flagged; label right). Of the others `wrong-before` has those that the deployed classifier
+    did not label rightly before the attack; it still labels the rest rightly by itself: `misled` are those that the
+    defended system labels wrongly and does not flag, as an attacker who knows it wants, `failed` those that it labels
+    rightly or flags. `false-alarm` are the images whose clean version is flagged. Clean cells: `false-alarm`, and
+    `wrong`, labelled wrongly and not flagged.
     """
     alarm = rejected(cell.clean)[0]
     if cell.attacked is None:
         return {"false-alarm": alarm, "wrong": ~right(cell.clean, cell.y)[0] & ~alarm}
     success, is_right, flagged = successful(cell), right(cell.attacked, cell.y)[0], rejected(cell.attacked)[0]
+    through, before = ~is_right & ~flagged, initially_right(cell)
     return {
-        "missed": success & ~is_right & ~flagged,
+        "missed": success & through,
         "caught": success & ~is_right & flagged,
         "rectified": success & is_right,
-        "failed": ~success & initially_right(cell),
-        "wrong-before": ~success & ~initially_right(cell),
+        "misled": ~success & before & through,
+        "failed": ~success & before & ~through,
+        "wrong-before": ~success & ~before,
         "false-alarm": alarm,
     }
 
@@ -90,7 +96,7 @@ class Gallery:
         self._folder = run / IMAGES
         self._tables = {name: run / name for name in (GALLERY, SHEETS, DETAILS)}
         self._cells, self._crafted = max(cells, 1), crafted
-        self._per_stratum = max(1, min(PER_STRATUM, MOST_ROWS // (6 * max(cells, 1))))
+        self._per_stratum = max(1, min(PER_STRATUM, MOST_ROWS // (OF_A_CELL * max(cells, 1))))
         self._added: dict[int, _Added] = {}
         self._kept: dict[str, np.ndarray] = {}  # data set → indices of the images in sheets
         self._clean_rows: dict[str, list[dict[str, Any]]] = {}  # data set → rows of its clean images

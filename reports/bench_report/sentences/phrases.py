@@ -33,7 +33,14 @@ STRATA = {
     "missed": ("Missed", "The attack succeeded, the answer is wrong, and nothing was flagged."),
     "caught": ("Caught", "The attack succeeded and the answer is wrong, but the image was flagged."),
     "rectified": ("Rectified", "The attack turned the classifier wrong; the defended system still answers rightly."),
-    "failed": ("Attack failed", "The classifier was right before the attack and is right under it."),
+    "misled": (
+        "System misled",
+        "The classifier alone withstands the attack; the system is wrong and flags nothing.",
+    ),
+    "failed": (
+        "Attack failed",
+        "The classifier was right before the attack and is under it; so is the system, or it flags.",
+    ),
     "wrong-before": ("Wrong before", "The classifier was wrong before the attack: no attack was needed, none failed."),
     "false-alarm": ("False alarm", "The clean version of the image was flagged."),
     "wrong": ("Wrong", "The clean image was labelled wrongly, and not flagged."),

@@ -30,11 +30,28 @@ def test_strata_share_the_successful_attacks():
     before = np.array([0, 0, 0, 0, 0, 1])  # the classifier needed no attack to be wrong on the last one
     clean_before = Answers(before, y, clean.score, clean.flagged)
     found = {name: np.flatnonzero(m).tolist() for name, m in strata(Cell(y, clean_before, attacked)).items()}
-    assert found == {"missed": [0], "caught": [1], "rectified": [2, 3], "failed": [4], "wrong-before": [5],
-                     "false-alarm": [0]}  # fmt: skip
+    assert found == {"missed": [0], "caught": [1], "rectified": [2, 3], "misled": [], "failed": [4],
+                     "wrong-before": [5], "false-alarm": [0]}  # fmt: skip
     wrong = Answers(y, np.array([1, 1, 0, 0, 0, 0]), np.zeros(6), clean.flagged)
     found = {name: np.flatnonzero(member).tolist() for name, member in strata(Cell(y, wrong)).items()}
     assert found == {"false-alarm": [0], "wrong": [1]}
+
+
+def test_an_attack_on_the_whole_system_has_not_failed_where_the_classifier_alone_withstands_it():
+    y = np.zeros(5, dtype=int)
+    clean = Answers(y, y, np.zeros(5), np.zeros(5, dtype=bool))
+    attacked = Answers(
+        base_label=np.array([0, 0, 0, 1, 0]),
+        label=np.array([1, 1, 0, 1, 0]),
+        score=np.zeros(5),
+        flagged=np.array([0, 1, 0, 0, 1], dtype=bool),
+    )
+    found = {name: np.flatnonzero(member).tolist() for name, member in strata(Cell(y, clean, attacked)).items()}
+    assert found == {"missed": [3], "caught": [], "rectified": [], "misled": [0], "failed": [1, 2, 4],
+                     "wrong-before": [], "false-alarm": []}  # fmt: skip
+    needed_none = Answers(np.array([1, 0, 0, 0, 0]), y, np.zeros(5), np.zeros(5, dtype=bool))
+    found = {name: np.flatnonzero(member).tolist() for name, member in strata(Cell(y, needed_none, attacked)).items()}
+    assert (found["misled"], found["wrong-before"]) == ([], [0])
 
 
 def test_the_gallery_shows_what_the_samples_say(make_run, site_of):
