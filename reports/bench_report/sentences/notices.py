@@ -12,9 +12,12 @@ from bench_report.words import plural
 
 def failed(cells: int, causes: int, anchor: str) -> Notice:
     """Say that cells failed."""
-    text = (
-        f"Their numbers are missing, and with them the worst case of their defenses; {plural(causes, 'cause')} found."
+    whose = (
+        "Its numbers are missing, and with them the worst case of its defense"
+        if cells == 1
+        else "Their numbers are missing, and with them the worst case of their defenses"
     )
+    text = f"{whose}; {plural(causes, 'cause')} found."
     return Notice("fail", f"{plural(cells, 'cell')} failed.", text, anchor, "Reasons")
 
 

@@ -49,6 +49,7 @@ def test_failed_cells_are_said_first_and_lead_to_their_reason(make_run, site_of)
     check_site(site)
     check_numbers(site, run.metrics)
     assert notices(page)[0].startswith("1 cell failed.")
+    assert "Its numbers are missing, and with them the worst case of its defense; 1 cause found." in notices(page)[0]
     cell = cell_at(page, "robust", "mahalanobis", "pgd-l2", model="mlp")
     assert "failed" in cell.text
     name = next(cell.all("a")).get("href")
@@ -99,6 +100,7 @@ def test_a_run_with_only_failed_cells_gives_a_report(make_run, site_of):
     page = site.index
     assert not list(shown(page))
     assert notices(page)[0].startswith("30 cells failed.")
+    assert "Their numbers are missing, and with them the worst case of their defenses;" in notices(page)[0]
 
 
 def test_a_run_with_one_cell_gives_a_report(make_run, site_of):
