@@ -107,6 +107,19 @@ def log_odds(probabilities: Tensor, part_score: float) -> Tensor:
     return probabilities.clamp(least, most).logit() - math.log(border / (1 - border))
 
 
+def best_proposals(values: Tensor, image: Tensor, images: int, least: float) -> Tensor:
+    """Return the largest of each part's values (n, P) at the proposals of each image: (images, P), differentiable.
+
+    Args:
+        values: of all parts at every proposal.
+        image: (n,) int64, the proposals' images.
+        images: how many there are.
+        least: no value is smaller; what an image without proposals gets.
+    """
+    best = values.new_full((images, values.shape[1]), least)
+    return best.scatter_reduce(0, image[:, None].expand_as(values), values, "amax")
+
+
 def missing_parts(odds: Tensor, image: Tensor, wanted: Tensor) -> Tensor:
     """Return how much is missing (N,) until the parts found are the parts wanted (N, P) bool, differentiable.
 
@@ -120,9 +133,8 @@ def missing_parts(odds: Tensor, image: Tensor, wanted: Tensor) -> Tensor:
         image: (n,) int64, the proposals' images.
         wanted: (N, P) bool.
     """
-    rows = image[:, None].expand_as(odds)
-    largest = odds.new_full(wanted.shape, _NO_PROPOSAL).scatter_reduce(0, rows, odds.detach(), "amax")
-    total = odds.new_zeros(wanted.shape).scatter_add(0, rows, (odds - largest[image]).exp())
+    largest = best_proposals(odds.detach(), image, len(wanted), _NO_PROPOSAL)
+    total = odds.new_zeros(wanted.shape).scatter_add(0, image[:, None].expand_as(odds), (odds - largest[image]).exp())
     summed = largest + total.clamp_min(torch.finfo(odds.dtype).tiny).log()
     return (PART_MARGIN + torch.where(wanted, -summed, summed)).clamp_min(0).sum(1)
 

@@ -17,7 +17,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench_unmask.alignment import Alignment, align, flag, jaccard, log_odds, missing_parts, soft_jaccard
+from bench_unmask.alignment import (
+    Alignment,
+    align,
+    best_proposals,
+    flag,
+    jaccard,
+    log_odds,
+    missing_parts,
+    soft_jaccard,
+)
 from bench_unmask.class_parts import PAPER, ClassParts, class_parts_of, part_presence, read_class_parts
 from bench_unmask.extractor.artifact import check_library
 from bench_unmask.options import UnMaskDefenseOptions
@@ -188,7 +197,7 @@ class UnMask(Defense):
         extractor: Any = self.shared["extractor"]
         about, logits, (probabilities, image) = self.explanation, self.classifier(x), extractor.candidates(x)
         odds, wanted = log_odds(probabilities, about.part_score), about.matrix[target]
-        best = odds.new_full(wanted.shape, -torch.inf).scatter_reduce(0, image[:, None].expand_as(odds), odds, "amax")
+        best = best_proposals(odds, image, len(x), -torch.inf)
         others = logits.scatter(1, target[:, None], -torch.inf).amax(1)
         ahead = (others - logits.gather(1, target[:, None]).squeeze(1) + M_MARGIN).clamp_min(0)
         similarity = soft_jaccard(best.sigmoid(), about.matrix)

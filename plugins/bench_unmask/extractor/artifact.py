@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bench_unmask.alignment import best_proposals
 from bench_unmask.class_parts import part_presence
 from bench_unmask.extractor.backend import Backend, Detections
 from bench_unmask.extractor.evaluation import MeanAveragePrecision
@@ -200,8 +201,7 @@ class PartExtractor(SharedArtifact):
         Where `observe` reports a part it reports this score; parts beyond the most detections it leaves out.
         """
         probabilities, image = self.candidates(x)
-        best = probabilities.new_zeros(len(x), len(self.parts))
-        return best.scatter_reduce(0, image[:, None].expand_as(probabilities), probabilities, "amax")
+        return best_proposals(probabilities, image, len(x), 0.0)
 
     def candidates(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Return the probability (n, P) of every part at every proposal, and the images (n,) of the proposals.
