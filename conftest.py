@@ -41,10 +41,7 @@ def clock(stop_clock, monkeypatch):
 
 
 def pytest_xdist_auto_num_workers(config):
-    """Run all tests in one process more than there are cores, and in four at most; those that are named in this one.
-
-    Many tests wait for processes that they start. A process takes a gigabyte or two.
-    """
+    """Run all tests in a process per core, of which each takes a gigabyte or two; those that are named in this one."""
     named = config.args_source is not config.ArgsSource.TESTPATHS or config.option.keyword
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return 0 if named else min(cores + 1, 4)
+    return 0 if named else min(cores, 4)
