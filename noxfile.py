@@ -60,7 +60,7 @@ def generate(session: nox.Session) -> None:
 
 @nox.session
 def perf(session: nox.Session) -> None:
-    """Measurements of speed, into perf/results.md: `nox -s perf -- plan`; without a name, all (perf/README.md)."""
+    """Measurements of speed, into perf/results.md: `nox -s perf -- cells`; without a name, all (perf/README.md)."""
     session.run("python", "-m", "perf", *session.posargs)
 
 
