@@ -19,7 +19,7 @@ DRAWN = 300
 CLASSES = 10
 """Classes whose states are drawn, at most."""
 BINS = 30
-KINDS = CLEAN, SUCCESSFUL, FAILED = "clean", "attack successful", "attack failed"
+KINDS = CLEAN, SUCCESSFUL, OTHERS = "clean", "attack successful", "other attacked images"
 
 
 class StatesPanel(Panel):
@@ -54,7 +54,7 @@ class StatesPanel(Panel):
         success = successful(cell)
         attacked = cell.attacked.details["projection"]
         kept = {}
-        for kind, states in ((CLEAN, plane), (SUCCESSFUL, attacked[success]), (FAILED, attacked[~success])):
+        for kind, states in ((CLEAN, plane), (SUCCESSFUL, attacked[success]), (OTHERS, attacked[~success])):
             if len(states):
                 kept[f"states, {kind}"] = _drawn(states, len(KINDS))
         return kept | _unit(cell, success)

@@ -215,7 +215,8 @@ class CellPages:
             yield ChartView(
                 "scores",
                 "Scores",
-                "How the scores spread. Outliers are counted in the outermost bins.",
+                "How the scores spread. Attacks succeed or fail against the classifier alone, whatever the system "
+                "answers. Outliers are counted in the outermost bins.",
                 {
                     "bins": [
                         {"x": x, "share": coordinate(y), "kind": words}

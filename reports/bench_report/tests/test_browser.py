@@ -75,7 +75,7 @@ def cell_link(page, defense, attack, model="small-cnn"):
 def test_the_folder_is_small_without_images(quickstart):
     _, folder = quickstart
     files = [path for path in folder.rglob("*") if path.is_file() and path.parent.name != "images"]
-    assert sum(path.stat().st_size for path in files) < 4.8e6  # of 5, as the short run is a little smaller
+    assert sum(path.stat().st_size for path in files) < 4.85e6  # of 5, as the short run is .13 smaller
 
 
 def test_from_the_matrix_to_the_parts_of_an_image(quickstart, open_page):
@@ -282,7 +282,7 @@ def test_everything_can_be_read_without_scripts(quickstart, open_page):
     assert page.locator('table[data-table="chart-roc"]').is_visible()
     kinds = page.locator(".stratum:visible").evaluate_all("(kinds) => kinds.map((kind) => kind.dataset.stratum)")
     assert {"missed", "caught", "failed"} <= set(kinds)
-    assert page.locator(".card").count() == page.locator(".card:visible").count() == 1  # of the first kind
+    assert page.locator(".card").count() == page.locator(".card:visible").count() == len(kinds)  # one of each
 
 
 def test_a_single_file_turns_its_pages(quickstart, open_page, tmp_path):
