@@ -28,6 +28,7 @@ TESTS = Path(__file__).parent
 # -- the shipped suites ------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_keys_of_all_shipped_suites_are_pinned():
     from pinned_keys import PINNED, shipped_keys
 

@@ -16,6 +16,8 @@ from benchmark.cli import main
 from benchmark.plugins import load_plugins
 from benchmark.suite import load_suite
 
+pytestmark = pytest.mark.slow
+
 SUITE = """
 suite: known-answers
 seeds: [0]

@@ -135,6 +135,7 @@ def test_other_software_other_numbers_and_other_answers_are_refused(runs, merge,
     assert "is in no cache of these shards" in refused(merge, *own, moved, options=named)
 
 
+@pytest.mark.slow
 def test_submit_gives_shards_to_a_batch_system_and_merges_them(runs, tmp_path, monkeypatch, capsys):
     pytest.importorskip("submitit", reason="submitit is not installed (extra `slurm`)")
     from benchmark.cli import main

@@ -230,6 +230,7 @@ def lite(number: int, **options: object) -> Model:
     return load_plugins().create("model", "timm", given)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [0, 1, 2])
 def test_lite_networks_of_the_extra_name_photos_of_cars_vehicles(number):
     photos = sorted(PHOTOS.glob("car_*.jpg"))[:12]

@@ -9,6 +9,8 @@ from test_probes import planned
 from benchmark import InputError, load_run
 from benchmark.trust.probe_kinds import PROBES
 
+pytestmark = pytest.mark.slow
+
 ASKING = [name for name, kind in PROBES.items() if kind.asks]
 SUITE = """
 suite: probed

@@ -403,6 +403,7 @@ def test_boxes_without_masks_are_enough(make: Make, coco: Coco) -> None:
     assert "segmentation" not in parts.data["annotations"][0]
 
 
+@pytest.mark.slow
 def test_photos_of_the_project(make: Make, objects5: Path) -> None:
     data = make("coco_parts", path=str(objects5), size=64)
     split = data.split("test")
