@@ -567,7 +567,7 @@ def barriers():
     )
 
     def found(page, scheme="light"):
-        only = {} if scheme == "light" else {"runOnly": ["cat.color"]}
+        only = {} if scheme == "light" else {"runOnly": ["color-contrast", "link-in-text-block"]}
         return [
             (violation["id"], violation["impact"], [node["html"][:160] for node in violation["nodes"][:3]])
             for violation in axe.Axe().run(page, options={"preload": False, **only}).response["violations"]
