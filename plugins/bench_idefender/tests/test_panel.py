@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from bench_idefender.panel import CLEAN, DRAWN, FAILED, SUCCESSFUL, StatesPanel
+from bench_idefender.panel import CLEAN, DRAWN, OTHERS, SUCCESSFUL, StatesPanel
 from benchmark.cells import Answers, Cell
 from benchmark.panel import Facts, GalleryImage, ImageVerdict
 from benchmark.plugins import load_plugins
@@ -47,7 +47,7 @@ def test_states_of_an_attacked_cell_are_drawn_by_success():
     cell, success = attacked_cell()
     states, histogram = plots(cell)
     assert (states.mark, histogram.mark) == ("dots", "steps")
-    assert [series.name for series in states.series] == [CLEAN, SUCCESSFUL, FAILED]
+    assert [series.name for series in states.series] == [CLEAN, SUCCESSFUL, OTHERS]
     members = (np.ones(len(success), bool), success, ~success)
     found = (cell.clean, cell.attacked, cell.attacked)
     for series, member, version in zip(states.series, members, found):
@@ -81,7 +81,7 @@ def test_a_cell_without_success_has_no_histogram():
     cell, _ = attacked_cell()
     kept = Cell(cell.y, cell.clean, answers(cell.y, np.zeros((400, 3))), cell.perturbation, "linf", 0.1)
     (plot,) = plots(kept)
-    assert [series.name for series in plot.series] == [CLEAN, FAILED]
+    assert [series.name for series in plot.series] == [CLEAN, OTHERS]
 
 
 def test_states_of_one_dimension_are_drawn_on_a_line():
