@@ -399,6 +399,7 @@ def test_what_another_version_of_the_host_saw_of_a_network_is_seen_anew(place):
     assert [path.read_text() for path in probes] == before
 
 
+@pytest.mark.slow
 def test_a_limit_on_file_sizes_is_one_message_wherever_it_is_noticed(place):
     """At the manifest, at the tables, at the report: writing fails there as it does where the disk is full."""
     arguments = ["run", str(write_suite(place)), "--output", str(place / "new"), "--cache", str(place / "cache")]

@@ -19,6 +19,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+pytestmark = pytest.mark.slow
+
 DISTRIBUTION = Path(__file__).parent / "third_party"
 COMPONENTS = {
     ("dataset", "stripes"),
@@ -97,7 +99,6 @@ def test_its_suite_is_valid(bench: Bench) -> None:
     assert "Data and networks were not looked at: `bench plan` does" in said
 
 
-@pytest.mark.slow
 def test_its_suite_runs(bench: Bench) -> None:
     bench("run", "suite.yaml", "--output", "run", "--device", "cpu", "--workers", "1")
     table = pd.read_csv(StringIO(bench("export", "run", "--format", "csv", "--what", "metrics")))
@@ -120,7 +121,6 @@ def test_its_suite_runs(bench: Bench) -> None:
     assert value("fgsm", "unsure", "robust_accuracy") == value("fgsm", "none", "robust_accuracy")
 
 
-@pytest.mark.slow
 def test_its_panel_stands_beside_the_images_of_the_report(bench: Bench, tmp_path: Path) -> None:
     suite, folder = tmp_path / "digits.yaml", tmp_path / "run"
     suite.write_text(DIGITS)

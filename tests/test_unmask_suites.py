@@ -283,6 +283,7 @@ def test_class_sets_overlap_as_the_paper_says(load, name, shared, unique):
     assert (found.shared, found.unique) == (shared, unique)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not PHOTOS.is_dir(), reason="needs the photos in ../shared/data/parts/objects5")
 def test_class_sets_of_photos_overlap_as_their_names_say(load, registry):
     suite = load("unmask_paper", "photos", f"datasets.photos.path={PHOTOS}")
