@@ -238,10 +238,11 @@ class MicroBatches:
 
     Args:
         progress: hears the warning.
+        limit: most images at once, from the beginning.
     """
 
-    def __init__(self, progress: Progress) -> None:
-        self.limit: int | None = None
+    def __init__(self, progress: Progress, limit: int | None = None) -> None:
+        self.limit = limit
         self._progress = progress
 
     def run(self, count: int, work: Callable[[slice], Any], undo: Callable[[], None] | None = None) -> list[Any]:

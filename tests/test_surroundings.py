@@ -188,3 +188,56 @@ def test_what_is_freed_below_what_is_held_goes_back_to_the_system():
     give_back()
     assert held - resident() > 90e6
     assert len(last) == 50_000
+
+
+LARGE = """
+import torch
+from torch import nn
+
+from benchmark import ArraySplit, hookimpl
+from toy import Blobs, Linear
+
+
+class Large(Blobs):
+    def load(self, split):
+        small = super().load(split)
+        images = small.images(range(24)).repeat_interleave(64, 2).repeat_interleave(64, 3)
+        return ArraySplit(images.numpy(), small.labels[:24], small.class_names)
+
+
+class Narrow(nn.Module):
+    def forward(self, x):
+        if x.numel() > 2**20:
+            raise ValueError(f"{len(x)} images of 256x256 at once")
+        return x
+
+
+class Modest(Linear):
+    def network(self, num_classes, image_shape):
+        return nn.Sequential(Narrow(), nn.AdaptiveAvgPool2d(4), *super().network(num_classes, (1, 4, 4)))
+
+
+@hookimpl
+def register_datasets(register):
+    register("large", Large)
+
+
+@hookimpl
+def register_models(register):
+    register("modest", Modest)
+"""
+
+
+def test_no_forward_pass_holds_more_pixels_than_a_few_photos_have(run_toy, tmp_path, monkeypatch):
+    """256 photos at once took the photo quickstart's worker 1.8 GiB; batches of the suite are the author's choice."""
+    (tmp_path / "large_images.py").write_text(LARGE)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    finished = run_toy(
+        plugins=("large_images",),
+        batch_size="4",
+        datasets="{large: {use: large}}",
+        models="{modest: {use: modest, train: {epochs: 1, batch_size: 4, lr: 0.1}}}",
+        defenses="{none: {use: plain}, states: {use: mahalanobis, layer: logits}}",
+        probes="[]",
+    )
+    assert finished.code == 0, finished.said

@@ -21,7 +21,7 @@ from benchmark.store.store import Building
 from benchmark.tasks.checks import finite, made
 from benchmark.tasks.verdicts import AGAIN_ALONE, SCORE_TOLERANCE, spread_of
 from benchmark.tasks.victims import victim_of
-from benchmark.tasks.workshop import JUDGE_BATCH, Workshop
+from benchmark.tasks.workshop import Workshop
 from benchmark.trust.looks import evenly
 
 
@@ -56,7 +56,7 @@ def predict(shop: Workshop, task: Task, building: Building, progress: Progress) 
         with torch.no_grad():
             return {"logits": finite(classifier(x), "the classifier's logits", start)}
 
-    return shop.per_image(task, split, spec.craft, JUDGE_BATCH, building, progress, work)
+    return shop.per_image(task, split, spec.craft, None, building, progress, work)
 
 
 def observe(shop: Workshop, task: Task, building: Building, progress: Progress) -> int:
@@ -91,7 +91,7 @@ def observe(shop: Workshop, task: Task, building: Building, progress: Progress) 
                     f"{error}. Name another layer, or train the network so that its activations stay finite."
                 ) from None
 
-    count = shop.per_image(task, split, spec.craft, JUDGE_BATCH, building, progress, work)
+    count = shop.per_image(task, split, spec.craft, None, building, progress, work)
     if spec.layers is None and spec.craft is None:
         with passes.uncounted():
             _check_observed_alone(shop, split, observe, ArrayReader(building.out))

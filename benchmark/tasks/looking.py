@@ -40,7 +40,7 @@ def separate(shop: Workshop, task: Task, building: Building, progress: Progress)
     spec = task.of(Separate)
     split = shop.split(spec, spec.split)
     classifier, layers = shop.classifier(spec.classifier), spec.layers
-    memory, states = MicroBatches(progress), {layer: list[np.ndarray]() for layer in layers}
+    memory, states = MicroBatches(progress, shop.at_once(split)), {layer: list[np.ndarray]() for layer in layers}
     for start in range(0, len(split), JUDGE_BATCH):
         stop = min(start + JUDGE_BATCH, len(split))
         x = split.images(range(start, stop)).to(shop.device)

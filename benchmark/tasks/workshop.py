@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,7 +38,9 @@ T = TypeVar("T")
 KEPT = 4
 """Classifiers, shared artifacts and data sets that a worker keeps in memory, each."""
 JUDGE_BATCH = 256
-"""Images per forward pass where nothing random depends on the batch."""
+"""Images that are read and kept at a time where nothing random depends on the batch."""
+FORWARD_PIXELS = {"cpu": 2**20, "cuda": 2**24}
+"""Pixels in a forward pass of these, by device: on a CPU 256 images of 64x64, 20 of 224x224."""
 
 
 class Workshop:
@@ -223,20 +226,29 @@ class Workshop:
         """Return some rows of arrays, on the device."""
         return {name: torch.from_numpy(reader.take(name, indices)).to(self.device) for name in reader.names}
 
+    def at_once(self, split: Split) -> int:
+        """Return how many images of a split a forward pass takes where nothing random depends on the batch."""
+        pixels = FORWARD_PIXELS.get(self.device.type, FORWARD_PIXELS["cpu"])
+        return max(1, pixels // math.prod(split.image_shape[1:]))
+
     def per_image(
         self,
         task: Task,
         split: Split,
         craft: str | None,
-        batch_size: int,
+        batch_size: int | None,
         building: Building,
         progress: Progress,
         work: Callable[[int, int, slice, Tensor, Tensor], dict[str, Tensor]],
         eight_bit: Sequence[str] = (),
     ) -> int:
-        """Write `work`'s arrays for all images of `split` (or its adversarial images), going on where a part ends."""
+        """Write `work`'s arrays for all images of `split` (or its adversarial images), going on where a part ends.
+
+        Without a batch size `work` is a forward pass that depends on no batch.
+        """
         writer = ArrayWriter(building, eight_bit)
-        memory = MicroBatches(progress)
+        memory = MicroBatches(progress, self.at_once(split) if batch_size is None else None)
+        batch_size = batch_size or JUDGE_BATCH
         adversarial = self.reader(craft) if craft is not None else None
         rng = Rng(0).spawn("globals", task.identity)
         first = writer.done
