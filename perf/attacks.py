@@ -1,11 +1,12 @@
 """FGSM, BIM, PGD, MI-FGSM and AutoAttack beside ART, foolbox, torchattacks and adv-lib, and beside a bare loop.
 
-    python perf/attacks.py [--rounds 5] [--device cpu]
+    python perf/attacks.py [--rounds 5] [--device cpu] [--attacks fgsm bim pgd pgd-l2 mi-fgsm autoattack]
 
 Every library attacks the same 256 digits against the same small CNN, trained for four epochs, with the same budget,
 step and number of steps, in turns. The bare loop is what no library can go below: as many forward and backward passes
 with a step of the sign, and nothing that keeps a budget. Medians of a processor's seconds (of the clock's on a GPU),
-the ratio to ours, and the accuracy that is left. A library that is not installed is left out, with a word.
+the ratio to ours, and the accuracy that is left. A library that is not installed is left out, with a word. A round of
+AutoAttack takes minutes, one of all others seconds.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from benchmark.plugins import load_plugins
 BUDGETS = {"linf": (0.06, 0.012), "l2": (0.6, 0.12)}
 """By norm: the budget and the step."""
 STEPS, COUNT = 20, 256
+ATTACKS = ("fgsm", "bim", "pgd", "pgd-l2", "mi-fgsm", "autoattack")
 
 Contestants = dict[str, Callable[[], Any]]
 """By attack: what makes the adversarial examples."""
@@ -35,6 +37,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--attacks", nargs="+", choices=ATTACKS, default=ATTACKS, metavar="NAME")
     given = parser.parse_args()
     torch.set_num_threads(1)
     device = torch.device(given.device)
@@ -49,7 +52,7 @@ def main() -> None:
             libraries[name] = offer(classifier, x, y)
         except ImportError as error:
             print(f"{name} is left out: {error}")
-    for attack in libraries["ours"]:
+    for attack in given.attacks:
         contest(attack, {name: offered[attack] for name, offered in libraries.items() if attack in offered}, given, y)
 
 
