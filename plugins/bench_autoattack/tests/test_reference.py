@@ -108,14 +108,13 @@ def theirs(victim, x, y, norm, eps, version="standard"):
 @pytest.mark.parametrize(
     ("case", "norm", "n"),
     [
-        ("plain", "linf", 200), ("plain", "l2", 200), ("robust", "linf", 200), ("robust", "l2", 200),
+        ("robust", "linf", 200), ("robust", "l2", 200),
         ("saturated", "linf", 60), ("underflow", "linf", 60), ("underflow", "l2", 60),
     ],
 )  # fmt: skip
 def test_autoattack_leaves_the_same_robust_accuracy(digits, robust, norm, case, n):
-    """Within one image of 200 or 60, for no more than 1.02 times the passes."""
+    """Within one image of 200 or 60, for at most 1.02 times the passes; perf/autoattack.py has a plain network too."""
     known = {
-        "plain": digits,
         "robust": robust,
         "saturated": digits.behind(Scaled(1000.0)),
         "underflow": digits.behind(Scaled(1e-30)),
