@@ -106,29 +106,30 @@ def theirs(victim, x, y, norm, eps, version="standard"):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("case", "norm", "n"),
+    ("case", "norm"),
     [
-        ("robust", "linf", 200), ("robust", "l2", 200),
-        ("saturated", "linf", 60), ("underflow", "linf", 60), ("underflow", "l2", 60),
+        ("plain", "linf"), ("plain", "l2"), ("robust", "linf"), ("robust", "l2"), ("saturated", "linf"),
+        ("underflow", "linf"), ("underflow", "l2"),
     ],
 )  # fmt: skip
-def test_autoattack_leaves_the_same_robust_accuracy(digits, robust, norm, case, n):
-    """Within one image of 200 or 60, for at most 1.02 times the passes; perf/autoattack.py has a plain network too."""
+def test_autoattack_leaves_the_same_robust_accuracy(digits, robust, norm, case):
+    """Within one image of 200, for no more than 1.02 times the passes."""
     known = {
+        "plain": digits,
         "robust": robust,
         "saturated": digits.behind(Scaled(1000.0)),
         "underflow": digits.behind(Scaled(1e-30)),
     }[case]
-    x, y, eps, counts, used = known.x[:n], known.y[:n], EPS[norm], [], []
+    eps, counts, used = EPS[norm], [], []
     for run in (
-        lambda: theirs(known.victim, x, y, norm, eps),
-        lambda: make(AutoAttack, norm=norm, eps=eps).craft(known.victim, x, y, Rng(0)),
+        lambda: theirs(known.victim, known.x, known.y, norm, eps),
+        lambda: make(AutoAttack, norm=norm, eps=eps).craft(known.victim, known.x, known.y, Rng(0)),
     ):
         before = passes.copy()
         x_adv = run()
         used.append(passes - before)
-        counts.append(int((known.classifier(x_adv).argmax(1) == y).sum()))
-    assert 0.1 * n < counts[1] <= counts[0] + 1 < 0.95 * n
+        counts.append(int(known.is_right(x_adv).sum()))
+    assert 20 < counts[1] <= counts[0] + 1 < 190
     # Where squares of gradients underflow, the authors' l2 steps are none.
     assert counts[1] >= counts[0] - 1 or (case, norm) == ("underflow", "l2")
     assert used[1].forward <= 1.02 * used[0].forward

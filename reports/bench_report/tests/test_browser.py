@@ -254,7 +254,7 @@ def test_axe_finds_no_barrier(quickstart, open_page, barriers, scheme):
         page = open_page(sorted(folder.glob(pattern))[0], scheme=scheme)
         if "pgd" in pattern:
             page.wait_for_selector("figure[data-chart=scores][data-drawn]")
-        found = barriers(page, scheme)
+        found = barriers(page)
         assert not found, pattern
 
 

@@ -277,11 +277,10 @@ def test_text_can_be_read_on_every_colour(theme):
 
 
 @pytest.mark.slow
-def test_two_thousand_cells_are_written_within_three_quarters_of_a_gibibyte(make_run, tmp_path):
-    """perf/report.py measures ten thousand."""
+def test_five_thousand_cells_are_written_within_a_gibibyte(make_run, tmp_path):
     names = [f"name-{number}" for number in range(20)]
-    run = make_run(datasets=names[:4], models=names[:5], attacks=names[:4], defenses=names, detectors=names[15:], n=200)
-    assert len(run.metrics[["dataset", "model", "attack", "defense"]].drop_duplicates()) >= 2000
+    run = make_run(datasets=names[:5], models=names[:5], attacks=names[:9], defenses=names, detectors=names[15:], n=200)
+    assert len(run.metrics[["dataset", "model", "attack", "defense"]].drop_duplicates()) >= 5000
     # In a process of its own, whose memory is the report's alone.
     build = (
         "import sys; from pathlib import Path; from bench_report.render import HtmlReporter;"
@@ -296,6 +295,6 @@ def test_two_thousand_cells_are_written_within_three_quarters_of_a_gibibyte(make
         text=True,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     ).stdout
-    assert int(kibibytes) < 0.75 * 2**20
+    assert int(kibibytes) < 2**20
     assert (tmp_path / "report" / "index.html").stat().st_size < 3e6
-    assert len(list((tmp_path / "report" / "cells").iterdir())) >= 2000
+    assert len(list((tmp_path / "report" / "cells").iterdir())) >= 5000

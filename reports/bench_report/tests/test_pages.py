@@ -452,7 +452,7 @@ def test_pages_of_many_runs_have_no_barrier_and_fit_a_phone(many, open_page, bar
     for path in many:
         page = open_page(path, scheme=scheme)
         page.locator("[data-chart]:not([data-drawn])").first.wait_for(state="detached")
-        assert not barriers(page, scheme), path
+        assert not barriers(page), path
         page = open_page(path, scheme=scheme, width=390, script=scheme == "light")
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, path
     assert not page.locator(".tools").is_visible() or scheme == "light"
