@@ -17,7 +17,10 @@ def main() -> None:
     try:
         command()
     finally:
-        gc.freeze()  # it would all be looked through once more, to free what ends with the process
+        # It would all be looked through once more, to free what ends with the process. But triton, which networks of timm
+        # bring, fills the terminal with what it finds not freed.
+        if "triton" not in sys.modules:
+            gc.freeze()
 
 
 if __name__ == "__main__":

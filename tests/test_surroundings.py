@@ -241,3 +241,12 @@ def test_no_forward_pass_holds_more_pixels_than_a_few_photos_have(run_toy, tmp_p
         probes="[]",
     )
     assert finished.code == 0, finished.said
+
+
+def test_a_library_that_tells_of_what_is_not_freed_finds_all_freed(tmp_path):
+    """triton does; it comes with networks of timm."""
+    pytest.importorskip("triton._C.libtriton")
+    (tmp_path / "heavy.py").write_text("import triton._C.libtriton\n")
+    command = [sys.executable, "-m", "benchmark", "plugins", "--plugin", "heavy"]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert (ended.returncode, ended.stderr) == (0, "")
