@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from bench_report.charts.specs import CONFIG, DESCRIPTIONS
+from bench_report.kept import kept
 
 
 def coordinate(value: float, span: float = math.inf) -> float:
@@ -49,15 +50,17 @@ def vega_script() -> str:
     """Return Vega and vega-embed as one script that needs no network: it sets `window.vegaEmbed`."""
     import vl_convert
 
-    # In a scope of its own: the bundle has thousands of short names.
-    return "(()=>{" + vl_convert.javascript_bundle() + "})();\n"  # type: ignore[call-arg]  # their stub asks too much
+    def bundle() -> str:
+        # In a scope of its own: the bundle has thousands of short names.
+        return "(()=>{" + vl_convert.javascript_bundle() + "})();\n"  # type: ignore[call-arg]  # their stub asks too much
+
+    return kept(f"vega and vega-embed of vl-convert {vl_convert.__version__}", bundle)
 
 
 @cache
 def charts_script() -> str:
     """Return the compiled charts as a script that sets `window.benchCharts`."""
-    compiled = {name: _compiled(name) for name in DESCRIPTIONS}
-    return f"window.benchCharts={json.dumps(compiled, separators=(',', ':'))};\n"
+    return f"window.benchCharts={json.dumps(_compiled(), separators=(',', ':'))};\n"
 
 
 def chart_svg(kind: str, data: Mapping[str, list[dict[str, Any]]]) -> str:
@@ -106,16 +109,22 @@ def in_colours(svg: str, colours: Mapping[str, str]) -> str:
 
 
 @cache
-def _compiled(kind: str) -> dict[str, Any]:
+def _compiled() -> dict[str, dict[str, Any]]:
+    """Return what Vega is told of each kind of chart."""
     import vl_convert
 
-    return _titled(vl_convert.vegalite_to_vega({**DESCRIPTIONS[kind], "config": CONFIG}))
+    def compiled() -> str:
+        return json.dumps({kind: vl_convert.vegalite_to_vega(one) for kind, one in described.items()})
+
+    described = {kind: {**description, "config": CONFIG} for kind, description in DESCRIPTIONS.items()}
+    text = kept(f"charts of vl-convert {vl_convert.__version__}: {json.dumps(described)}", compiled)
+    return {kind: _titled(one) for kind, one in json.loads(text).items()}
 
 
 @cache
 def _pictured(kind: str) -> dict[str, Any]:
     """Return the compiled chart on a page of its own; the name of every font is written at every word of a picture."""
-    text = json.dumps({**_compiled(kind), "background": "var(--page)"})
+    text = json.dumps({**_compiled()[kind], "background": "var(--page)"})
     found: dict[str, Any] = json.loads(text.replace(json.dumps(CONFIG["font"])[1:-1], "sans-serif"))
     return found
 
