@@ -17,8 +17,8 @@ def main() -> None:
     try:
         command()
     finally:
-        # It would all be looked through once more, to free what ends with the process. But triton, which networks of timm
-        # bring, fills the terminal with what it finds not freed.
+        # It would all be looked through once more, to free what ends with the process. But triton, which networks of
+        # timm bring, fills the terminal with what it finds not freed.
         if "triton" not in sys.modules:
             gc.freeze()
 
