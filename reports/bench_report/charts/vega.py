@@ -7,6 +7,7 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from functools import cache
+from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -54,7 +55,7 @@ def vega_script() -> str:
         # In a scope of its own: the bundle has thousands of short names.
         return "(()=>{" + vl_convert.javascript_bundle() + "})();\n"  # type: ignore[call-arg]  # their stub asks too much
 
-    return kept(f"vega and vega-embed of vl-convert {vl_convert.__version__}", bundle)
+    return kept(f"vega and vega-embed of vl-convert {_release()}", bundle)
 
 
 @cache
@@ -108,6 +109,10 @@ def in_colours(svg: str, colours: Mapping[str, str]) -> str:
     return re.sub(r"<[^>]*>", of_element, svg)
 
 
+def _release() -> str:
+    return version("vl-convert-python")
+
+
 @cache
 def _compiled() -> dict[str, dict[str, Any]]:
     """Return what Vega is told of each kind of chart."""
@@ -117,7 +122,7 @@ def _compiled() -> dict[str, dict[str, Any]]:
         return json.dumps({kind: vl_convert.vegalite_to_vega(one) for kind, one in described.items()})
 
     described = {kind: {**description, "config": CONFIG} for kind, description in DESCRIPTIONS.items()}
-    text = kept(f"charts of vl-convert {vl_convert.__version__}: {json.dumps(described)}", compiled)
+    text = kept(f"charts of vl-convert {_release()}: {json.dumps(described)}", compiled)
     return {kind: _titled(one) for kind, one in json.loads(text).items()}
 
 
