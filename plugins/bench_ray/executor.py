@@ -36,6 +36,18 @@ EVENTS_PER_SECOND = 500
 """So many words of progress all workers may say together."""
 STORE_BYTES = 128 * 1024**2
 """Ray's own memory for objects where we start it: tasks, events and little else goes through it."""
+RETOLD = "|".join(
+    (
+        "^A worker died or was killed while executing a task",
+        "so the task will be retried",
+        "failed due to node preemption",
+        r"worker\(s\) were killed due to the node running low on memory",
+        r"Workers \(tasks / actors\) killed due to memory pressure",
+        "has been marked dead because the detector",
+        "^Raylet is terminated",
+    )
+)
+"""What Ray would print in colour on standard output of deaths that it mends, or that we tell of as failed tasks."""
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
@@ -73,12 +85,13 @@ class RayExecutor(Executor):
         Raises:
             ExecutorError: there is none at the address, or it cannot be started.
         """
+        os.environ.setdefault("RAY_SCHEDULER_EVENTS", "0")  # its lines about resources would run through ours
+        os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", RETOLD)  # read when Ray is imported
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         import ray
 
         from bench_ray.work import Ear, Run, work
 
-        os.environ.setdefault("RAY_SCHEDULER_EVENTS", "0")  # its lines about resources would run through ours
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         for left in reversed(range(1 if self.elsewhere else STARTS)):
             try:
                 self._join(setup)

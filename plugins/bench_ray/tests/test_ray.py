@@ -171,6 +171,30 @@ def test_a_ray_of_its_own_ctrl_c_and_the_same_bytes(tmp_path, whole):
 
 @needs_ray
 @pytest.mark.slow
+def test_a_worker_that_is_killed_costs_neither_a_byte_nor_a_word(tmp_path, whole):
+    arguments = command(tmp_path, "run", "--executor", "ray", "--workers", "2")
+    begun = tmp_path / "begun.txt"
+    begun.touch()
+    process = start(arguments, TOY_LINGERS_IN="crafting 0.3", TOY_TELLS=str(begun))
+
+    def at_work() -> set[int]:
+        lines = [line.split() for line in begun.read_text().splitlines() if line.startswith("crafting")]
+        return {int(number) for _, number, _ in lines}
+
+    wait_until(at_work, process)
+    for number in at_work():
+        os.kill(number, signal.SIGKILL)
+    out, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert (tmp_path / "run" / "metrics.parquet").read_bytes() == whole
+    assert len(at_work()) > 1  # another one took over
+    assert out == f"9 of 9 cells done; results in {tmp_path / 'run'}\n"
+    ours = ("21 tasks, ", "  … ", "[", "warning: Accuracy 1.0")
+    assert [line for line in said.splitlines() if not line.startswith(ours)] == []
+
+
+@needs_ray
+@pytest.mark.slow
 def test_what_a_plugin_leaves_running_reaches_no_other_task_and_costs_none(tmp_path):
     """Not even where Ray gives no task to a second worker."""
     arguments = command(tmp_path, "run", "--executor", "ray", "--workers", "1", "--executor-set", "attempts=0")
@@ -231,7 +255,8 @@ def test_a_node_that_is_killed_is_retried_elsewhere_and_plugins_go_along(tmp_pat
         assert cluster.stdout.readline().strip() == "killed"
         out, said = process.communicate(timeout=300)
         assert process.returncode == 0, said
-        assert "9 of 9 cells done" in out
+        assert out == f"9 of 9 cells done; results in {tmp_path / 'run'}\n"
+        assert "raylet" not in said.lower()
         assert (tmp_path / "run" / "metrics.parquet").read_bytes() == whole
     finally:
         cluster.stdin.close()
