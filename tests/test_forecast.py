@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 
@@ -107,3 +108,59 @@ def test_what_cannot_fit_is_refused_with_the_option_that_helps(plan):
     code, said = plan(200, batch_size=10**6)
     assert code == 2
     assert "Lower the suite's `batch_size` to " in said
+
+
+IDLE = """
+import time
+import torch
+from torch import nn
+from toy import Blobs, Linear
+from benchmark import hookimpl
+
+BUILT, THREADS = [], set()
+
+class Waiting(nn.Module):
+    def forward(self, x):
+        THREADS.add(torch.get_num_threads())
+        time.sleep(0.1)
+        return x
+
+class Idle(Linear):
+    def network(self, num_classes, image_shape):
+        BUILT.append(num_classes)
+        return nn.Sequential(Waiting(), super().network(num_classes, image_shape))
+
+class Others(Blobs):
+    def fingerprint(self):
+        return "others"
+
+@hookimpl
+def register_datasets(register):
+    register("others", Others)
+
+@hookimpl
+def register_models(register):
+    register("idle", Idle)
+"""
+
+
+def test_a_network_is_timed_once_by_what_it_takes_a_core(tmp_path, monkeypatch, capsys):
+    """Beside other work the same plan was told to take 4.6 times as long, and a network was built for each data set."""
+    from benchmark.cli import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "idle.py").write_text(IDLE)
+    suite = SUITE % (16, 0) + "threads: 3\n"
+    suite = suite.replace("{many: {use: vast, count: 0}}", "{one: {use: blobs}, two: {use: others}}")
+    (tmp_path / "idle.yaml").write_text(suite.replace("{use: wide}", "{use: idle}"))
+    with pytest.raises(SystemExit) as stop:
+        main(["plan", "idle.yaml", "--plugin", "toy", "--plugin", "idle", "--cache", "cache", "--json"])
+    out, err = capsys.readouterr()
+    assert stop.value.code == 0, err
+    facts = json.loads(out)
+    slept = 0.1 / 32 * facts["forward"]  # by the clock, of batches of 32
+    assert 0 < facts["seconds_on_one_core"] < slept / 2
+    idle = sys.modules["idle"]
+    assert len(idle.BUILT) == 2, "once to see that it fits, once to time it, of two data sets of one form"
+    assert list(idle.THREADS) == [3], "as many threads as a task has"

@@ -142,6 +142,17 @@ def isolated(who: str, threads: bool = False) -> Iterator[None]:
         raise IsolationError(_blame(who, changed), before.lasting)
 
 
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Let torch work in so many threads: those of a thread pool that wait for each other take cores from who works."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def is_lasting(error: BaseException) -> bool:
     """Tell whether an error says that this process must run no other task."""
     return isinstance(error, IsolationError) and error.lasting

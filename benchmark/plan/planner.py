@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmark.binarization import INNER, NORMS, RANDOM, ROUNDS, STARTS, STEPS, TRIES
 from benchmark.errors import InputError
+from benchmark.isolation.process import torch_threads
 from benchmark.names import CLEAN
 from benchmark.plan.asked import Asked
 from benchmark.plan.attackers import Attackers, evades
@@ -53,8 +54,9 @@ class Planner:
         self.attackers, self.probing = Attackers(self.graph), Probing(self.graph)
 
     def _check(self) -> None:
-        Checks(self.components).check()
-        self.probing.check()
+        with torch_threads(self.suite.threads):
+            Checks(self.components).check()
+            self.probing.check()
 
     def verification(self, images: int) -> Plan:
         """Return the plan of `plan_verification`."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -17,10 +16,9 @@ import numpy as np
 
 from bench_unmask import masks
 from bench_unmask.datasets.options import CocoPartsOptions
-from bench_unmask.datasets.photos import PhotoSplit, digest_of, look_through, refuse_shared_images
+from bench_unmask.datasets.photos import Photos, PhotoSplit, digest_of, header_of, look_through, refuse_shared_images
 from benchmark import (
     SPLITS,
-    Dataset,
     Fit,
     ImageHeader,
     InputError,
@@ -30,13 +28,12 @@ from benchmark import (
     Place,
     decode_mask,
     is_ignored,
-    read_header,
     read_image,
     unknown_name,
 )
 
 
-class AnnotatedPhotos(Dataset):
+class AnnotatedPhotos(Photos):
     """Photos with parts that COCO files annotate."""
 
     def remarks(self) -> tuple[str, ...]:
@@ -50,10 +47,6 @@ class AnnotatedPhotos(Dataset):
     @cached_property
     def _remarks(self) -> tuple[str, ...]:
         return look_through(self.load)
-
-    @abstractmethod
-    def load(self, split: str) -> CocoSplit:
-        """Return the split `train`, `val` or `test`."""
 
 
 def content_of(split: str, file: Path, photos: PhotoSplit) -> bytes:
@@ -108,7 +101,7 @@ class CocoParts(AnnotatedPhotos):
         refuse_shared_images(files, labels, self._class_names)
         return digest.hexdigest()
 
-    def load(self, split: str) -> CocoSplit:
+    def read(self, split: str) -> CocoSplit:
         """Return the split `train`, `val` or `test`.
 
         Raises:
@@ -233,7 +226,7 @@ class CocoSplit(PhotoSplit):
         )
 
     def _assumed(self, index: int) -> Iterable[str]:
-        header = read_header(self.files[index])
+        header = header_of(self.files[index])
         if not self._drawn_upright(index, header):
             return (AS_STORED,)
         return (UPRIGHT,) if header.orientation > 1 and header.stored == header.upright else ()
@@ -469,7 +462,7 @@ def _checked_annotation(
 def _checked_shape(entry: dict[str, Any], image: dict[str, Any], where: str) -> dict[str, Any]:
     width, height = image["width"], image["height"]
     box = entry.get("bbox")
-    if not isinstance(box, list) or len(box) != 4 or not all(_finite(value) for value in box):
+    if not isinstance(box, list) or len(box) != 4 or not _finite(box):
         raise _Mistake(
             "no bbox of four numbers", f"{where}: bbox is {box!r}, expected four numbers [x, y, width, height]."
         )
@@ -484,12 +477,7 @@ def _checked_shape(entry: dict[str, Any], image: dict[str, Any], where: str) -> 
     segmentation = entry.get("segmentation")
     if isinstance(segmentation, list):
         for polygon in segmentation:
-            if (
-                not isinstance(polygon, list)
-                or len(polygon) < 6
-                or len(polygon) % 2
-                or not all(_finite(value) for value in polygon)
-            ):
+            if not isinstance(polygon, list) or len(polygon) < 6 or len(polygon) % 2 or not _finite(polygon):
                 raise _Mistake(
                     "polygon of fewer than three points",
                     f"{where}: a polygon needs at least three points, as [x1, y1, x2, y2, x3, y3 ...].",
@@ -522,14 +510,18 @@ def _checked_shape(entry: dict[str, Any], image: dict[str, Any], where: str) -> 
         )
     if "area" not in entry:
         checked["area"] = checked["bbox"][2] * checked["bbox"][3]
-    elif not _finite(entry["area"]):
+    elif not _finite([entry["area"]]):
         raise _Mistake("area that is no number", f"{where}: area is {entry['area']!r}, expected a number.")
     checked.setdefault("iscrowd", 0)
     return checked
 
 
-def _finite(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _finite(values: list[Any]) -> bool:
+    """Tell whether all values are finite numbers: JSON's may be `true`, NaN, or larger than any float."""
+    try:
+        return {*map(type, values)} <= {int, float} and all(map(math.isfinite, values))
+    except OverflowError:
+        return False
 
 
 def _covers_something(polygon: list[float], width: int, height: int) -> bool:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from copy import copy
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 
 from benchmark import (
     SPLITS,
+    Dataset,
     DecodedSplit,
     Fit,
+    ImageHeader,
     InputError,
     MissingError,
     Mistakes,
@@ -81,12 +86,35 @@ class PhotoSplit(DecodedSplit):
         Raises:
             InputError: it cannot be used.
         """
-        read_header(self.files[index])
+        header_of(self.files[index])
         return ()
 
     def _read(self, index: int) -> np.ndarray:
         file = self.files[index]
         return self.fit(read_image(file), str(file))
+
+
+class Photos(Dataset):
+    """Photos in files. A split is read and checked once, however often it is asked for."""
+
+    @abstractmethod
+    def read(self, split: str) -> PhotoSplit:
+        """Return the split `train`, `val` or `test`, read from its files.
+
+        Raises:
+            MissingError: files are not there.
+            InputError: the data is unusable.
+        """
+
+    def load(self, split: str) -> PhotoSplit:
+        """Return the split as `read` gave it; its decoded images are its own, and go with it."""
+        if split not in self._splits:
+            self._splits[split] = self.read(split)
+        return copy(self._splits[split])
+
+    @cached_property
+    def _splits(self) -> dict[str, PhotoSplit]:
+        return {}
 
 
 def look_through(load: Callable[[str], PhotoSplit]) -> tuple[str, ...]:
@@ -114,6 +142,25 @@ def look_through(load: Callable[[str], PhotoSplit]) -> tuple[str, ...]:
     if wrong:
         raise InputError("\n".join(dict.fromkeys(wrong)))
     return tuple(f"{count} photos are {what}." for what, count in assumed.items())
+
+
+def header_of(path: Path) -> ImageHeader:
+    """Return what a photo says about itself.
+
+    Raises:
+        InputError: as `read_header`.
+    """
+    try:
+        about = path.stat()
+    except OSError:
+        return read_header(path)  # which says it in words
+    return _header_of(path, about.st_ino, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=2**16)
+def _header_of(path: Path, number: int, changed: int, size: int) -> ImageHeader:
+    """Read a header once, however many class sets the photo is in."""
+    return read_header(path)
 
 
 def digest_of(path: Path) -> str:

@@ -22,8 +22,8 @@ import numpy as np
 from bench_unmask.class_parts import CLASS_SETS
 from bench_unmask.datasets.coco_parts import AnnotatedPhotos, CocoSplit, content_of, photos_of, read_coco
 from bench_unmask.datasets.options import UnMaskOptions, UnMaskPartsOptions
-from bench_unmask.datasets.photos import PhotoSplit, digest_of, look_through, refuse_shared_images
-from benchmark import SPLITS, Dataset, Fit, InputError, MissingError, Mistakes, PassedOver, image_files
+from bench_unmask.datasets.photos import Photos, PhotoSplit, digest_of, look_through, refuse_shared_images
+from benchmark import SPLITS, Fit, InputError, MissingError, Mistakes, PassedOver, image_files
 
 RELEASED_NAMES = {"CS3a": "cs3-1", "CS3b": "cs3-2", "CS5a": "cs5-1", "CS5b": "cs5-2"}
 
@@ -41,7 +41,7 @@ PARTS_HELP = (
 )
 
 
-class UnMaskClasses(Dataset):
+class UnMaskClasses(Photos):
     """Images of a class set: shorter side resized to `size`, centre cropped, pixels in [0, 1] as they are."""
 
     Options: ClassVar = UnMaskOptions
@@ -97,7 +97,7 @@ class UnMaskClasses(Dataset):
                 image_files(self._root() / split / name, passed_over)
         return passed_over.remarks() + assumed
 
-    def load(self, split: str) -> PhotoSplit:
+    def read(self, split: str) -> PhotoSplit:
         """Return the split `train`, `val` or `test`.
 
         Raises:
@@ -181,7 +181,7 @@ class UnMaskParts(AnnotatedPhotos):
             digest.update(content_of(split, self._file(split), loaded))
         return digest.hexdigest()
 
-    def load(self, split: str) -> CocoSplit:
+    def read(self, split: str) -> CocoSplit:
         """Return the split `train`, `val` or `test`.
 
         Raises:

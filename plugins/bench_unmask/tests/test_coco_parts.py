@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,25 @@ torn_rle = {"size": [30, 40], "counts": [7, 5]}
 small_rle = {"size": [3, 4], "counts": [0, 12]}
 
 
+def test_photos_of_several_class_sets_are_looked_at_once(
+    make: Make, coco: Coco, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, opened, stats = str(coco()), Counter[str](), Counter[str]()
+    open_image, is_file = Image.open, Path.is_file
+    monkeypatch.setattr(Image, "open", lambda file, **rest: opened.update([str(file)]) or open_image(file, **rest))
+    monkeypatch.setattr(Path, "is_file", lambda path: stats.update([str(path)]) or is_file(path))
+    for classes in (["bird", "car"], ["car", "bird"]):
+        data = make("coco_parts", path=root, classes=classes)
+        data.check()
+        data.fingerprint()
+        data.remarks()
+        splits = [data.split(name) for name in ("train", "val", "test")]
+        assert splits[0] is not data.split("train"), "decoded images go with the split that they were asked of"
+    photos = {str(Path(root) / "images" / name) for split in splits for name in split.sample_ids(range(len(split)))}
+    assert opened == dict.fromkeys(photos, 1)
+    assert {stats[photo] for photo in photos} == {2}, "once for each data set"
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -117,6 +137,8 @@ small_rle = {"size": [3, 4], "counts": [0, 12]}
         (change(segmentation=[[41, 6, 50, 6, 50, 9]]), r"annotation 1: its mask is empty: .* outside of its image"),
         (change(bbox=[4, 6, 0, 10]), r"annotation 1: bbox \[4, 6, 0, 10\] is empty"),
         (change(bbox=[50, 6, 5, 5]), r"annotation 1: bbox .* lies outside of its image of 40x30"),
+        (change(bbox=[4, 6, 10**400, 5]), r"annotation 1: bbox is \[4, 6, 1000+, 5\], expected four numbers"),
+        (change(area=True), r"annotation 1: area is True, expected a number"),
         (change(bbox=[4, 6, 5]), r"annotation 1: bbox is \[4, 6, 5\], expected four numbers"),
         (change(id=2), r"the annotation id 2 occurs twice"),
         (change(iscrowd=2), r"annotation 1: iscrowd is 2, expected 0 or 1"),
