@@ -53,8 +53,7 @@ def _path(crafting: Crafting) -> dict[str, np.ndarray]:
         gradients.append(path.gradients())
         crafting.progress.update(number + 1, len(chosen))
     x_adv = torch.cat(ends)
-    with torch.no_grad():
-        ends_at = margins(crafting.victim.classifier(x_adv), y).tolist()
+    ends_at = margins(crafting.logits(x_adv), y).tolist()
     for (margin, suspicion), last in zip(paths, ends_at, strict=True):
         if not np.isclose(margin, last, rtol=1e-4, atol=1e-5).any():  # a point that the attack has not looked at
             margin.append(last)
@@ -89,15 +88,14 @@ def _draws(crafting: Crafting) -> dict[str, np.ndarray]:
 
     Those that a detector may flag are the most suspicious ones; of their draws the least suspicious is kept.
     """
-    eps, network = crafting.spec.eps, crafting.victim.classifier
+    eps = crafting.spec.eps
     assert eps is not None
     every, left, doubtful = range(len(crafting.split)), list[int](), dict[int, float]()
     for start in range(0, len(every), JUDGE_BATCH):
         part = every[start : start + JUDGE_BATCH]
         (x, y), x_adv = crafting.images(part), crafting.within(part, eps)
-        with torch.no_grad():
-            right = network(x).argmax(1) == y
-            stands = right & (network(x_adv).argmax(1) == y)
+        right = crafting.logits(x).argmax(1) == y
+        stands = right & (crafting.logits(x_adv).argmax(1) == y)
         suspicion, flagged = crafting.suspicion(x_adv)
         stands |= right & flagged
         left += [part[place] for place in stands.nonzero().flatten().tolist()]
@@ -115,7 +113,7 @@ def _draws(crafting: Crafting) -> dict[str, np.ndarray]:
         image, rng = x[number : number + 1], crafting.rng.spawn("draws", number)
         best, asked = np.inf, 0
         shape = partial(rounded, x=image, first=chosen[number]) if crafting.spec.rounded else None
-        for wrong in draw(network, image, y[number], crafting.norm, eps, DRAWS, JUDGE_BATCH, rng, shape):
+        for wrong in draw(crafting.logits, image, y[number], crafting.norm, eps, DRAWS, JUDGE_BATCH, rng, shape):
             shown = wrong[: JUDGED - asked]
             doubt, asked = crafting.doubt(shown, y[number]), asked + len(shown)
             if float(doubt.min()) < best:
@@ -130,7 +128,7 @@ def _neighbours(crafting: Crafting) -> dict[str, np.ndarray]:
     """Look how the margin changes under little noise."""
     chosen = evenly(len(crafting.split), SHOWN)
     x, y = crafting.images(chosen)
-    rough = roughness(crafting.victim.classifier, x, y, NOISE, NOISES, crafting.rng)
+    rough = roughness(crafting.logits, x, y, NOISE, NOISES, crafting.rng)
     return {"index": np.array(chosen), "change": rough.cpu().numpy()}
 
 
@@ -141,9 +139,7 @@ def _labels(crafting: Crafting) -> dict[str, np.ndarray]:
         part = range(start, min(start + JUDGE_BATCH, count))
         (x, _), x_adv = crafting.images(part), crafting.crafted(part)
         sizes.append(perturbation_size(x_adv - x, crafting.norm).cpu())
-        with torch.no_grad():
-            network = crafting.victim.classifier
-            labels.append(torch.stack([network(x).argmax(1), network(x_adv).argmax(1)], 1).cpu())
+        labels.append(torch.stack([crafting.logits(x).argmax(1), crafting.logits(x_adv).argmax(1)], 1).cpu())
         crafting.progress.update(part.stop, count)
     return {"label": torch.cat(labels).numpy(), "size": torch.cat(sizes).numpy()}
 
@@ -173,7 +169,7 @@ class Crafting:
         self.split, self.progress = split, progress
         self.victim = victim_of(shop, spec.victim, spec.held, split, spec.draws)
         self.rng = Rng(spec.seed).spawn(task.identity)
-        self._shop = shop
+        self._shop, self._memory = shop, MicroBatches(progress, shop.at_once(split))
         self._attack: Attack | None = None
         if spec.attack is not None:
             self._attack = shop.registry.create("attack", spec.attack.use, spec.attack.options)
@@ -196,6 +192,11 @@ class Crafting:
         (x, _), x_adv = self.images(indices), self.crafted(indices)
         near = perturbation_size(x_adv - x, self.norm) <= eps * (1 + TOLERANCE)
         return torch.where(near[:, None, None, None], x_adv, x)
+
+    def logits(self, x: Tensor) -> Tensor:
+        """Return what the attacked network answers, (n, num_classes)."""
+        with torch.no_grad():
+            return torch.cat(self._memory.run(len(x), lambda part: self.victim.classifier(x[part])))
 
     def attack(self, victim: Victim, x: Tensor, y: Tensor, number: int) -> Tensor:
         """Run the attack, in batches as large as those of the crafting, as far as memory reaches."""
@@ -228,13 +229,18 @@ class Crafting:
         return found
 
     def _answers(self, x: Tensor) -> dict[str, Tensor]:
-        with torch.no_grad():
-            found = {"base_label": self.victim.classifier(x).argmax(1)}
+        found = {"base_label": self.logits(x).argmax(1)}
         if self.victim.judge is None:
             return found
         defense = self._shop.fitted(self.spec.victim[0])
-        rngs = [self.rng.spawn("judge", repeat) for repeat in range(self.spec.repeats)]
-        return found | answers_of([verdict_on(defense, x, None, {}, rng, 0) for rng in rngs])
+
+        def judged(part: slice) -> dict[str, Tensor]:
+            place = (part.start,) if part.start else ()  # images that all go at once draw as they always did
+            rngs = [self.rng.spawn("judge", repeat, *place) for repeat in range(self.spec.repeats)]
+            return answers_of([verdict_on(defense, x[part], None, {}, rng, part.start) for rng in rngs])
+
+        parts = self._memory.run(len(x), judged)
+        return found | {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def suspicion(self, x: Tensor) -> tuple[Tensor | None, Tensor]:
         """Return how suspicious (n,) a detector that is known to the attacker is of images, and whether it flags (n,).

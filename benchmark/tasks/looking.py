@@ -26,7 +26,9 @@ def look_at(shop: Workshop, task: Task, building: Building, progress: Progress) 
     indices = evenly(len(split), SHOWN)
     x = split.images(indices).to(shop.device)
     y = torch.from_numpy(split.labels[indices]).to(shop.device)
-    seen = look(victim.classifier, x, y, victim.detector_loss)
+    # Two at least: what depends on neighbours shows beside one alone.
+    memory = MicroBatches(progress, max(2, shop.at_once(split, gradients=True)))
+    seen = look(victim.classifier, x, y, memory, victim.detector_loss)
     write_json(building, "probe.json", seen.plain())
     return len(indices)
 

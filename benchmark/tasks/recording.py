@@ -181,7 +181,7 @@ def recorded(victim: Victim, x: Tensor, y: Tensor, norm: str, eps: float | None)
 
 
 def draw(
-    classifier: nn.Module,
+    classifier: Callable[[Tensor], Tensor],
     x: Tensor,
     y: Tensor,
     norm: str,
@@ -205,7 +205,9 @@ def draw(
             yield drawn[wrong]
 
 
-def roughness(classifier: nn.Module, x: Tensor, y: Tensor, radius: float, count: int, rng: Any) -> Tensor:
+def roughness(
+    classifier: Callable[[Tensor], Tensor], x: Tensor, y: Tensor, radius: float, count: int, rng: Any
+) -> Tensor:
     """Return the mean relative change of the margin (N,) under `count` uniform draws of noise, at most 1 per image.
 
     The indicator of unstable predictions of Pintor et al. (2022, arXiv:2106.09947), as in their released code, on the

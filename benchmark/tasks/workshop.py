@@ -41,6 +41,8 @@ JUDGE_BATCH = 256
 """Images that are read and kept at a time where nothing random depends on the batch."""
 FORWARD_PIXELS = {"cpu": 2**20, "cuda": 2**24}
 """Pixels in a forward pass of these, by device: on a CPU 256 images of 64x64, 20 of 224x224."""
+KEPT_FOR_GRADIENTS = 8
+"""By so much fewer pixels go into a pass whose gradient is asked for, which keeps what lies between."""
 
 
 class Workshop:
@@ -226,10 +228,11 @@ class Workshop:
         """Return some rows of arrays, on the device."""
         return {name: torch.from_numpy(reader.take(name, indices)).to(self.device) for name in reader.names}
 
-    def at_once(self, split: Split) -> int:
-        """Return how many images of a split a forward pass takes where nothing random depends on the batch."""
+    def at_once(self, split: Split, gradients: bool = False) -> int:
+        """Return how many images of a split a pass takes where nothing random depends on the batch."""
         pixels = FORWARD_PIXELS.get(self.device.type, FORWARD_PIXELS["cpu"])
-        return max(1, pixels // math.prod(split.image_shape[1:]))
+        share = KEPT_FOR_GRADIENTS if gradients else 1
+        return max(1, pixels // share // math.prod(split.image_shape[1:]))
 
     def per_image(
         self,

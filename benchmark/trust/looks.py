@@ -13,6 +13,9 @@ from benchmark.randomness import Rng
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from benchmark.gradient import Loss
+    from benchmark.training import MicroBatches
+
 
 SHOWN = 16
 """Images that a network is looked at with."""
@@ -32,13 +35,20 @@ def evenly(count: int, most: int) -> list[int]:
     return sorted({int(index) for index in np.linspace(0, count - 1, min(most, count))})
 
 
-def look(network: nn.Module, x: Tensor, y: Tensor, detector_loss: Callable[[Tensor], Tensor] | None = None) -> Look:
+def look(
+    network: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    memory: MicroBatches,
+    detector_loss: Callable[[Tensor], Tensor] | None = None,
+) -> Look:
     """Look at a network, frozen and in eval mode, as an attack would.
 
     Args:
         network: maps images to logits (N, num_classes).
         x: images (N, C, H, W) in [0, 1].
         y: their classes (N,).
+        memory: shows so many of them at once as fit.
         detector_loss: images to one suspicion per image (N,), where the attacker lowers it too.
     """
     import torch  # whoever reads tables need not wait for it
@@ -52,8 +62,15 @@ def look(network: nn.Module, x: Tensor, y: Tensor, detector_loss: Callable[[Tens
         spread = float(logits.max() - logits.min())
         return float((these - those).abs().max()) / spread if spread else 0.0
 
+    def answers(images: Tensor) -> Tensor:
+        with torch.no_grad():
+            return torch.cat(memory.run(len(images), lambda part: network(images[part].clone())))
+
+    def gradients(loss_of: Callable[[slice], Loss]) -> Tensor:
+        return torch.cat(memory.run(len(x), lambda part: input_gradient(loss_of(part), x[part].clone()).flatten(1)))
+
+    logits, again = answers(x), answers(x)
     with torch.no_grad():
-        logits, again = network(x.clone()), network(x.clone())
         try:
             single = torch.cat([network(image[None].clone()) for image in x[:ALONE]])
         except Exception:  # batch statistics of one image may be refused
@@ -61,21 +78,21 @@ def look(network: nn.Module, x: Tensor, y: Tensor, detector_loss: Callable[[Tens
         alone = None if single is None or single.shape != logits[:ALONE].shape else differs(single, logits[:ALONE])
 
     def margin(images: Tensor) -> Tensor:
-        with torch.no_grad():
-            return margins(network(images.clamp(0, 1)), y)
+        return margins(answers(images.clamp(0, 1)), y)
 
+    losses: list[Callable[[slice], Loss]] = [lambda part: classification_loss(network, y[part])]
+    if detector_loss is not None:
+        losses.append(lambda part: detector_loss)
     blind = broken = asked = astray = torch.zeros(len(x), dtype=torch.bool, device=x.device)
-    for loss in (classification_loss(network, y), detector_loss):
-        if loss is None:
-            continue
+    for number, loss_of in enumerate(losses):
         try:
-            gradient = input_gradient(loss, x.clone()).flatten(1)
+            gradient = gradients(loss_of)
         except RuntimeError as error:  # torch's word for a loss that the image is not connected to
             if is_out_of_memory(error):
                 raise
             gradient = torch.zeros_like(x).flatten(1)
         broken = broken | ~gradient.isfinite().all(1)
-        if loss is not detector_loss:  # which may well be flat where nothing is suspicious
+        if not number:  # a suspicion may well be flat where nothing is suspicious
             blind = (gradient == 0).all(1)
             asked = astray = ~blind & (margins(logits, y) > 0)
             chance = Rng(0).spawn("directions").numpy.choice([-1, 1], (DIRECTIONS, *x.shape)).astype(np.float32)
