@@ -401,7 +401,7 @@ def compare_paired(first: np.ndarray, second: np.ndarray) -> PairedDifference:
     total, squares = float(delta.sum()), float(delta @ delta)
     centre = total / (n + 2)
     margin = Z * float(np.sqrt(((squares + 2) / (n + 2) - centre**2) / (n + 2)))
-    better, worse = int((delta > 0).sum()), int((delta < 0).sum())
+    better, worse = int(np.count_nonzero(delta > 0)), int(np.count_nonzero(delta < 0))
     return PairedDifference(
         difference=total / n,
         low=max(-1.0, centre - margin),

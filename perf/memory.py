@@ -35,7 +35,7 @@ grid:
   - {{datasets: all, models: all, attacks: all, defenses: all}}
 """
 NOTHING = "{none: {use: none}}"
-STATES = "{none: {use: none}, mahalanobis: {use: mahalanobis, layers: [LAYER]}}"
+STATES = "{none: {use: none}, mahalanobis: {use: mahalanobis, layer: LAYER}}"
 
 
 def main() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
+
+from benchmark.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -52,3 +55,16 @@ def test_what_is_no_measurement_is_refused(perf, capsys, asked):
         perf.main(["long", asked])
     assert ended.value.code == 2
     assert f"no measurement is called {asked!r}: there are long, wide" in capsys.readouterr().err
+
+
+def test_what_memory_measures_is_a_suite_with_and_without_states(tmp_path, monkeypatch, capsys):
+    found = importlib.util.spec_from_file_location("memory", ROOT / "perf" / "memory.py")
+    memory = importlib.util.module_from_spec(found)
+    monkeypatch.setitem(sys.modules, "memory", memory)
+    found.loader.exec_module(memory)
+    for defenses in (memory.NOTHING, memory.STATES.replace("LAYER", "first")):
+        suite = tmp_path / "memory.yaml"
+        suite.write_text(memory.SUITE.format(images=100, defenses=defenses))
+        with pytest.raises(SystemExit) as ended:
+            main(["validate", str(suite), "--plugin", "memory"])
+        assert not ended.value.code, capsys.readouterr().err

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import combinations
 from typing import Any
 
@@ -27,6 +28,16 @@ class _System:
     measured: dict[str, np.ndarray]
     rejects: bool
 
+    @cached_property
+    def means(self) -> dict[str, float]:
+        """What it did on all of them: each defense is compared with every other one."""
+        return {name: float(shares.mean()) for name, shares in self.measured.items()}
+
+    def on(self, places: list[int]) -> _System:
+        """Return it on these images alone."""
+        measured = {name: shares[np.array(places, dtype=int)] for name, shares in self.measured.items()}
+        return replace(self, sample_ids=[self.sample_ids[place] for place in places], measured=measured)
+
 
 def comparisons_of(results: Sequence[CellResult], groups: Sequence[Group]) -> pd.DataFrame:
     """Return paired tests between every two defenses on the same images under the same attack or group of attacks."""
@@ -42,7 +53,7 @@ def comparisons_of(results: Sequence[CellResult], groups: Sequence[Group]) -> pd
     rows: list[dict[str, Any]] = []
 
     def add(
-        where: Mapping[str, str], name: str, pair: tuple[str, str], a: np.ndarray, b: np.ndarray, p: PairedDifference
+        where: Mapping[str, str], name: str, pair: tuple[str, str], values: tuple[float, float], p: PairedDifference
     ) -> None:
         rows.append(
             {
@@ -50,8 +61,8 @@ def comparisons_of(results: Sequence[CellResult], groups: Sequence[Group]) -> pd
                 "metric": name,
                 "defense_a": pair[0],
                 "defense_b": pair[1],
-                "value_a": float(a.mean()),
-                "value_b": float(b.mean()),
+                "value_a": values[0],
+                "value_b": values[1],
                 "difference": p.difference,
                 "ci_low": p.low,
                 "ci_high": p.high,
@@ -67,20 +78,21 @@ def comparisons_of(results: Sequence[CellResult], groups: Sequence[Group]) -> pd
     for point, systems in points.items():
         where, crossed = _columns(point), replace(point, seed=SUMMARIES.crossed)
         for a, b in combinations(systems, 2):
-            first, second = _common(a.sample_ids, b.sample_ids)
-            images = a.sample_ids if len(first) == len(a.sample_ids) else [a.sample_ids[place] for place in first]
+            same = a.sample_ids is b.sample_ids or list(a.sample_ids) == list(b.sample_ids)
+            x, y = (a, b) if same else _common(a, b)
+            pair = (a.defense, b.defense)
             for name in a.measured:
                 joint = name in (HEADLINES["clean"][1], HEADLINES["attack"][1], HEADLINES["group"][1])
-                if (joint and not (a.rejects or b.rejects)) or len(first) == 0:
+                if (joint and not (a.rejects or b.rejects)) or len(x.sample_ids) == 0:
                     continue
-                of_a, of_b = a.measured[name][first], b.measured[name][second]
-                pair = (a.defense, b.defense)
-                add(where, name, pair, of_a, of_b, compare_paired(of_a, of_b))
-                seeds.setdefault((crossed, name, pair), []).append((images, of_a, of_b))
+                of_a, of_b = x.measured[name], y.measured[name]
+                add(where, name, pair, (x.means[name], y.means[name]), compare_paired(of_a, of_b))
+                seeds.setdefault((crossed, name, pair), []).append((x.sample_ids, of_a, of_b))
     for (point, name, pair), found in seeds.items():
         if len(found) > 1 and all(list(images) == list(found[0][0]) for images, _, _ in found):
             every_a, every_b = np.stack([a for _, a, _ in found]), np.stack([b for _, _, b in found])
-            add(_columns(point), name, pair, every_a, every_b, compare_over_seeds(every_a, every_b))
+            values = float(every_a.mean()), float(every_b.mean())
+            add(_columns(point), name, pair, values, compare_over_seeds(every_a, every_b))
     frame = pd.DataFrame(rows, columns=list(COMPARISON_COLUMNS))
     numbers = ("value_a", "value_b", "difference", "ci_low", "ci_high", "p_value")
     counts = ("n", "only_a", "only_b")
@@ -109,10 +121,8 @@ def _enter(
     points.setdefault(replace(point, defense=""), []).append(system)
 
 
-def _common(a: Sequence[str], b: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the places of the images that both have, in the order of the first."""
-    if a is b or list(a) == list(b):
-        return np.arange(len(a)), np.arange(len(a))
-    places = {name: place for place, name in enumerate(b)}
-    both = [(place, places[name]) for place, name in enumerate(a) if name in places]
-    return np.array([i for i, _ in both], dtype=int), np.array([j for _, j in both], dtype=int)
+def _common(a: _System, b: _System) -> tuple[_System, _System]:
+    """Return both on the images that both have alone, in the order of the first."""
+    places = {name: place for place, name in enumerate(b.sample_ids)}
+    both = [(place, places[name]) for place, name in enumerate(a.sample_ids) if name in places]
+    return a.on([i for i, _ in both]), b.on([j for _, j in both])
