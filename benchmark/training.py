@@ -146,7 +146,8 @@ def train(
         history.epochs.append({"epoch": epoch, "loss": total_loss / len(train_split), **scores})
         if recipe.select == "last" or score > history.best_score:
             history.best_epoch, history.best_score = epoch, score
-            best = {name: tensor.detach().clone() for name, tensor in learned.state_dict().items()}
+            if recipe.select == "best":
+                best = {name: tensor.detach().clone() for name, tensor in learned.state_dict().items()}
         if kept is not None and kept.due and epoch < recipe.epochs:
             kept.write(
                 {
