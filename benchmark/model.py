@@ -394,6 +394,8 @@ class Model(ABC):
         with rng.seeded_globals():
             classifier = Classifier(self.network(num_classes, image_shape), num_classes, image_shape, normalization)
             try_out(classifier)
+        if self.options.memory_format == "channels_last":
+            classifier.to(memory_format=torch.channels_last)
         source = weights_source(self.options.weights)
         if source is not None:
             _load_initial(classifier, source.read(classifier.network), self.options, progress)

@@ -349,6 +349,10 @@ class ModelOptions(Options):
     an installed package (package:efficientnet-lite0), or a name that the model knows. Where only the number of classes
     differs, the last layer is new."""
 
+    memory_format: Literal["contiguous", "channels_last"] = "contiguous"
+    """How weights of convolutions lie in memory. `channels_last` takes less time for most networks on a CPU (ratios:
+    docs/scale.md); numbers differ in their last digits."""
+
 
 def in_255ths(size: Budget) -> str:
     """Return the question whether `size` was meant in steps of 8-bit pixels, or nothing where it was not."""

@@ -9,7 +9,9 @@ from torch import nn
 
 from benchmark.errors import InputError, TaskError
 from benchmark.gradient import classification_loss, input_gradient
-from benchmark.model import Classifier
+from benchmark.model import Classifier, load_weights, save_weights
+from benchmark.plugins import load_plugins
+from benchmark.randomness import Rng
 
 X = torch.rand(3, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 
@@ -56,6 +58,33 @@ def test_the_answer_is_that_of_the_plain_network(name, tolerance):
     y = torch.zeros(3, dtype=torch.long)
     gradients = [input_gradient(classification_loss(network, y), X) for network in (other, plain)]
     torch.testing.assert_close(*gradients, atol=tolerance, rtol=tolerance)
+
+
+def test_the_layout_in_memory_changes_last_digits_alone(run_toy, tmp_path):
+    """Through training, saving and attacks by gradients, too."""
+    registry = load_plugins()
+
+    def built(memory_format: str) -> Classifier:
+        options = {"width": 4, "memory_format": memory_format}
+        return registry.create("model", "small_cnn", options).build(3, (3, 16, 16), Rng(0)).eval()
+
+    plain, other = built("contiguous"), built("channels_last")
+    kernels = [weights for weights in other.parameters() if weights.dim() == 4]
+    assert kernels
+    assert all(weights.is_contiguous(memory_format=torch.channels_last) for weights in kernels)
+    x, y = torch.rand(5, 3, 16, 16, generator=Rng(1).torch), torch.zeros(5, dtype=torch.long)
+    torch.testing.assert_close(other(x), plain(x))
+    torch.testing.assert_close(*(input_gradient(classification_loss(one, y), x) for one in (other, plain)))
+    save_weights(other, tmp_path / "weights.safetensors")
+    again = built("channels_last")
+    with torch.no_grad():
+        for weights in again.parameters():
+            weights.zero_()
+    load_weights(again, tmp_path / "weights.safetensors")
+    assert torch.equal(again(x), other(x))
+    models = "{cnn: {use: small_cnn, width: 4, depth: 1, memory_format: channels_last, train: {epochs: 1}}}"
+    done = run_toy(models=models, attacks="{pgd: {use: pgd, norm: linf, eps: 0.1, steps: 2}}")
+    assert (done.code, set(done.run.metrics.status)) == (0, {"ok"})
 
 
 def test_a_network_writes_into_a_copy_of_its_own():
