@@ -24,7 +24,8 @@ from benchmark.wording import size_text
 BATCH = 32
 """Images of the batch that is timed, where they are small."""
 BATCH_BYTES = 4 * 1024**2
-"""So large it is at most, 13 photos of 160x160. Of 16 EfficientNet-Lite0 took .02 s each, of 32 .027."""
+"""So large it is at most, 13 photos of 160x160. Larger ones may take longer per image, which estimates leave out:
+EfficientNet-Lite0 took .02 s each of 16, and .027 of 32."""
 FLOAT = 4
 PROCESS_BYTES = 600 * 1024**2
 """A worker with torch and a small network."""

@@ -395,7 +395,7 @@ class Model(ABC):
             classifier = Classifier(self.network(num_classes, image_shape), num_classes, image_shape, normalization)
             try_out(classifier)
         if self.options.memory_format == "channels_last":
-            classifier.to(memory_format=torch.channels_last)
+            _lay_channels_last(classifier)
         source = weights_source(self.options.weights)
         if source is not None:
             _load_initial(classifier, source.read(classifier.network), self.options, progress)
@@ -412,6 +412,19 @@ class Model(ABC):
             "normalize: `weights` is for those of a package that says how they were trained (weights: package:NAME). "
             "Write imagenet, or {mean: […], std: […]}."
         )
+
+
+def _lay_channels_last(classifier: Classifier) -> None:
+    for module in classifier.modules():
+        if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+            module.to(memory_format=torch.channels_last)
+    try:
+        try_out(classifier)
+    except InputError as error:
+        raise InputError(
+            f"memory_format: with `channels_last` {error} Leave the option out, or write `.reshape` for `.view` in the "
+            "network."
+        ) from error
 
 
 def _load_initial(

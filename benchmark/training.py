@@ -106,7 +106,7 @@ def train(
         optimizer.load_state_dict(state["optimizer"])
         schedule.load_state_dict(state["schedule"])
         history = History(state["epochs"], state["best_epoch"], state["best_score"])
-        best = state["best"]
+        best = state["best"] if recipe.select == "best" else None  # checkpoints of earlier releases hold the last, too
         first_epoch = len(history.epochs) + 1
     memory = MicroBatches(progress)
     per_epoch = len(train_split) + len(val_split)

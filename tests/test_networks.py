@@ -61,7 +61,7 @@ def test_the_answer_is_that_of_the_plain_network(name, tolerance):
 
 
 def test_the_layout_in_memory_changes_last_digits_alone(run_toy, tmp_path):
-    """Through training, saving and attacks by gradients, too."""
+    """And is kept by weights that are read back; what a network cannot do with it is told while it is built."""
     registry = load_plugins()
 
     def built(memory_format: str) -> Classifier:
@@ -82,6 +82,11 @@ def test_the_layout_in_memory_changes_last_digits_alone(run_toy, tmp_path):
             weights.zero_()
     load_weights(again, tmp_path / "weights.safetensors")
     assert torch.equal(again(x), other(x))
+    assert all(p.is_contiguous(memory_format=torch.channels_last) for p in again.parameters() if p.dim() == 4)
+    with pytest.raises(InputError, match="memory_format: with `channels_last` the network cannot take images"):
+        registry.create("model", "python", {"factory": "own_networks:viewing", "memory_format": "channels_last"}).build(
+            2, (1, 4, 4), Rng(0)
+        )
     models = "{cnn: {use: small_cnn, width: 4, depth: 1, memory_format: channels_last, train: {epochs: 1}}}"
     done = run_toy(models=models, attacks="{pgd: {use: pgd, norm: linf, eps: 0.1, steps: 2}}")
     assert (done.code, set(done.run.metrics.status)) == (0, {"ok"})

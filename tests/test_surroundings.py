@@ -201,21 +201,21 @@ from toy import Blobs, Linear
 class Large(Blobs):
     def load(self, split):
         small = super().load(split)
-        images = small.images(range(24)).repeat_interleave(64, 2).repeat_interleave(64, 3)
+        images = small.images(range(24)).repeat_interleave(68, 2).repeat_interleave(68, 3)
         return ArraySplit(images.numpy(), small.labels[:24], small.class_names)
 
 
 class Narrow(nn.Module):
     def forward(self, x):
         if x.numel() > 2**20:
-            raise ValueError(f"{len(x)} images of 256x256 at once")
+            raise ValueError(f"{len(x)} images of 272x272 at once")
         return x
 
 
 class Narrower(nn.Module):
     def forward(self, x):
-        if x.requires_grad and x.numel() > 2**17:
-            raise ValueError(f"{len(x)} images of 256x256 at once, with gradients")
+        if x.requires_grad and x.numel() > 2 * 272**2:
+            raise ValueError(f"{len(x)} images of 272x272 at once, with gradients")
         return x
 
 

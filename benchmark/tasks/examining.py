@@ -234,12 +234,13 @@ class Crafting:
             return found
         defense = self._shop.fitted(self.spec.victim[0])
 
-        def judged(part: slice) -> dict[str, Tensor]:
-            place = (part.start,) if part.start else ()  # images that all go at once draw as they always did
+        # In batches of the suite's, whatever the machine: a defense may draw for each of them.
+        parts = []
+        for start in range(0, len(x), self.spec.batch_size):
+            place = (start,) if start else ()  # images that all go at once draw as they always did
             rngs = [self.rng.spawn("judge", repeat, *place) for repeat in range(self.spec.repeats)]
-            return answers_of([verdict_on(defense, x[part], None, {}, rng, part.start) for rng in rngs])
-
-        parts = self._memory.run(len(x), judged)
+            images = x[start : start + self.spec.batch_size]
+            parts.append(answers_of([verdict_on(defense, images, None, {}, rng, start) for rng in rngs]))
         return found | {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
 
     def suspicion(self, x: Tensor) -> tuple[Tensor | None, Tensor]:

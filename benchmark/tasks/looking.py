@@ -26,8 +26,9 @@ def look_at(shop: Workshop, task: Task, building: Building, progress: Progress) 
     indices = evenly(len(split), SHOWN)
     x = split.images(indices).to(shop.device)
     y = torch.from_numpy(split.labels[indices]).to(shop.device)
-    # Two at least: what depends on neighbours shows beside one alone.
-    memory = MicroBatches(progress, max(2, shop.at_once(split, gradients=True)))
+    # None alone: a network may refuse one image, and what depends on neighbours shows beside one alone.
+    most = max(2, shop.at_once(split, gradients=True))
+    memory = MicroBatches(progress, max((n for n in range(2, most + 1) if len(x) % n != 1), default=len(x)))
     seen = look(victim.classifier, x, y, memory, victim.detector_loss)
     write_json(building, "probe.json", seen.plain())
     return len(indices)

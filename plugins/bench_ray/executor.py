@@ -39,10 +39,9 @@ STORE_BYTES = 128 * 1024**2
 RETOLD = "|".join(
     (
         "^A worker died or was killed while executing a task",
-        "so the task will be retried",
+        # Not of memory that runs out: Ray tries that again for ever, and nobody else says so.
+        "^(?!.*failed due to oom).*so the task will be retried",
         "failed due to node preemption",
-        r"worker\(s\) were killed due to the node running low on memory",
-        r"Workers \(tasks / actors\) killed due to memory pressure",
         "has been marked dead because the detector",
         "^Raylet is terminated",
     )

@@ -32,6 +32,9 @@ from benchmark import (
     unknown_name,
 )
 
+LONGEST_SIDE = 10**6
+"""No image has more pixels along a side; what says so is a mistake."""
+
 
 class AnnotatedPhotos(Photos):
     """Photos with parts that COCO files annotate."""
@@ -324,14 +327,14 @@ def read_coco(path: Path, mistakes: Mistakes) -> CocoFile:
         raise MissingError(f"no annotation file at {path.absolute()}.") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error}.") from None
-    read = _read_coco(path, about.st_mtime_ns, about.st_size)
+    read = _read_coco(path, about.st_mtime_ns, about.st_ctime_ns, about.st_size)
     for kind, text in read.mistakes:
         mistakes.add(kind, text)
     return read
 
 
 @lru_cache(maxsize=8)
-def _read_coco(path: Path, changed: int, size: int) -> CocoFile:
+def _read_coco(path: Path, written: int, changed: int, size: int) -> CocoFile:
     """Read a file once, however many class sets are chosen from it; nobody changes what is returned."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -339,7 +342,7 @@ def _read_coco(path: Path, changed: int, size: int) -> CocoFile:
         raise InputError(
             f"{path}:{error.lineno}: broken JSON: {error.msg} (column {error.colno}). Fetch or write the file again."
         ) from None
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no text, or a number of thousands of digits
         raise InputError(f"{path}: cannot be read: {error}.") from None
     if not isinstance(data, dict):
         raise InputError(f"{path}: not a COCO file: expected an object with images, annotations and categories.")
@@ -401,7 +404,8 @@ def _named(entry: dict[str, Any], what: str) -> str:
     """Return the entry in words, by its id."""
     if not _whole(entry.get("id")):
         raise _Mistake(
-            f"{what} without a whole number as id", f"{what} with id {entry.get('id')!r}: expected a whole number."
+            f"{what} without a whole number as id",
+            f"{what} with id {_shown(entry.get('id'))}: expected a whole number.",
         )
     return f"{what} {entry['id']}"
 
@@ -427,10 +431,11 @@ def _checked_image(entry: dict[str, Any]) -> dict[str, Any]:
             "folders.",
         )
     for side in ("width", "height"):
-        if not _whole(entry.get(side)) or entry[side] < 1:
+        if not _whole(entry.get(side)) or not 1 <= entry[side] <= LONGEST_SIDE:
             raise _Mistake(
                 "image without width and height",
-                f"{where}: {side} is {entry.get(side)!r}, expected a whole number of pixels.",
+                f"{where}: {side} is {_shown(entry.get(side))}, expected a whole number of pixels, at most "
+                f"{LONGEST_SIDE:,}.",
             )
     return entry
 
@@ -443,13 +448,13 @@ def _checked_annotation(
     if not _whole(entry.get("image_id")) or entry["image_id"] not in image_ids:
         raise _Mistake(
             "annotation of an unknown image",
-            f"{where}: points to image {entry.get('image_id')!r}, which is not among the images.",
+            f"{where}: points to image {_shown(entry.get('image_id'))}, which is not among the images.",
         )
     if not _whole(entry.get("category_id")) or entry["category_id"] not in category_ids:
         listed = ", ".join(map(str, sorted(category_ids)))
         raise _Mistake(
             "annotation of an unknown category",
-            f"{where}: unknown category id {entry.get('category_id')!r}. Known: {listed or 'none'}.",
+            f"{where}: unknown category id {_shown(entry.get('category_id'))}. Known: {listed or 'none'}.",
         )
     for key in ("iscrowd", "ignore"):
         if entry.get(key, 0) not in (0, 1):
@@ -464,7 +469,7 @@ def _checked_shape(entry: dict[str, Any], image: dict[str, Any], where: str) -> 
     box = entry.get("bbox")
     if not isinstance(box, list) or len(box) != 4 or not _finite(box):
         raise _Mistake(
-            "no bbox of four numbers", f"{where}: bbox is {box!r}, expected four numbers [x, y, width, height]."
+            "no bbox of four numbers", f"{where}: bbox is {_shown(box)}, expected four numbers [x, y, width, height]."
         )
     left, top = max(0.0, box[0]), max(0.0, box[1])
     right, bottom = min(float(width), box[0] + box[2]), min(float(height), box[1] + box[3])
@@ -511,9 +516,15 @@ def _checked_shape(entry: dict[str, Any], image: dict[str, Any], where: str) -> 
     if "area" not in entry:
         checked["area"] = checked["bbox"][2] * checked["bbox"][3]
     elif not _finite([entry["area"]]):
-        raise _Mistake("area that is no number", f"{where}: area is {entry['area']!r}, expected a number.")
+        raise _Mistake("area that is no number", f"{where}: area is {_shown(entry['area'])}, expected a number.")
     checked.setdefault("iscrowd", 0)
     return checked
+
+
+def _shown(value: Any) -> str:
+    """Return a value as a message has it: numbers may have thousands of digits."""
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def _finite(values: list[Any]) -> bool:

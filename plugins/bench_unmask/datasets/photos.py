@@ -154,11 +154,11 @@ def header_of(path: Path) -> ImageHeader:
         about = path.stat()
     except OSError:
         return read_header(path)  # which says it in words
-    return _header_of(path, about.st_ino, about.st_mtime_ns, about.st_size)
+    return _header_of(path, about.st_ino, about.st_mtime_ns, about.st_ctime_ns, about.st_size)
 
 
 @lru_cache(maxsize=2**16)
-def _header_of(path: Path, number: int, changed: int, size: int) -> ImageHeader:
+def _header_of(path: Path, number: int, written: int, changed: int, size: int) -> ImageHeader:
     """Read a header once, however many class sets the photo is in."""
     return read_header(path)
 

@@ -137,7 +137,7 @@ def test_photos_of_several_class_sets_are_looked_at_once(
         (change(segmentation=[[41, 6, 50, 6, 50, 9]]), r"annotation 1: its mask is empty: .* outside of its image"),
         (change(bbox=[4, 6, 0, 10]), r"annotation 1: bbox \[4, 6, 0, 10\] is empty"),
         (change(bbox=[50, 6, 5, 5]), r"annotation 1: bbox .* lies outside of its image of 40x30"),
-        (change(bbox=[4, 6, 10**400, 5]), r"annotation 1: bbox is \[4, 6, 1000+, 5\], expected four numbers"),
+        (change(bbox=[4, 6, 10**400, 5]), r"annotation 1: bbox is \[4, 6, 1000+…, expected four numbers"),
         (change(area=True), r"annotation 1: area is True, expected a number"),
         (change(bbox=[4, 6, 5]), r"annotation 1: bbox is \[4, 6, 5\], expected four numbers"),
         (change(id=2), r"the annotation id 2 occurs twice"),
@@ -170,6 +170,16 @@ def test_damaged_annotations_name_the_file_and_the_id(
     with pytest.raises(InputError, match=rf"train\.json: .*{message}") as caught:
         make("coco_parts", path=str(root)).split("train")
     assert "\n" not in str(caught.value)
+
+
+def test_numbers_of_hundreds_of_digits_are_told_in_one_message(make: Make, coco: Coco) -> None:
+    root = coco(lambda split, data: data["images"][0].update(width=10**400))
+    with pytest.raises(InputError, match=r"width is 1000+…, expected a whole number of pixels, at most 1,000,000"):
+        make("coco_parts", path=str(root)).split("train")
+    file = root / "annotations" / "train.json"
+    file.write_text(file.read_text().replace(str(10**400), "1" + "0" * 5000))
+    with pytest.raises(InputError, match=r"train\.json: cannot be read: Exceeds the limit"):
+        make("coco_parts", path=str(root)).split("train")
 
 
 def test_all_mistakes_of_a_file_are_told_at_once_with_counts(make: Make, coco: Coco) -> None:

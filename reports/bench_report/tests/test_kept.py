@@ -48,6 +48,16 @@ def test_what_is_damaged_is_made_again(home, damage):
     assert path.read_bytes() == whole
 
 
+def test_what_anybody_may_write_is_made_again(home):
+    kept("1.0", lambda: "ours")
+    (path,) = files_in(home)
+    assert not path.parent.stat().st_mode & 0o077
+    assert kept("1.0", lambda: "made anew") == "ours"
+    path.chmod(0o666)
+    assert kept("1.0", lambda: "made anew") == "made anew"
+    assert kept("1.0", lambda: "once more") == "made anew"
+
+
 def test_where_nothing_can_be_kept_it_is_made_each_time(home, monkeypatch):
     (home / ".cache").write_text("no folder")
     assert [kept("1.0", lambda: "text") for _ in range(2)] == ["text"] * 2
