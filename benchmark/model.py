@@ -394,8 +394,8 @@ class Model(ABC):
         with rng.seeded_globals():
             classifier = Classifier(self.network(num_classes, image_shape), num_classes, image_shape, normalization)
             try_out(classifier)
-        if self.options.memory_format == "channels_last":
-            _lay_channels_last(classifier)
+            if self.options.memory_format == "channels_last":
+                _lay_channels_last(classifier)
         source = weights_source(self.options.weights)
         if source is not None:
             _load_initial(classifier, source.read(classifier.network), self.options, progress)

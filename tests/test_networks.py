@@ -83,6 +83,10 @@ def test_the_layout_in_memory_changes_last_digits_alone(run_toy, tmp_path):
     load_weights(again, tmp_path / "weights.safetensors")
     assert torch.equal(again(x), other(x))
     assert all(p.is_contiguous(memory_format=torch.channels_last) for p in again.parameters() if p.dim() == 4)
+    drawn = torch.get_rng_state()
+    drawing = {"factory": "own_networks:drawing", "memory_format": "channels_last"}
+    registry.create("model", "python", drawing).build(2, (1, 4, 4), Rng(0))
+    assert torch.equal(torch.get_rng_state(), drawn)
     with pytest.raises(InputError, match="memory_format: with `channels_last` the network cannot take images"):
         registry.create("model", "python", {"factory": "own_networks:viewing", "memory_format": "channels_last"}).build(
             2, (1, 4, 4), Rng(0)

@@ -16,7 +16,15 @@ import numpy as np
 
 from bench_unmask import masks
 from bench_unmask.datasets.options import CocoPartsOptions
-from bench_unmask.datasets.photos import Photos, PhotoSplit, digest_of, header_of, look_through, refuse_shared_images
+from bench_unmask.datasets.photos import (
+    Photos,
+    PhotoSplit,
+    digest_of,
+    header_of,
+    look_through,
+    looks_of,
+    refuse_shared_images,
+)
 from benchmark import (
     SPLITS,
     Fit,
@@ -322,19 +330,19 @@ def read_coco(path: Path, mistakes: Mistakes) -> CocoFile:
         InputError: broken JSON, or no COCO file.
     """
     try:
-        about = path.stat()
+        looks = looks_of(path)
     except FileNotFoundError:
         raise MissingError(f"no annotation file at {path.absolute()}.") from None
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error}.") from None
-    read = _read_coco(path, about.st_mtime_ns, about.st_ctime_ns, about.st_size)
+    read = _read_coco(path, looks)
     for kind, text in read.mistakes:
         mistakes.add(kind, text)
     return read
 
 
 @lru_cache(maxsize=8)
-def _read_coco(path: Path, written: int, changed: int, size: int) -> CocoFile:
+def _read_coco(path: Path, looks: tuple[int, ...]) -> CocoFile:
     """Read a file once, however many class sets are chosen from it; nobody changes what is returned."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))

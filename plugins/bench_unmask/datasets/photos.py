@@ -151,16 +151,26 @@ def header_of(path: Path) -> ImageHeader:
         InputError: as `read_header`.
     """
     try:
-        about = path.stat()
+        looks = looks_of(path)
     except OSError:
         return read_header(path)  # which says it in words
-    return _header_of(path, about.st_ino, about.st_mtime_ns, about.st_ctime_ns, about.st_size)
+    return _header_of(path, looks)
 
 
 @lru_cache(maxsize=2**16)
-def _header_of(path: Path, number: int, written: int, changed: int, size: int) -> ImageHeader:
+def _header_of(path: Path, looks: tuple[int, ...]) -> ImageHeader:
     """Read a header once, however many class sets the photo is in."""
     return read_header(path)
+
+
+def looks_of(path: Path) -> tuple[int, ...]:
+    """Return what differs once a file is another one: what was read from it is read again then.
+
+    Raises:
+        OSError: it cannot be reached.
+    """
+    about = path.stat()  # the time of the last change of anything: unlike mtime, nobody sets it back
+    return about.st_ino, about.st_size, about.st_mtime_ns, about.st_ctime_ns
 
 
 def digest_of(path: Path) -> str:
